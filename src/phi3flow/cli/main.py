@@ -1,0 +1,93 @@
+"""The command ``phi3flow``: finds the verb, runs it, turns errors into messages and exit codes.
+
+Exit codes: 0 success; 1 lines failed or a gate not met; 2 usage, configuration or data; 3 backend;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from phi3flow import __version__
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import Phi3flowError
+
+VERBS = {
+    "quickstart": "do the whole job on this machine, from data to report",
+    "prepare-data": "make train, validation and test files out of a dataset",
+    "check-data": "list every breach of the data format, with token statistics",
+    "fine-tune": "fine-tune a model",
+    "register": "register a fine-tuned model",
+    "deploy": "deploy a model as an endpoint",
+    "undeploy": "delete an endpoint or a deployment",
+    "status": "show jobs, models and endpoints, and what is alive",
+    "serve": "serve a model on this machine",
+    "connect": "write a connection to an endpoint",
+    "chat": "talk to the flow in the terminal",
+    "batch-run": "run a flow over every line of a file",
+    "score": "score a run with evaluation flows",
+    "compare": "compare two runs line by line",
+    "report": "write one HTML file about runs",
+    "publish": "publish a flow",
+    "runs": "list, show or delete runs",
+}
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; with ``verb``, only that verb's arguments are built (the others keep their summary)."""
+    parser = argparse.ArgumentParser(
+        prog="phi3flow",
+        description="A Prompt flow package with an evaluation harness.",
+        epilog="Results go to stdout, progress to stderr. phi3flow VERB --help explains a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"phi3flow {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            module = _verb_module(name)
+            subparser.description = module.__doc__
+            module.add_arguments(subparser)
+            _add_common_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if word in VERBS), None)
+    try:
+        args = build_parser(verb).parse_args(arguments)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 2
+    terminal = Terminal(json_output=args.json, quiet=args.quiet)
+    try:
+        return int(_verb_module(args.verb).run(args, terminal))
+    except Phi3flowError as error:
+        if args.debug:
+            raise
+        terminal.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        terminal.error("interrupted")
+        return 130
+
+
+def _verb_module(verb: str):  # type: ignore[no-untyped-def]  # a module has no static type
+    return importlib.import_module(f"phi3flow.cli.{verb.replace('-', '_')}")
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    common = parser.add_argument_group("output")
+    common.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    common.add_argument("--quiet", action="store_true", help="no progress")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

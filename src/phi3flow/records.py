@@ -1,0 +1,219 @@
+"""What phi3flow writes to disk, as typed records: the run folder's manifest, results and scores.
+
+Field names and meanings are those of docs/run-folder.md. Unknown keys are refused, so that a file written
+by a newer version is not half understood.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+RunStatus = Literal["Running", "Completed", "Failed", "Canceled"]
+LineStatus = Literal["Completed", "Failed"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LineError(Record):
+    """Why a line failed: the exception's type, its message, and the HTTP status where there was one."""
+
+    type: str
+    message: str
+    status_code: int | None = None
+
+
+class Usage(Record):
+    """Tokens that the endpoint counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class LineResult(Record):
+    """One line of ``results.jsonl``: what went in, what came out, or why nothing did.
+
+    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's; ``outputs`` is None where the line failed.
+    """
+
+    line_number: int
+    line_id: str
+    status: LineStatus
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] | None = None
+    error: LineError | None = None
+    attempts: int = 1
+    latency_ms: float
+    usage: Usage | None = None
+
+
+class Counts(Record):
+    """How many lines a run has and what became of them; ``retries`` = attempts beyond each line's first."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    retries: int = 0
+
+
+class ConnectionUse(Record):
+    """A connection as a manifest may show it: its name and its endpoint's host, never a secret."""
+
+    name: str
+    host: str | None = None
+
+
+class Manifest(Record):
+    """``manifest.json``: everything that says what a run was, and nothing secret.
+
+    ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over the flow folder's files
+    (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    status: RunStatus
+    flow: str
+    flow_fingerprint: str
+    data: str
+    data_sha256: str
+    column_mapping: dict[str, str]
+    variant: str | None = None
+    connections: dict[str, ConnectionUse] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    concurrency: int
+    counts: Counts = Counts()
+    started_at: datetime
+    ended_at: datetime | None = None
+    duration_s: float = 0.0
+    versions: dict[str, str] = Field(default_factory=dict)
+    git_commit: str | None = None
+
+
+class LineScore(Record):
+    """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line."""
+
+    line_number: int
+    line_id: str
+    status: LineStatus
+    scores: dict[str, float | None] = Field(default_factory=dict)
+    error: LineError | None = None
+
+
+class Estimate(Record):
+    """A metric with its 95 % interval.
+
+    ``n`` lines were scored, ``n_failed`` have no score because the line or its scoring failed; ``low``,
+    ``high`` and ``se`` are None where no interval exists (one line, or a corpus metric's point value).
+    """
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    se: float | None = None
+    n: int
+    n_failed: int = 0
+    method: str
+
+
+class RunMetrics(Record):
+    """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name."""
+
+    schema_version: int = SCHEMA_VERSION
+    metrics: dict[str, Estimate]
+
+
+class TrainingStep(Record):
+    """One logged optimisation step: ``loss`` is the mean over assistant tokens since the last log."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+class ValidationPoint(Record):
+    """The validation loss (nats a token, assistant tokens only) and perplexity = exp(loss) at a step."""
+
+    step: int
+    loss: float
+    perplexity: float
+
+
+class TrainingRecord(Record):
+    """``training.json`` in a fine-tune's output folder: its settings, curves, and the scores before and after.
+
+    ``before`` and ``after`` hold named figures, for example validation_loss, validation_perplexity,
+    general_loss, general_perplexity.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    backend: str
+    base_model: str | None
+    parameters: dict[str, Any]
+    data: dict[str, str]
+    steps: list[TrainingStep]
+    validation: list[ValidationPoint]
+    best_step: int | None
+    before: dict[str, float]
+    after: dict[str, float]
+    started_at: datetime
+    duration_s: float
+    versions: dict[str, str]
+
+
+class Difference(Record):
+    """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class MetricComparison(Record):
+    """One metric of two runs, over the lines that both scored.
+
+    ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
+    the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only. ``wins`` are
+    lines where the candidate is better. ``minimum_detectable_effect`` is at 80 % power; ``lines_needed``
+    resolve the observed difference at 80 % power.
+    """
+
+    baseline: float | None
+    candidate: float | None
+    difference: Difference
+    p: float | None
+    p_permutation: float | None
+    p_holm: float | None = None
+    wins: int
+    losses: int
+    ties: int
+    minimum_detectable_effect: float | None
+    lines_needed: int | None
+    n: int
+    method: str
+
+
+class Unmatched(Record):
+    """Lines that only one of the two runs has."""
+
+    baseline: int
+    candidate: int
+
+
+class Comparison(Record):
+    """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline."""
+
+    baseline: str
+    candidate: str
+    n_paired: int
+    unmatched: Unmatched
+    metrics: dict[str, MetricComparison]
