@@ -1,0 +1,334 @@
+"""Run folders: ``.runs/<name>/`` with a manifest, append-only results, and scores beside them.
+
+Reading tolerates a run that is still being written or was killed; writing is ``RunWriter``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError
+from phi3flow.jsonl import file_sha256, read_rows
+from phi3flow.records import Counts, LineResult, LineScore, Manifest, RunMetrics
+from phi3flow.state import write_atomically
+
+DEFAULT_RUNS_DIR = Path(".runs")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+
+class RunFolder:
+    """A run on disk, for reading. Raises ConfigError where ``path`` holds no run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        if not (self.path / "manifest.json").is_file():
+            raise ConfigError(f"{path}: is not a run folder: it has no manifest.json")
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is its folder's."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it stands on disk now."""
+        return _read_record(Manifest, self.path / "manifest.json")
+
+    def results(self) -> list[LineResult]:
+        """Return each line's last result, by line_number. Lines that were never attempted are absent."""
+        last: dict[int, LineResult] = {}
+        for result in read_results(self.path / "results.jsonl"):
+            last[result.line_number] = result
+        return [last[number] for number in sorted(last)]
+
+    def data_rows(self) -> list[dict[str, Any]]:
+        """Return the data file's rows, indexed by line_number. Raises DatasetError where it is gone or changed."""
+        manifest = self.manifest
+        path = Path(manifest.data)
+        if not path.is_file():
+            raise DatasetError(f"{path}: the data of run {self.name} is not there any more")
+        if file_sha256(path) != manifest.data_sha256:
+            raise DatasetError(f"{path}: has changed since run {self.name} was made; run it again with --fresh")
+        return [row for _, row in read_rows(path)]
+
+    def evaluations(self) -> list[str]:
+        """Return the names of the evaluation flows that scored this run."""
+        return sorted(path.parent.name for path in self.path.glob("scores/*/metrics.json"))
+
+    def scores(self, evaluation: str) -> list[LineScore]:
+        """Return one evaluation's scores by line_number. Raises ConfigError where the run is not scored by it."""
+        path = self._scores_folder(evaluation) / "scores.jsonl"
+        return [LineScore.model_validate(row) for _, row in read_rows(path)]
+
+    def metrics(self, evaluation: str) -> RunMetrics:
+        """Return one evaluation's estimates. Raises ConfigError where the run is not scored by it."""
+        return _read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
+
+    def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
+        """Replace one evaluation's scores and estimates, each file atomically."""
+        folder = self.path / "scores" / evaluation
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(score.model_dump_json() + "\n" for score in scores)
+        write_atomically(folder / "scores.jsonl", lines.encode())
+        write_atomically(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+
+    def delete(self) -> None:
+        """Remove the folder. Raises ConfigError while another process writes it."""
+        with _lock(self.path):
+            shutil.rmtree(self.path)
+
+    def _scores_folder(self, evaluation: str) -> Path:
+        folder = self.path / "scores" / evaluation
+        if not (folder / "metrics.json").is_file():
+            raise ConfigError(
+                f"run {self.name} is not scored by {evaluation} "
+                f"(it has: {', '.join(self.evaluations()) or 'no scores'}): phi3flow score {self.name}"
+            )
+        return folder
+
+
+class RunWriter:
+    """Writes one run: a lock, a manifest, and one appended line a result.
+
+    Open it with ``RunWriter.open``; use it as a context manager, which releases the lock and nothing else:
+    ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, completed: set[int], failed: set[int]) -> None:
+        self.path = path
+        self.completed = completed
+        self.failed = failed
+        self._manifest = manifest
+        self._retries = manifest.counts.retries
+        self._lock: Any = None
+        self._file: Any = None
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
+        """Create the run folder, or go on where it was left.
+
+        Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
+        (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
+        """
+        if not _NAME.match(path.name):
+            raise ConfigError(f"run name {path.name!r}: use letters, digits, '.', '_' and '-', at most 128")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        lock.acquire()
+        try:
+            if fresh:
+                _clear(path)
+            writer = cls(path, *_resume(path, manifest))
+            writer._lock = lock
+            writer._file = (path / "results.jsonl").open("ab")
+            writer._write_manifest()
+        except BaseException:
+            lock.release()
+            raise
+        return writer
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as last written, with the counts as they stand now."""
+        counts = self._manifest.counts.model_copy(
+            update={"completed": len(self.completed), "failed": len(self.failed), "retries": self._retries}
+        )
+        return self._manifest.model_copy(update={"counts": counts})
+
+    def append(self, number: int, line: bytes, *, completed: bool, retries: int) -> None:
+        """Append one serialised LineResult and flush it, so that a kill loses at most the lines in flight.
+
+        A write that the disk refuses leaves no torn line behind and raises ConfigError.
+        """
+        position = self._file.tell()
+        try:
+            self._file.write(line + b"\n")
+            self._file.flush()
+        except OSError as error:
+            self._drop_from(position)
+            raise ConfigError(
+                f"{self.path / 'results.jsonl'}: cannot be written ({error.strerror}); what was done so far is kept: "
+                "make room and give the same command again"
+            ) from error
+        self._retries += retries
+        (self.completed if completed else self.failed).add(number)
+        if completed:
+            self.failed.discard(number)
+
+    def use_connections(self, connections: dict[str, Any]) -> None:
+        """Record which connections the flow uses (names and hosts)."""
+        self._manifest = self._manifest.model_copy(update={"connections": connections})
+        self._write_manifest()
+
+    def finish(self, status: str, *, duration_s: float) -> Manifest:
+        """Write how the run ended, ``duration_s`` after this opening, and return the manifest."""
+        self._manifest = self.manifest.model_copy(
+            update={
+                "status": status,
+                "ended_at": datetime.now(UTC),
+                "duration_s": round(self._manifest.duration_s + duration_s, 3),
+            }
+        )
+        self._write_manifest()
+        return self._manifest
+
+    def _write_manifest(self) -> None:
+        write_atomically(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
+
+    def _drop_from(self, position: int) -> None:
+        """Cut off what a failed write left; the buffer is thrown away with the old file object."""
+        os.truncate(self.path / "results.jsonl", position)
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, self._file.fileno())
+        os.close(descriptor)
+        self._file.close()
+        self._file = (self.path / "results.jsonl").open("ab")
+
+
+def read_results(path: Path) -> Iterator[LineResult]:
+    """Yield every record of a results.jsonl in the order of writing; a torn last line is left out.
+
+    Raises DatasetError that names file:line where another line is damaged.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield LineResult.model_validate_json(line)
+            except ValidationError as error:
+                raise DatasetError(f"{path}:{number}: is damaged: {error.errors()[0]['msg']}") from error
+
+
+def find_run(reference: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> RunFolder:
+    """Resolve a RUN: a name under ``runs_dir``, a path, ``@latest`` or ``@previous`` (by start)."""
+    if reference in ("@latest", "@previous"):
+        runs = list_runs(runs_dir)
+        back = 1 if reference == "@latest" else 2
+        if len(runs) < back:
+            raise ConfigError(f"{reference}: there are {len(runs)} runs in {runs_dir}")
+        return runs[-back]
+    for path in (runs_dir / reference, Path(reference)):
+        if (path / "manifest.json").is_file():
+            return RunFolder(path)
+    names = ", ".join(run.name for run in list_runs(runs_dir)[-10:]) or "none"
+    raise ConfigError(f"there is no run {reference!r} in {runs_dir}; the latest are: {names}")
+
+
+def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[RunFolder]:
+    """Return the runs of a folder, the one that was started first, first."""
+    runs = [RunFolder(path.parent) for path in runs_dir.glob("*/manifest.json")]
+    return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
+
+
+def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, set[int], set[int]]:
+    file = path / "manifest.json"
+    if not file.is_file():
+        return manifest, set(), set()
+    before = _read_record(Manifest, file)
+    _refuse_changes(before, manifest)
+    _repair_tail(path / "results.jsonl")
+    completed: set[int] = set()
+    failed: set[int] = set()
+    retries = 0
+    for result in read_results(path / "results.jsonl"):
+        retries += result.attempts - 1
+        (completed if result.status == "Completed" else failed).add(result.line_number)
+    failed -= completed
+    total = manifest.counts.total
+    merged = manifest.model_copy(
+        update={
+            "started_at": before.started_at,
+            "duration_s": before.duration_s,
+            "connections": before.connections,
+            "counts": Counts(total=total, completed=len(completed), failed=len(failed), retries=retries),
+        }
+    )
+    return merged, completed, failed
+
+
+def _refuse_changes(before: Manifest, now: Manifest) -> None:
+    changes = [
+        f"{name} was {getattr(before, name)!r}, is {getattr(now, name)!r}"
+        for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
+        if getattr(before, name) != getattr(now, name)
+    ]
+    if changes:
+        raise ResumeMismatchError(
+            f"run {now.name} was made by something else: {'; '.join(changes)}. "
+            "Give it another --name, or --fresh to start it over"
+        )
+
+
+def _repair_tail(path: Path) -> None:
+    """Cut off a last line without its newline: it was being written when the process died."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position < end:
+            file.truncate(position)
+
+
+def _clear(path: Path) -> None:
+    for child in path.iterdir():
+        if child.name == ".lock":
+            continue
+        if child.is_dir():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def _lock(path: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    class _RunLock(FileLock):
+        def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().acquire(*args, **kwargs)
+            except Timeout:
+                raise ConfigError(f"run {path.name} is being written by another process ({path / '.lock'})") from None
+
+    return _RunLock(path / ".lock", timeout=0)
+
+
+def _read_record(record: Any, path: Path) -> Any:
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {key}: {first['msg']}: it was written by another version, or damaged") from error
+
+
+def dump_line(record: dict[str, Any]) -> bytes:
+    """Serialise one line of JSON Lines; what JSON does not know is written as its text."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
