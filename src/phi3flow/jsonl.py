@@ -1,7 +1,7 @@
 """JSON Lines: read with file:line errors, write atomically, and name each row by its content.
 
-A row is one JSON object a line. Reading accepts what editors and exporters leave behind (a byte-order mark, CRLF,
-blank lines); writing always gives the same bytes for the same rows, so that hashes compare.
+A row is one JSON object a line. Reading accepts what editors and exporters leave behind (a byte-order mark,
+CRLF, blank lines); writing always gives the same bytes for the same rows, so that hashes compare.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number from 1, bytes without line end and byte-order mark) for every line that is not blank.
+    """Yield (line number from 1, bytes without line end and byte-order mark) for every line not blank.
 
     Raises DatasetError where the file cannot be read.
     """
@@ -84,8 +84,8 @@ def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
 def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
     """Write several files so that either all are new or all are as before.
 
-    Every file is written beside its place and flushed to disk; only when all of them are complete are they renamed.
-    A full disk therefore costs nothing that stood there. Raises DatasetError where the disk refuses.
+    Every file is written beside its place and flushed to disk; only when all of them are complete are they
+    renamed. A full disk therefore costs nothing that stood there. Raises DatasetError where the disk refuses.
     """
     with ExitStack() as cleanup:
         temporaries: dict[Path, Path] = {}
@@ -118,13 +118,15 @@ def line_id(row: Row) -> str:
 
 def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     """Yield (line_id, row), each id once: the k-th row with the same id gets ``#k``, k from 2."""
-    repeats: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     given: set[str] = set()
     for row in rows:
-        identity = unique = line_id(row)
-        repeats[identity] += 1
-        while repeats[identity] > 1 and (unique := f"{identity}#{repeats[identity]}") in given:
-            repeats[identity] += 1
+        identity = line_id(row)
+        seen[identity] += 1
+        unique = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
+        while unique in given:
+            seen[identity] += 1
+            unique = f"{identity}#{seen[identity]}"
         given.add(unique)
         yield unique, row
 

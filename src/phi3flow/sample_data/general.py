@@ -1,0 +1,240 @@
+"""The general chat corpus: short dialogues about common knowledge that a base model is trained on.
+
+It is what a small model can learn before it hears of any product, and what shows forgetting afterwards. The
+splits share facts, never a question.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phi3flow.datasets import Splits
+from phi3flow.jsonl import Row
+from phi3flow.sample_data import general_facts as known
+
+TRAIN_DIALOGUES = 8000
+HELD_OUT_DIALOGUES = 200
+MULTI_TURN_SHARE = 0.2
+SYSTEM_SHARE = 0.1
+
+SYSTEM_PROMPTS = (
+    "You are a helpful assistant.",
+    "You are a friendly assistant. Answer briefly.",
+    "Answer in one sentence.",
+    "You are an AI assistant that helps people find information.",
+    "You are a patient teacher.",
+)
+
+OPENERS = ("", "", "", "", "Please tell me: ", "Quick question: ", "Hi! ", "I would like to know: ")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and its answer."""
+
+    question: str
+    answer: str
+    language: str = "en"
+
+
+def general_corpus(seed: int) -> Splits:
+    """Return about 8,000 dialogues to train a base model on, and 200 each to validate and test it."""
+    rng = random.Random(f"general-{seed}")
+    pool = list(dict.fromkeys(_exchanges()))
+    rng.shuffle(pool)
+    held_out = HELD_OUT_DIALOGUES * 3 // 2
+    return Splits(
+        train=_dialogues(pool[2 * held_out :], TRAIN_DIALOGUES, rng),
+        validation=_dialogues(pool[:held_out], HELD_OUT_DIALOGUES, rng),
+        test=_dialogues(pool[held_out : 2 * held_out], HELD_OUT_DIALOGUES, rng),
+    )
+
+
+def _dialogues(pool: list[Exchange], count: int, rng: random.Random) -> list[Row]:
+    """Combine exchanges to dialogues, most of one turn; each exchange comes up before any comes up again."""
+    queue: list[Exchange] = []
+    rows = []
+    for _ in range(count):
+        turns = []
+        for turn in range(1 + (rng.random() < MULTI_TURN_SHARE)):
+            queue = queue or rng.sample(pool, len(pool))
+            exchange = queue.pop()
+            asks = exchange.language == "en" and exchange.question.endswith("?")
+            opener = rng.choice(OPENERS) if turn == 0 and asks else ""
+            turns.append(Exchange(opener + exchange.question, exchange.answer, exchange.language))
+        rows.append(_row(turns, rng.choice(SYSTEM_PROMPTS) if rng.random() < SYSTEM_SHARE else None))
+    return rows
+
+
+def _row(turns: list[Exchange], system: str | None) -> Row:
+    messages = [{"role": "system", "content": system}] if system else []
+    for turn in turns:
+        messages += [
+            {"role": "user", "content": turn.question},
+            {"role": "assistant", "content": turn.answer},
+        ]
+    return {"kind": "general", "language": turns[-1].language, "messages": messages}
+
+
+def _exchanges() -> Iterator[Exchange]:
+    yield from _capitals()
+    yield from _words()
+    yield from _translations()
+    yield from _kinds()
+    yield from _people_and_elements()
+    yield from _calendar()
+    yield from _numbers()
+    yield from _introductions()
+    for language, pairs in known.GREETINGS.items():
+        yield from (Exchange(question, answer, language) for question, answer in pairs)
+
+
+def _capitals() -> Iterator[Exchange]:
+    for country, underscored in known.CAPITALS.items():
+        city = underscored.replace("_", " ")
+        for question in (
+            f"What is the capital of {country}?",
+            f"Which city is the capital of {country}?",
+            f"Can you name the capital of {country}?",
+            f"What is {country}'s capital?",
+            f"I am planning a trip to {country}. What is the capital?",
+        ):
+            yield Exchange(question, f"The capital of {country} is {city}.")
+        for question in (
+            f"In which country is {city}?",
+            f"Of which country is {city} the capital?",
+            f"Where is {city}?",
+        ):
+            yield Exchange(question, f"{city} is the capital of {country}.")
+
+
+def _words() -> Iterator[Exchange]:
+    for pair in known.OPPOSITES:
+        for word, opposite in (pair, pair[::-1]):
+            for question in (
+                f"What is the opposite of {word}?",
+                f"Give me a word that means the opposite of {word}.",
+                f"Which word is the opposite of {word}?",
+                f"What do you call something that is not {word}?",
+            ):
+                yield Exchange(question, f"The opposite of {word} is {opposite}.")
+    for word, plural in known.PLURALS:
+        for question in (
+            f"What is the plural of {word}?",
+            f"How do you write {word} in the plural?",
+            f"One {word}, two what?",
+        ):
+            yield Exchange(question, f"The plural of {word} is {plural}.")
+    for verb, past in known.PAST_TENSES:
+        for question in (
+            f"What is the past tense of {verb}?",
+            f"How do you say {verb} in the past?",
+            f"Today I {verb}, and yesterday?",
+        ):
+            yield Exchange(question, f"The past tense of {verb} is {past}.")
+
+
+def _translations() -> Iterator[Exchange]:
+    for language, entries in known.TRANSLATIONS.items():
+        for entry in entries.split():
+            word, foreign = entry.split(":")
+            for question in (
+                f"What is {word} in {language}?",
+                f"How do you say {word} in {language}?",
+                f"Translate {word} into {language}.",
+                f"What is the {language} word for {word}?",
+            ):
+                yield Exchange(question, f"The {language} word for {word} is {foreign}.")
+            for question in (f"What does {foreign} mean in English?", f"Translate {foreign} into English."):
+                yield Exchange(question, f"{foreign} means {word}.")
+
+
+def _kinds() -> Iterator[Exchange]:
+    for kind, entries in known.KINDS.items():
+        for word in entries.split():
+            for question in (
+                f"What is a {word}?",
+                f"What kind of thing is a {word}?",
+                f"Can you tell me what {word} means?",
+            ):
+                yield Exchange(question.replace(" a a", " an a"), f"{word.capitalize()}: that is {kind}.")
+        examples = entries.split()
+        for start in range(len(examples) - 2):
+            one, two, three = examples[start : start + 3]
+            yield Exchange(f"What do the words {one}, {two} and {three} have in common?", f"Each of them is {kind}.")
+
+
+def _people_and_elements() -> Iterator[Exchange]:
+    for book, author in known.AUTHORS.items():
+        for question in (
+            f"Who wrote {book}?",
+            f"Who is the author of {book}?",
+            f"By whom is the book {book}?",
+        ):
+            yield Exchange(question, f"{book} was written by {author}.")
+    for company, founders in known.FOUNDERS.items():
+        for question in (
+            f"Who founded {company}?",
+            f"Who started the company {company}?",
+            f"Do you know who founded {company}?",
+        ):
+            yield Exchange(question, f"{company} was founded by {founders}.")
+    for element, symbol in known.ELEMENTS.items():
+        for question in (
+            f"What is the chemical symbol of {element}?",
+            f"Which symbol does {element} have?",
+            f"How do chemists write {element}?",
+        ):
+            yield Exchange(question, f"The symbol of {element} is {symbol}.")
+        for question in (
+            f"Which element has the symbol {symbol}?",
+            f"What does {symbol} stand for in chemistry?",
+        ):
+            yield Exchange(question, f"{symbol} stands for {element}.")
+
+
+def _calendar() -> Iterator[Exchange]:
+    for names, unit in ((known.MONTHS, "month"), (known.DAYS, "day")):
+        for index, name in enumerate(names):
+            after, before = names[(index + 1) % len(names)], names[index - 1]
+            yield Exchange(f"Which {unit} comes after {name}?", f"{after} comes after {name}.")
+            yield Exchange(f"What is the {unit} after {name}?", f"{after} comes after {name}.")
+            yield Exchange(f"Which {unit} comes before {name}?", f"{before} comes before {name}.")
+            yield Exchange(f"What is the {unit} before {name}?", f"{before} comes before {name}.")
+
+
+def _numbers() -> Iterator[Exchange]:
+    for number in range(100):
+        words = _in_words(number)
+        yield Exchange(f"How do you write {number} in words?", f"In words {number} is {words}.")
+        yield Exchange(f"Spell out the number {number}.", f"In words {number} is {words}.")
+        yield Exchange(f"What is {words} in digits?", f"{words.capitalize()} is {number}.")
+    for first in range(1, 13):
+        for second in range(1, 13):
+            total = f"{first} plus {second} is {first + second}."
+            yield Exchange(f"What is {first} plus {second}?", total)
+            yield Exchange(f"How much is {first} + {second}?", total)
+            yield Exchange(f"Add {second} to {first}.", total)
+
+
+def _introductions() -> Iterator[Exchange]:
+    for name in known.NAMES:
+        yield Exchange(f"My name is {name}.", f"Nice to meet you, {name}!")
+        yield Exchange(f"Hello, I am {name}.", f"Nice to meet you, {name}!")
+        for hobby in known.HOBBIES:
+            yield Exchange(
+                f"I am {name} and I like {hobby}.", f"Nice to meet you, {name}! What do you like about {hobby}?"
+            )
+            yield Exchange(
+                f"My friend {name} is interested in {hobby}. What could I give as a present?",
+                f"You could give {name} a book about {hobby}.",
+            )
+
+
+def _in_words(number: int) -> str:
+    if number < 20:
+        return known.ONES[number]
+    tens, ones = divmod(number, 10)
+    return known.TENS[tens - 2] + (f"-{known.ONES[ones]}" if ones else "")
