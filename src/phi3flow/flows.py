@@ -122,7 +122,7 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
         inputs=inputs,
         outputs=list(outputs),
         chat_output=next((name for name, body in outputs.items() if (body or {}).get("is_chat_output")), None),
-        variant="${%s.%s}" % chosen if chosen else None,
+        variant=_reference(chosen) if chosen else None,
         fingerprint=fingerprint(folder),
     )
 
@@ -202,24 +202,19 @@ def open_flow(
 
 def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
     used: dict[str, Mapping[str, Any]] = {}
-    try:
+    with _quiet_loading(), tempfile.TemporaryDirectory() as temporary:
         from promptflow._sdk.entities._connection import _Connection
         from promptflow.core._connection_provider._connection_provider import ConnectionProvider
         from promptflow.executor import FlowExecutor
-    except ImportError as error:
-        raise FlowError(f"promptflow cannot be imported ({error}): pip install 'phi3flow'") from error
 
-    class _Provider(ConnectionProvider):  # type: ignore[misc]
-        def get(self, name: str, **_: Any) -> Any:
-            used[name] = connections(name)
-            return _Connection._from_execution_connection_dict(name=name, data=dict(used[name]))
+        class _Provider(ConnectionProvider):  # type: ignore[misc]
+            def get(self, name: str, **_: Any) -> Any:
+                used[name] = connections(name)
+                return _Connection._from_execution_connection_dict(name=name, data=dict(used[name]))
 
-        def list(self, **_: Any) -> Any:
-            return []
+            def list(self, **_: Any) -> Any:
+                return []
 
-    for logger in ("execution", "execution.flow", "execution.bulk", "promptflow"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / DAG_FILE
         file.write_text(yaml.safe_dump(flow.dag, allow_unicode=True, sort_keys=False), encoding="utf-8")
         try:
@@ -230,6 +225,18 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
                 raise cause from None
             raise FlowError(f"{flow.folder / DAG_FILE}: does not load: {cause}") from error
     return FlowSession(flow, executor, used)
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Keep out promptflow-tools' deprecation warnings, and the executor's records of every node and failure."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for name in ("execution", "execution.flow", "execution.bulk"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _root_error(error: Exception) -> Exception:
@@ -268,9 +275,14 @@ def _find_variant(dag: dict[str, Any], variant: str, file: Path) -> tuple[str, s
     found = [(node, name) for node, name in available if wanted in (name, f"{node}.{name}")]
     if len(found) == 1:
         return found[0]
-    names = ", ".join("${%s.%s}" % pair for pair in available) or "none"
+    names = ", ".join(_reference(pair) for pair in available) or "none"
     problem = "several nodes have it" if found else "there is none of that name"
     raise ConfigError(f"{file}: variant {variant!r}: {problem}; the variants are {names}")
+
+
+def _reference(variant: tuple[str, str]) -> str:
+    node, name = variant
+    return f"${{{node}.{name}}}"
 
 
 def _apply_variant(dag: dict[str, Any], chosen: tuple[str, str] | None, file: Path) -> dict[str, Any]:
@@ -303,7 +315,7 @@ def _git_files(folder: Path) -> set[Path] | None:
 
 
 def _walk(folder: Path) -> set[Path]:
-    found = set()
+    found: set[Path] = set()
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
         found.update((Path(root) / name).relative_to(folder) for name in files)

@@ -12,16 +12,17 @@ import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError
 from phi3flow.jsonl import file_sha256, read_rows
-from phi3flow.records import Counts, LineResult, LineScore, Manifest, RunMetrics
+from phi3flow.records import Counts, LineResult, LineScore, Manifest, Record, RunMetrics
 from phi3flow.state import write_atomically
 
 DEFAULT_RUNS_DIR = Path(".runs")
+R = TypeVar("R", bound=Record)
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 
@@ -271,6 +272,9 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
         for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
         if getattr(before, name) != getattr(now, name)
     ]
+    overrides = [manifest.parameters.get("connections", {}) for manifest in (before, now)]
+    if overrides[0] != overrides[1]:
+        changes.append(f"connections was {overrides[0]!r}, is {overrides[1]!r}")
     if changes:
         raise ResumeMismatchError(
             f"run {now.name} was made by something else: {'; '.join(changes)}. "
@@ -320,7 +324,7 @@ def _lock(path: Path) -> Any:
     return _RunLock(path / ".lock", timeout=0)
 
 
-def _read_record(record: Any, path: Path) -> Any:
+def _read_record(record: type[R], path: Path) -> R:
     try:
         return record.model_validate_json(path.read_bytes())
     except ValidationError as error:

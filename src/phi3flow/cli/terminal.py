@@ -45,9 +45,7 @@ class Terminal:
         from rich.progress import Progress
 
         console = self._console(stderr=True)
-        return Progress(
-            *columns, console=console, transient=transient, disable=self.quiet or not console.is_terminal
-        )
+        return Progress(*columns, console=console, transient=transient, disable=self.quiet or not console.is_terminal)
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Ask before something is deleted or costs money; ``yes`` answers, and so does no terminal: with no."""
