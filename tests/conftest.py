@@ -1,0 +1,58 @@
+"""Every test runs with a HOME of its own, no telemetry, no proxy and no way out of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SETTINGS = {
+    "PF_TRACING_SKIP_LOCAL_SETUP": "true",
+    "PF_DISABLE_TRACING": "true",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+    "TOKENIZERS_PARALLELISM": "false",
+    "NO_COLOR": "1",
+    "COLUMNS": "120",
+}
+_UNSET = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+_PROJECT = ("PHI3_ENDPOINT", "PHI3_KEY", "JUDGE_BASE_URL", "JUDGE_KEY", "MLFLOW_TRACKING_URI", "FORCE_COLOR")
+
+os.environ.update(_SETTINGS)  # before a test module imports a library that reads them once
+for _name in (*_UNSET, *_PROJECT):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test, and every process it starts, an empty HOME where promptflow's telemetry is off."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".promptflow").mkdir()
+    (home / ".promptflow" / "pf.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    return home
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_way_out() -> Iterator[None]:
+    """Refuse connections of the test process to anything but this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"a test tried to reach {address[0]}:{address[1]}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
+    yield
+    socket.socket.connect = connect  # type: ignore[method-assign]
