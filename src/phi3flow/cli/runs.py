@@ -1,0 +1,96 @@
+"""List the runs of this project, show one, or delete some.
+
+Examples:
+  phi3flow runs list
+  phi3flow runs show @latest
+  phi3flow runs delete old-run --yes
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.cli.arguments import add_runs_dir
+from phi3flow.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from phi3flow.run_store import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's flags."""
+    parser.add_argument("action", choices=("list", "show", "delete"))
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="a name, a path, @latest or @previous")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
+    add_runs_dir(parser)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb."""
+    from phi3flow.errors import ConfigError
+    from phi3flow.run_store import find_run, list_runs
+
+    if args.action == "list":
+        _list(list_runs(args.runs_dir), terminal)
+        return 0
+    if not args.runs:
+        raise ConfigError(f"runs {args.action}: name at least one run")
+    runs = [find_run(reference, args.runs_dir) for reference in args.runs]
+    if args.action == "show":
+        _show(runs, terminal)
+        return 0
+    names = ", ".join(run.name for run in runs)
+    if not terminal.confirm(f"Delete {len(runs)} run(s): {names}?", yes=args.yes):
+        return 1
+    for one in runs:
+        one.delete()
+    terminal.result({"deleted": [run.name for run in runs]}, f"deleted {names}")
+    return 0
+
+
+def _list(runs: list[RunFolder], terminal: Terminal) -> None:
+    from rich.table import Table
+
+    table = Table("run", "status", "lines", "failed", "variant", "started", "scored by")
+    data: list[dict[str, Any]] = []
+    for one in runs:
+        manifest = one.manifest
+        evaluations = one.evaluations()
+        data.append({**manifest.model_dump(mode="json"), "evaluations": evaluations})
+        table.add_row(
+            manifest.name,
+            manifest.status,
+            f"{manifest.counts.completed}/{manifest.counts.total}",
+            str(manifest.counts.failed),
+            manifest.variant or "",
+            f"{manifest.started_at:%Y-%m-%d %H:%M}",
+            ", ".join(evaluations),
+        )
+    terminal.result(data, table)
+
+
+def _show(runs: list[RunFolder], terminal: Terminal) -> None:
+    from rich.console import Group
+    from rich.table import Table
+
+    data, blocks = [], []
+    for one in runs:
+        manifest = one.manifest.model_dump(mode="json")
+        metrics = {name: one.metrics(name).model_dump(mode="json")["metrics"] for name in one.evaluations()}
+        data.append({**manifest, "metrics": metrics})
+        table = Table(title=one.name, show_header=False, title_justify="left")
+        for key, value in manifest.items():
+            table.add_row(key, str(value))
+        for evaluation, estimates in metrics.items():
+            for name, estimate in estimates.items():
+                table.add_row(f"{evaluation}.{name}", _interval(estimate))
+        blocks.append(table)
+    terminal.result(data[0] if len(data) == 1 else data, Group(*blocks))
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["mean"] is None:
+        return "none"
+    text = f"{estimate['mean']:.4f}"
+    return text if estimate["low"] is None else f"{text} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
