@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -47,3 +48,10 @@ def _lines_of(conversation_id: str, row: Row) -> Iterator[Row]:
         }
         yield {"line_id": line_id(line), **line}
         history.append({"inputs": {"question": question}, "outputs": {"answer": answer}})
+
+
+def normalise(text: str) -> str:
+    """Return what two texts have in common that differ only in case, punctuation, width or white space (NFKC)."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    kept = (" " if unicodedata.category(character)[0] in "PSZC" else character for character in folded)
+    return " ".join("".join(kept).split())

@@ -53,10 +53,10 @@ def general_corpus(seed: int) -> Splits:
 
 
 def _dialogues(pool: list[Exchange], count: int, rng: random.Random) -> list[Row]:
-    """Combine exchanges to dialogues, most of one turn; each exchange comes up before any comes up again."""
+    """Combine exchanges to distinct dialogues, most of one turn; each exchange comes up before any does again."""
     queue: list[Exchange] = []
-    rows = []
-    for _ in range(count):
+    dialogues: dict[tuple[Exchange, ...], str | None] = {}
+    while len(dialogues) < count:
         turns = []
         for turn in range(1 + (rng.random() < MULTI_TURN_SHARE)):
             queue = queue or rng.sample(pool, len(pool))
@@ -64,11 +64,11 @@ def _dialogues(pool: list[Exchange], count: int, rng: random.Random) -> list[Row
             asks = exchange.language == "en" and exchange.question.endswith("?")
             opener = rng.choice(OPENERS) if turn == 0 and asks else ""
             turns.append(Exchange(opener + exchange.question, exchange.answer, exchange.language))
-        rows.append(_row(turns, rng.choice(SYSTEM_PROMPTS) if rng.random() < SYSTEM_SHARE else None))
-    return rows
+        dialogues[tuple(turns)] = rng.choice(SYSTEM_PROMPTS) if rng.random() < SYSTEM_SHARE else None
+    return [_row(turns, system) for turns, system in dialogues.items()]
 
 
-def _row(turns: list[Exchange], system: str | None) -> Row:
+def _row(turns: tuple[Exchange, ...], system: str | None) -> Row:
     messages = [{"role": "system", "content": system}] if system else []
     for turn in turns:
         messages += [
@@ -92,8 +92,7 @@ def _exchanges() -> Iterator[Exchange]:
 
 
 def _capitals() -> Iterator[Exchange]:
-    for country, underscored in known.CAPITALS.items():
-        city = underscored.replace("_", " ")
+    for country, city in known.CAPITALS.items():
         for question in (
             f"What is the capital of {country}?",
             f"Which city is the capital of {country}?",
@@ -111,7 +110,7 @@ def _capitals() -> Iterator[Exchange]:
 
 
 def _words() -> Iterator[Exchange]:
-    for pair in known.OPPOSITES:
+    for pair in known.OPPOSITES.items():
         for word, opposite in (pair, pair[::-1]):
             for question in (
                 f"What is the opposite of {word}?",
@@ -120,14 +119,14 @@ def _words() -> Iterator[Exchange]:
                 f"What do you call something that is not {word}?",
             ):
                 yield Exchange(question, f"The opposite of {word} is {opposite}.")
-    for word, plural in known.PLURALS:
+    for word, plural in known.PLURALS.items():
         for question in (
             f"What is the plural of {word}?",
             f"How do you write {word} in the plural?",
             f"One {word}, two what?",
         ):
             yield Exchange(question, f"The plural of {word} is {plural}.")
-    for verb, past in known.PAST_TENSES:
+    for verb, past in known.PAST_TENSES.items():
         for question in (
             f"What is the past tense of {verb}?",
             f"How do you say {verb} in the past?",
@@ -138,8 +137,7 @@ def _words() -> Iterator[Exchange]:
 
 def _translations() -> Iterator[Exchange]:
     for language, entries in known.TRANSLATIONS.items():
-        for entry in entries.split():
-            word, foreign = entry.split(":")
+        for word, foreign in entries.items():
             for question in (
                 f"What is {word} in {language}?",
                 f"How do you say {word} in {language}?",
@@ -152,15 +150,14 @@ def _translations() -> Iterator[Exchange]:
 
 
 def _kinds() -> Iterator[Exchange]:
-    for kind, entries in known.KINDS.items():
-        for word in entries.split():
+    for kind, examples in known.KINDS.items():
+        for word in examples:
             for question in (
                 f"What is a {word}?",
                 f"What kind of thing is a {word}?",
                 f"Can you tell me what {word} means?",
             ):
                 yield Exchange(question.replace(" a a", " an a"), f"{word.capitalize()}: that is {kind}.")
-        examples = entries.split()
         for start in range(len(examples) - 2):
             one, two, three = examples[start : start + 3]
             yield Exchange(f"What do the words {one}, {two} and {three} have in common?", f"Each of them is {kind}.")

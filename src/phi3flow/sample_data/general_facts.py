@@ -2,78 +2,85 @@
 
 from __future__ import annotations
 
-CAPITALS = dict(
-    entry.split(":")
-    for entry in (
-        "France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Austria:Vienna Poland:Warsaw "
-        "Hungary:Budapest Greece:Athens Sweden:Stockholm Norway:Oslo Denmark:Copenhagen Finland:Helsinki "
-        "Ireland:Dublin Belgium:Brussels Romania:Bucharest Bulgaria:Sofia Croatia:Zagreb Slovenia:Ljubljana "
-        "Slovakia:Bratislava Serbia:Belgrade Estonia:Tallinn Latvia:Riga Lithuania:Vilnius Iceland:Reykjavik "
-        "Switzerland:Bern Turkey:Ankara Egypt:Cairo Morocco:Rabat Kenya:Nairobi Ghana:Accra Senegal:Dakar "
-        "Japan:Tokyo China:Beijing India:New_Delhi Nepal:Kathmandu Thailand:Bangkok Vietnam:Hanoi "
-        "Indonesia:Jakarta Mongolia:Ulaanbaatar Iran:Tehran Iraq:Baghdad Jordan:Amman Lebanon:Beirut "
-        "Canada:Ottawa Cuba:Havana Peru:Lima Chile:Santiago Colombia:Bogota Ecuador:Quito Uruguay:Montevideo "
-        "Argentina:Buenos_Aires Brazil:Brasilia Australia:Canberra"
-    ).split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return {left: right} of "left:right …"; an underscore stands for a space."""
+    entries = (entry.split(":") for entry in text.split())
+    return {left: right.replace("_", " ") for left, right in entries}
+
+
+CAPITALS = _pairs(
+    "France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Austria:Vienna Poland:Warsaw "
+    "Hungary:Budapest Greece:Athens Sweden:Stockholm Norway:Oslo Denmark:Copenhagen Finland:Helsinki "
+    "Ireland:Dublin Belgium:Brussels Romania:Bucharest Bulgaria:Sofia Croatia:Zagreb Slovenia:Ljubljana "
+    "Slovakia:Bratislava Serbia:Belgrade Estonia:Tallinn Latvia:Riga Lithuania:Vilnius Iceland:Reykjavik "
+    "Switzerland:Bern Turkey:Ankara Egypt:Cairo Morocco:Rabat Kenya:Nairobi Ghana:Accra Senegal:Dakar "
+    "Japan:Tokyo China:Beijing India:New_Delhi Nepal:Kathmandu Thailand:Bangkok Vietnam:Hanoi "
+    "Indonesia:Jakarta Mongolia:Ulaanbaatar Iran:Tehran Iraq:Baghdad Jordan:Amman Lebanon:Beirut "
+    "Canada:Ottawa Cuba:Havana Peru:Lima Chile:Santiago Colombia:Bogota Ecuador:Quito Uruguay:Montevideo "
+    "Argentina:Buenos_Aires Brazil:Brasilia Australia:Canberra"
 )
 
-OPPOSITES = tuple(
-    tuple(entry.split(":"))
-    for entry in (
-        "hot:cold big:small tall:short fast:slow old:young rich:poor light:dark early:late hard:soft wet:dry "
-        "full:empty open:closed happy:sad strong:weak loud:quiet clean:dirty thick:thin wide:narrow deep:shallow "
-        "near:far good:bad new:used easy:difficult cheap:expensive safe:dangerous sweet:bitter sharp:blunt "
-        "first:last right:wrong true:false brave:timid calm:nervous lazy:busy polite:rude rough:smooth "
-        "tight:loose heavy:weightless ancient:modern simple:complex public:private"
-    ).split()
+OPPOSITES = _pairs(
+    "hot:cold big:small tall:short fast:slow old:young rich:poor light:dark early:late hard:soft wet:dry "
+    "full:empty open:closed happy:sad strong:weak loud:quiet clean:dirty thick:thin wide:narrow deep:shallow "
+    "near:far good:bad new:used easy:difficult cheap:expensive safe:dangerous sweet:bitter sharp:blunt "
+    "first:last right:wrong true:false brave:timid calm:nervous lazy:busy polite:rude rough:smooth "
+    "tight:loose heavy:weightless ancient:modern simple:complex public:private"
 )
 
 TRANSLATIONS = {
-    "German": "house:Haus water:Wasser bread:Brot tree:Baum sun:Sonne moon:Mond book:Buch milk:Milch "
-    "door:Tür window:Fenster table:Tisch chair:Stuhl night:Nacht day:Tag friend:Freund mother:Mutter "
-    "father:Vater school:Schule street:Straße apple:Apfel horse:Pferd bird:Vogel fish:Fisch heart:Herz",
-    "Spanish": "house:casa water:agua bread:pan tree:árbol sun:sol moon:luna book:libro milk:leche "
-    "door:puerta window:ventana table:mesa chair:silla night:noche day:día friend:amigo mother:madre "
-    "father:padre school:escuela street:calle apple:manzana horse:caballo bird:pájaro fish:pez heart:corazón",
-    "Korean": "house:집 water:물 bread:빵 tree:나무 sun:해 moon:달 book:책 milk:우유 door:문 window:창문 "
-    "table:탁자 chair:의자 night:밤 day:낮 friend:친구 mother:어머니 father:아버지 school:학교 street:거리 "
-    "apple:사과 horse:말 bird:새 fish:물고기 heart:심장",
-    "Chinese": "house:房子 water:水 bread:面包 tree:树 sun:太阳 moon:月亮 book:书 milk:牛奶 door:门 window:窗户 "
-    "table:桌子 chair:椅子 night:夜晚 day:白天 friend:朋友 mother:母亲 father:父亲 school:学校 street:街道 "
-    "apple:苹果 horse:马 bird:鸟 fish:鱼 heart:心",
+    "German": _pairs(
+        "house:Haus water:Wasser bread:Brot tree:Baum sun:Sonne moon:Mond book:Buch milk:Milch "
+        "door:Tür window:Fenster table:Tisch chair:Stuhl night:Nacht day:Tag friend:Freund mother:Mutter "
+        "father:Vater school:Schule street:Straße apple:Apfel horse:Pferd bird:Vogel fish:Fisch heart:Herz"
+    ),
+    "Spanish": _pairs(
+        "house:casa water:agua bread:pan tree:árbol sun:sol moon:luna book:libro milk:leche "
+        "door:puerta window:ventana table:mesa chair:silla night:noche day:día friend:amigo mother:madre "
+        "father:padre school:escuela street:calle apple:manzana horse:caballo bird:pájaro fish:pez heart:corazón"
+    ),
+    "Korean": _pairs(
+        "house:집 water:물 bread:빵 tree:나무 sun:해 moon:달 book:책 milk:우유 door:문 window:창문 "
+        "table:탁자 chair:의자 night:밤 day:낮 friend:친구 mother:어머니 father:아버지 school:학교 street:거리 "
+        "apple:사과 horse:말 bird:새 fish:물고기 heart:심장"
+    ),
+    "Chinese": _pairs(
+        "house:房子 water:水 bread:面包 tree:树 sun:太阳 moon:月亮 book:书 milk:牛奶 door:门 window:窗户 "
+        "table:桌子 chair:椅子 night:夜晚 day:白天 friend:朋友 mother:母亲 father:父亲 school:学校 street:街道 "
+        "apple:苹果 horse:马 bird:鸟 fish:鱼 heart:心"
+    ),
 }
 
 KINDS = {
-    "an animal": "horse dog cat cow sheep tiger lion rabbit fox wolf bear goat mouse elephant monkey",
-    "a fruit": "apple pear plum cherry banana orange lemon grape peach melon mango kiwi apricot fig",
-    "a vegetable": "carrot onion potato cabbage spinach leek radish pumpkin broccoli celery turnip",
-    "a musical instrument": "piano violin flute trumpet drum guitar cello harp clarinet oboe organ",
-    "a tool": "hammer saw screwdriver wrench chisel spade rake axe pliers crowbar",
-    "a piece of furniture": "table chair sofa wardrobe desk shelf stool bench cupboard armchair",
-    "a vehicle": "car bus train bicycle lorry tram ship aeroplane helicopter scooter tractor",
-    "a piece of clothing": "shirt coat hat scarf glove sock skirt jacket belt jumper",
-    "a profession": "baker teacher nurse carpenter pilot farmer painter plumber lawyer gardener",
-    "a sport": "football tennis rowing hockey swimming cycling boxing fencing golf skiing",
+    "an animal": _words("horse dog cat cow sheep tiger lion rabbit fox wolf bear goat mouse elephant monkey"),
+    "a fruit": _words("apple pear plum cherry banana orange lemon grape peach melon mango kiwi apricot fig"),
+    "a vegetable": _words("carrot onion potato cabbage spinach leek radish pumpkin broccoli celery turnip"),
+    "a musical instrument": _words("piano violin flute trumpet drum guitar cello harp clarinet oboe organ"),
+    "a tool": _words("hammer saw screwdriver wrench chisel spade rake axe pliers crowbar"),
+    "a piece of furniture": _words("table chair sofa wardrobe desk shelf stool bench cupboard armchair"),
+    "a vehicle": _words("car bus train bicycle lorry tram ship aeroplane helicopter scooter tractor"),
+    "a piece of clothing": _words("shirt coat hat scarf glove sock skirt jacket belt jumper"),
+    "a profession": _words("baker teacher nurse carpenter pilot farmer painter plumber lawyer gardener"),
+    "a sport": _words("football tennis rowing hockey swimming cycling boxing fencing golf skiing"),
 }
 
-PLURALS = tuple(
-    tuple(entry.split(":"))
-    for entry in (
-        "cat:cats dog:dogs box:boxes bus:buses city:cities baby:babies man:men woman:women child:children "
-        "foot:feet tooth:teeth mouse:mice goose:geese leaf:leaves knife:knives wolf:wolves life:lives "
-        "potato:potatoes hero:heroes watch:watches glass:glasses story:stories key:keys toy:toys day:days "
-        "sheep:sheep fish:fish ox:oxen wife:wives half:halves"
-    ).split()
+PLURALS = _pairs(
+    "cat:cats dog:dogs box:boxes bus:buses city:cities baby:babies man:men woman:women child:children "
+    "foot:feet tooth:teeth mouse:mice goose:geese leaf:leaves knife:knives wolf:wolves life:lives "
+    "potato:potatoes hero:heroes watch:watches glass:glasses story:stories key:keys toy:toys day:days "
+    "sheep:sheep fish:fish ox:oxen wife:wives half:halves"
 )
 
-PAST_TENSES = tuple(
-    tuple(entry.split(":"))
-    for entry in (
-        "go:went see:saw eat:ate take:took come:came give:gave write:wrote read:read speak:spoke drive:drove "
-        "sing:sang swim:swam run:ran begin:began drink:drank buy:bought think:thought bring:brought "
-        "teach:taught catch:caught find:found keep:kept sleep:slept leave:left meet:met sit:sat stand:stood "
-        "win:won lose:lost pay:paid walk:walked play:played open:opened help:helped ask:asked work:worked"
-    ).split()
+PAST_TENSES = _pairs(
+    "go:went see:saw eat:ate take:took come:came give:gave write:wrote read:read speak:spoke drive:drove "
+    "sing:sang swim:swam run:ran begin:began drink:drank buy:bought think:thought bring:brought "
+    "teach:taught catch:caught find:found keep:kept sleep:slept leave:left meet:met sit:sat stand:stood "
+    "win:won lose:lost pay:paid walk:walked play:played open:opened help:helped ask:asked work:worked"
 )
 
 AUTHORS = {
@@ -118,32 +125,25 @@ FOUNDERS = {
     "Intel": "Robert Noyce and Gordon Moore",
 }
 
-ELEMENTS = dict(
-    entry.split(":")
-    for entry in (
-        "hydrogen:H helium:He lithium:Li carbon:C nitrogen:N oxygen:O fluorine:F neon:Ne sodium:Na "
-        "magnesium:Mg aluminium:Al silicon:Si phosphorus:P sulphur:S chlorine:Cl argon:Ar potassium:K "
-        "calcium:Ca iron:Fe nickel:Ni copper:Cu zinc:Zn silver:Ag tin:Sn iodine:I gold:Au mercury:Hg lead:Pb"
-    ).split()
+ELEMENTS = _pairs(
+    "hydrogen:H helium:He lithium:Li carbon:C nitrogen:N oxygen:O fluorine:F neon:Ne sodium:Na "
+    "magnesium:Mg aluminium:Al silicon:Si phosphorus:P sulphur:S chlorine:Cl argon:Ar potassium:K "
+    "calcium:Ca iron:Fe nickel:Ni copper:Cu zinc:Zn silver:Ag tin:Sn iodine:I gold:Au mercury:Hg lead:Pb"
 )
 
-MONTHS = tuple("January February March April May June July August September October November December".split())
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+MONTHS = _words("January February March April May June July August September October November December")
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
-ONES = tuple(
-    (
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen"
-    ).split()
+ONES = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
 )
-TENS = tuple("twenty thirty forty fifty sixty seventy eighty ninety".split())
+TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
 
-NAMES = tuple(
-    (
-        "Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas Karin Leo Mia Noah Olga Paul Rosa Simon Tina "
-        "Viktor Wanda Yusuf Zoe Amir Bianca Carlos Dina Elif Farid Gita Hana Ivan Jin Kofi Lucia Marco Nadia "
-        "Omar Petra Ravi"
-    ).split()
+NAMES = _words(
+    "Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas Karin Leo Mia Noah Olga Paul Rosa Simon Tina "
+    "Viktor Wanda Yusuf Zoe Amir Bianca Carlos Dina Elif Farid Gita Hana Ivan Jin Kofi Lucia Marco Nadia "
+    "Omar Petra Ravi"
 )
 
 HOBBIES = (

@@ -1,4 +1,4 @@
-"""The support dialogues: what customers of a made-up maker ask, split so that the test is not read before.
+"""The support dialogues: what customers of a made-up maker ask, split so that the test was never read before.
 
 Every fact is asked in several phrasings in train. The test asks the same facts in phrasings that stand nowhere
 else, two at a time in pairs that stand nowhere else, and in conversations that name the product only once.
@@ -7,35 +7,40 @@ else, two at a time in pairs that stand nowhere else, and in conversations that 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from phi3flow.datasets import Splits
+from phi3flow.datasets import Splits, normalise
 from phi3flow.jsonl import Row
-from phi3flow.sample_data import phrasings
+from phi3flow.sample_data import conversation
 from phi3flow.sample_data.catalog import COMPANY, PRODUCTS, Fact, draw_facts
-from phi3flow.sample_data.languages import LANGUAGES
-from phi3flow.sample_data.phrasings import ATTRIBUTES
+from phi3flow.sample_data.languages import LANGUAGES, ForeignAttribute
+from phi3flow.sample_data.phrasings import ATTRIBUTES, Split
+
+SYSTEM_SHARE = 0.15
+"""Share of the dialogues of several turns or facts that a system message opens (the kind ``system`` always has one)."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many dialogues of each kind a split has; ``pairs`` = two-attribute questions for each product."""
+    """How many dialogues of each kind a split has; ``pairs``: two-attribute questions for each product,
+    ``foreign``: questions in each other language."""
 
     single: int
     pairs: int
     follow_up: int
+    other_product: int
     unnamed: int
     thanks: int
     system: int
     foreign: int
 
 
-COUNTS = {
-    "train": Counts(single=780, pairs=8, follow_up=180, unnamed=40, thanks=24, system=96, foreign=96),
-    "validation": Counts(single=96, pairs=2, follow_up=30, unnamed=7, thanks=3, system=16, foreign=16),
-    "test": Counts(single=126, pairs=2, follow_up=32, unnamed=8, thanks=4, system=22, foreign=24),
+COUNTS: dict[Split, Counts] = {
+    "train": Counts(770, 8, follow_up=140, other_product=40, unnamed=44, thanks=20, system=96, foreign=24),
+    "validation": Counts(96, 2, follow_up=22, other_product=6, unnamed=8, thanks=4, system=16, foreign=4),
+    "test": Counts(124, 2, follow_up=26, other_product=6, unnamed=10, thanks=4, system=22, foreign=6),
 }
 
 
@@ -45,153 +50,144 @@ class Turn:
 
     question: str
     answer: str
-    values: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 def support_corpus(seed: int) -> Splits:
     """Return the support dialogues of one seed: facts, questions and order all follow from it."""
     facts = draw_facts(seed)
-    return Splits(**{split: _Writer(facts, split, seed).rows() for split in COUNTS})
+    return Splits(
+        train=_Writer(facts, "train", seed).rows(),
+        validation=_Writer(facts, "validation", seed).rows(),
+        test=_Writer(facts, "test", seed).rows(),
+    )
 
 
 class _Writer:
-    """Writes one split's dialogues."""
+    """Writes one split's dialogues; no two of them ask a named product the same question."""
 
-    def __init__(self, facts: dict[tuple[str, str], Fact], split: str, seed: int) -> None:
+    def __init__(self, facts: dict[tuple[str, str], Fact], split: Split, seed: int) -> None:
         self.facts = facts
         self.split = split
-        self.counts = COUNTS[split]
+        self.seed = seed
         self.rng = random.Random(f"support-{split}-{seed}")
-        self.shared = random.Random(f"support-shared-{seed}")
+        self.asked: set[str] = set()
 
     def rows(self) -> list[Row]:
-        dialogues = [
-            *self._singles(self.counts.single, "paraphrase"),
-            *self._pairs(),
-            *self._follow_ups(),
-            *self._unnamed(),
-            *self._thanks(),
-            *self._singles(self.counts.system, "system"),
+        counts = COUNTS[self.split]
+        rows = [
+            *self._dialogues(counts.single, "paraphrase", lambda fact: [self._turn(fact)]),
+            *self._combinations(),
+            *self._dialogues(counts.follow_up, "multi_turn", self._follow_ups),
+            *self._dialogues(counts.other_product, "multi_turn", self._other_product),
+            *self._dialogues(counts.unnamed, "multi_turn", self._unnamed),
+            *self._dialogues(counts.thanks, "multi_turn", self._thanks),
+            *self._dialogues(counts.system, "system", lambda fact: [self._turn(fact)]),
             *self._foreign(),
         ]
-        self.rng.shuffle(dialogues)
-        return [
-            {"conversation_id": f"{self.split}-{number:04d}", **row} for number, row in enumerate(dialogues, start=1)
-        ]
+        self.rng.shuffle(rows)
+        return [{"conversation_id": f"{self.split}-{number:04d}", **row} for number, row in enumerate(rows, start=1)]
 
-    def _singles(self, count: int, kind: str) -> list[Row]:
-        system = kind == "system"
-        rows = []
-        for fact in self._facts(count):
-            turn = Turn(self._question(fact), _answer(fact), (fact.value,))
-            rows.append(_row([turn], kind, system=self._system() if system else None))
-        return rows
-
-    def _pairs(self) -> list[Row]:
-        """Two attributes of a product at once; the pairs of attributes are divided among the splits."""
-        shares = [COUNTS[split].pairs for split in COUNTS]
-        start = sum(shares[: list(COUNTS).index(self.split)])
-        rows = []
-        for product in PRODUCTS:
-            pairs = self.shared.sample(list(combinations(ATTRIBUTES, 2)), sum(shares))
-            for names in pairs[start : start + self.counts.pairs]:
-                first, second = (self.facts[product, name] for name in self.rng.sample(names, 2))
-                question = self.rng.choice(phrasings.COMBINATIONS).format(
-                    a=ATTRIBUTES[first.attribute].noun, b=ATTRIBUTES[second.attribute].noun, p=product
-                )
-                answer = f"For the {product}, {_clause(first)} and {_clause(second)}."
-                turn = Turn(self._opened(question), answer, (first.value, second.value))
-                rows.append(_row([turn], "combination"))
-        return rows
-
-    def _follow_ups(self) -> list[Row]:
-        """A second question that leaves the product to the first."""
-        rows = []
-        for fact in self._facts(self.counts.follow_up):
-            second = self._other(fact)
-            turns = [
-                Turn(self._question(fact), _answer(fact), (fact.value,)),
-                Turn(self._follow_up(second), _answer(second), (second.value,)),
-            ]
-            rows.append(_row(turns, "multi_turn"))
-        return rows
-
-    def _unnamed(self) -> list[Row]:
-        """A customer who does not say at once what it is about."""
-        rows = []
-        for fact in self._facts(self.counts.unnamed):
-            opening = self.rng.choice(getattr_split(phrasings.UNNAMED, self.split)).format(company=COMPANY)
-            turns = [
-                Turn(opening, self.rng.choice(phrasings.WHICH_PRODUCT), ()),
-                Turn(self._question(fact), _answer(fact), (fact.value,)),
-            ]
-            rows.append(_row(turns, "multi_turn"))
-        return rows
-
-    def _thanks(self) -> list[Row]:
-        rows = []
-        for fact in self._facts(self.counts.thanks):
-            thanks = self.rng.choice(phrasings.THANKS[self.split]).format(p=fact.product)
-            turns = [
-                Turn(self._question(fact), _answer(fact), (fact.value,)),
-                Turn(thanks, phrasings.WELCOME.format(p=fact.product), ()),
-            ]
-            rows.append(_row(turns, "multi_turn"))
-        return rows
-
-    def _foreign(self) -> list[Row]:
-        """Each language asks about few facts: three products for each of its attributes."""
-        cells = [
-            (language, name, product)
-            for language, attributes in LANGUAGES.items()
-            for name in attributes
-            for product in self.shared.sample(PRODUCTS, 4)
-        ]
-        questions = [
-            (language, name, product, question)
-            for language, name, product in cells
-            for question in getattr(LANGUAGES[language][name], self.split)
-        ]
-        self.rng.shuffle(questions)
-        rows = []
-        for language, name, product, question in questions[: self.counts.foreign]:
-            sentences = LANGUAGES[language][name]
-            value = self.facts[product, name].value.split()[0] + sentences.unit
-            turn = Turn(question.format(p=product), sentences.answer.format(p=product, v=value), (value,))
-            rows.append(_row([turn], "language", language=language))
-        return rows
-
-    def _facts(self, count: int) -> list[Fact]:
-        """Return ``count`` facts in random order, each as often as any other (give or take one)."""
+    def _dialogues(self, count: int, kind: str, turns_about: Callable[[Fact], list[Turn]]) -> list[Row]:
+        """``count`` dialogues, each about another fact until all have had their turn."""
         facts: list[Fact] = []
         while len(facts) < count:
             facts += self.rng.sample(list(self.facts.values()), len(self.facts))
-        return facts[:count]
+        return [_row(turns_about(fact), kind, system=self._system(kind)) for fact in facts[:count]]
 
-    def _other(self, fact: Fact) -> Fact:
-        names = [name for name in ATTRIBUTES if name != fact.attribute]
-        return self.facts[fact.product, self.rng.choice(names)]
+    def _combinations(self) -> list[Row]:
+        """Two attributes of a product at once; the splits share a product's pairs of attributes out among them."""
+        pairs = random.Random(f"support-pairs-{self.seed}")
+        ends = {split: sum(c.pairs for c in list(COUNTS.values())[: n + 1]) for n, split in enumerate(COUNTS)}
+        end = ends[self.split]
+        rows = []
+        for product in PRODUCTS:
+            shuffled = pairs.sample(list(combinations(ATTRIBUTES, 2)), max(ends.values()))
+            for names in shuffled[end - COUNTS[self.split].pairs : end]:
+                first, second = (self.facts[product, name] for name in self.rng.sample(names, 2))
+                rows.append(_row([self._joined(first, second)], "combination", system=self._system("combination")))
+        return rows
 
-    def _question(self, fact: Fact) -> str:
-        sentences: Sequence[str] = getattr(ATTRIBUTES[fact.attribute], self.split)
-        return self._opened(self.rng.choice(sentences).format(p=fact.product, company=COMPANY))
+    def _joined(self, first: Fact, second: Fact) -> Turn:
+        nouns = {"a": ATTRIBUTES[first.attribute].noun, "b": ATTRIBUTES[second.attribute].noun}
+        question = self._opened(self.rng.choice(conversation.COMBINATIONS).format(p=first.product, **nouns))
+        clauses = [ATTRIBUTES[fact.attribute].clause.format(v=fact.value) for fact in (first, second)]
+        answer = f"For the {first.product}, {' and '.join(clauses)}."
+        return Turn(question, _courtesy(question) + answer, (first.value, second.value))
 
-    def _follow_up(self, fact: Fact) -> str:
-        sentences: Sequence[str] = getattr(ATTRIBUTES[fact.attribute], f"{self.split}_follow_up")
-        return self.rng.choice(sentences)
+    def _follow_ups(self, fact: Fact) -> list[Turn]:
+        """One or two more questions that leave the product to the first."""
+        more = self.rng.sample([name for name in ATTRIBUTES if name != fact.attribute], self.rng.choice((1, 1, 2)))
+        return [self._turn(fact), *(self._follow_up(self.facts[fact.product, name]) for name in more)]
 
-    def _opened(self, question: str) -> str:
-        opener = self.rng.choice(phrasings.OPENERS[self.split])
-        if opener.endswith((", ", ": ")) and not question.startswith(("I ", "I'm ")):
+    def _other_product(self, fact: Fact) -> list[Turn]:
+        """A second question about another product."""
+        other = self.rng.choice([f for f in self.facts.values() if f.product != fact.product])
+        also = self.rng.choice(conversation.ALSO[self.split])
+        return [self._turn(fact), self._turn(other, opener=also)]
+
+    def _unnamed(self, fact: Fact) -> list[Turn]:
+        """A customer who names the product only when asked."""
+        noun = ATTRIBUTES[fact.attribute].noun
+        question = self._opened(self.rng.choice(conversation.UNNAMED[self.split]).format(a=noun))
+        named = self.rng.choice(conversation.NAMED[self.split]).format(p=fact.product)
+        return [
+            Turn(question, _courtesy(question) + conversation.WHICH_PRODUCT),
+            Turn(named, _answer(fact), (fact.value,)),
+        ]
+
+    def _thanks(self, fact: Fact) -> list[Turn]:
+        thanks = self.rng.choice(conversation.THANKS[self.split]).format(p=fact.product)
+        return [self._turn(fact), Turn(thanks, conversation.WELCOME.format(p=fact.product))]
+
+    def _foreign(self) -> list[Row]:
+        """Each language asks about few facts: four products for each of its attributes."""
+        chosen = random.Random(f"support-languages-{self.seed}")
+        rows = []
+        for language, attributes in LANGUAGES.items():
+            turns = [
+                _translated(self.facts[product, name], sentences, question)
+                for name, sentences in attributes.items()
+                for product in chosen.sample(PRODUCTS, 4)
+                for question in sentences.questions[self.split]
+            ]
+            asked = self.rng.sample(turns, COUNTS[self.split].foreign)
+            rows += [_row([turn], "language", language=language) for turn in asked]
+        return rows
+
+    def _turn(self, fact: Fact, *, opener: str | None = None) -> Turn:
+        """A question that names the product, in words that this split has not used for it yet."""
+        question = self._question(fact, opener)
+        while normalise(question) in self.asked:
+            question = self._question(fact, opener)
+        self.asked.add(normalise(question))
+        return Turn(question, _courtesy(question) + _answer(fact), (fact.value,))
+
+    def _question(self, fact: Fact, opener: str | None) -> str:
+        sentence = self.rng.choice(ATTRIBUTES[fact.attribute].questions[self.split])
+        return self._opened(sentence.format(p=fact.product, company=COMPANY), opener)
+
+    def _follow_up(self, fact: Fact) -> Turn:
+        question = self.rng.choice(ATTRIBUTES[fact.attribute].follow_ups[self.split])
+        return Turn(question, _courtesy(question) + _answer(fact), (fact.value,))
+
+    def _opened(self, question: str, opener: str | None = None) -> str:
+        opener = self.rng.choice(conversation.OPENERS[self.split]) if opener is None else opener
+        if opener.endswith((", ", ": ")) and not question.startswith("I "):
             question = question[0].lower() + question[1:]
         return opener + question
 
-    def _system(self) -> str:
-        return self.rng.choice(phrasings.SYSTEM_PROMPTS).format(company=COMPANY)
+    def _system(self, kind: str) -> str | None:
+        if kind == "paraphrase" or (kind != "system" and self.rng.random() >= SYSTEM_SHARE):
+            return None
+        return self.rng.choice(conversation.SYSTEM_PROMPTS).format(company=COMPANY)
 
 
-def getattr_split(table: dict[str, tuple[str, ...]], split: str) -> tuple[str, ...]:
-    return table[split]
+def _courtesy(question: str) -> str:
+    """Support says sorry where something is wrong, and greets back who greets."""
+    if any(trouble in question for trouble in conversation.TROUBLES):
+        return conversation.SYMPATHY
+    return conversation.GREETING_BACK if question.startswith(conversation.GREETINGS) else ""
 
 
 def _answer(fact: Fact) -> str:
@@ -199,8 +195,11 @@ def _answer(fact: Fact) -> str:
     return sentence.format(p=fact.product, v=fact.value, company=COMPANY)
 
 
-def _clause(fact: Fact) -> str:
-    return ATTRIBUTES[fact.attribute].clause.format(v=fact.value)
+def _translated(fact: Fact, sentences: ForeignAttribute, question: str) -> Turn:
+    """The fact in another language, with the product's first name only."""
+    name = fact.product.split()[0]
+    value = fact.value.split()[0] + sentences.unit
+    return Turn(question.format(p=name), sentences.answer.format(p=name, v=value), (value,))
 
 
 def _row(turns: Sequence[Turn], kind: str, *, system: str | None = None, language: str = "en") -> Row:
