@@ -23,7 +23,7 @@ from phi3flow.state import write_atomically
 
 DEFAULT_RUNS_DIR = Path(".runs")
 R = TypeVar("R", bound=Record)
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 class RunFolder:
@@ -114,14 +114,15 @@ class RunWriter:
         self._file: Any = None
 
     @classmethod
-    def open(cls, path: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
-        """Create the run folder, or go on where it was left.
+    def open(cls, runs_dir: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
+        """Create the folder of ``manifest.name`` under ``runs_dir``, or go on where it was left.
 
         Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
         (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
         """
-        if not _NAME.match(path.name):
-            raise ConfigError(f"run name {path.name!r}: use letters, digits, '.', '_' and '-', at most 128")
+        if not _NAME.match(manifest.name):
+            raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
+        path = runs_dir.resolve() / manifest.name
         path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
         lock.acquire()

@@ -112,7 +112,7 @@ def run_flow(
         versions=_versions(),
         git_commit=_git_commit(flow.folder),
     )
-    with RunWriter.open((runs_dir / manifest.name).resolve(), manifest, fresh=fresh) as writer:
+    with RunWriter.open(runs_dir, manifest, fresh=fresh) as writer:
         todo = [line for line in lines if line.number not in writer.completed]
         on_start(writer.manifest)
         if todo:
