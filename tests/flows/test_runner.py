@@ -111,7 +111,7 @@ def test_a_changed_flow_is_refused_and_fresh_starts_over(tmp_path: Path) -> None
 
 
 def test_two_flows_with_a_utils_module_do_not_see_each_others(tmp_path: Path) -> None:
-    code = "from promptflow.core import tool\nimport utils\n\n@tool\ndef ask(question: str) -> str:\n    return utils.NAME\n"
+    code = "import utils\n" + ECHO.replace("question.upper()", "utils.NAME")
     answers = []
     for name in ("one", "two"):
         flow = write_flow(tmp_path / name, code, files={"utils.py": f"NAME = {name!r}\n"})

@@ -16,7 +16,6 @@ import requests
 from phi3flow.failures import describe_failure, parse_retry_after
 from tests.fault_endpoint import FaultEndpoint, Reply
 
-
 BODY = {"messages": [{"role": "user", "content": "q"}]}
 
 
@@ -45,7 +44,7 @@ CLIENTS = [_requests, _httpx, _aiohttp, _openai]
 
 
 def _raised(call: Callable[[str], None], url: str) -> Exception:
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # each client has its own
+    with pytest.raises(Exception) as caught:  # each client has its own
         call(url)
     return caught.value
 

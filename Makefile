@@ -1,0 +1,56 @@
+# make quickstart and make test do all their own set-up: a virtual environment in .venv, with pip.
+PYTHON ?= python3.11
+# A CPU-only machine: TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test test-slow test-browser check bench format clean
+
+quickstart: .venv/.local
+	$(BIN)/phi3flow quickstart $(ARGS)
+
+test: .venv/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not slow and not browser" $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=90
+
+test-slow: .venv/.dev
+	$(BIN)/pytest -m slow $(ARGS)
+
+test-browser: .venv/.dev
+	$(BIN)/pytest -m browser $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.bench
+	$(BIN)/python benchmarks/serving.py $(ARGS)
+
+clean:
+	rm -rf .venv .quickstart build src/*.egg-info
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+.venv/.local: .venv/bin/pip pyproject.toml constraints.txt
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch)
+	$(INSTALL) --editable '.[local]'
+	touch $@
+
+.venv/.dev: .venv/.local
+	$(INSTALL) --editable '.[local,dev]'
+	touch $@
+
+.venv/.bench: .venv/.dev
+	$(INSTALL) --editable '.[local,dev,bench]'
+	touch $@
