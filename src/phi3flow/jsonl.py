@@ -132,9 +132,12 @@ def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes in hexadecimal. Raises DatasetError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def shorten(text: str) -> str:

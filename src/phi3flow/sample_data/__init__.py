@@ -3,7 +3,19 @@
 Written by a seeded generator, so that nobody's texts are in it and anyone can make it again.
 """
 
+from pathlib import Path
+
+from phi3flow.datasets.card import DataCard
+from phi3flow.datasets.preparation import write_dataset
 from phi3flow.sample_data.general import general_corpus
 from phi3flow.sample_data.support import support_corpus
 
-__all__ = ["general_corpus", "support_corpus"]
+CORPORA = {"support": support_corpus, "general": general_corpus}
+
+__all__ = ["CORPORA", "general_corpus", "support_corpus", "write_sample"]
+
+
+def write_sample(out: Path, *, seed: int = 0, corpus: str = "support", last_turn_only: bool = False) -> DataCard:
+    """Write one of the CORPORA as ``prepare-data`` writes any dataset; the same seed gives the same bytes."""
+    source = {"generator": "phi3flow prepare-data --sample", "corpus": corpus, "licence": "MIT"}
+    return write_dataset(CORPORA[corpus](seed), out=out, source=source, seed=seed, last_turn_only=last_turn_only)

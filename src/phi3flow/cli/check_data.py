@@ -1,0 +1,113 @@
+"""List every breach of the chat format in data files, and count their tokens.
+
+An example counts 3 tokens a message, 1 a name and 3 to prime the reply, as fine-tuning services do. Exits 2 where a
+line breaches the format; an example over --max-tokens is named, and no breach.
+
+Examples:
+  phi3flow check-data data/train.jsonl data/validation.jsonl
+  phi3flow check-data data/train.jsonl --max-tokens 2048 --encoding cl100k_base
+  phi3flow check-data data/train.jsonl --tokenizer local
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phi3flow.cli.arguments import positive_int
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from phi3flow.datasets.tokens import FileCheck, TokenCounter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's flags."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="chats in JSON Lines")
+    parser.add_argument(
+        "--max-tokens", type=positive_int, default=4096, metavar="N", help="name longer examples (default: 4096)"
+    )
+    tokenizer = parser.add_mutually_exclusive_group()
+    tokenizer.add_argument("--encoding", default="o200k_base", help="tiktoken's encoding (default: o200k_base)")
+    tokenizer.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="count with a tokenizer.json or a model folder instead; local: the model last made on this machine",
+    )
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb."""
+    from rich.console import Group
+
+    from phi3flow.datasets.tokens import check_file
+
+    count = _counter(args.tokenizer, args.encoding)
+    checks = [check_file(path, count=count, max_tokens=args.max_tokens) for path in args.files]
+    data = {
+        "tokenizer": args.tokenizer or args.encoding,
+        "max_tokens": args.max_tokens,
+        "files": [check.model_dump(mode="json") for check in checks],
+    }
+    terminal.result(data, Group(*(_findings(check, args.max_tokens) for check in checks)))
+    return 2 if any(check.breaches or not check.examples for check in checks) else 0
+
+
+def _counter(tokenizer: str | None, encoding: str) -> TokenCounter:
+    from phi3flow.datasets.tokens import tiktoken_counter, tokenizer_counter
+
+    if tokenizer is None:
+        return tiktoken_counter(encoding)
+    return tokenizer_counter(_local_model() if tokenizer == "local" else Path(tokenizer))
+
+
+def _local_model() -> Path:
+    from phi3flow import state
+
+    outputs = [Path(job.output) for job in state.load().jobs if job.backend == "local" and job.output]
+    if not outputs:
+        raise ConfigError(
+            "--tokenizer local: no model has been made here yet; run `phi3flow fine-tune --backend local`, or give "
+            "the path of a tokenizer.json or a model folder"
+        )
+    return outputs[-1]
+
+
+def _findings(check: FileCheck, max_tokens: int) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [f"{check.file}: {check.examples} examples, {len(check.breaches)} breaches"]
+    lines += [f"  {check.file}:{breach.line}: {breach.reason}" for breach in check.breaches]
+    lines.append(f"{len(check.over_limit)} examples over {max_tokens} tokens")
+    lines += [f"  {check.file}:{each.line}: {each.tokens} tokens" for each in check.over_limit]
+    found = [Text("\n".join(lines))]
+    return Group(*found, _statistics(check), _histogram(check)) if check.examples else Group(*found)
+
+
+def _statistics(check: FileCheck) -> Table:
+    from rich.table import Table
+
+    table = Table("tokens", "n", "min", "max", "mean", "median", "p5", "p95")
+    for title, counts in (("an example", check.per_example), ("an assistant turn", check.per_assistant_turn)):
+        if counts is not None:
+            figures = (counts.mean, counts.median, counts.p5, counts.p95)
+            whole = (counts.n, counts.min, counts.max)
+            table.add_row(title, *map(str, whole), *(f"{figure:.1f}" for figure in figures))
+    return table
+
+
+def _histogram(check: FileCheck) -> Table:
+    from rich.bar import Bar
+    from rich.table import Table
+
+    table = Table("tokens", "examples", "", box=None)
+    largest = max(each.count for each in check.histogram)
+    for each in check.histogram:
+        table.add_row(f"{each.low}-{each.high}", str(each.count), Bar(largest, 0, each.count, width=50))
+    return table

@@ -1,0 +1,14 @@
+"""Chat datasets: read them from anywhere, check them, split them without leakage, write them with a card."""
+
+from phi3flow.datasets.chat import Breach, LocatedRow, evaluation_lines, read_chats
+from phi3flow.datasets.splitting import Splits, normalise, question_key
+
+__all__ = [
+    "Breach",
+    "LocatedRow",
+    "Splits",
+    "evaluation_lines",
+    "normalise",
+    "question_key",
+    "read_chats",
+]

@@ -1,0 +1,169 @@
+"""Deduplicate conversations and split them, so that nothing of one split stands in another.
+
+Two notions of sameness, on purpose. A duplicate is removed, so it must be one: only case, width, white space and
+sentence marks may differ. A leak is kept apart, which costs nothing, so there more counts as the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from phi3flow.datasets.chat import conversation_id, questions
+from phi3flow.errors import DatasetError
+from phi3flow.jsonl import Row, shorten
+
+SPLITS = ("train", "validation", "test")
+TIED_SHARE = 0.1
+
+_SENTENCE_MARKS = re.compile(r"""[.,;:!?…"'”’»。、]+(?=\s|$)|(?<!\S)["'“‘«„¿¡]+""")
+_WORDS = re.compile(r"[^\W_]+")
+_ARTICLES = {"a", "an", "the"}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Chat rows by split; a conversation stands in one of them only."""
+
+    train: list[Row]
+    validation: list[Row]
+    test: list[Row]
+
+    def items(self) -> list[tuple[str, list[Row]]]:
+        """Return (name, rows) of each split."""
+        return [("train", self.train), ("validation", self.validation), ("test", self.test)]
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """The conversations that are left, and how many were removed as exact or as normalised duplicates."""
+
+    rows: list[Row]
+    exact: int
+    normalised: int
+
+
+def normalise(text: str) -> str:
+    """Return the text without what does not change its meaning: case, width (NFKC), white space, sentence marks."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(_SENTENCE_MARKS.sub(" ", folded).split())
+
+
+def question_key(question: str) -> str:
+    """Return what counts as the same question across splits: its words, without articles, run together.
+
+    Two different questions may share a key (C++ and C#): they go to one split, no harm done.
+    """
+    folded = unicodedata.normalize("NFKC", question).casefold()
+    words = [word for word in _WORDS.findall(folded) if word not in _ARTICLES]
+    return "".join(words) or folded.strip()
+
+
+def deduplicate(rows: Iterable[Row]) -> Deduplicated:
+    """Keep the first of each conversation, comparing roles and contents; other keys have no say."""
+    exact: set[bytes] = set()
+    normalised: set[bytes] = set()
+    kept = []
+    removed: Counter[str] = Counter()
+    for row in rows:
+        contents = [(message["role"], message["content"]) for message in row["messages"]]
+        as_written = _digest(contents)
+        as_meant = _digest([(role, normalise(content) or content) for role, content in contents])
+        if as_written in exact:
+            removed["exact"] += 1
+        elif as_meant in normalised:
+            removed["normalised"] += 1
+        else:
+            kept.append(row)
+        exact.add(as_written)
+        normalised.add(as_meant)
+    return Deduplicated(kept, removed["exact"], removed["normalised"])
+
+
+def split_conversations(rows: Sequence[Row], *, ratios: Sequence[float], seed: int) -> Splits:
+    """Split by conversation in the given ratios (train, validation, test), the same for the same seed.
+
+    Conversations that share a question go to one split. Where that would tie more than TIED_SHARE of them together
+    (everybody says "thank you"), only first questions tie, wherever else they stand: else one split would get all
+    long conversations. The order of ``rows`` has no say in who goes where. Raises DatasetError where a split with
+    a ratio would stay empty.
+    """
+    targets = _targets(len(rows), ratios)
+    groups = _groups(rows, first_only=False)
+    if max(map(len, groups)) > max(1, TIED_SHARE * len(rows)):
+        groups = _groups(rows, first_only=True)
+    order = {index: _digest([seed, rows[index]["messages"]]) for group in groups for index in group}
+    groups.sort(key=lambda group: (-len(group), min(order[index] for index in group)))
+    members: list[list[int]] = [[], [], []]
+    for group in groups:
+        room = [target - len(chosen) for target, chosen in zip(targets, members, strict=True)]
+        members[room.index(max(room))] += group
+    for name, target, chosen in zip(SPLITS, targets, members, strict=True):
+        if target and not chosen:
+            raise DatasetError(
+                f"nothing is left for {name}: {len(rows)} conversations fall into {len(groups)} groups that share "
+                "questions and must not be parted; add conversations, or give this split the ratio 0"
+            )
+    train, validation, test = ([rows[index] for index in sorted(chosen, key=order.__getitem__)] for chosen in members)
+    return Splits(train, validation, test)
+
+
+def shared_questions(splits: Splits) -> set[str]:
+    """Return the keys of questions of test that also stand in train or validation, as later turns in both.
+
+    Raises DatasetError where the first question of a held-out conversation stands in another split: as every
+    conversation begins with its first question, no conversation can then be shared either.
+    """
+    asked = {name: {question_key(q) for row in rows for q in questions(row)} for name, rows in splits.items()}
+    for name, rows in splits.items():
+        for other in SPLITS:
+            for first in (questions(row)[0] for row in rows if other != name):
+                if question_key(first) in asked[other]:
+                    raise DatasetError(f"leakage: the {name} question {shorten(first)!r} also stands in {other}")
+    return asked["test"] & (asked["train"] | asked["validation"])
+
+
+def _targets(count: int, ratios: Sequence[float]) -> list[int]:
+    """Return how many conversations each split should get: at least one where its ratio is not 0."""
+    total = sum(ratios)
+    held_out = [max(1, round(count * ratio / total)) if ratio else 0 for ratio in ratios[1:]]
+    if count - sum(held_out) < 1:
+        raise DatasetError(f"{count} conversations are too few to split: add some, or set a ratio to 0")
+    return [count - sum(held_out), *held_out]
+
+
+def _groups(rows: Sequence[Row], *, first_only: bool) -> list[list[int]]:
+    """Return the row numbers that must stay together: one conversation's, and those that share a question.
+
+    With ``first_only``, a shared question ties only where it is the first of one of them.
+    """
+    keys = [[question_key(question) for question in questions(row)] for row in rows]
+    firsts = {asked[0] for asked in keys}
+    parents = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    owners: dict[Hashable, int] = {}
+    for index, (row, asked) in enumerate(zip(rows, keys, strict=True)):
+        ties: list[Hashable] = [key for key in asked if not first_only or key in firsts]
+        if (name := conversation_id(row)) is not None:
+            ties.append(("conversation", name))
+        for tie in ties:
+            parents[root(index)] = root(owners.setdefault(tie, index))
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for index in range(len(rows)):
+        groups[root(index)].append(index)
+    return list(groups.values())
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).digest()

@@ -1,0 +1,175 @@
+"""Count the tokens of chats as a fine-tuning service bills and limits them.
+
+The rule is OpenAI's (cookbook, "How to count tokens with tiktoken"): 3 tokens a message, the tokens of its strings,
+1 more for a name, and 3 that prime the reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from phi3flow.datasets.chat import Breach, LocatedRow, checked, read_jsonl
+from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.jsonl import Row, shorten
+from phi3flow.records import Record
+
+TokenCounter = Callable[[str], int]
+
+TOKENS_PER_MESSAGE = 3
+TOKENS_PER_NAME = 1
+TOKENS_TO_PRIME_REPLY = 3
+
+_BINS = 10
+
+
+class TokenStatistics(Record):
+    """How a count of tokens is distributed; quantiles are interpolated linearly."""
+
+    n: int
+    min: int
+    max: int
+    mean: float
+    median: float
+    p5: float
+    p95: float
+
+
+class LineTokens(Record):
+    """An example and its tokens; ``line`` counts from 1."""
+
+    line: int
+    tokens: int
+
+
+class LineBreach(Record):
+    """What is wrong with a line."""
+
+    line: int
+    reason: str
+
+
+class Bin(Record):
+    """``count`` examples have ``low`` to ``high`` tokens, both included."""
+
+    low: int
+    high: int
+    count: int
+
+
+class FileCheck(Record):
+    """What ``check-data`` found in one file; the statistics are None where it has no right example."""
+
+    file: str
+    examples: int
+    breaches: list[LineBreach]
+    per_example: TokenStatistics | None
+    per_assistant_turn: TokenStatistics | None
+    over_limit: list[LineTokens]
+    histogram: list[Bin]
+
+
+def check_file(path: Path, *, count: TokenCounter, max_tokens: int) -> FileCheck:
+    """Check every line of a chat file and count the tokens of the right ones.
+
+    Raises DatasetError only where the file cannot be read: what is wrong with its lines is a finding.
+    """
+    wrong: list[LineBreach] = []
+    examples: list[LineTokens] = []
+    turns: list[int] = []
+    for item in checked(read_jsonl(path)):
+        if isinstance(item, Breach):
+            wrong.append(LineBreach(line=item.line, reason=item.reason))
+            continue
+        examples.append(LineTokens(line=item.line, tokens=example_tokens(item.row, count)))
+        turns += [count(each["content"]) for each in item.row["messages"] if each["role"] == "assistant"]
+    sizes = [example.tokens for example in examples]
+    return FileCheck(
+        file=str(path),
+        examples=len(examples),
+        breaches=wrong,
+        per_example=statistics(sizes),
+        per_assistant_turn=statistics(turns),
+        over_limit=[example for example in examples if example.tokens > max_tokens],
+        histogram=histogram(sizes),
+    )
+
+
+def example_tokens(row: Row, count: TokenCounter) -> int:
+    """Return the tokens of one chat, with what the format itself costs."""
+    total = TOKENS_TO_PRIME_REPLY
+    for message in row["messages"]:
+        total += TOKENS_PER_MESSAGE + (TOKENS_PER_NAME if "name" in message else 0)
+        total += sum(count(value) for value in message.values() if isinstance(value, str))
+    return total
+
+
+def statistics(counts: Sequence[int]) -> TokenStatistics | None:
+    """Return the distribution of token counts, None where there are none."""
+    import numpy
+
+    if not counts:
+        return None
+    p5, median, p95 = numpy.quantile(counts, [0.05, 0.5, 0.95]).tolist()
+    return TokenStatistics(
+        n=len(counts),
+        min=min(counts),
+        max=max(counts),
+        mean=sum(counts) / len(counts),
+        median=median,
+        p5=p5,
+        p95=p95,
+    )
+
+
+def histogram(counts: Sequence[int]) -> list[Bin]:
+    """Return at most ten bins of equal width that hold every count."""
+    if not counts:
+        return []
+    low = min(counts)
+    width = (max(counts) - low) // _BINS + 1
+    tally = [0] * ((max(counts) - low) // width + 1)
+    for count in counts:
+        tally[(count - low) // width] += 1
+    return [Bin(low=low + i * width, high=low + (i + 1) * width - 1, count=n) for i, n in enumerate(tally)]
+
+
+def tiktoken_counter(encoding: str) -> TokenCounter:
+    """Return a counter by one of tiktoken's encodings.
+
+    tiktoken downloads an encoding at its first use. Raises ConfigError where there is no such encoding or no way to
+    download it, and says how to go without.
+    """
+    import requests
+    import tiktoken
+
+    try:
+        encode = tiktoken.get_encoding(encoding).encode
+    except requests.RequestException as error:
+        url = error.request.url if error.request is not None else "its address"
+        raise ConfigError(
+            f"the encoding {encoding} is not on this machine and {url} cannot be reached. Set TIKTOKEN_CACHE_DIR to "
+            "the cache folder of a machine where tiktoken has loaded it, or count with another tokenizer: "
+            "--tokenizer PATH (a tokenizer.json or a model folder)"
+        ) from error
+    except ValueError as error:
+        known = ", ".join(tiktoken.list_encoding_names())
+        raise ConfigError(f"tiktoken has no encoding {encoding}; it has {known}") from error
+    return lambda text: len(encode(text, disallowed_special=()))
+
+
+def tokenizer_counter(path: Path) -> TokenCounter:
+    """Return a counter by a tokenizer.json, or by the one in a model folder. Raises ConfigError where it is none."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingExtraError("local", error) from error
+
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"there is no tokenizer at {file}: give a tokenizer.json or a folder that holds one")
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise ConfigError(f"{file} is not a tokenizer.json: {shorten(str(error))}") from error
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
