@@ -131,7 +131,7 @@ class RunWriter:
                 _clear(path)
             writer = cls(path, *_resume(path, manifest))
             writer._lock = lock
-            writer._file = (path / "results.jsonl").open("ab")
+            writer._file = (path / "results.jsonl").open("ab", buffering=0)
             writer._write_manifest()
         except BaseException:
             lock.release()
@@ -154,16 +154,17 @@ class RunWriter:
         return self._manifest.model_copy(update={"counts": counts})
 
     def append(self, number: int, line: bytes, *, completed: bool, retries: int) -> None:
-        """Append one serialised LineResult and flush it, so that a kill loses at most the lines in flight.
+        """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
         A write that the disk refuses leaves no torn line behind and raises ConfigError.
         """
-        position = self._file.tell()
+        position = self._file.seek(0, os.SEEK_END)
+        rest = memoryview(line + b"\n")
         try:
-            self._file.write(line + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
-            self._drop_from(position)
+            self._file.truncate(position)
             raise ConfigError(
                 f"{self.path / 'results.jsonl'}: cannot be written ({error.strerror}); what was done so far is kept: "
                 "make room and give the same command again"
@@ -192,15 +193,6 @@ class RunWriter:
 
     def _write_manifest(self) -> None:
         write_atomically(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
-
-    def _drop_from(self, position: int) -> None:
-        """Cut off what a failed write left; the buffer is thrown away with the old file object."""
-        os.truncate(self.path / "results.jsonl", position)
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, self._file.fileno())
-        os.close(descriptor)
-        self._file.close()
-        self._file = (self.path / "results.jsonl").open("ab")
 
 
 def read_results(path: Path) -> Iterator[LineResult]:

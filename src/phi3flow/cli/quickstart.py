@@ -1,0 +1,127 @@
+"""Do the whole job on this machine: make data, train a small base model, fine-tune it, serve both, run the chat flow
+over the held-out test lines, score the answers, compare the two models, and write a report.
+
+No account and no download is needed. A second call does only what has changed; after Ctrl-C the next call goes on.
+
+Examples:
+  phi3flow quickstart
+  phi3flow quickstart --seed 1 --out /tmp/quickstart --runs-dir /tmp/quickstart/runs
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phi3flow.cli.arguments import add_runs_dir
+from phi3flow.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.progress import TaskID
+
+    from phi3flow.quickstart import QuickstartResult, StepProgress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's flags."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(".quickstart"),
+        metavar="DIR",
+        help="data, models, report (default: .quickstart)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of data and training (default: 0)")
+    add_runs_dir(parser)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb."""
+    from phi3flow.quickstart import Quickstart
+
+    with StepDisplay(terminal) as display:
+        job = Quickstart(out=args.out, runs_dir=args.runs_dir, seed=args.seed, on_progress=display.show)
+        result = job.run()
+    terminal.result(result.model_dump(mode="json"), _summary(result))
+    return 0
+
+
+class StepDisplay:
+    """All steps at once on a terminal, one line a finished step elsewhere."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+
+        from phi3flow.quickstart import STEPS
+
+        self._terminal = terminal
+        self._progress = terminal.progress(
+            SpinnerColumn(finished_text="[green]✓[/green]"),
+            TextColumn("{task.description:<11}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[seconds]:>8}"),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
+        self._tasks: dict[str, TaskID] = {
+            name: self._progress.add_task(name, total=1.0, start=False, seconds="", text="") for name in STEPS
+        }
+
+    def __enter__(self) -> StepDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, progress: StepProgress) -> None:
+        """Show one report of a step."""
+        task = self._tasks[progress.step]
+        self._progress.start_task(task)
+        seconds = "unchanged" if progress.reused else f"{progress.elapsed_s:.1f} s"
+        if not progress.done:
+            self._progress.update(task, completed=progress.share or 0.0, text=progress.text)
+            return
+        self._progress.update(task, completed=1.0, seconds=seconds, text=progress.text)
+        if self._progress.disable:
+            self._terminal.note(f"{progress.step}: {seconds}: {progress.text}")
+
+
+def _summary(result: QuickstartResult) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table("metric", "base", "fine-tuned", "difference", "95 % interval", "wins", "losses")
+    for name, metric in result.comparison.metrics.items():
+        difference = metric.difference
+        table.add_row(
+            name,
+            _number(metric.baseline),
+            _number(metric.candidate),
+            _number(difference.mean, sign="+"),
+            f"{_number(difference.low, sign='+')} to {_number(difference.high, sign='+')}"
+            if difference.low is not None
+            else "",
+            str(metric.wins),
+            str(metric.losses),
+        )
+    return Group(table, _next_steps(result))
+
+
+def _next_steps(result: QuickstartResult) -> str:
+    return f"""
+The report: {result.report.resolve().as_uri()}
+
+Next, in this folder (activate the environment first: . .venv/bin/activate):
+  export PHI3_KEY=$(openssl rand -hex 16)                      a key of your own for the local endpoint
+  phi3flow deploy --backend local {result.model}        prints the endpoint's URL
+  phi3flow connect phi3_endpoint --from-deployment             the flow's connection to it
+  phi3flow chat                                                talk to the fine-tuned model
+  edit flows/chat_phi3/, then
+  phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
+"""
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.3f}"

@@ -1,0 +1,350 @@
+"""The whole job on one machine: data, fine-tune, serve, batch-run, score, compare, report.
+
+Each step knows its inputs by hash, so that a second call does only what has changed, and a call after an
+interruption goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from phi3flow.errors import ConfigError
+from phi3flow.jsonl import file_sha256
+from phi3flow.records import Comparison, Record
+from phi3flow.state import write_atomically
+
+if TYPE_CHECKING:
+    from phi3flow.flows import Flow
+    from phi3flow.run_store import RunFolder
+
+FLOW = Path("flows/chat_phi3")
+EVALUATION = Path("flows/eval/answer_match")
+KEY_VARIABLE = "PHI3_KEY"
+
+StepName = Literal["data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report"]
+STEPS: tuple[StepName, ...] = ("data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report")
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """What a step says of itself: how far it is (0 to 1, None unknown), a few words, and whether it is over."""
+
+    step: StepName
+    share: float | None = None
+    text: str = ""
+    done: bool = False
+    reused: bool = False
+    elapsed_s: float = 0.0
+
+
+class QuickstartResult(Record):
+    """What a quickstart leaves: two runs, their comparison, and where to look."""
+
+    baseline: str
+    candidate: str
+    comparison: Comparison
+    report: Path
+    model: Path
+    seconds: dict[str, float] = Field(description="wall time of each step of this call")
+
+
+class _Made(Record):
+    """``state.json`` of the quickstart's folder: which inputs each step's result was made from."""
+
+    keys: dict[str, str] = Field(default_factory=dict)
+
+
+OnProgress = Callable[[StepProgress], None]
+
+
+class Quickstart:
+    """One call of the quickstart: ``run`` takes the steps in order and reports each one's progress."""
+
+    def __init__(self, *, out: Path, runs_dir: Path, seed: int, on_progress: OnProgress) -> None:
+        for folder in (FLOW, EVALUATION):
+            if not (folder / "flow.dag.yaml").is_file():
+                raise ConfigError(f"{folder}: there is no such flow here; run quickstart in a clone of the project")
+        self._out = out
+        self._runs_dir = runs_dir
+        self._seed = seed
+        self._on_progress = on_progress
+        self._seconds: dict[str, float] = {}
+        self._made = _read_made(out)
+
+    def run(self) -> QuickstartResult:
+        """Take all steps. An interruption stops the servers that were started and is raised again."""
+        data = self._prepare_data()
+        base = self._train_base()
+        model = self._fine_tune(base)
+        with contextlib.ExitStack() as servers:
+            baseline, candidate = self._batch_run({"base": base, "fine-tuned": model}, data, servers)
+        self._score([baseline, candidate])
+        comparison = self._compare(baseline, candidate)
+        report = self._report(baseline, candidate, comparison, model)
+        return QuickstartResult(
+            baseline=baseline.name,
+            candidate=candidate.name,
+            comparison=comparison,
+            report=report,
+            model=model,
+            seconds=self._seconds,
+        )
+
+    def _prepare_data(self) -> Path:
+        from phi3flow.datasets import write_sample
+        from phi3flow.sample_data import GENERATOR_VERSION
+
+        folder = self._out / "data"
+        with self._step("data") as step:
+            files = [folder / name for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "test_lines.jsonl")]
+            key = _digest("data", str(self._seed), GENERATOR_VERSION)
+            step.reused = self._is_made("data", key, files)
+            if not step.reused:
+                write_sample(folder, seed=self._seed)
+                self._note_made("data", key, files)
+            step.text = ", ".join(f"{_count_lines(file)} {file.stem}" for file in files[:3])
+        return files[3]
+
+    def _train_base(self) -> Path:
+        from phi3flow.training import BaseConfig, train_base
+
+        with self._step("base model") as step:
+            config = BaseConfig(seed=self._seed, cache=self._out / "models")
+            step.reused = config.folder.is_dir()
+            folder = train_base(config, on_progress=step.advance_training)
+            step.text = str(folder)
+        return folder
+
+    def _fine_tune(self, base: Path) -> Path:
+        from phi3flow.training import BaseConfig, FineTuneConfig, fine_tune
+
+        data, output = self._out / "data", self._out / "model"
+        config = FineTuneConfig(
+            train=data / "train.jsonl",
+            validation=data / "validation.jsonl",
+            base=BaseConfig(seed=self._seed, cache=self._out / "models"),
+            output=output,
+            seed=self._seed,
+        )
+        with self._step("fine-tune") as step:
+            inputs = [_hash_folder(base), file_sha256(config.train), file_sha256(config.validation)]
+            key = _digest(config.model_dump_json(exclude={"resume"}), *inputs)
+            step.reused = self._is_made("fine-tune", key, [output])
+            if not step.reused:
+                resume = self._made.keys.get("fine-tune started") == key and config.checkpoints.is_dir()
+                self._set_key("fine-tune started", key)
+                fine_tune(config.model_copy(update={"resume": resume}), on_progress=step.advance_training)
+                self._note_made("fine-tune", key, [output])
+            step.text = str(output)
+        return output
+
+    def _batch_run(
+        self, models: dict[str, Path], lines: Path, servers: contextlib.ExitStack
+    ) -> tuple[RunFolder, RunFolder]:
+        from phi3flow.flows import load_flow
+
+        flow = load_flow(FLOW)
+        keys = {
+            label: _digest(_hash_folder(model), flow.fingerprint, file_sha256(lines)) for label, model in models.items()
+        }
+        todo = {label: model for label, model in models.items() if not self._is_run(f"quickstart-{label}", keys[label])}
+        with self._step("serve") as step:
+            step.reused = not todo
+            urls = {label: self._serve(label, model, servers) for label, model in todo.items()}
+            step.text = ", ".join(urls.values()) or "no line left to answer"
+        with self._step("batch-run") as step:
+            step.reused = not todo
+            for label, url in urls.items():
+                self._run_flow(flow, f"quickstart-{label}", keys[label], lines, url, step)
+            step.text = f"{_count_lines(lines)} lines each through {FLOW}"
+        return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
+
+    def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
+        from phi3flow.backends.local import LocalBackend
+
+        os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(24))
+        backend = LocalBackend()
+        name = f"quickstart-{label}"
+        if any(endpoint.endpoint == name for endpoint in backend.endpoints()):
+            backend.undeploy(name)
+        servers.callback(backend.undeploy, name)
+        return backend.deploy(model, name=name, port=0, key_env=KEY_VARIABLE).url
+
+    def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, step: _Step) -> None:
+        from phi3flow.connections import Connection
+        from phi3flow.runner import RunOptions, run_flow
+
+        connection = Connection(
+            name="phi3_endpoint",
+            type="custom",
+            configs={"endpoint": url},
+            secrets={"key": os.environ[KEY_VARIABLE]},
+        )
+        fresh = self._made.keys.get(name) != key
+        self._set_key(name, key)
+        run_flow(
+            flow,
+            data=lines,
+            column_mapping={"temperature": 0.0},
+            connections=lambda _: connection.to_promptflow(),
+            runs_dir=self._runs_dir,
+            name=name,
+            options=RunOptions(concurrency=32),
+            fresh=fresh,
+            on_start=step.start_run,
+            on_line=step.advance_run,
+        )
+
+    def _score(self, runs: list[RunFolder]) -> None:
+        from phi3flow.flows import fingerprint
+
+        with self._step("score") as step:
+            key = fingerprint(EVALUATION)
+            stale = [
+                run
+                for run in runs
+                if not self._is_made(f"score {run.name}", _digest(key, _hash_results(run)), [_metrics_file(run)])
+            ]
+            step.reused = not stale
+            for run in stale:
+                _score_run(run)
+                self._note_made(f"score {run.name}", _digest(key, _hash_results(run)), [_metrics_file(run)])
+            step.text = f"{len(runs)} runs by {EVALUATION}"
+
+    def _compare(self, baseline: RunFolder, candidate: RunFolder) -> Comparison:
+        from phi3flow.comparison import compare_runs
+
+        with self._step("compare") as step:
+            comparison = compare_runs(baseline, candidate)
+            step.text = f"{comparison.n_paired} lines in pairs"
+        return comparison
+
+    def _report(self, baseline: RunFolder, candidate: RunFolder, comparison: Comparison, model: Path) -> Path:
+        from phi3flow.records import TrainingRecord
+        from phi3flow.report import write_report
+
+        with self._step("report") as step:
+            training = TrainingRecord.model_validate_json((model / "training.json").read_bytes())
+            output = self._out / "report.html"
+            write_report([baseline, candidate], comparison=comparison, training=[training], output=output)
+            step.text = str(output)
+        return output
+
+    @contextlib.contextmanager
+    def _step(self, name: StepName) -> Iterator[_Step]:
+        started = time.monotonic()
+        step = _Step(name, self._on_progress)
+        step.tell()
+        yield step
+        self._seconds[name] = round(time.monotonic() - started, 2)
+        step.tell(done=True, elapsed_s=self._seconds[name])
+
+    def _is_made(self, name: str, key: str, outputs: list[Path]) -> bool:
+        return all(path.exists() for path in outputs) and self._made.keys.get(name) == _seal(key, outputs)
+
+    def _note_made(self, name: str, key: str, outputs: list[Path]) -> None:
+        self._set_key(name, _seal(key, outputs))
+
+    def _set_key(self, name: str, key: str) -> None:
+        self._made = _Made(keys={**self._made.keys, name: key})
+        self._out.mkdir(parents=True, exist_ok=True)
+        write_atomically(_made_file(self._out), self._made.model_dump_json(indent=2).encode())
+
+    def _is_run(self, name: str, key: str) -> bool:
+        if self._made.keys.get(name) != key or not (self._runs_dir / name / "manifest.json").is_file():
+            return False
+        manifest = self._open_run(name).manifest
+        return manifest.status == "Completed" and manifest.counts.completed == manifest.counts.total
+
+    def _open_run(self, name: str) -> RunFolder:
+        from phi3flow.run_store import RunFolder
+
+        return RunFolder(self._runs_dir / name)
+
+
+class _Step:
+    """A step's words to the outside."""
+
+    def __init__(self, name: StepName, on_progress: OnProgress) -> None:
+        self.name = name
+        self.text = ""
+        self.reused = False
+        self._on_progress = on_progress
+        self._done_lines = 0
+        self._run_name = ""
+        self._total_lines = 0
+
+    def tell(self, *, share: float | None = None, done: bool = False, elapsed_s: float = 0.0) -> None:
+        self._on_progress(StepProgress(self.name, share, self.text, done, self.reused, elapsed_s))
+
+    def advance_training(self, progress: Any) -> None:
+        loss = progress.loss if progress.loss is not None else progress.validation_loss
+        left = "" if progress.remaining_s is None else f", {progress.remaining_s:.0f} s left"
+        shown = "" if loss is None else f", loss {loss:.3f}"
+        self.text = f"{progress.phase}: step {progress.step}/{progress.total_steps}{shown}{left}"
+        self.tell(share=progress.step / progress.total_steps)
+
+    def start_run(self, manifest: Any) -> None:
+        self._run_name, self._total_lines = manifest.name, manifest.counts.total
+        self._done_lines = manifest.counts.completed
+
+    def advance_run(self, _: Any) -> None:
+        self._done_lines += 1
+        self.text = f"{self._run_name}: {self._done_lines}/{self._total_lines} lines"
+        self.tell(share=self._done_lines / self._total_lines)
+
+
+def _score_run(run: RunFolder) -> None:
+    from phi3flow.flows import load_flow
+    from phi3flow.scoring import score_run
+
+    score_run(run, flow=load_flow(EVALUATION), column_mapping={}, connections=_no_connection)
+
+
+def _no_connection(name: str) -> dict[str, Any]:
+    raise ConfigError(f"{EVALUATION} needs no connection, but asks for {name!r}")
+
+
+def _read_made(out: Path) -> _Made:
+    file = _made_file(out)
+    return _Made.model_validate_json(file.read_bytes()) if file.is_file() else _Made()
+
+
+def _made_file(out: Path) -> Path:
+    return out / "made.json"
+
+
+def _metrics_file(run: RunFolder) -> Path:
+    return run.path / "scores" / EVALUATION.name / "metrics.json"
+
+
+def _hash_results(run: RunFolder) -> str:
+    return file_sha256(run.path / "results.jsonl")
+
+
+def _hash_folder(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _digest(*(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files))
+
+
+def _seal(key: str, outputs: list[Path]) -> str:
+    """Bind a step's inputs to what it wrote, so that an edited output is made again."""
+    return _digest(key, *(_hash_folder(path) if path.is_dir() else file_sha256(path) for path in outputs))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _count_lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n")

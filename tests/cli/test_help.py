@@ -1,0 +1,38 @@
+"""docs/cli.md is what --help says: change a flag, and run `python -m tests.cli.test_help` to write it anew."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+from phi3flow.cli.main import VERBS, build_parser
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+HEADER = """# Commands
+
+What `phi3flow VERB --help` prints. Results go to stdout, progress to stderr; `--json` prints one JSON object.
+Exit codes: 0 success, 1 lines failed or a gate not met, 2 usage, configuration or data, 3 backend, 130 interrupted.
+"""
+
+
+def _help(verb: str | None) -> str:
+    os.environ["COLUMNS"] = "120"
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.suppress(SystemExit):
+        build_parser(verb).parse_args([verb, "--help"] if verb else ["--help"])
+    return output.getvalue()
+
+
+def _page() -> str:
+    blocks = [f"## phi3flow\n\n```\n{_help(None)}```\n"]
+    blocks += [f"## {verb}\n\n```\n{_help(verb)}```\n" for verb in VERBS]
+    return HEADER + "\n" + "\n".join(blocks)
+
+
+def test_the_documentation_of_the_commands_is_their_help() -> None:
+    assert DOCS.read_text(encoding="utf-8") == _page()
+
+
+if __name__ == "__main__":
+    DOCS.write_text(_page(), encoding="utf-8")
