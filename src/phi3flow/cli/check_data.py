@@ -47,7 +47,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     from phi3flow.datasets.tokens import check_file
 
-    count = _counter(args.tokenizer, args.encoding)
+    count: TokenCounter | None = None
+    without: ConfigError | None = None
+    try:
+        count = _counter(args.tokenizer, args.encoding)
+    except ConfigError as error:
+        without = error  # the format can be checked all the same
     checks = [check_file(path, count=count, max_tokens=args.max_tokens) for path in args.files]
     data = {
         "tokenizer": args.tokenizer or args.encoding,
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         "files": [check.model_dump(mode="json") for check in checks],
     }
     terminal.result(data, Group(*(_findings(check, args.max_tokens) for check in checks)))
+    if without is not None:
+        raise without
     return 2 if any(check.breaches or not check.examples for check in checks) else 0
 
 
@@ -84,10 +91,11 @@ def _findings(check: FileCheck, max_tokens: int) -> Group:
 
     lines = [f"{check.file}: {check.examples} examples, {len(check.breaches)} breaches"]
     lines += [f"  {check.file}:{breach.line}: {breach.reason}" for breach in check.breaches]
+    if check.per_example is None:
+        return Group(Text("\n".join(lines)))
     lines.append(f"{len(check.over_limit)} examples over {max_tokens} tokens")
     lines += [f"  {check.file}:{each.line}: {each.tokens} tokens" for each in check.over_limit]
-    found = [Text("\n".join(lines))]
-    return Group(*found, _statistics(check), _histogram(check)) if check.examples else Group(*found)
+    return Group(Text("\n".join(lines)), _statistics(check), _histogram(check))
 
 
 def _statistics(check: FileCheck) -> Table:

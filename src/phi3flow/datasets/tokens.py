@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phi3flow.datasets.chat import Breach, LocatedRow, checked, read_jsonl
+from phi3flow.datasets.chat import Breach, checked, read_jsonl
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.jsonl import Row, shorten
 from phi3flow.records import Record
@@ -58,7 +58,7 @@ class Bin(Record):
 
 
 class FileCheck(Record):
-    """What ``check-data`` found in one file; the statistics are None where it has no right example."""
+    """What ``check-data`` found in one file; the statistics are None without a right example or a tokenizer."""
 
     file: str
     examples: int
@@ -69,28 +69,31 @@ class FileCheck(Record):
     histogram: list[Bin]
 
 
-def check_file(path: Path, *, count: TokenCounter, max_tokens: int) -> FileCheck:
-    """Check every line of a chat file and count the tokens of the right ones.
+def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> FileCheck:
+    """Check every line of a chat file and count the tokens of the right ones, where there is a tokenizer.
 
     Raises DatasetError only where the file cannot be read: what is wrong with its lines is a finding.
     """
     wrong: list[LineBreach] = []
-    examples: list[LineTokens] = []
+    counted: list[LineTokens] = []
     turns: list[int] = []
+    examples = 0
     for item in checked(read_jsonl(path)):
         if isinstance(item, Breach):
             wrong.append(LineBreach(line=item.line, reason=item.reason))
             continue
-        examples.append(LineTokens(line=item.line, tokens=example_tokens(item.row, count)))
-        turns += [count(each["content"]) for each in item.row["messages"] if each["role"] == "assistant"]
-    sizes = [example.tokens for example in examples]
+        examples += 1
+        if count is not None:
+            counted.append(LineTokens(line=item.line, tokens=example_tokens(item.row, count)))
+            turns += [count(each["content"]) for each in item.row["messages"] if each["role"] == "assistant"]
+    sizes = [example.tokens for example in counted]
     return FileCheck(
         file=str(path),
-        examples=len(examples),
+        examples=examples,
         breaches=wrong,
         per_example=statistics(sizes),
         per_assistant_turn=statistics(turns),
-        over_limit=[example for example in examples if example.tokens > max_tokens],
+        over_limit=[example for example in counted if example.tokens > max_tokens],
         histogram=histogram(sizes),
     )
 
