@@ -135,9 +135,9 @@ def test_a_second_writer_is_refused_and_the_first_is_undisturbed(project: Path) 
 
 
 def test_an_endpoint_that_is_down_fails_lines_and_not_the_command(project: Path) -> None:
+    command = [sys.executable, "-m", "phi3flow.cli.main", "batch-run", "flow", "--data", "lines.jsonl"]
     process = subprocess.run(
-        [sys.executable, "-m", "phi3flow.cli.main", "batch-run", "flow", "--data", "lines.jsonl", "--limit", "2"]
-        + ["--max-retries", "1"],
+        [*command, "--limit", "2", "--max-retries", "1"],
         cwd=project,
         env={**os.environ, "ENDPOINT": "http://127.0.0.1:9/score", "KEY": KEY},
         capture_output=True,
