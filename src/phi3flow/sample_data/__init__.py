@@ -10,9 +10,12 @@ from phi3flow.datasets.preparation import write_dataset
 from phi3flow.sample_data.general import general_corpus
 from phi3flow.sample_data.support import support_corpus
 
+GENERATOR_VERSION = "1"
+"""Raised whenever the generator writes other texts than before."""
+
 CORPORA = {"support": support_corpus, "general": general_corpus}
 
-__all__ = ["CORPORA", "general_corpus", "support_corpus", "write_sample"]
+__all__ = ["CORPORA", "GENERATOR_VERSION", "general_corpus", "support_corpus", "write_sample"]
 
 
 def write_sample(out: Path, *, seed: int = 0, corpus: str = "support", last_turn_only: bool = False) -> DataCard:
