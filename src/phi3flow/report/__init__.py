@@ -1,0 +1,7 @@
+"""One self-contained HTML file about runs: what they show, and every line behind it."""
+
+from __future__ import annotations
+
+from phi3flow.report.page import read_training, write_report
+
+__all__ = ["read_training", "write_report"]

@@ -1,0 +1,145 @@
+"""The lines as the page carries them: columns of JSON, with a bound on their size.
+
+Columns (one array a field, all in the same order) are a third smaller than one object a line, and the page
+sorts and filters indices.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from phi3flow.records import LineResult
+from phi3flow.report.run_view import RunView, answer, history, question, texts
+
+TEXT_BUDGET_BYTES = 3_400_000
+LONGEST_TEXT = 20_000
+SHORTEST_CUT = 200
+_HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+Cut = Callable[[str], str | list[Any]]
+
+
+def embed(runs: Sequence[RunView]) -> dict[str, Any]:
+    """Return {"lines": columns, "runs": [columns a run], "text_limit"}; every array has one place a line.
+
+    A line of any run is in; ``answer`` and ``error`` of a run are both null where that run lacks the line.
+    A text longer than ``text_limit`` characters is [its beginning, the number of characters left out]. The
+    limit is 20,000, and less (never below 200) where all texts together would pass 3.4 MB.
+    """
+    lines = _union(runs)
+    limit = _text_limit(_texts(runs))
+
+    def cut(text: str) -> str | list[Any]:
+        return text if len(text) <= limit else [text[:limit], len(text) - limit]
+
+    return {
+        "text_limit": limit,
+        "lines": _line_columns(lines, runs, cut),
+        "runs": [_run_columns(run, list(lines), cut) for run in runs],
+    }
+
+
+def to_json(value: object) -> str:
+    """Return JSON that can stand in an HTML script element: no <, >, &, U+2028, U+2029, no lone surrogate."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _UNSAFE.sub(lambda match: _ESCAPED.get(match.group()) or f"\\u{ord(match.group()):04x}", text)
+
+
+def short_ids(line_ids: Sequence[str]) -> list[str]:
+    """Return the ids for people and links: a hash's first 12 characters where that names one line only."""
+    short = [_HASH.sub(r"\1\2", line_id) for line_id in line_ids]
+    return short if len(set(short)) == len(short) else list(line_ids)
+
+
+def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
+    """Return each line once, as the first run that has it holds it, in the order of the data."""
+    lines: dict[str, LineResult] = {}
+    for run in runs:
+        for line_id, line in run.results.items():
+            lines.setdefault(line_id, line)
+    return lines
+
+
+def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], cut: Cut) -> dict[str, list[Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for run in reversed(runs):
+        rows.update(run.rows)
+    data = [rows.get(line_id, {}) for line_id in lines]
+    return {
+        "id": short_ids(list(lines)),
+        "number": [line.line_number for line in lines.values()],
+        "question": [cut(question(line)) for line in lines.values()],
+        "history": [[[role, cut(text)] for role, text in history(line)] for line in lines.values()],
+        "context": [[cut(text) for text in texts(row.get("context"))] for row in data],
+        "truths": [[cut(text) for text in texts(row.get("ground_truth"))] for row in data],
+        "values": [texts(row.get("values")) for row in data],
+    }
+
+
+def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> dict[str, Any]:
+    lines = [run.results.get(line_id) for line_id in line_ids]
+    done = [line if line and not line.error else None for line in lines]
+    return {
+        "name": run.name,
+        "answer": [cut(answer(line)) if line else None for line in done],
+        "error": [_error(line, cut) if line else None for line in lines],
+        "ms": [float(f"{line.latency_ms:.4g}") if line else None for line in lines],
+        "attempts": [line.attempts if line else 0 for line in lines],
+        "tokens": [
+            [line.usage.prompt_tokens, line.usage.completion_tokens] if line and line.usage else None for line in lines
+        ],
+        "scores": {
+            metric: [_rounded(scores.get(line_id)) for line_id in line_ids] for metric, scores in run.scores.items()
+        },
+        "score_errors": {
+            str(place): [cut(error) for error in run.score_errors[line_id]]
+            for place, line_id in enumerate(line_ids)
+            if line_id in run.score_errors
+        },
+    }
+
+
+def _error(line: LineResult, cut: Cut) -> list[Any] | None:
+    return [line.error.type, cut(line.error.message), line.error.status_code] if line.error else None
+
+
+def _rounded(score: float | None) -> float | int | None:
+    """Return six significant digits, and whole numbers without their ".0": a third of the file is scores."""
+    if score is None:
+        return None
+    rounded = float(f"{score:.6g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def _texts(runs: Sequence[RunView]) -> list[str]:
+    """Return every text that ``embed`` would carry."""
+    lines = _union(runs)
+    found = [question(line) for line in lines.values()]
+    found += [text for line in lines.values() for _, text in history(line)]
+    for run in runs:
+        found += [line.error.message if line.error else answer(line) for line in run.results.values()]
+        found += [text for errors in run.score_errors.values() for text in errors]
+    columns = ("context", "ground_truth")
+    rows = {line_id: row for run in reversed(runs) for line_id, row in run.rows.items()}
+    return found + [text for row in rows.values() for name in columns for text in texts(row.get(name))]
+
+
+def _text_limit(found: Sequence[str]) -> int:
+    """Return the longest limit (characters) that keeps all texts within the budget, by bisection."""
+    sizes = [(len(text), len(to_json(text).encode())) for text in found if text]
+
+    def total(limit: int) -> float:
+        return sum(size * min(1.0, limit / length) for length, size in sizes)
+
+    low, high = SHORTEST_CUT, LONGEST_TEXT
+    if total(high) <= TEXT_BUDGET_BYTES:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if total(middle) <= TEXT_BUDGET_BYTES else (low, middle)
+    return low

@@ -1,0 +1,191 @@
+"""A run read once, in the form that the report's parts need."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.errors import DatasetError
+from phi3flow.records import Estimate, LineResult, LineScore, Manifest
+from phi3flow.report.figures import percentile
+
+if TYPE_CHECKING:
+    from phi3flow.run_store import RunFolder
+
+_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Lines of a run that failed alike: the first one's ``line_id`` stands for them."""
+
+    type: str
+    message: str
+    status_code: int | None
+    count: int
+    line_id: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run: its results and scores by line_id, metrics by full name (``answer_match.f1``).
+
+    ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
+    answers and scores can still be read without it.
+    """
+
+    name: str
+    manifest: Manifest
+    results: dict[str, LineResult]
+    rows: dict[str, dict[str, Any]]
+    data_note: str | None
+    evaluations: list[str]
+    estimates: dict[str, Estimate]
+    scores: dict[str, dict[str, float | None]]
+    score_errors: dict[str, list[str]]
+
+    @property
+    def total(self) -> int:
+        """How many lines the run has, attempted or not."""
+        return max(self.manifest.counts.total, len(self.results))
+
+    @property
+    def completed(self) -> int:
+        """How many lines have an answer."""
+        return len(self.latencies)
+
+    @property
+    def failed(self) -> int:
+        """How many lines were attempted and have none."""
+        return len(self.results) - self.completed
+
+    @property
+    def latencies(self) -> list[float]:
+        """The latencies in ms of the completed lines."""
+        return [line.latency_ms for line in self.results.values() if line.status == "Completed"]
+
+    @property
+    def latency_percentiles(self) -> dict[str, float]:
+        """Nearest-rank percentiles in ms by name, and the maximum; empty where no line completed."""
+        ordered = sorted(self.latencies)
+        if not ordered:
+            return {}
+        return {name: percentile(ordered, share) for name, share in _PERCENTILES.items()} | {"max": ordered[-1]}
+
+    @property
+    def tokens(self) -> tuple[int, int, int] | None:
+        """Prompt tokens, completion tokens, and how many lines they were counted for; None where unknown."""
+        usages = [line.usage for line in self.results.values() if line.usage]
+        if not usages:
+            return None
+        return sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages), len(usages)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The failed lines by type, message and status, the most frequent first."""
+        failed = [line for line in self.results.values() if line.error]
+        kinds = Counter(line.error for line in failed)
+        first = {line.error: line.line_id for line in reversed(failed)}
+        return [
+            Failure(error.type, error.message, error.status_code, count, first[error])
+            for error, count in kinds.most_common()
+            if error
+        ]
+
+
+def view_run(run: RunFolder) -> RunView:
+    """Read everything the report shows of a run."""
+    results = run.results()
+    rows, note = _rows(run, results)
+    evaluations = run.evaluations()
+    scored = {evaluation: run.scores(evaluation) for evaluation in evaluations}
+    return RunView(
+        name=run.name,
+        manifest=run.manifest,
+        results={line.line_id: line for line in results},
+        rows=rows,
+        data_note=note,
+        evaluations=evaluations,
+        estimates={
+            f"{evaluation}.{metric}": estimate
+            for evaluation in evaluations
+            for metric, estimate in run.metrics(evaluation).metrics.items()
+        },
+        scores=_scores_by_metric(scored),
+        score_errors=_score_errors(scored),
+    )
+
+
+def question(line: LineResult) -> str:
+    """Return what was asked: the input ``question``, else every input that is a text."""
+    if isinstance(line.inputs.get("question"), str):
+        return str(line.inputs["question"])
+    texts = {name: value for name, value in line.inputs.items() if isinstance(value, str)}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n".join(f"{name}: {value}" for name, value in texts.items()) or as_text(line.inputs)
+
+
+def answer(line: LineResult) -> str:
+    """Return what was answered: the output ``answer``, else the only output, else all of them as JSON."""
+    outputs = line.outputs or {}
+    if "answer" in outputs:
+        return as_text(outputs["answer"])
+    return as_text(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
+
+
+def history(line: LineResult) -> list[list[str]]:
+    """Return the conversation so far as [role, text] pairs, from Prompt flow's form of chat_history."""
+    turns = line.inputs.get("chat_history")
+    spoken: list[list[str]] = []
+    for turn in turns if isinstance(turns, list) else []:
+        if not isinstance(turn, Mapping):
+            continue
+        for side, role, name in (("inputs", "user", "question"), ("outputs", "assistant", "answer")):
+            said = turn.get(side)
+            if isinstance(said, Mapping) and said:
+                spoken.append([role, as_text(said.get(name, said))])
+    return spoken
+
+
+def texts(value: object) -> list[str]:
+    """Return a column that holds one text or a list of them as a list; nothing where it is empty."""
+    values = value if isinstance(value, list) else [value]
+    return [as_text(item) for item in values if item not in (None, "")]
+
+
+def as_text(value: object) -> str:
+    """Return a text as it is and any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, dict[str, Any]], str | None]:
+    try:
+        rows = run.data_rows()
+    except DatasetError as error:
+        return {}, str(error)
+    return {line.line_id: rows[line.line_number] for line in results if line.line_number < len(rows)}, None
+
+
+def _scores_by_metric(scored: Mapping[str, list[LineScore]]) -> dict[str, dict[str, float | None]]:
+    by_metric: dict[str, dict[str, float | None]] = {}
+    for evaluation, lines in scored.items():
+        for line in lines:
+            for metric, score in line.scores.items():
+                finite = score if score is not None and math.isfinite(score) else None
+                by_metric.setdefault(f"{evaluation}.{metric}", {})[line.line_id] = finite
+    return by_metric
+
+
+def _score_errors(scored: Mapping[str, list[LineScore]]) -> dict[str, list[str]]:
+    """Return what went wrong while scoring, by line_id."""
+    errors: dict[str, list[str]] = {}
+    for evaluation, lines in scored.items():
+        for line in lines:
+            if line.error:
+                errors.setdefault(line.line_id, []).append(f"{evaluation}: {line.error.type}: {line.error.message}")
+    return errors

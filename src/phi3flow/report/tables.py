@@ -1,0 +1,128 @@
+"""The report's tables as data: metrics with their figures' axes, and what the runs were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from phi3flow.records import Comparison, Estimate, Manifest, MetricComparison
+from phi3flow.report.figures import Scale, metric_scale
+from phi3flow.report.run_view import RunView
+from phi3flow.report.verdict import confirmatory
+from phi3flow.report.wording import duration
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric: each run's estimate on ``scale``, and the paired difference on ``difference_scale``."""
+
+    name: str
+    estimates: list[Estimate | None]
+    comparison: MetricComparison | None
+    confirmatory: bool
+    scale: Scale
+    difference_scale: Scale
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """The metrics of one run, or of a baseline and a candidate, by evaluation flow."""
+
+    runs: list[RunView]
+    comparison: Comparison | None
+    groups: dict[str, list[MetricRow]]
+
+    @property
+    def rows(self) -> list[MetricRow]:
+        """All rows, in order."""
+        return [row for rows in self.groups.values() for row in rows]
+
+
+@dataclass(frozen=True)
+class ProvenanceRow:
+    """One fact of the manifests, a value a run; ``differs`` where the runs do not agree."""
+
+    name: str
+    values: list[str]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the runs do not agree."""
+        return len(set(self.values)) > 1
+
+
+def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> MetricTable:
+    """Return the metrics that any of ``runs`` has, the confirmatory ones first within their evaluation."""
+    compared = comparison.metrics if comparison else {}
+    leading = confirmatory(comparison) if comparison else []
+    names = dict.fromkeys([*leading, *compared, *(name for run in runs for name in run.estimates)])
+    rows = [
+        _metric_row(name, [run.estimates.get(name) for run in runs], compared.get(name), leading, compared)
+        for name in names
+    ]
+    rows.sort(key=lambda row: row.name.rpartition(".")[0])
+    groups = {evaluation: list(found) for evaluation, found in groupby(rows, lambda row: row.name.rpartition(".")[0])}
+    return MetricTable(list(runs), comparison, groups)
+
+
+def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
+    """Return the manifests side by side, without the facts that no run has."""
+    facts = [_facts(run.manifest) for run in runs]
+    names = dict.fromkeys(name for fact in facts for name in fact)
+    rows = [ProvenanceRow(name, [fact.get(name, "") for fact in facts]) for name in names]
+    return [row for row in rows if any(row.values)]
+
+
+def _metric_row(
+    name: str,
+    estimates: list[Estimate | None],
+    comparison: MetricComparison | None,
+    leading: Sequence[str],
+    compared: dict[str, MetricComparison],
+) -> MetricRow:
+    scale = _scale(estimates, comparison)
+    same_scale = [other for other in compared.values() if _scale([], other).high == scale.high]
+    reach = max((abs(bound) for other in same_scale for bound in _bounds(other)), default=scale.high) or scale.high
+    return MetricRow(name, estimates, comparison, name in leading, scale, Scale(-reach, reach))
+
+
+def _scale(estimates: Iterable[Estimate | None], comparison: MetricComparison | None) -> Scale:
+    values = [value for found in estimates if found for value in (found.mean, found.low, found.high)]
+    values += [comparison.baseline, comparison.candidate] if comparison else []
+    return metric_scale([value for value in values if value is not None])
+
+
+def _bounds(comparison: MetricComparison) -> list[float]:
+    difference = comparison.difference
+    return [value for value in (difference.mean, difference.low, difference.high) if value is not None]
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    connections = [
+        f"{key} = {use.name}" + (f" ({use.host})" if use.host else "") for key, use in manifest.connections.items()
+    ]
+    return {
+        "flow": manifest.flow,
+        "flow fingerprint": manifest.flow_fingerprint,
+        "variant": manifest.variant or "",
+        "data": manifest.data,
+        "data SHA-256": manifest.data_sha256,
+        "column mapping": _pairs(manifest.column_mapping),
+        "connections": "\n".join(connections),
+        "parameters": _pairs(manifest.parameters),
+        "concurrency": str(manifest.concurrency),
+        "status": manifest.status,
+        "started": manifest.started_at.isoformat(sep=" ", timespec="seconds"),
+        "time running": duration(manifest.duration_s),
+        "git commit": manifest.git_commit or "",
+        "versions": _pairs(manifest.versions),
+    }
+
+
+def _pairs(values: dict[str, object] | dict[str, str]) -> str:
+    shown = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in values.items()
+    }
+    return "\n".join(f"{key} = {value}" for key, value in shown.items())

@@ -1,0 +1,94 @@
+"""Numbers and foreign text as a reader shall see them: aligned digits, true minus signs, nothing invisible."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+ABSENT = "–"
+_MINUS = "−"
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_KEPT = {"\n", "\t", "\u200c", "\u200d"}  # the last two join letters and emoji; without them words break
+_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with control, bidirectional and other invisible characters written as ⟨U+202E⟩.
+
+    A question or an answer may hold characters that reorder or hide what stands beside them
+    (Trojan Source, CVE-2021-42574); a report must show them instead of obeying.
+    """
+    return _SUSPECT.sub(_visible_character, text.replace("\r\n", "\n"))
+
+
+def _visible_character(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in _KEPT or unicodedata.category(character) not in _INVISIBLE:
+        return character
+    return f"⟨U+{ord(character):04X}⟩"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return ``value`` with fixed digits and a true minus sign; a dash where there is none."""
+    if value is None:
+        return ABSENT
+    text = f"{value:,.{digits}f}"
+    if text.startswith("-"):
+        return text[1:] if not text.strip("-0.,") else _MINUS + text[1:]
+    return text
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return ``value`` with its sign always written, except where it rounds to zero."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and text.strip("0.,") else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """Return "[low, high]", or an empty text where there is no interval."""
+    if low is None or high is None:
+        return ""
+    write = signed if sign else number
+    return f"[{write(low, digits)}, {write(high, digits)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p value to three digits; below 0.001 it says only that."""
+    if p is None:
+        return ABSENT
+    return "< 0.001" if p < 0.001 else number(p)
+
+
+def latency(ms: float | None) -> str:
+    """Return milliseconds as "340 ms", "2.41 ms" or "1.24 s"."""
+    if ms is None:
+        return ABSENT
+    if ms >= 1000:
+        return f"{ms / 1000:,.2f} s"
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as "8.2 s", "3 min 5 s" or "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 line", "5,000 lines"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def metric_name(full_name: str) -> str:
+    """Return a metric's name as prose: ``answer_match.value_accuracy`` is "value accuracy"."""
+    return full_name.rpartition(".")[2].replace("_", " ")
+
+
+def cut(text: str, length: int) -> str:
+    """Return ``text`` on one line, at most ``length`` characters and an ellipsis."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[:length].rstrip() + "…"

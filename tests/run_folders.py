@@ -1,0 +1,107 @@
+"""Run folders on disk, for tests of what reads them: made of given results and scores, in the documented format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from phi3flow.jsonl import file_sha256
+from phi3flow.records import Counts, LineError, LineResult, LineScore, Manifest, RunMetrics, Usage
+from phi3flow.run_store import RunFolder
+from phi3flow.stats import estimate_mean
+
+Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""Evaluation flow -> metric -> one score a result, in the results' order; None where the line has none."""
+
+
+def line(
+    number: int,
+    answer: str | None,
+    *,
+    question: str = "Who founded Microsoft?",
+    error: str = "the endpoint answered 503",
+    line_id: str | None = None,
+    chat_history: Sequence[Mapping[str, Any]] = (),
+    latency_ms: float = 120.0,
+    usage: tuple[int, int] | None = None,
+    attempts: int = 1,
+) -> LineResult:
+    """Return one result: Completed with ``answer``, or Failed with ``error`` where the answer is None."""
+    failure = LineError(type="EndpointError", message=error, status_code=503)
+    return LineResult(
+        line_number=number,
+        line_id=line_id or f"{number:064x}",
+        status="Failed" if answer is None else "Completed",
+        inputs={"question": question, "chat_history": list(chat_history)},
+        outputs=None if answer is None else {"answer": answer},
+        error=failure if answer is None else None,
+        attempts=attempts,
+        latency_ms=latency_ms,
+        usage=Usage(prompt_tokens=usage[0], completion_tokens=usage[1]) if usage else None,
+    )
+
+
+def write_run(
+    folder: Path,
+    results: Sequence[LineResult],
+    *,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    scores: Scores | None = None,
+    **manifest: Any,
+) -> RunFolder:
+    """Write a run of ``results`` and return it; ``rows`` are the data file's, ``manifest`` replaces its fields."""
+    folder.mkdir(parents=True)
+    data = folder.parent / f"{folder.name}.data.jsonl"
+    rows = rows if rows is not None else [{"ground_truth": "Bill Gates", "values": []} for _ in results]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "manifest.json").write_text(_manifest(folder.name, results, data, manifest).model_dump_json())
+    (folder / "results.jsonl").write_text("".join(result.model_dump_json() + "\n" for result in results))
+    run = RunFolder(folder)
+    for evaluation, metrics in (scores or {}).items():
+        run.write_scores(evaluation, _line_scores(results, metrics), _run_metrics(results, metrics))
+    return run
+
+
+def _manifest(name: str, results: Sequence[LineResult], data: Path, changes: Mapping[str, Any]) -> Manifest:
+    failed = sum(result.status == "Failed" for result in results)
+    retries = sum(result.attempts - 1 for result in results)
+    fields = {
+        "name": name,
+        "status": "Completed",
+        "flow": "flows/chat_phi3",
+        "flow_fingerprint": "f" * 64,
+        "data": str(data),
+        "data_sha256": file_sha256(data),
+        "column_mapping": {"question": "${data.question}"},
+        "concurrency": 8,
+        "counts": Counts(total=len(results), completed=len(results) - failed, failed=failed, retries=retries),
+        "started_at": datetime(2026, 3, 2, 9, 30, tzinfo=UTC),
+        "ended_at": datetime(2026, 3, 2, 9, 31, tzinfo=UTC),
+        "duration_s": 60.0,
+    }
+    return Manifest.model_validate(fields | changes)
+
+
+def _line_scores(results: Sequence[LineResult], metrics: Mapping[str, Sequence[float | None]]) -> list[LineScore]:
+    return [
+        LineScore(
+            line_number=result.line_number,
+            line_id=result.line_id,
+            status=result.status,
+            scores={name: column[place] for name, column in metrics.items()} if result.outputs else {},
+            error=result.error,
+        )
+        for place, result in enumerate(results)
+    ]
+
+
+def _run_metrics(results: Sequence[LineResult], metrics: Mapping[str, Sequence[float | None]]) -> RunMetrics:
+    estimates = {}
+    for name, column in metrics.items():
+        scored = [score for score, result in zip(column, results, strict=True) if result.outputs and score is not None]
+        failed = sum(result.status == "Failed" for result in results)
+        estimates[name] = estimate_mean(scored, n_failed=failed)
+    return RunMetrics(metrics=estimates)
