@@ -33,7 +33,7 @@ PERMUTATION_DRAWS = 10_000
 
 _Z_TWO_SIDED = float(special.ndtri(1 - ALPHA / 2))
 _Z_POWER = float(special.ndtri(POWER))
-_ROUNDING = 1e-9  # relative: permuted sums that differ by less are ties
+_ROUNDING = 1e-12  # relative: what differs by less differs by the rounding of floats only
 
 Floats = NDArray[np.float64]
 Clusters = NDArray[np.intp]
@@ -144,7 +144,7 @@ def _infer_difference(left: Floats, right: Floats, groups: Clusters | None) -> t
     se, df = standard_error(differences, groups)
     low, high = t_interval(mean, se, df)
     if se == 0:  # nothing to divide by; p is the chance that all signs agree
-        p, test = 2.0**-df, "sign test of a constant difference"
+        p, test = (2.0**-df if abs(mean) > _ROUNDING else 1.0), "sign test of a constant difference"
     else:
         p, test = float(t_test(mean, se, df)), "paired t"
     return float(low), float(high), p, test if groups is None else f"clustered {test}"
@@ -158,15 +158,13 @@ def standard_error(values: Floats, clusters: Clusters | None = None) -> tuple[Fl
     """
     n = values.shape[-1]
     sums = values - values.mean(axis=-1, keepdims=True)
-    if values.size and (values == values[..., :1]).all():
-        sums = np.zeros_like(sums)  # the mean of equal numbers may be off by a rounding error
     if clusters is not None:
         sums = sum_by_cluster(sums, clusters)
     count = sums.shape[-1]
     if count < 2:
         return np.full(values.shape[:-1], np.nan), 0
-    squares = np.square(sums).sum(axis=-1)
-    return np.sqrt(squares * count / (count - 1)) / n, count - 1
+    se = np.sqrt(np.square(sums).sum(axis=-1) * count / (count - 1)) / n
+    return np.where(se <= _ROUNDING * np.abs(values).max(axis=-1), 0.0, se), count - 1
 
 
 def sum_by_cluster(values: Floats, clusters: Clusters) -> Floats:
@@ -259,12 +257,11 @@ def sign_flip_p(
     Exact where all sign patterns are no more than ``draws``; else by ``draws`` random ones, the observed one
     counted among them (Phipson and Smyth 2010), so that p is never 0.
     """
-    sums = np.asarray(differences, dtype=float)
-    if clusters is not None:
-        sums = sum_by_cluster(sums, clusters)
-    sums = sums[sums != 0]
+    values = np.asarray(differences, dtype=float)
+    sums = values if clusters is None else sum_by_cluster(values, clusters)
+    sums = sums[np.abs(sums) > _ROUNDING * np.abs(values).max()]
     total = sums.sum()
-    least = abs(total) * (1 - _ROUNDING)
+    least = abs(total) - _ROUNDING * np.abs(sums).sum()
     if 2 ** len(sums) <= draws:
         patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
         return float((np.abs(2 * (patterns @ sums) - total) >= least).mean())

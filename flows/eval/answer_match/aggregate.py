@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 from answer_match_metrics import bleu, chrf
@@ -17,7 +18,7 @@ def aggregate(line_scores: list[dict[str, Any]]) -> dict[str, float]:
     for name in line_scores[0]:
         scores = [line[name] for line in line_scores if line[name] is not None]
         if scores and not name.endswith("_statistics"):
-            metrics[name] = sum(scores) / len(scores)
+            metrics[name] = fmean(scores)
     metrics["corpus_bleu"] = bleu(_add(line_scores, "bleu_statistics"), corpus=True)
     metrics["corpus_chrf"] = chrf(_add(line_scores, "chrf_statistics"))
     for name, value in metrics.items():

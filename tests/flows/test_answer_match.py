@@ -1,0 +1,200 @@
+"""The evaluation flow answer_match: its tokens, its values, and the flow as promptflow's executor runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import string
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phi3flow.flows import load_flow, open_flow
+from tests.answer_match import FLOW, metrics, score_line, text
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth"),
+    [
+        ("북한산은 높다.", unicodedata.normalize("NFD", "북한산은 높다")),
+        ("café", "cafe\u0301"),
+        ("1990–1995", "1990-1995"),
+        ("保修期为三年。", "保修期为三年"),
+        ("ﾊﾞｯﾃﾘｰは５時間", "バッテリーは5時間"),
+        ("STRASSE", "straße"),
+        ("«Oui», dit-elle…", "oui dit-elle"),
+        ("مرحبا، العالم؟", "مرحبا العالم"),
+        ("wait\u200bing ❤\ufe0f", "waiting ❤"),
+        ("€5", "5"),
+    ],
+)
+def test_unicode_tokens_ignore_form_case_and_punctuation(answer, truth):
+    assert metrics.exact_match_unicode(answer, [truth]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("written", "tokens"),
+    [
+        ("東京タワー", ["東", "京", "タ", "ワ", "ー"]),
+        ("한국어 2개", ["한", "국", "어", "2", "개"]),
+        ("ภาษาไทย", ["ภ", "า", "ษ", "า", "ไ", "ท", "ย"]),
+        ("The iPhone手机", ["iphone", "手", "机"]),
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("ok 👍", ["ok", "👍"]),
+    ],
+)
+def test_scripts_without_spaces_are_cut_by_character(written, tokens):
+    assert text.unicode_tokens(written) == tokens
+
+
+def test_unicode_f1_sees_the_characters_that_two_chinese_answers_share():
+    assert metrics.f1_unicode("北京", ["南京"]) == pytest.approx(0.5)
+    assert metrics.f1("北京", ["南京"]) == 0.0
+
+
+@given(st.text())
+def test_unicode_tokens_are_the_same_for_every_normal_form(written):
+    tokens = text.unicode_tokens(written)
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert text.unicode_tokens(unicodedata.normalize(form, written)) == tokens
+
+
+def test_unicode_punctuation_is_ascii_punctuation_on_ascii():
+    dropped = [chr(code) for code in range(33, 127) if not text.unicode_tokens(chr(code)) and chr(code) not in "aA"]
+    assert dropped == sorted(string.punctuation)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("It costs 49.90.", "49.90"),
+        ("a 24-month warranty", "24"),
+        ("BLUE\u00a0KETTLE", "blue kettle"),
+        ("The Blue‑Kettle", "blue-kettle"),
+        ("보증은 24개월입니다", "24개월"),
+        ("保修期为3年。", "3年"),
+        ("It's $5.", "$5"),
+        ("it’s the user’s", "user's"),
+        ("x (12 V)", "12 V"),
+        ("Größe ５", "5"),
+    ],
+)
+def test_an_answer_holds_a_value_in_any_typography(answer, value):
+    assert text.holds_value(answer, value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("15 kg", "5"),
+        ("5.5 kg", "5"),
+        ("1,500", "500"),
+        ("PX5", "5"),
+        ("catalogue", "cat"),
+        ("naïve", "naive"),
+        ("", "5"),
+    ],
+)
+def test_a_part_of_a_word_or_number_is_not_the_value(answer, value):
+    assert not text.holds_value(answer, value)
+
+
+@given(st.text(), st.text(st.characters(categories=["L", "N"]), min_size=1), st.text())
+def test_a_value_between_spaces_is_always_found(before, value, after):
+    folded = text._fold_typography(value)
+    if folded:
+        assert text.holds_value(f"{before.rstrip('.,')} {value} {after.lstrip('.,')}", value)
+
+
+def test_value_accuracy_needs_every_value_and_is_absent_without():
+    assert metrics.value_accuracy("2 years, 49 euros", ["2 years", "49"]) == 1.0
+    assert metrics.value_accuracy("2 years", ["2 years", "49"]) == 0.0
+    assert metrics.value_accuracy("2 years", []) is None
+
+
+def test_a_value_without_text_is_an_error():
+    with pytest.raises(ValueError, match="says nothing"):
+        metrics.value_accuracy("anything", [" "])
+
+
+@pytest.mark.parametrize(
+    ("given_", "truths"),
+    [
+        ("Paris", ["Paris"]),
+        (str(["Paris", "paris, 'France'"]), ["Paris", "paris, 'France'"]),
+        ('["Paris", "Lutetia"]', ["Paris", "Lutetia"]),
+        (str([42, "forty-two"]), ["42", "forty-two"]),
+        ("[see the manual]", ["[see the manual]"]),
+        ("1.10", ["1.10"]),
+        ("", [""]),
+    ],
+)
+def test_ground_truth_is_a_text_or_a_list_of_texts(given_, truths):
+    assert score_line.read_ground_truths(given_) == truths
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_a_list_of_ground_truths_survives_promptflows_string_input(truths):
+    assert score_line.read_ground_truths(str(truths)) == truths
+
+
+def test_an_empty_list_of_ground_truths_is_an_error():
+    with pytest.raises(ValueError, match="at least one"):
+        score_line.read_ground_truths("[]")
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=12))
+def test_longest_common_subsequence_equals_the_textbook_table(left, right):
+    table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i, one in enumerate(left):
+        for j, other in enumerate(right):
+            table[i + 1][j + 1] = table[i][j] + 1 if one == other else max(table[i][j + 1], table[i + 1][j])
+    assert metrics._longest_common_subsequence(left, right) == table[-1][-1]
+
+
+def test_a_very_long_answer_is_scored():
+    words = random.Random(0).choices(string.ascii_lowercase, k=100_000)
+    scores = metrics.rouge(" ".join(words), [" ".join(words[::7])])
+    assert scores["rouge_l"] == pytest.approx(2 / (1 + 100_000 / len(words[::7])))
+
+
+@pytest.fixture(scope="module")
+def executed() -> dict[str, Any]:
+    """Three lines and their aggregation, run by promptflow's executor."""
+    lines = [
+        {"answer": "Paris.", "ground_truth": "Paris", "question": "q", "values": ["Paris"]},
+        {"answer": "It is Rome", "ground_truth": ["Roma", "Rome"], "values": []},
+        {"answer": "", "ground_truth": "Berlin"},
+    ]
+    with open_flow(load_flow(FLOW), connections=_no_connection) as session:
+        done = [asyncio.run(session.exec_line(line, line_number=number)) for number, line in enumerate(lines)]
+        collected = {key: [line.aggregation_inputs[key] for line in done] for key in done[0].aggregation_inputs}
+        inputs = {name: [line[name] for line in lines] for name in ("answer", "ground_truth")}
+        logged = session.exec_aggregation(inputs, collected)
+    return {"lines": [line.outputs for line in done], "metrics": logged}
+
+
+def _no_connection(name: str) -> dict[str, Any]:
+    raise AssertionError(f"answer_match needs no connection, but asked for {name}")
+
+
+def test_the_flow_gives_each_line_every_metric(executed):
+    first, second, third = executed["lines"]
+    assert list(first) == load_flow(FLOW).outputs
+    assert first["exact_match"] == first["f1"] == first["value_accuracy"] == 1.0
+    assert second["f1"] == pytest.approx(0.5)
+    assert second["value_accuracy"] is None
+    assert third["f1"] == third["bleu"] == third["chrf"] == third["f1_unicode"] == 0.0
+
+
+def test_the_flow_logs_means_without_absent_scores_and_corpus_metrics(executed):
+    logged, lines = executed["metrics"], executed["lines"]
+    assert logged["value_accuracy"] == 1.0
+    for name in load_flow(FLOW).outputs:
+        present = [line[name] for line in lines if line[name] is not None]
+        assert logged[name] == pytest.approx(math.fsum(present) / len(present))
+    assert set(logged) - set(load_flow(FLOW).outputs) == {"corpus_bleu", "corpus_chrf"}
