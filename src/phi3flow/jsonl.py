@@ -12,7 +12,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,18 +90,14 @@ def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
     with ExitStack() as cleanup:
         temporaries: dict[Path, Path] = {}
         for path, chunks in contents.items():
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            cleanup.callback(temporary.unlink, missing_ok=True)
-            try:
-                _write_through(temporary, chunks)
-            except OSError as error:
-                raise DatasetError(
-                    f"{path} cannot be written: {error.strerror}; no file was changed. "
-                    "Make room or choose another folder, then repeat the command"
-                ) from error
-            temporaries[path] = temporary
+            with _refused_by_disk(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporaries[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+                cleanup.callback(temporaries[path].unlink, missing_ok=True)
+                _write_through(temporaries[path], chunks)
         for path, temporary in temporaries.items():
-            temporary.replace(path)
+            with _refused_by_disk(path):
+                temporary.replace(path)
 
 
 def line_id(row: Row) -> str:
@@ -146,8 +142,18 @@ def shorten(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
 
 
+@contextmanager
+def _refused_by_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be written: {error.strerror}; what stood there is kept. "
+            "Make room or choose another folder, then repeat the command"
+        ) from error
+
+
 def _write_through(path: Path, chunks: Iterable[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         for chunk in chunks:
             file.write(chunk)

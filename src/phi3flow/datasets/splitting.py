@@ -22,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 TIED_SHARE = 0.1
 
 _SENTENCE_MARKS = re.compile(r"""[.,;:!?…"'”’»。、]+(?=\s|$)|(?<!\S)["'“‘«„¿¡]+""")
+_APOSTROPHES = re.compile("['’]")
 _WORDS = re.compile(r"[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
 
@@ -55,13 +56,13 @@ def normalise(text: str) -> str:
 
 
 def question_key(question: str) -> str:
-    """Return what counts as the same question across splits: its words, without articles, run together.
+    """Return what counts as the same question across splits: its words, without articles, marks and symbols.
 
     Two different questions may share a key (C++ and C#): they go to one split, no harm done.
     """
     folded = unicodedata.normalize("NFKC", question).casefold()
-    words = [word for word in _WORDS.findall(folded) if word not in _ARTICLES]
-    return "".join(words) or folded.strip()
+    words = [word for word in _WORDS.findall(_APOSTROPHES.sub("", folded)) if word not in _ARTICLES]
+    return " ".join(words) or folded.strip()
 
 
 def deduplicate(rows: Iterable[Row]) -> Deduplicated:
