@@ -161,7 +161,7 @@ class _Endpoint:
         return {**model, "messages": messages, **renamed}
 
     def error(self, what: str, *, quote: str = "", **facts: Any) -> EndpointError:
-        """An EndpointError that names the endpoint; ``quote``, what it said, is shown short and without tags and key."""
+        """An EndpointError that names the endpoint; ``quote``, what it said, is shown short, without tags and key."""
         text = re.sub(r"<[^>]*>", " ", quote.replace(self.key, "***"))
         text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         said = f": {text[:300]}{'…' if len(text) > 300 else ''}" if text else ""
@@ -272,7 +272,9 @@ def _openai_answer(endpoint: _Endpoint, payload: Any) -> str:
     return answer
 
 
-_sessions: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator]] = {}
+_sessions: dict[
+    asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession, None]]
+] = {}
 
 
 async def _session() -> aiohttp.ClientSession:

@@ -19,7 +19,6 @@ import yaml
 from pydantic import SecretStr
 
 from phi3flow.errors import BackendError, ConfigError, MissingExtraError
-from phi3flow.state import write_atomically
 
 DEFAULT_FOLDER = Path("connections")
 CUSTOM = "CustomConnection"
@@ -100,12 +99,6 @@ def read_variable(name: str, *, folder: Path = DEFAULT_FOLDER) -> SecretStr:
     """Return an environment variable, else .env's. Raises ConfigError where neither has it."""
     environment = _environment(folder.absolute().parent)
     return SecretStr(_expand(name, f"${{env:{name}}}", environment))
-
-
-def write_connection(path: Path, *, endpoint: str, key_variable: str, protocol: str | None = None) -> None:
-    """Write a custom connection to an endpoint; the key stands in the file as ``${env:VARIABLE}`` only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, dump_connection(path.stem, endpoint=endpoint, key_variable=key_variable, protocol=protocol))
 
 
 def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: str | None = None) -> bytes:

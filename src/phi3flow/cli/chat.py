@@ -1,0 +1,133 @@
+"""Talk to a chat flow in the terminal; it remembers the conversation.
+
+/reset forgets the conversation, /exit or end of input leaves. An answer that fails is reported, and the conversation
+goes on without it. Questions may also come through a pipe, one a line; answers go to stdout.
+
+Examples:
+  phi3flow chat
+  phi3flow chat --variant few_shot --inputs temperature=0 max_new_tokens=256
+  phi3flow chat --connection phi3_base
+  echo "Who founded Microsoft?" | phi3flow chat --json
+
+Exit codes: 0 every question was answered; 1 an answer failed; 2 usage, configuration, connection or flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phi3flow.flows import Flow, FlowSession
+
+DEFAULT_FLOW = Path("flows/chat_phi3")
+ENDPOINT_INPUT = "chat.connection"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's flags."""
+    parser.add_argument(
+        "flow",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_FLOW,
+        metavar="FLOW",
+        help=f"a chat flow (default: {DEFAULT_FLOW})",
+    )
+    parser.add_argument("--connection", metavar="NAME", help=f"replaces {ENDPOINT_INPUT} (default: the flow's own)")
+    parser.add_argument("--variant", help="a variant of the flow")
+    parser.add_argument("--inputs", nargs="+", action="extend", default=[], metavar="INPUT=VALUE", help="other inputs")
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb."""
+    from phi3flow.connections import DEFAULT_FOLDER, resolve_connection
+    from phi3flow.flows import load_flow, open_flow
+    from phi3flow.run_config import parse_pairs
+
+    flow = load_flow(args.flow, variant=args.variant)
+    flow = flow.with_connections({ENDPOINT_INPUT: args.connection} if args.connection else {})
+    folder = DEFAULT_FOLDER.absolute()
+    chat = Chat(flow, inputs=parse_pairs(args.inputs, flag="--inputs"))
+    answers = None if terminal.json_output else sys.stdout  # an open flow sends sys.stdout to stderr
+    with open_flow(flow, connections=lambda name: resolve_connection(name, folder=folder).to_promptflow()) as session:
+        names = ", ".join(session.used_connections) or "no connection"
+        terminal.note(f"Talking to {flow.name} ({names}). /reset forgets the conversation, /exit leaves.")
+        with asyncio.Runner() as runner:
+            failed = _converse(chat, session, runner=runner, answers=answers, terminal=terminal)
+    terminal.result({"flow": flow.name, "variant": flow.variant, "failed": failed, "chat_history": chat.history})
+    return 1 if failed else 0
+
+
+class Chat:
+    """A conversation with a chat flow: ``history`` is in Prompt flow's form, and holds answered questions only.
+
+    Raises ConfigError where the flow is no chat flow, or has no such inputs.
+    """
+
+    def __init__(self, flow: Flow, *, inputs: dict[str, str]) -> None:
+        question = next((name for name, one in flow.inputs.items() if one.is_chat_input), None)
+        if question is None or flow.chat_output is None:
+            raise ConfigError(f"{flow.folder} is no chat flow: it marks no is_chat_input or no is_chat_output")
+        self._question, self._answer = question, flow.chat_output
+        self._history = next((name for name, one in flow.inputs.items() if one.is_chat_history), None)
+        free = [name for name in flow.inputs if name not in (self._question, self._history)]
+        unknown = next((name for name in inputs if name not in free), None)
+        if unknown:
+            raise ConfigError(f"--inputs {unknown}: the flow's other inputs are {', '.join(free) or 'none'}")
+        self._inputs = inputs
+        self.history: list[dict[str, Any]] = []
+
+    async def ask(self, question: str, session: FlowSession) -> str:
+        """Return the flow's answer and remember both. Raises what the flow's tool raises."""
+        history = {self._history: self.history} if self._history else {}
+        inputs = {**self._inputs, **history, self._question: question}
+        line = await session.exec_line(inputs, line_number=len(self.history))
+        answer = str(line.outputs[self._answer])
+        self.history.append({"inputs": {self._question: question}, "outputs": {self._answer: answer}})
+        return answer
+
+
+def _converse(
+    chat: Chat, session: FlowSession, *, runner: asyncio.Runner, answers: TextIO | None, terminal: Terminal
+) -> int:
+    """Ask until the input ends; return how many questions failed."""
+    failed = 0
+    while (question := _read_question()) is not None:
+        if question == "/reset":
+            chat.history.clear()
+            terminal.note("The conversation is forgotten.")
+        elif question:
+            try:
+                answer = runner.run(chat.ask(question, session))
+            except KeyboardInterrupt:
+                terminal.note("The answer was stopped.")
+            except Exception as error:
+                failed += 1
+                terminal.error(_printable(f"{type(error).__name__}: {error}"))
+            else:
+                if answers:
+                    answers.write(_printable(answer) + "\n")
+                    answers.flush()
+    return failed
+
+
+def _read_question() -> str | None:
+    """Return the next question, None at the end."""
+    if sys.stdin.isatty():
+        sys.stderr.write("\nYou: ")
+        sys.stderr.flush()
+    line = sys.stdin.readline()
+    question = line.strip()
+    return None if not line or question == "/exit" else question
+
+
+def _printable(text: str) -> str:
+    """Drop control characters: an answer must not steer the terminal."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")
