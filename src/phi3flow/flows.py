@@ -202,10 +202,16 @@ def open_flow(
 
 def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
     used: dict[str, Mapping[str, Any]] = {}
-    with _quiet_loading(), tempfile.TemporaryDirectory() as temporary:
+    with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
         from promptflow._sdk.entities._connection import _Connection
+        from promptflow._utils import logger_utils
         from promptflow.core._connection_provider._connection_provider import ConnectionProvider
-        from promptflow.executor import FlowExecutor
+        from promptflow.executor import FlowExecutor, _async_nodes_scheduler
+
+        for logger in (logger_utils.logger, logger_utils.flow_logger, logger_utils.bulk_logger):
+            logger.setLevel(logging.CRITICAL + 1)  # a record a node, and failures, which are ours to tell
+        # After a line is cancelled, promptflow watches the loop from a thread and then calls os._exit(0).
+        _async_nodes_scheduler.monitor_coroutine_after_cancellation = lambda loop: None
 
         class _Provider(ConnectionProvider):  # type: ignore[misc]
             def get(self, name: str, **_: Any) -> Any:
@@ -228,15 +234,13 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
 
 
 @contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Keep out promptflow-tools' deprecation warnings, and the executor's records of every node and failure."""
+def _no_warnings() -> Iterator[None]:
+    """Keep out the deprecations that promptflow-tools logs on the root logger when it is imported."""
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
-        for name in ("execution", "execution.flow", "execution.bulk"):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _root_error(error: Exception) -> Exception:

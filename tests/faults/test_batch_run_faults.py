@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from phi3flow.run_store import RunFolder
-from tests.fault_endpoint import FaultEndpoint, Reply
+from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.foreign_flows import ASYNC_CLIENT, write_flow, write_lines
 
 KEY = "key-of-the-test-0123456789"
@@ -37,10 +37,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _start(project: Path, url: str, **popen: Any) -> subprocess.Popen[str]:
+def _start(project: Path, url: str, *flags: str, **popen: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "phi3flow.cli.main", "batch-run", "flow", "--data", "lines.jsonl", "--name", "run"]
     return subprocess.Popen(
-        [*command, "--concurrency", str(CONCURRENCY), "--json"],
+        [*command, "--concurrency", str(CONCURRENCY), "--json", *flags],
         cwd=project,
         env={**os.environ, "ENDPOINT": url, "KEY": KEY},
         stdout=subprocess.PIPE,
@@ -119,6 +119,20 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(project: Path) -> None:
         assert again.returncode == 0
         assert len(endpoint.requests) - sent == TOTAL - kept
     assert _answers(project) == [{"answer": f"echo: q{n}"} for n in range(TOTAL)]
+
+
+def test_a_line_that_timed_out_does_not_end_the_process(project: Path) -> None:
+    seen: list[str] = []
+
+    def answer(request: Request) -> Reply:
+        seen.append(request.question)
+        return Reply(fault="hang") if seen.count("q0") == 1 and request.question == "q0" else Reply(delay_s=0.4)
+
+    with FaultEndpoint(answer, key=KEY) as endpoint:
+        process = _start(project, endpoint.url, "--timeout-s", "1")
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["counts"] == {"total": TOTAL, "completed": TOTAL, "failed": 0, "retries": 1}
 
 
 def test_a_second_writer_is_refused_and_the_first_is_undisturbed(project: Path) -> None:
