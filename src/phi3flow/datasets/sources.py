@@ -7,6 +7,7 @@ wrong. A row with a question and an answer column becomes a chat of one turn; it
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -53,21 +54,28 @@ def read_hugging_face(name: str, *, config: str | None, split: str) -> Found:
 
 def _read_csv(path: Path) -> Found:
     csv.field_size_limit(2**31 - 1)  # a whole conversation in one cell is longer than the module's 128 KiB
+    start = 1
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            start = 2
-            for row in reader:
-                if None in row or None in row.values():
-                    columns = len(reader.fieldnames or ())
-                    yield Breach(str(path), start, f"the row does not have the header's {columns} columns")
-                else:
-                    yield LocatedRow(str(path), start, dict(row))
-                start = reader.line_num + 1
+        columns = len(reader.fieldnames or ())
+        start = reader.line_num + 1
+        for row in reader:
+            if None in row or None in row.values():
+                yield Breach(str(path), start, f"the row does not have the header's {columns} columns")
+            else:
+                yield LocatedRow(str(path), start, dict(row))
+            start = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+        raise DatasetError(f"{path}:{start}: not CSV: {error}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DatasetError(f"{path}:{line}: not UTF-8: {shorten(repr(error.object[error.start :])[2:-1])}") from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -1,0 +1,163 @@
+"""``phi3flow check-data``, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from phi3flow.jsonl import write_rows
+from tests.command_line import Done, phi3flow
+
+BYTES_ENCODING = """
+import base64
+
+def test_bytes():
+    ranks = {bytes([number]): number for number in range(256)}
+    return {"name": "test_bytes", "pat_str": ".|\\\\n", "mergeable_ranks": ranks, "special_tokens": {"<|end|>": 256}}
+
+ENCODING_CONSTRUCTORS = {"test_bytes": test_bytes}
+"""
+
+
+def check_data(*arguments: object, cwd: Path) -> Done:
+    return phi3flow("check-data", *arguments, cwd=cwd)
+
+
+def chat(question: str, *answers: str, name: str | None = None) -> dict:
+    user = {"role": "user", "content": question} | ({"name": name} if name else {})
+    return {"messages": [user, *({"role": "assistant", "content": answer} for answer in answers)]}
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A tokenizer that counts words, as a tokenizer.json in a model folder."""
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    (tmp_path / "model").mkdir()
+    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Path:
+    """100 chats: the n-th has n words in its answer."""
+    rows = [chat("two words", " ".join(["word"] * number)) for number in range(1, 101)]
+    write_rows(tmp_path / "chats.jsonl", rows)
+    return tmp_path / "chats.jsonl"
+
+
+def test_tokens_are_counted_by_example_and_by_assistant_turn(words: Path, chats: Path, tmp_path: Path) -> None:
+    done = check_data(chats, "--tokenizer", words, "--max-tokens", 110, "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    found = data["files"][0]
+    sizes = [3 + (3 + 1 + 2) + (3 + 1 + number) for number in range(1, 101)]
+    cuts = statistics.quantiles(sizes, n=20, method="inclusive")
+    assert found["per_example"] == {
+        "n": 100,
+        "min": sizes[0],
+        "max": sizes[-1],
+        "mean": statistics.mean(sizes),
+        "median": statistics.median(sizes),
+        "p5": pytest.approx(cuts[0]),
+        "p95": pytest.approx(cuts[-1]),
+    }
+    assert found["per_assistant_turn"]["max"] == 100
+    assert found["over_limit"] == [{"line": n, "tokens": 13 + n} for n in (98, 99, 100)]
+    assert sum(each["count"] for each in found["histogram"]) == found["examples"] == 100
+    assert (data["max_tokens"], found["breaches"]) == (110, [])
+
+
+def test_the_text_names_what_is_too_long_and_draws_the_histogram(words: Path, chats: Path, tmp_path: Path) -> None:
+    done = check_data("chats.jsonl", "--tokenizer", words / "tokenizer.json", "--max-tokens", 112, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "chats.jsonl: 100 examples, 0 breaches" in done.stdout
+    assert "1 examples over 112 tokens\n  chats.jsonl:100: 113 tokens" in done.stdout
+    assert "█" * 20 in done.stdout
+    assert "p95" in done.stdout
+
+
+def test_every_breach_is_listed_and_the_right_lines_are_counted_all_the_same(words: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    write_rows(path, [chat("q", "a"), chat("q", "a", "b"), {"messages": [{"role": "bot", "content": ""}]}])
+    with path.open("ab") as file:
+        file.write(b'["[bold]"]\n')
+    done = check_data("bad.jsonl", "--tokenizer", words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[:5] == [
+        "bad.jsonl: 1 examples, 4 breaches",
+        "  bad.jsonl:2: message 3: user and assistant take turns, user first: assistant where user is due",
+        "  bad.jsonl:3: message 1: role must be system, user or assistant: 'bot'",
+        "  bad.jsonl:3: message 1: content is empty: ''",
+        '  bad.jsonl:4: not a JSON object: ["[bold]"]',
+    ]
+    assert "p95" in done.stdout
+
+
+def test_names_cost_a_token_and_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
+    (tmp_path / "plugin" / "tiktoken_ext").mkdir(parents=True)
+    (tmp_path / "plugin" / "tiktoken_ext" / "test_encoding.py").write_text(BYTES_ENCODING)
+    write_rows(tmp_path / "chats.jsonl", [chat("<|end|>é", "ok", name="Ann")])
+    command = [sys.executable, "-m", "phi3flow.cli.main", "check-data", "chats.jsonl", "--encoding", "test_bytes"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "plugin")}
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    size = 3 + (3 + len("user") + len("<|end|>é".encode()) + len("Ann") + 1) + (3 + len("assistant") + len("ok"))
+    assert json.loads(done.stdout)["files"][0]["per_example"]["max"] == size
+
+
+def test_an_encoding_that_cannot_be_downloaded_says_how_to_go_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "chats.jsonl", [chat("q", "a"), {}])
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    done = check_data("chats.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the encoding o200k_base is not on this machine" in done.stderr
+    assert "TIKTOKEN_CACHE_DIR" in done.stderr
+    assert "--tokenizer PATH" in done.stderr
+    assert "chats.jsonl:2: messages must be a list of messages: missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--encoding", "klingon"], "tiktoken has no encoding klingon; it has gpt2,"),
+        (["--tokenizer", "nowhere"], "there is no tokenizer at nowhere"),
+        (["--tokenizer", "chats.jsonl"], "chats.jsonl is not a tokenizer.json"),
+        (["--tokenizer", "local"], "no model has been made here yet"),
+        (["--max-tokens", "0"], "'0' is not a whole number of at least 1"),
+        (["--tokenizer", "a", "--encoding", "b"], "not allowed with argument"),
+    ],
+)
+def test_a_wrong_flag_is_an_error_that_names_it(chats: Path, tmp_path: Path, flags: list[str], said: str) -> None:
+    done = check_data("chats.jsonl", *flags, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_local_is_the_model_that_was_made_last_here(words: Path, chats: Path, tmp_path: Path) -> None:
+    job = {"backend": "local", "status": "Completed", "created_at": "2026-01-01T00:00:00Z"}
+    jobs = [job | {"name": "old", "output": "gone"}, job | {"name": "new", "output": "model"}]
+    (tmp_path / ".phi3flow").mkdir()
+    (tmp_path / ".phi3flow" / "state.json").write_text(json.dumps({"jobs": jobs}))
+    done = check_data("chats.jsonl", "--tokenizer", "local", cwd=tmp_path)
+    assert (done.returncode, "p95" in done.stdout) == (0, True)
+
+
+def test_a_missing_and_an_empty_file(words: Path, tmp_path: Path) -> None:
+    done = check_data("nowhere.jsonl", "--tokenizer", words, cwd=tmp_path)
+    assert (done.returncode, "nowhere.jsonl cannot be read" in done.stderr) == (2, True)
+    (tmp_path / "empty.jsonl").write_text("\n")
+    done = check_data("empty.jsonl", "--tokenizer", words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "empty.jsonl: 0 examples, 0 breaches\n")

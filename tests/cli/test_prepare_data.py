@@ -1,0 +1,205 @@
+"""``phi3flow prepare-data``, run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from phi3flow.datasets import question_key, read_chats
+from phi3flow.datasets.chat import questions
+from phi3flow.jsonl import file_sha256, read_rows, write_rows
+from tests.command_line import Done, phi3flow
+
+FILES = {"train.jsonl", "validation.jsonl", "test.jsonl", "test_lines.jsonl", "data_card.json"}
+
+
+def prepare_data(*arguments: object, cwd: Path) -> Done:
+    return phi3flow("prepare-data", *arguments, cwd=cwd)
+
+
+def card_of(done: Done) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def chat(question: str, answer: str = "An answer.", **others: object) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, **others}
+
+
+def ultrachat_row(number: int) -> dict[str, Any]:
+    """A row as in HuggingFaceH4/ultrachat_200k: two turns, the prompt repeated beside them."""
+    turns = [f"Tell me about subject {number}.", f"Subject {number} is old.", f"And how old is {number}?", "Very."]
+    roles = ("user", "assistant")
+    messages = [{"content": text, "role": roles[i % 2]} for i, text in enumerate(turns)]
+    return {"prompt": turns[0], "prompt_id": f"{number:064x}", "messages": messages}
+
+
+@pytest.fixture
+def ultrachat(tmp_path: Path) -> Path:
+    """A local dataset in the layout of the hub's: parquet files under data/, named by split."""
+    folder = tmp_path / "ultrachat_200k"
+    (folder / "data").mkdir(parents=True)
+    for split, numbers in (("train_sft", range(400)), ("test_sft", range(400, 420))):
+        frame = pandas.DataFrame([ultrachat_row(number) for number in numbers])
+        frame.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_slice_of_a_hugging_face_dataset_is_split_by_conversation(ultrachat: Path, tmp_path: Path) -> None:
+    flags = ("--dataset", ultrachat, "--config", "default", "--split", "train_sft[:25%]", "--out", "out", "--json")
+    card = card_of(prepare_data(*flags, cwd=tmp_path))
+    assert {name: split["conversations"] for name, split in card["splits"].items()} == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
+    assert card["source"] == {"dataset": str(ultrachat), "config": "default", "split": "train_sft[:25%]"}
+    assert {"phi3flow", "datasets", "pyarrow"} == set(card["versions"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    for name, facts in card["files"].items():
+        assert facts["sha256"] == file_sha256(tmp_path / "out" / name)
+    test = read_chats(tmp_path / "out" / "test.jsonl")
+    assert set(test[0]) == {"prompt", "prompt_id", "messages"}
+    lines = [row for _, row in read_rows(tmp_path / "out" / "test_lines.jsonl")]
+    assert len(lines) == 20
+    assert {line["conversation_id"] for line in lines} == {row["prompt_id"] for row in test}
+
+
+def test_another_split_last_turns_and_ratios_of_the_documents(ultrachat: Path, tmp_path: Path) -> None:
+    flags = ("--dataset", ultrachat, "--split", "test_sft", "--out", "out", "--json")
+    card = card_of(prepare_data(*flags, "--last-turn-only", cwd=tmp_path))
+    assert card["files"]["test_lines.jsonl"]["rows"] == card["splits"]["test"]["conversations"] == 2
+    card = card_of(prepare_data(*flags, "--ratios", "80/20/0", cwd=tmp_path))
+    assert [split["conversations"] for split in card["splits"].values()] == [16, 4, 0]
+    assert (tmp_path / "out" / "test_lines.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("wrong", [("--split", "nothing"), ("--config", "nothing"), ("--dataset", "no/such-thing")])
+def test_a_dataset_that_cannot_be_loaded_is_named(ultrachat: Path, tmp_path: Path, wrong: tuple[str, str]) -> None:
+    flags = {"--dataset": str(ultrachat), "--split": "train_sft"} | dict([wrong])
+    done = prepare_data(*[part for flag in flags.items() for part in flag], cwd=tmp_path)
+    assert done.returncode == 2
+    assert wrong[1] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "--input" in done.stderr
+
+
+def test_files_of_three_formats_are_one_dataset_without_duplicates(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat(f"Question {n}?", topic="x") for n in range(10)] + [chat("Question 1?")])
+    with (tmp_path / "b.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "completion", "topic"])
+        writer.writerows([["QUESTION 2", "an answer", "y"], ["With\na line end, and commas", "yes", "y"]])
+    rows = [{"messages": json.dumps(chat(f"Parquet {n}?")["messages"])} for n in range(5)]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "c.parquet")
+    frame = pandas.DataFrame([{"question": "Filled?", "ground_truth": "Yes.", "when": pandas.Timestamp("2026-01-01")}])
+    frame.to_parquet(tmp_path / "d.parquet")
+
+    names = ("a.jsonl", "b.csv", "c.parquet", "d.parquet")
+    card = card_of(prepare_data("--input", *names, "--out", "out", "--json", cwd=tmp_path))
+    assert card["duplicates_removed"] == {"exact": 1, "normalised": 1}
+    assert card["source"]["files"] == {name: file_sha256(tmp_path / name) for name in names}
+    kept = [row for split in card["splits"] for row in read_chats(tmp_path / "out" / f"{split}.jsonl")]
+    asked = {questions(row)[0]: row for row in kept}
+    assert len(kept) == 10 + 1 + 5 + 1
+    assert asked["With\na line end, and commas"]["topic"] == "y"
+    assert asked["Filled?"]["when"].startswith("2026-01-01")
+
+
+def test_the_same_command_writes_the_same_bytes_and_a_seed_another_split(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat(f"Question {n}?") for n in range(50)])
+    for out, seed in (("one", 3), ("two", 3), ("three", 4)):
+        card_of(prepare_data("--input", "a.jsonl", "--seed", seed, "--out", out, "--json", cwd=tmp_path))
+    written = {out: {p.name: p.read_bytes() for p in (tmp_path / out).iterdir()} for out in ("one", "two", "three")}
+    assert written["one"] == written["two"]
+    assert written["one"]["test.jsonl"] != written["three"]["test.jsonl"]
+
+
+def test_questions_that_several_conversations_share_stay_in_one_split(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat(f"Question {n // 2}?", f"Answer {n}.") for n in range(60)])
+    card_of(prepare_data("--input", "a.jsonl", "--out", "out", "--json", cwd=tmp_path))
+    keys = [
+        {question_key(q) for row in read_chats(tmp_path / "out" / f"{name}.jsonl") for q in questions(row)}
+        for name in ("train", "validation", "test")
+    ]
+    assert sum(map(len, keys)) == len(set.union(*keys)) == 30
+
+
+def test_every_malformed_row_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat("fine"), {"messages": []}, {"text": "no chat"}])
+    (tmp_path / "b.csv").write_text('question,answer\nq,""\n"two\nlines",a\nq2\n')
+    (tmp_path / "c.csv").write_text("messages\nnot json\n")
+    done = prepare_data("--input", "a.jsonl", "b.csv", "c.csv", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "phi3flow: error: 5 breaches of the chat format:",
+        "a.jsonl:2: messages must be a list of messages: []",
+        "a.jsonl:3: no messages, nor a question (question, prompt) with an answer (answer, completion, "
+        "ground_truth); the columns are text",
+        "b.csv:2: message 2: content is empty: ''",
+        "b.csv:5: the row does not have the header's 2 columns",
+        "c.csv:2: messages is not JSON: not json",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_malformed_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat(f"q {n}") for n in range(10)] + [{"messages": [1, 2]}])
+    done = prepare_data("--input", "a.jsonl", "--skip-malformed", "--out", "out", "--json", cwd=tmp_path)
+    assert card_of(done)["malformed_skipped"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "a.txt: the suffix must be one of .jsonl, .json, .csv, .parquet"),
+        ("a.jsonl", b"", "there is no conversation in the input"),
+        ("a.csv", b"question,answer\n\xff,a\n", "a.csv:2: not UTF-8: \\xff,a"),
+        ("a.csv", b'question,answer\n"open,a\n', "a.csv:2: not CSV: unexpected end of data"),
+        ("a.parquet", b"no parquet", "a.parquet cannot be read as Parquet"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_an_error(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = prepare_data("--input", name, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_file_is_named_and_ratios_are_checked(tmp_path: Path) -> None:
+    done = prepare_data("--input", "nowhere.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "phi3flow: error: nowhere.jsonl cannot be read: No such file or directory\n",
+    )
+    for ratios in ("80/20", "a/b/c", "0/1/1", "80/-10/30", "nan/1/1"):
+        done = prepare_data("--sample", "--ratios", ratios, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "is not three numbers such as 80/10/10" in done.stderr
+
+
+def test_a_full_disk_leaves_the_old_files(tmp_path: Path) -> None:
+    card_of(prepare_data("--sample", "--out", "data", "--json", cwd=tmp_path))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    command = [sys.executable, "-m", "phi3flow.cli.main", "prepare-data", "--sample", "--seed", "1", "--out", "data"]
+    limited = ["bash", "-c", 'ulimit -f 300; exec "$@"', "bash", *command]
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "data/train.jsonl cannot be written: File too large; what stood there is kept" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
+
+
+def test_the_sample_says_what_was_written(tmp_path: Path) -> None:
+    done = prepare_data("--sample", "general", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "8000" in done.stdout
+    assert "no question of test stands in train or validation" in done.stdout
+    assert len(read_chats(tmp_path / "out" / "test.jsonl")) == 200
