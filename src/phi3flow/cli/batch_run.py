@@ -1,8 +1,8 @@
 """Run a flow over every line of a JSON Lines file and keep what comes out in a run folder.
 
 Lines run concurrently; a line that fails is recorded and the run goes on. The same command given again finishes an
-interrupted run, or tries its failed lines once more. With several variants, each gets a run, and the first is
-compared with the others.
+interrupted run, or tries its failed lines once more. With several variants, each gets a run, all are scored by
+flows/eval/answer_match, and each is compared with the first.
 
 Examples:
   phi3flow batch-run flows/chat_phi3 --data data/test_lines.jsonl
@@ -66,9 +66,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if len(variants) > 1 and args.name:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
     runs = [_run_variant(args, config, variant, terminal) for variant in variants]
-    summaries = [_summary(one.manifest) for one in runs]
-    text = "\n".join(_describe(one) for one in runs)
-    terminal.result(summaries[0] if len(runs) == 1 else {"runs": summaries}, text)
+    if len(runs) == 1:
+        terminal.result(_summary(runs[0]), _describe(runs[0]))
+    else:
+        _compare_variants(runs, terminal)
     return 1 if any(one.manifest.counts.failed for one in runs) else 0
 
 
@@ -136,9 +137,9 @@ class RunProgress:
         self._progress.update(self._task, advance=1, failed=self._failed, speed=task.speed or 0.0)
 
 
-def _summary(manifest: Manifest) -> dict[str, Any]:
+def _summary(run: RunFolder) -> dict[str, Any]:
     keep = {"name", "status", "flow", "variant", "data", "counts", "duration_s", "connections"}
-    return manifest.model_dump(mode="json", include=keep)
+    return run.manifest.model_dump(mode="json", include=keep)
 
 
 def _describe(run: RunFolder) -> str:
@@ -152,3 +153,24 @@ def _describe(run: RunFolder) -> str:
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
     return line
+
+
+def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
+    """Score every run, and compare each with the first."""
+    from rich.console import Group
+
+    from phi3flow.cli.compare import render_comparison
+    from phi3flow.cli.score import DEFAULT_FLOW, score_with_progress
+    from phi3flow.comparison import compare_runs
+    from phi3flow.flows import load_flow
+
+    evaluation = load_flow(DEFAULT_FLOW)
+    for one in runs:
+        score_with_progress(one, evaluation, {}, terminal=terminal)
+    comparisons = [compare_runs(runs[0], other) for other in runs[1:]]
+    data = {
+        "runs": [_summary(one) for one in runs],
+        "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
+    }
+    texts = [_describe(one) for one in runs]
+    terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.flows import load_flow
     from phi3flow.run_config import parse_pairs
     from phi3flow.run_store import find_run
+    from phi3flow.scoring import leaked_lines
 
     found = find_run(args.run, args.runs_dir)
     flows = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
@@ -58,14 +59,23 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     estimates: dict[str, Estimate] = {}
     n_failed = 0
     for flow in flows:
-        n_failed += _score(found, flow, _mapping_of(flow, flows, mapping), args.concurrency, terminal)
+        own = _mapping_of(flow, flows, mapping)
+        n_failed += score_with_progress(found, flow, own, terminal=terminal, concurrency=args.concurrency)
         estimates |= {f"{flow.name}.{name}": one for name, one in found.metrics(flow.name).metrics.items()}
+    leaked = leaked_lines(found)
+    if leaked:
+        terminal.note(
+            f"warning: {len(leaked)} lines ask what train.jsonl or validation.jsonl beside the data also asks, so the "
+            f"scores flatter a model trained on them: lines {', '.join(map(str, leaked[:5]))}{' …' * (len(leaked) > 5)}"
+        )
     metrics = {name: one.model_dump(mode="json") for name, one in estimates.items()}
-    terminal.result({"run": found.name, "metrics": metrics}, _table(found.name, estimates))
+    terminal.result({"run": found.name, "metrics": metrics, "leaked_lines": leaked}, _table(found.name, estimates))
     return 1 if n_failed else 0
 
 
-def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], concurrency: int, terminal: Terminal) -> int:
+def score_with_progress(
+    run: RunFolder, flow: Flow, mapping: Mapping[str, str], *, terminal: Terminal, concurrency: int = 8
+) -> int:
     """Score with one flow, show what failed, and return how many lines have no score."""
     from phi3flow.connections import resolve_connection
     from phi3flow.scoring import score_run
@@ -84,7 +94,9 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], concurrency: 
     scores = run.scores(flow.name)
     failed = [score for score in scores if score.status == "Failed"]
     if failed:
-        terminal.note(f"{flow.name}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}")
+        terminal.note(
+            f"{flow.name}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
+        )
     if missing := run.manifest.counts.total - len(scores):
         terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
     return len(failed)
