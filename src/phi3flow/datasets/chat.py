@@ -1,6 +1,6 @@
 """Chat rows: what makes one right, and the evaluation lines that follow from it.
 
-The format is docs/data.md's: ``{"messages": [{"role", "content"}, …]}``; at most one system message, first; then
+The format: ``{"messages": [{"role", "content"}, …]}``; at most one system message, first; then
 user and assistant in turn; the last is an assistant's; no empty content. Other keys are kept.
 """
 
