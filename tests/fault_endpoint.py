@@ -50,13 +50,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came in. ``time`` is monotonic seconds; ``in_flight`` counts this one too."""
+    """A request as it came in.
+
+    ``time`` is monotonic seconds; ``client`` is the client's port, one for each connection; ``in_flight`` counts this
+    request too.
+    """
 
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
     time: float
+    client: int
     in_flight: int
 
     @property
@@ -165,6 +170,7 @@ class FaultEndpoint:
                 headers=request.headers.copy(),
                 body=body,
                 time=time.monotonic(),
+                client=_peer_port(request),
                 in_flight=self._in_flight,
             )
             self._requests.append(recorded)
@@ -258,6 +264,11 @@ def _headers(reply: Reply, content: bytes) -> dict[str, str]:
     is_html = content.lstrip().startswith(b"<")
     content_type = "text/html" if is_html else "application/json"
     return {"Content-Type": content_type, "Content-Length": str(len(content)), **reply.headers}
+
+
+def _peer_port(request: web.Request) -> int:
+    assert request.transport is not None
+    return int(request.transport.get_extra_info("peername")[1])
 
 
 def _reset(request: web.Request) -> NoReturn:
