@@ -53,24 +53,24 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def render_comparison(comparison: Comparison) -> RenderableType:
     """Return a comparison as a person reads it: the table, then a sentence for each confirmatory metric."""
+    from rich import box
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
 
     from phi3flow.comparison import describe_verdict
 
-    table = Table(title=f"{escape(comparison.candidate)} against {escape(comparison.baseline)}", title_justify="left")
+    title = f"{comparison.candidate} against {comparison.baseline}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric", overflow="fold")
-    for name in ("baseline", "candidate", "difference", "95 % interval", "p", "wins/losses/ties"):
+    for name in ("baseline", "candidate", "difference [95 %]", "p", "won/lost/tied"):
         table.add_column(name, justify="right")
     confirmatory = [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
     for name, metric in comparison.metrics.items():
         table.add_row(
-            escape(name),
+            name,
             _number(metric.baseline),
             _number(metric.candidate),
-            _number(metric.difference.mean, sign=True),
-            _interval(metric),
+            f"{_number(metric.difference.mean, sign=True)} {_interval(metric)}".rstrip(),
             _p(metric.p),
             f"{metric.wins}/{metric.losses}/{metric.ties}",
             style="bold" if name in confirmatory else None,
@@ -81,16 +81,16 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     if unmatched.baseline or unmatched.candidate:
         lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
     sentences = [describe_verdict(name, comparison) for name in confirmatory]
-    return Group(table, escape("\n".join([lines + ".", *sentences])))
+    return Group(table, "\n".join([lines + ".", *sentences]))
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:
-    return "none" if value is None else f"{value:+.4f}" if sign else f"{value:.4f}"
+    return "none" if value is None else f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
 def _interval(metric: MetricComparison) -> str:
     low, high = metric.difference.low, metric.difference.high
-    return "none" if low is None or high is None else rf"\[{low:+.4f}, {high:+.4f}]"
+    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
 
 
 def _p(p: float | None) -> str:

@@ -90,23 +90,10 @@ class StepDisplay:
 
 def _summary(result: QuickstartResult) -> Group:
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table("metric", "base", "fine-tuned", "difference", "95 % interval", "wins", "losses")
-    for name, metric in result.comparison.metrics.items():
-        difference = metric.difference
-        table.add_row(
-            name,
-            _number(metric.baseline),
-            _number(metric.candidate),
-            _number(difference.mean, sign="+"),
-            f"{_number(difference.low, sign='+')} to {_number(difference.high, sign='+')}"
-            if difference.low is not None
-            else "",
-            str(metric.wins),
-            str(metric.losses),
-        )
-    return Group(table, _next_steps(result))
+    from phi3flow.cli.compare import render_comparison
+
+    return Group(render_comparison(result.comparison), _next_steps(result))
 
 
 def _next_steps(result: QuickstartResult) -> str:
@@ -121,7 +108,3 @@ Next, in this folder (activate the environment first: . .venv/bin/activate):
   edit flows/chat_phi3/, then
   phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
 """
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.3f}"

@@ -50,9 +50,11 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _list(runs: list[RunFolder], terminal: Terminal) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table("run", "status", "lines", "failed", "variant", "started", "scored by")
+    headers = ("run", "status", "lines", "failed", "variant", "started", "scored by")
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
     data: list[dict[str, Any]] = []
     for one in runs:
         manifest = one.manifest
@@ -71,6 +73,7 @@ def _list(runs: list[RunFolder], terminal: Terminal) -> None:
 
 
 def _show(runs: list[RunFolder], terminal: Terminal) -> None:
+    from rich import box
     from rich.console import Group
     from rich.table import Table
 
@@ -79,7 +82,7 @@ def _show(runs: list[RunFolder], terminal: Terminal) -> None:
         manifest = one.manifest.model_dump(mode="json")
         metrics = {name: one.metrics(name).model_dump(mode="json")["metrics"] for name in one.evaluations()}
         data.append({**manifest, "metrics": metrics})
-        table = Table(title=one.name, show_header=False, title_justify="left")
+        table = Table(title=one.name, show_header=False, title_justify="left", box=box.SIMPLE, pad_edge=False)
         for key, value in manifest.items():
             table.add_row(key, str(value))
         for evaluation, estimates in metrics.items():

@@ -114,10 +114,10 @@ def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> di
 
 
 def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
-    from rich.markup import escape
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric", overflow="fold")
     for name in ("mean", "95 % interval", "lines", "failed"):
         table.add_column(name, justify="right")
@@ -125,5 +125,5 @@ def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
     for name, one in estimates.items():
         mean = "none" if one.mean is None else f"{one.mean:.4f}"
         interval = "" if one.low is None or one.high is None else f"[{one.low:.4f}, {one.high:.4f}]"
-        table.add_row(escape(name), mean, escape(interval), str(one.n), str(one.n_failed), escape(one.method))
+        table.add_row(name, mean, interval, str(one.n), str(one.n_failed), one.method)
     return table
