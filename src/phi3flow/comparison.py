@@ -90,15 +90,15 @@ def describe_verdict(name: str, comparison: Comparison) -> str:
     p = metric.p if metric.p_holm is None else metric.p_holm
     evidence = [] if p is None else ["p < 0.001" if p < 0.001 else f"p = {p:.3f}"]
     if difference.low is not None and difference.high is not None:
-        evidence.insert(0, f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}")
+        evidence.insert(0, f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}")
     evidence.append(f"{metric.n:,} lines")
-    shown = f"{difference.mean:+.4f} ({', '.join(evidence)})"
+    shown = f"{difference.mean:+.3f} ({', '.join(evidence)})"
     if verdict != "undecided":
         return f"{name}: {comparison.candidate} is {verdict} than {comparison.baseline}: {shown}."
     sentence = f"{name}: undecided: {shown}."
     if metric.lines_needed is not None:
         sentence += f" A difference of this size takes about {metric.lines_needed:,} lines to show"
-        sentence += f"; these lines show one of {metric.minimum_detectable_effect:.4f} or more (80 % power)."
+        sentence += f"; these lines show one of {metric.minimum_detectable_effect:.3f} or more (80 % power)."
     return sentence
 
 

@@ -11,8 +11,11 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
+from phi3flow.datasets.splitting import question_key
 from phi3flow.errors import ColumnMappingError, DatasetError, FlowError
 from phi3flow.failures import describe_failure
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
@@ -95,6 +98,29 @@ def conversations(rows: list[dict[str, Any]]) -> list[str]:
     """Return each row's cluster: its conversation, or itself where it names none."""
     labels = (row.get(CLUSTER_COLUMN) for row in rows)
     return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]
+
+
+def leaked_lines(run: RunFolder) -> list[int]:
+    """Return the lines whose conversation begins with a question of train.jsonl or validation.jsonl, by number.
+
+    The files are looked for beside the run's data; what is no chat in them is passed over (check-data reports it).
+    """
+    known = set[str]()
+    for name in ("train.jsonl", "validation.jsonl"):
+        path = Path(run.manifest.data).parent / name
+        for found in checked(read_jsonl(path)) if path.is_file() else ():
+            if isinstance(found, LocatedRow):
+                known.update(map(question_key, questions(found.row)))
+    if not known:
+        return []
+    return [number for number, row in enumerate(run.data_rows()) if question_key(_first_question(row)) in known]
+
+
+def _first_question(row: Row) -> str:
+    match row:
+        case {"chat_history": [{"inputs": {"question": str(first)}}, *_]} | {"question": str(first)}:
+            return first
+    return ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""phi3flow compare: what a person and what a program gets to see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from phi3flow.cli.main import main
+from tests.answered_runs import make_run
+
+ROWS = [{"question": f"q{number}"} for number in range(40)]
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    """Two scored runs of 40 lines, base and then tuned, where the second is better on value_accuracy."""
+    folder = tmp_path / ".runs"
+    for name, good in (("base", 4), ("tuned", 32)):
+        right = [1.0] * good + [0.0] * (40 - good)
+        scores = {"answer_match": {"value_accuracy": right, "f1": [0.5] * 40, "bleu": [None] * 40}}
+        make_run(folder, name, ROWS, ["x"] * 40, scores=scores)
+    return folder
+
+
+def _compare(runs_dir: Path, *arguments: str) -> int:
+    return main(["compare", *arguments, "--runs-dir", str(runs_dir)])
+
+
+def test_json_has_the_documented_shape(runs_dir, capsys):
+    assert _compare(runs_dir, "base", "tuned", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"baseline", "candidate", "n_paired", "unmatched", "metrics"}
+    assert (printed["baseline"], printed["candidate"], printed["n_paired"]) == ("base", "tuned", 40)
+    assert printed["unmatched"] == {"baseline": 0, "candidate": 0}
+    metric = printed["metrics"]["answer_match.value_accuracy"]
+    documented = {
+        *("baseline", "candidate", "difference", "p", "p_permutation", "p_holm", "wins", "losses", "ties"),
+        *("minimum_detectable_effect", "lines_needed"),
+    }
+    assert documented <= set(metric)
+    assert set(metric["difference"]) == {"mean", "low", "high"}
+    assert (metric["baseline"], metric["candidate"], metric["wins"]) == (0.1, 0.8, 28)
+    assert metric["difference"]["low"] > 0.5
+
+
+def test_text_shows_full_names_intervals_and_the_verdict(runs_dir, capsys):
+    assert _compare(runs_dir, "base", "tuned") == 0
+    output = capsys.readouterr().out
+    assert "tuned against base" in output
+    assert "answer_match.value_accuracy" in output
+    assert "+0.700 [+0.546, +0.819]" in output
+    assert "28/0/12" in output
+    assert "[+0.000, +0.000]" in output
+    assert "40 lines paired." in output
+    assert "answer_match.value_accuracy: tuned is better than base: +0.700 (95 % interval" in " ".join(output.split())
+
+
+def test_latest_and_previous_need_no_names(runs_dir, capsys):
+    assert _compare(runs_dir, "@previous", "@latest", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["baseline"], printed["candidate"]) == ("base", "tuned")
+
+
+def test_named_metrics_are_confirmatory(runs_dir, capsys):
+    assert (
+        _compare(runs_dir, "base", "tuned", "--metric", "f1", "--metric", "answer_match.value_accuracy", "--json") == 0
+    )
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert [name for name, metric in metrics.items() if metric["p_holm"] is not None] == [
+        "answer_match.f1",
+        "answer_match.value_accuracy",
+    ]
+    assert metrics["answer_match.f1"]["p_holm"] == 1.0
+
+
+def test_unmatched_lines_are_shown(runs_dir, capsys):
+    scores = {"answer_match": {"f1": [0.5] * 30}}
+    make_run(
+        runs_dir, "fewer", [*ROWS[:25], *({"question": f"other {i}"} for i in range(5))], ["x"] * 30, scores=scores
+    )
+    assert _compare(runs_dir, "base", "fewer") == 0
+    assert "25 lines paired; only in the baseline: 15, only in the candidate: 5." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("base", "unscored"), "phi3flow score unscored --flow flows/eval/answer_match"),
+        (("base", "elsewhere"), "have no line in common"),
+        (("base", "nowhere"), "there is no run 'nowhere'"),
+        (("base", "tuned", "--metric", "f3"), "metric 'f3' is unknown: there are answer_match.value_accuracy"),
+        (("base", "tuned", "--pair-by", "colour"), "has no such column"),
+    ],
+)
+def test_what_cannot_be_compared_exits_2_and_says_why(runs_dir, capsys, arguments, message):
+    make_run(runs_dir, "unscored", ROWS, ["x"] * 40)
+    make_run(runs_dir, "elsewhere", [{"question": "z"}], ["x"], scores={"answer_match": {"f1": [0.5]}})
+    assert _compare(runs_dir, *arguments) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""phi3flow score: which columns an evaluation flow reads, what is written, and what becomes of lines that fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phi3flow.cli.main import main
+from phi3flow.jsonl import write_rows
+from phi3flow.run_store import RunFolder
+from tests.answer_match import FLOW
+from tests.answered_runs import make_run
+
+ROWS: list[dict[str, Any]] = [
+    {"question": "Capital of France?", "ground_truth": "Paris", "values": ["Paris"]},
+    {"question": "Capital of Italy?", "ground_truth": ["Rome", "Roma"]},
+    {"question": "Capital of Spain?", "ground_truth": "Madrid", "values": ["Madrid"]},
+]
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    return tmp_path / ".runs"
+
+
+def _score(run: RunFolder, *flags: object, flow: Path = FLOW) -> int:
+    return main(["score", str(run.path), "--flow", str(flow), *map(str, flags)])
+
+
+def _foreign_flow(folder: Path, tool: str, outputs: list[str], *, aggregation: str = "") -> Path:
+    """An evaluation flow that is not ours: one tool with the input ``answer``, and its outputs by name."""
+    folder.mkdir()
+    (folder / "grade.py").write_text("from promptflow.core import tool\n\n\n@tool\n" + tool, encoding="utf-8")
+    lines = ["inputs:", "  answer: {type: string}", "outputs:"]
+    lines += [f"  {name}: {{type: string, reference: '${{grade.output.{name}}}'}}" for name in outputs]
+    lines += ["nodes:", "- name: grade", "  type: python", "  source: {type: code, path: grade.py}"]
+    lines += ["  inputs: {answer: '${inputs.answer}'}"]
+    if aggregation:
+        source = "from promptflow.core import log_metric, tool\n\n\n@tool\n" + aggregation
+        (folder / "total.py").write_text(source, encoding="utf-8")
+        lines += ["- name: total", "  type: python", "  source: {type: code, path: total.py}"]
+        lines += ["  inputs: {grades: '${grade.output}'}", "  aggregation: true"]
+    (folder / "flow.dag.yaml").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_score_writes_each_lines_scores_and_each_metrics_estimate(runs_dir, capsys):
+    run = make_run(runs_dir, "first", ROWS, ["Paris!", "It is Rome.", None])
+    assert _score(run, "--json") == 1
+    printed = json.loads(capsys.readouterr().out)
+    scores, metrics = run.scores("answer_match"), run.metrics("answer_match").metrics
+    assert [score.status for score in scores] == ["Completed", "Completed", "Failed"]
+    assert [score.line_id for score in scores] == [result.line_id for result in run.results()]
+    assert scores[1].scores["value_accuracy"] is None
+    assert scores[1].scores["f1"] == pytest.approx(0.5)
+    assert scores[2].error is not None
+    assert (scores[2].scores, scores[2].error.status_code) == ({}, 503)
+    assert (metrics["f1"].mean, metrics["f1"].n, metrics["f1"].n_failed) == (pytest.approx(0.75), 2, 1)
+    assert (metrics["value_accuracy"].mean, metrics["value_accuracy"].n) == (1.0, 1)
+    assert metrics["value_accuracy"].method == "wilson"
+    assert (metrics["corpus_chrf"].method, metrics["corpus_chrf"].low) == ("aggregation", None)
+    assert printed["run"] == "first"
+    assert printed["metrics"]["answer_match.f1"] == metrics["f1"].model_dump()
+
+
+def test_score_shows_full_metric_names_and_intervals_and_what_failed(runs_dir, capsys):
+    run = make_run(runs_dir, "first", ROWS, ["Paris!", "It is Rome.", None])
+    _score(run)
+    output = capsys.readouterr()
+    assert "answer_match.value_accuracy" in output.out
+    assert "[0.2065, 1.0000]" in output.out
+    assert "1 of 3 lines have no score; the first: line 2: EndpointError: the endpoint answered 503" in output.err
+
+
+def test_a_run_where_every_line_is_scored_exits_0(runs_dir, capsys):
+    run = make_run(runs_dir, "whole", ROWS, ["Paris", "Rome", "Madrid"])
+    assert main(["score", "@latest", "--runs-dir", str(runs_dir), "--flow", str(FLOW)]) == 0
+    assert run.metrics("answer_match").metrics["exact_match"].mean == 1.0
+
+
+def test_scoring_again_replaces_the_scores(runs_dir):
+    run = make_run(runs_dir, "whole", ROWS, ["Paris", "Rome", "Madrid"])
+    _score(run)
+    _score(run, "--column-mapping", "ground_truth=Rome")
+    assert run.metrics("answer_match").metrics["exact_match"].mean == pytest.approx(1 / 3)
+
+
+def test_lines_of_one_conversation_are_one_cluster(runs_dir):
+    rows = [{**row, "conversation_id": "c1" if i < 2 else "c2"} for i, row in enumerate(ROWS)]
+    run = make_run(runs_dir, "chat", rows, ["Paris", "in Rome", "Lisbon"])
+    _score(run)
+    metrics = run.metrics("answer_match").metrics
+    assert metrics["f1"].method == "clustered t"
+    assert metrics["exact_match"].method == "clustered wilson"
+
+
+def test_a_mapping_names_other_columns(runs_dir):
+    rows = [{"question": row["question"], "expected": row["ground_truth"]} for row in ROWS]
+    run = make_run(runs_dir, "other", rows, ["Paris", "Rome", "Madrid"], output="output")
+    mapping = ["answer=${run.outputs.output}", "ground_truth=${data.expected}"]
+    assert _score(run, "--column-mapping", *mapping) == 0
+    assert run.metrics("answer_match").metrics["f1"].mean == 1.0
+
+
+def test_an_input_without_a_column_is_refused_with_the_flag_to_add(runs_dir, capsys):
+    run = make_run(runs_dir, "other", ROWS, ["Paris", "Rome", "Madrid"], output="output")
+    assert _score(run) == 2
+    message = capsys.readouterr().err
+    assert "${run.outputs.output}" in message
+    assert "--column-mapping answer=" in message
+    assert run.evaluations() == []
+
+
+def test_the_datas_own_answers_are_not_scored_in_place_of_the_runs(runs_dir, capsys):
+    rows = [{**row, "answer": "Paris"} for row in ROWS]
+    run = make_run(runs_dir, "other", rows, ["Paris", "Rome", "Madrid"], output="output")
+    assert _score(run) == 2
+    assert "no input takes an output of the run" in capsys.readouterr().err
+
+
+def test_a_null_ground_truth_is_a_failed_score_not_the_text_none(runs_dir):
+    rows = [ROWS[0], {**ROWS[1], "ground_truth": None}]
+    run = make_run(runs_dir, "null", rows, ["Paris", "None"])
+    assert _score(run) == 1
+    error = run.scores("answer_match")[1].error
+    assert error is not None
+    assert "ground_truth is null" in error.message
+
+
+def test_an_empty_list_of_ground_truths_is_a_failed_score(runs_dir):
+    run = make_run(runs_dir, "empty", [ROWS[0], {**ROWS[1], "ground_truth": []}], ["Paris", "Rome"])
+    assert _score(run) == 1
+    error = run.scores("answer_match")[1].error
+    assert error is not None
+    assert (error.type, "at least one" in error.message) == ("ValueError", True)
+
+
+def test_a_run_whose_lines_all_failed_has_no_metrics(runs_dir, capsys):
+    run = make_run(runs_dir, "dead", ROWS, [None, None, None])
+    assert _score(run) == 1
+    assert run.metrics("answer_match").metrics == {}
+    assert "3 of 3 lines have no score" in capsys.readouterr().err
+
+
+def test_changed_data_is_refused(runs_dir, capsys):
+    run = make_run(runs_dir, "old", ROWS, ["Paris", "Rome", "Madrid"])
+    write_rows(runs_dir / "old.data.jsonl", ROWS[::-1])
+    assert _score(run) == 2
+    assert "has changed since run old was made" in capsys.readouterr().err
+
+
+def test_a_foreign_flows_numbers_truth_values_and_nulls_are_scores_and_its_texts_are_not(runs_dir, tmp_path):
+    tool = (
+        "def grade(answer: str) -> dict:\n"
+        "    if answer == 'boom':\n"
+        "        raise KeyError('no verdict')\n"
+        "    stars = float('nan') if answer == 'nan' else len(answer)\n"
+        "    return {'stars': stars, 'right': answer == 'ab', 'bonus': None, 'reason': 'because'}\n"
+    )
+    total = "def total(grades: list) -> None:\n    log_metric('best', max(one['stars'] for one in grades))\n"
+    flow = _foreign_flow(tmp_path / "grades", tool, ["stars", "right", "bonus", "reason"], aggregation=total)
+    run = make_run(runs_dir, "foreign", [*ROWS, {"question": "?"}], ["ab", "abc", "boom", "nan"])
+    assert _score(run, flow=flow) == 1
+    lines, metrics = run.scores("grades"), run.metrics("grades").metrics
+    assert [line.scores for line in lines] == [
+        {"stars": 2.0, "right": 1.0, "bonus": None},
+        {"stars": 3.0, "right": 0.0, "bonus": None},
+        {},
+        {},
+    ]
+    assert [line.error.message for line in lines if line.error] == [
+        "'no verdict'",
+        "the evaluation flow's output stars is nan",
+    ]
+    assert (metrics["bonus"].mean, metrics["bonus"].n, metrics["bonus"].n_failed) == (None, 0, 2)
+    assert (metrics["best"].mean, metrics["best"].n, metrics["best"].method) == (3.0, 2, "aggregation")
+
+
+def test_several_flows_share_one_mapping(runs_dir, tmp_path, capsys):
+    flow = _foreign_flow(tmp_path / "grades", "def grade(answer: str) -> dict:\n    return {'one': 1}\n", ["one"])
+    run = make_run(runs_dir, "both", ROWS, ["Paris", "Rome", "Madrid"])
+    assert _score(run, "--flow", flow, "--column-mapping", "ground_truth=Rome", "--json") == 0
+    assert {"answer_match.f1", "grades.one"} < set(json.loads(capsys.readouterr().out)["metrics"])
+    assert _score(run, "--flow", flow, "--column-mapping", "truth=Rome") == 2
+    assert "column_mapping.truth names no input" in capsys.readouterr().err
+
+
+def test_lines_whose_conversation_begins_as_one_in_train_are_reported(runs_dir, capsys):
+    chat = [{"role": "user", "content": "The capital of Peru?"}, {"role": "assistant", "content": "Paris"}]
+    later = {"question": "And its river?", "chat_history": [{"inputs": ROWS[0], "outputs": {"answer": "Paris"}}]}
+    run = make_run(runs_dir, "leaky", [*ROWS, {**later, "ground_truth": "Seine"}], ["Paris", "Rome", "Madrid", "Seine"])
+    write_rows(runs_dir / "train.jsonl", [{"messages": "no chat"}, {"messages": chat}])
+    assert _score(run, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["leaked_lines"] == []
+    chat[0]["content"] = "The capital  of FRANCE"
+    write_rows(runs_dir / "validation.jsonl", [{"messages": chat}])
+    assert _score(run, "--json") == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["leaked_lines"] == [0, 3]
+    assert "warning: 2 lines ask what train.jsonl or validation.jsonl" in output.err
