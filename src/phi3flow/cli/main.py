@@ -50,8 +50,8 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
         if name == verb:
             module = _verb_module(name)
             subparser.description = module.__doc__
-            module.add_arguments(subparser)
-            _add_common_arguments(subparser)
+            for leaf in module.add_arguments(subparser) or [subparser]:
+                _add_common_arguments(leaf)
     return parser
 
 

@@ -18,24 +18,29 @@ if TYPE_CHECKING:
     from phi3flow.run_store import RunFolder
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's flags."""
-    parser.add_argument("action", choices=("list", "show", "delete"))
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="a name, a path, @latest or @previous")
-    parser.add_argument("--yes", action="store_true", help="delete without asking")
-    add_runs_dir(parser)
+def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Add the actions, and return their parsers: each takes the flags that all verbs have."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    parsers = [
+        actions.add_parser("list", help="list all runs"),
+        actions.add_parser("show", help="show manifests and metrics"),
+        actions.add_parser("delete", help="delete runs"),
+    ]
+    for action in parsers:
+        add_runs_dir(action)
+    for action in parsers[1:]:
+        action.add_argument("runs", nargs="+", metavar="RUN", help="a name, a path, @latest or @previous")
+    parsers[2].add_argument("--yes", action="store_true", help="delete without asking")
+    return parsers
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.errors import ConfigError
     from phi3flow.run_store import find_run, list_runs
 
     if args.action == "list":
         _list(list_runs(args.runs_dir), terminal)
         return 0
-    if not args.runs:
-        raise ConfigError(f"runs {args.action}: name at least one run")
     runs = [find_run(reference, args.runs_dir) for reference in args.runs]
     if args.action == "show":
         _show(runs, terminal)
