@@ -1,0 +1,57 @@
+"""Serve a model folder on this machine, behind Azure ML's wire contract and OpenAI's protocol.
+
+    export PHI3_KEY=$(openssl rand -hex 16)
+    phi3flow serve models/tuned
+    phi3flow serve models/tuned --port 8000 --host 0.0.0.0 --key-env MY_KEY
+
+    curl http://127.0.0.1:8000/score -H "Authorization: Bearer $PHI3_KEY" -H 'Content-Type: application/json' \\
+      -d '{"input_data": {"input_string": [{"role": "user", "content": "Who founded Microsoft?"}], "parameters": {}}}'
+
+Concurrent requests are answered in one batch. MODEL is a Hugging Face folder or a LoRA adapter's folder, as
+fine-tune writes it. One JSON line a request goes to stderr, without contents. SIGTERM and Ctrl-C let the requests
+in flight finish.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of serve."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="the model's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on, 0 for any free one (default %(default)s)"
+    )
+    parser.add_argument(
+        "--key-env",
+        metavar="VAR",
+        default="PHI3_KEY",
+        help="environment variable that holds the key which clients send (default %(default)s)",
+    )
+    parser.add_argument("--name", help="name of the deployment (default: the folder's name)")
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Serve until told to stop."""
+    key = os.environ.get(args.key_env, "").strip()
+    if not key:
+        raise ConfigError(
+            f"the environment variable {args.key_env} holds no key, and an endpoint without one is open to "
+            f"everybody: export {args.key_env}=$(openssl rand -hex 16), or name another variable with --key-env"
+        )
+    from phi3flow.serving.server import serve
+
+    name = args.name or args.model.resolve().name
+
+    def announce(url: str) -> None:
+        terminal.result({"url": f"{url}/score", "deployment": name}, f"{name} answers at {url}/score and {url}/v1")
+
+    serve(args.model, name=name, key=key, host=args.host, port=args.port, on_ready=announce)
+    return 0

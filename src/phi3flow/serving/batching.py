@@ -1,0 +1,244 @@
+"""Answer many requests together: one thread that runs the model, in steps that requests join and leave.
+
+Between two steps every waiting request that finds a free slot is read (prefill) and joins; a step then gives
+every conversation in flight one more token (continuous batching; Yu et al. 2022, Orca, section 3). A request
+never waits for another one's end, only for a slot.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from phi3flow.serving.answers import AnswerText
+from phi3flow.serving.loading import SINGLE_THREAD_PARAMETERS, LoadedModel
+from phi3flow.serving.sampling import SamplingParameters, pick_tokens
+from phi3flow.serving.slots import Decode, Prefill, SlotCache, Step
+
+SLOTS = 32
+MAX_WAITING = 128
+
+
+class QueueFullError(Exception):
+    """More requests are waiting than the bound allows."""
+
+
+class StoppingError(Exception):
+    """The batcher was closed before the answer was complete."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A complete answer; ``completion_tokens`` counts the token that ended it, as vLLM does."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+class _Conversation:
+    """One request from submission to answer; ``slot`` and ``position`` once it is in flight."""
+
+    def __init__(
+        self, model: LoadedModel, prompt: list[int], parameters: SamplingParameters, answer: AnswerText
+    ) -> None:
+        room = model.context_tokens - len(prompt)
+        self.prompt = prompt
+        self.parameters = parameters
+        self.max_new_tokens = min(parameters.max_new_tokens or room, room)
+        self.future: Future[Generation] = Future()
+        self.slot = -1
+        self.tokens: list[int] = []
+        self.generator = random.Random(parameters.seed)
+        self._answer = answer
+        self._end_token_ids = model.end_token_ids
+
+    @property
+    def position(self) -> int:
+        """Where the latest token stands in the conversation, from 0."""
+        return len(self.prompt) + len(self.tokens) - 1
+
+    def accept(self, token: int) -> bool:
+        """Take the next token and return whether the conversation goes on; its future is done where not."""
+        self.tokens.append(token)
+        ended = token in self._end_token_ids
+        if not ended:
+            self._answer.push(token)
+        if not (ended or self._answer.stopped or len(self.tokens) == self.max_new_tokens):
+            return not self.future.cancelled()
+        text = self._answer.finish()
+        generation = Generation(
+            text=text,
+            prompt_tokens=len(self.prompt),
+            completion_tokens=len(self.tokens),
+            finish_reason="stop" if ended or self._answer.stopped else "length",
+        )
+        with suppress(InvalidStateError):  # the client hung up at this moment
+            self.future.set_result(generation)
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """Give up on the answer."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """The thread that runs the model; ``submit`` may be called from any thread.
+
+    ``on_step`` is told how many conversations each decode step served. Cancel a request's future to free its slot.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        slots: int = SLOTS,
+        max_waiting: int = MAX_WAITING,
+        on_step: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._model = model
+        self._max_waiting = max_waiting
+        self._on_step = on_step
+        self._cache = SlotCache(model.model.config, slots=slots, device=model.device, dtype=model.model.dtype)
+        self._free = list(range(slots))
+        self._active: dict[int, _Conversation] = {}
+        self._waiting: deque[_Conversation] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        prompt: list[int],
+        parameters: SamplingParameters,
+        *,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Future[Generation]:
+        """Queue a prompt shorter than the context; ``on_text`` gets the answer's pieces, in the batcher's thread.
+
+        Raises QueueFullError, StoppingError.
+        """
+        answer = AnswerText(self._model.decode, stop=parameters.stop, on_text=on_text)
+        conversation = _Conversation(self._model, prompt, parameters, answer)
+        with self._changed:
+            if self._closed:
+                raise StoppingError
+            if len(self._waiting) >= self._max_waiting:
+                raise QueueFullError
+            self._waiting.append(conversation)
+            self._changed.notify()
+        return conversation.future
+
+    @property
+    def waiting(self) -> int:
+        """How many requests have no slot yet."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """End the thread after the step it is in; requests that are not answered fail with StoppingError."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self._model.device.type == "cpu" and self._model.model.num_parameters() < SINGLE_THREAD_PARAMETERS:
+            torch.set_num_threads(1)
+        with torch.inference_mode():
+            while self._wait_for_work():
+                self._admit()
+                if self._active:
+                    self._decode()
+        for conversation in (*self._active.values(), *self._waiting):
+            conversation.fail(StoppingError())
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._active or self._waiting)
+            return not self._closed
+
+    def _admit(self) -> None:
+        """Read every waiting prompt for which there is a slot; one that fails, fails alone."""
+        while self._free and self._waiting:
+            conversation = self._waiting.popleft()
+            if conversation.future.cancelled():
+                continue
+            try:
+                going_on = self._prefill(conversation, slot=self._free[0])
+            except Exception as error:  # whatever the model raises belongs to this request
+                conversation.fail(error)
+            else:
+                if going_on:
+                    self._active[conversation.slot] = conversation
+                    self._free.remove(conversation.slot)
+
+    def _prefill(self, conversation: _Conversation, *, slot: int) -> bool:
+        prompt = conversation.prompt
+        conversation.slot = slot
+        self._cache.reserve(len(prompt) + conversation.max_new_tokens)
+        positions = torch.arange(len(prompt), device=self._model.device)[None]
+        logits = self._forward(torch.tensor([prompt]), positions, Prefill(self._cache, slot))
+        [token] = pick_tokens(logits, [conversation.parameters], [conversation.generator])
+        return conversation.accept(token)
+
+    def _decode(self) -> None:
+        """Give every conversation in flight its next token."""
+        conversations = [self._active[slot] for slot in sorted(self._active)]
+        self._on_step(len(conversations))
+        try:
+            logits = self._step(conversations)
+            tokens = pick_tokens(
+                logits, [each.parameters for each in conversations], [each.generator for each in conversations]
+            )
+        except Exception as error:  # the step is shared: all fail, the next requests start afresh
+            for conversation in conversations:
+                conversation.fail(error)
+                self._leave(conversation)
+            return
+        for conversation, token in zip(conversations, tokens, strict=True):
+            if not self._accept(conversation, token):
+                self._leave(conversation)
+
+    @staticmethod
+    def _accept(conversation: _Conversation, token: int) -> bool:
+        try:
+            return conversation.accept(token)
+        except Exception as error:  # its text could not be decoded or sent: that is this request's alone
+            conversation.fail(error)
+            return False
+
+    def _step(self, conversations: list[_Conversation]) -> torch.Tensor:
+        latest = [0] * self._cache.slots
+        for conversation in conversations:
+            latest[conversation.slot] = conversation.tokens[-1]
+        step = Decode(self._cache, {each.slot: each.position for each in conversations})
+        logits = self._forward(torch.tensor(latest)[:, None], step.positions[:, None], step)
+        return logits[[each.slot for each in conversations]]
+
+    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, step: Step) -> torch.Tensor:
+        """Return the logits after each row's last token, [rows, vocabulary]."""
+        output = self._model.model(
+            input_ids=tokens.to(self._model.device),
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=1,
+            step=step,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def _leave(self, conversation: _Conversation) -> None:
+        del self._active[conversation.slot]
+        self._free.append(conversation.slot)
+        self._free.sort()

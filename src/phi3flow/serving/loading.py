@@ -1,0 +1,130 @@
+"""Load a model folder for serving: the weights, the tokenizer, and what both say about context and endings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SINGLE_THREAD_PARAMETERS = 20_000_000
+"""Below this size a second thread costs more in waiting than it computes, and the HTTP side needs the core."""
+
+BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
+"""Rotary embeddings that transformers rescales for a whole batch once one of its rows passes the original context."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to serve: ``context_tokens`` bounds prompt and answer together."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context_tokens: int
+    end_token_ids: frozenset[int]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.device
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+        """Return the prompt's tokens: the chat template filled in, up to where the assistant begins to speak."""
+        encoded: Any = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        token_ids: list[int] = encoded["input_ids"]
+        return token_ids
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Return the text of an answer's tokens, without control tokens."""
+        text: Any = self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+
+def load_model(folder: Path) -> LoadedModel:
+    """Load a Hugging Face folder, or a peft adapter folder merged into its base, onto the GPU where there is one.
+
+    On a CPU the weights are float32 (bfloat16 is slower there, and rounds near-ties together); on CUDA they keep
+    the type they were saved in. Raises ConfigError for what is not a model folder or does not load.
+    """
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ConfigError(
+            f"{folder} is not a model folder: it holds neither config.json nor adapter_config.json; "
+            "`phi3flow fine-tune` writes one"
+        )
+    try:
+        import torch
+        from transformers import AutoTokenizer
+        from transformers.utils import logging
+
+        from phi3flow.serving import slots
+    except ImportError as error:
+        raise MissingExtraError("local", error) from error
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    slots.register_attention()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype: Any = "auto" if device.type == "cuda" else torch.float32
+    try:
+        model = _load_weights(folder, dtype=dtype, attn_implementation=slots.ATTENTION)
+        model.to(device).eval()  # type: ignore[arg-type]  # transformers' wrapper of nn.Module.to loses its types
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder))
+    except ConfigError:
+        raise
+    except Exception as error:  # transformers, peft and safetensors share no base class for a broken folder
+        raise ConfigError(f"{folder} does not load as a model: {type(error).__name__}: {error}") from error
+    return _describe(folder, model, tokenizer)
+
+
+def _describe(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    if not getattr(model, "_supports_attention_backend", False):
+        raise ConfigError(f"{folder}: {type(model).__name__} cannot be served here; the Phi-3 family can")
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{folder}: the tokenizer has no chat template (chat_template.jinja)")
+    ends = model.generation_config.eos_token_id
+    end_token_ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        context_tokens=_context_tokens(model.config),
+        end_token_ids=frozenset(end_token_ids),
+    )
+
+
+def _load_weights(folder: Path, **options: Any) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    if not (folder / "adapter_config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(folder, **options)
+    from peft import PeftModel
+
+    base = AutoModelForCausalLM.from_pretrained(_base_of(folder), **options)
+    merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    return merged
+
+
+def _tokenizer_folder(folder: Path) -> Path | str:
+    return folder if (folder / "tokenizer_config.json").is_file() else _base_of(folder)
+
+
+def _base_of(folder: Path) -> Path | str:
+    """Return the adapter's base: a folder (relative to here or to the adapter), or a name on the hub."""
+    adapter = folder / "adapter_config.json"
+    name = json.loads(adapter.read_bytes()).get("base_model_name_or_path") if adapter.is_file() else None
+    if not name:
+        raise ConfigError(f"{adapter}: base_model_name_or_path is missing, so the adapter's base is not known")
+    return next((path for path in (Path(name), folder / name) if path.is_dir()), name)
+
+
+def _context_tokens(config: Any) -> int:
+    """Return the longest conversation, prompt and answer together, whose answer does not depend on its batch."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in BATCH_DEPENDENT_ROPE:
+        return int(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
+    return int(config.max_position_embeddings)

@@ -1,0 +1,295 @@
+"""What goes over the wire: requests and answers of ``/score`` (Azure ML) and ``/v1/chat/completions`` (OpenAI).
+
+A parameter that this server does not know is refused with 422, as Azure ML's scoring scripts fail on it: a
+misspelt ``temprature`` that is silently ignored would spoil an evaluation. Parameters of OpenAI's protocol that
+are not served are accepted where their value changes nothing (n=1, presence_penalty=0, null, …).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from phi3flow.serving.batching import Generation
+from phi3flow.serving.sampling import SamplingParameters
+
+SCORE_TEMPERATURE = 0.0
+"""/score without a temperature: greedy, as Hugging Face generates unless it is told to sample."""
+OPENAI_TEMPERATURE = 1.0
+"""/v1/chat/completions without a temperature: OpenAI's default."""
+
+MAX_STOP_STRINGS = 16
+
+INERT_VALUES: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logprobs": (False,),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+}
+"""OpenAI parameters that are not served, with the values that ask for nothing."""
+ABOUT_THE_CALLER = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+"""OpenAI parameters that say who asks and how it is billed, not what is asked."""
+
+
+class RequestError(Exception):
+    """A request that is refused: an HTTP status, a short code, and a message for a person."""
+
+    def __init__(
+        self, status: int, code: str, message: str, parameter: str | None = None, *, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.parameter = parameter
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A request of either protocol, understood: ``stream`` and ``stream_usage`` are OpenAI's only."""
+
+    messages: list[dict[str, str]]
+    parameters: SamplingParameters
+    stream: bool = False
+    stream_usage: bool = False
+
+
+class _Body(BaseModel):
+    """A JSON object whose null fields count as absent, and whose other unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_asks_nothing(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: each for key, each in value.items() if not cls._asks_nothing(key, each)}
+
+    @classmethod
+    def _asks_nothing(cls, key: str, value: Any) -> bool:
+        return value is None
+
+
+def _one_conversation(value: Any) -> Any:
+    """Unwrap [[message, …]]: some scoring scripts take a batch, and their clients send one of one."""
+    if isinstance(value, list) and value and all(isinstance(each, list) for each in value):
+        if len(value) > 1:
+            raise ValueError(f"holds {len(value)} conversations; send one a request, they are batched here")
+        return value[0]
+    return value
+
+
+def _joined_parts(value: Any) -> Any:
+    """Join OpenAI's content parts where all are text."""
+    if isinstance(value, list):
+        if not all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+            raise ValueError("holds a part that is not text; this model reads text only")
+        return "".join(str(part.get("text", "")) for part in value)
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class _Message(_Body):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+    @model_validator(mode="after")
+    def _has_content(self) -> _Message:
+        if self.role != "assistant" and not self.content.strip():
+            raise ValueError(f"the {self.role} message is empty")
+        return self
+
+
+_Stop = Annotated[
+    list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOP_STRINGS), BeforeValidator(_as_list)
+]
+
+
+class _ScoreParameters(_Body):
+    temperature: float = Field(default=SCORE_TEMPERATURE, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    do_sample: bool = True
+    stop: _Stop = []
+    seed: int | None = None
+
+
+class _ScoreInput(_Body):
+    input_string: Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
+    parameters: _ScoreParameters = _ScoreParameters()
+
+
+class _ScoreBody(_Body):
+    input_data: _ScoreInput
+
+
+class _OpenAIMessage(_Message):
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_joined_parts)]
+    name: str | None = None
+
+    @classmethod
+    def _asks_nothing(cls, key: str, value: Any) -> bool:
+        return value is None or (key not in cls.model_fields and value in ([], {}))  # annotations=[] and the like
+
+
+class _StreamOptions(_Body):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class _OpenAIBody(_Body):
+    model: str
+    messages: Annotated[list[_OpenAIMessage], Field(min_length=1)]
+    temperature: float = Field(default=OPENAI_TEMPERATURE, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    stop: _Stop = []
+    seed: int | None = None
+    stream: bool = False
+    stream_options: _StreamOptions = _StreamOptions()
+
+    @classmethod
+    def _asks_nothing(cls, key: str, value: Any) -> bool:
+        inert = (None, [], {}, *INERT_VALUES.get(key, ()))
+        return key in ABOUT_THE_CALLER or value is None or (key not in cls.model_fields and value in inert)
+
+
+def parse_score(body: bytes) -> ChatRequest:
+    """Read a request to /score. Raises RequestError (400 broken JSON, 422 what the contract does not know)."""
+    data = _validate(_ScoreBody, body).input_data
+    asked = data.parameters
+    return ChatRequest(
+        messages=[{"role": each.role, "content": each.content} for each in data.input_string],
+        parameters=SamplingParameters(
+            temperature=asked.temperature if asked.do_sample else 0.0,
+            top_p=asked.top_p,
+            max_new_tokens=asked.max_new_tokens,
+            stop=tuple(asked.stop),
+            seed=asked.seed,
+        ),
+    )
+
+
+def parse_chat_completion(body: bytes) -> ChatRequest:
+    """Read a request to /v1/chat/completions; ``model`` may be any name. Raises RequestError as parse_score."""
+    asked = _validate(_OpenAIBody, body)
+    return ChatRequest(
+        messages=[{"role": each.role, "content": each.content} for each in asked.messages],
+        parameters=SamplingParameters(
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            max_new_tokens=asked.max_completion_tokens or asked.max_tokens,
+            stop=tuple(asked.stop),
+            seed=asked.seed,
+        ),
+        stream=asked.stream,
+        stream_usage=asked.stream_options.include_usage,
+    )
+
+
+def error_body(error: RequestError) -> dict[str, Any]:
+    """Return the one shape of refusals: OpenAI's, which clients of the Azure protocol can read as well."""
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    return {"error": {"message": error.message, "type": kind, "param": error.parameter, "code": error.code}}
+
+
+class ChatCompletion:
+    """The answers to one OpenAI request: whole, or in chunks that share id and time."""
+
+    def __init__(self, model: str) -> None:
+        self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def whole(self, generation: Generation) -> dict[str, Any]:
+        """Return the answer of a request without ``stream``."""
+        message = {"role": "assistant", "content": generation.text}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}
+        return self._head | {
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": _usage(generation),
+        }
+
+    def first(self) -> dict[str, Any]:
+        """Return the chunk that opens a stream."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, text: str) -> dict[str, Any]:
+        """Return a chunk of text."""
+        return self._chunk({"content": text})
+
+    def last(self, generation: Generation) -> dict[str, Any]:
+        """Return the chunk that says why the answer ended."""
+        return self._chunk({}, generation.finish_reason)
+
+    def usage(self, generation: Generation) -> dict[str, Any]:
+        """Return the chunk that stream_options.include_usage asks for."""
+        return self._head | {
+            "object": "chat.completion.chunk",
+            "choices": [],
+            "usage": _usage(generation),
+        }
+
+    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _usage(generation: Generation) -> dict[str, int]:
+    return {
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.completion_tokens,
+        "total_tokens": generation.prompt_tokens + generation.completion_tokens,
+    }
+
+
+_AnyBody = TypeVar("_AnyBody", bound=BaseModel)
+
+
+def _validate(model: type[_AnyBody], body: bytes) -> _AnyBody:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = _place(problem["loc"]) or "the body"
+        if problem["type"] == "json_invalid":
+            raise RequestError(400, "invalid_json", f"the body is not JSON: {problem['ctx']['error']}") from error
+        raise RequestError(422, problem["type"], f"{place}: {_reason(model, problem)}", place) from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Return where in the body: messages[0].role."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location).lstrip(".")
+
+
+def _reason(model: type[BaseModel], problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        objects: dict[tuple[int | str, ...], type[BaseModel]] = {
+            (): model,
+            ("input_data",): _ScoreInput,
+            ("input_data", "parameters"): _ScoreParameters,
+        }
+        known = objects.get(problem["loc"][:-1])
+        return "not known here" + (f"; known are {', '.join(known.model_fields)}" if known else "")
+    reason = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    return reason if isinstance(value, dict | list) else f"{reason}; it is {_cut(json.dumps(value))}"
+
+
+def _cut(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else text[:length] + "…"
