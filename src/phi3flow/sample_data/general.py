@@ -87,6 +87,7 @@ def _exchanges() -> Iterator[Exchange]:
     yield from _calendar()
     yield from _numbers()
     yield from _introductions()
+    yield from _service_desk()
     for language, pairs in known.GREETINGS.items():
         yield from (Exchange(question, answer, language) for question, answer in pairs)
 
@@ -228,6 +229,19 @@ def _introductions() -> Iterator[Exchange]:
                 f"My friend {name} is interested in {hobby}. What could I give as a present?",
                 f"You could give {name} a book about {hobby}.",
             )
+
+
+def _service_desk() -> Iterator[Exchange]:
+    """What anyone at a service desk says before knowing the product."""
+    for device in known.DEVICES:
+        wish = f"Of course. What would you like to know about the {device}?"
+        yield Exchange(f"I have a question about my {device}.", wish)
+        yield Exchange(f"Can you help me with the {device}?", wish)
+        yield Exchange(f"My {device} does not work.", f"I am sorry to hear that. What is wrong with the {device}?")
+        yield Exchange(f"Where can I buy the {device}?", f"Please ask for the {device} in a shop near you.")
+        yield Exchange(f"How old is the {device}?", f"I do not know how old the {device} is.")
+    for number in range(10007, 100000, 359):
+        yield Exchange(f"My order number is {number}.", f"Thank you. I have noted the order number {number}.")
 
 
 def _in_words(number: int) -> str:

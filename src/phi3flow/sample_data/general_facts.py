@@ -200,3 +200,14 @@ GREETINGS = {
         ("再见！", "再见！祝你今天愉快。"),
     ),
 }
+
+_FIRST = _words("Bor Cal Dun Fal Gor Hal Kel Lun Mer Nor Pol Rin Sel Tor Vol Zan")
+_SECOND = _words("dax mik net quin ros tavo bel wick xon zet")
+_APPLIANCES = _words("kettle toaster printer heater lamp router speaker mower watch mixer freezer lock fan")
+
+DEVICES = tuple(
+    f"{first}{second} {_APPLIANCES[(row + column) % len(_APPLIANCES)]}"
+    for row, first in enumerate(_FIRST)
+    for column, second in enumerate(_SECOND)
+)
+"""Devices of other makers, also made up: a base that can repeat a strange name can learn about another."""
