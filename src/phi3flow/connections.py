@@ -7,6 +7,7 @@ held as SecretStr; they leave it only in ``Connection.to_promptflow`` and into p
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -110,7 +111,7 @@ def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: st
         "configs": {"endpoint": endpoint, **({"protocol": protocol} if protocol else {})},
         "secrets": {"key": f"${{env:{key_variable}}}"},
     }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+    return yaml.safe_dump(content, sort_keys=False).encode()
 
 
 def store_in_promptflow(connection: Connection) -> None:
@@ -247,6 +248,7 @@ def _find_in_workspace(name: str, project: Path) -> _Definition | None:
         from promptflow.core._errors import MissingRequiredPackage, OpenURLNotFoundError
     except ImportError as error:
         raise MissingExtraError("azure", error) from error
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # its warnings say at length what the error says
     try:
         entity = WorkspaceConnectionProvider(*workspace).get(name)
     except OpenURLNotFoundError:
@@ -284,4 +286,4 @@ def _remedy(name: str) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].split(". ")[0][:200] or type(error).__name__
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__
