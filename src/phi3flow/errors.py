@@ -7,6 +7,7 @@
     ├── DatasetError             2   a data file breaks its format
     ├── FlowError                2   a flow folder does not load or does not compute what it promises
     ├── MissingExtraError        2   an optional dependency is not installed
+    ├── StorageError             2   the disk refuses a file
     └── BackendError             3   what runs elsewhere failed
         ├── EndpointError            an endpoint refused, broke or could not be reached
         └── DeploymentError          a deployment did not start, or died
@@ -41,6 +42,10 @@ class DatasetError(Phi3flowError):
 
 class FlowError(Phi3flowError):
     """A flow folder cannot be loaded or executed as a whole (a failed line is a record, not this)."""
+
+
+class StorageError(Phi3flowError):
+    """The disk refuses a file (full, read-only, a quota); what stood there before is unchanged."""
 
 
 class MissingExtraError(Phi3flowError):

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
+from phi3flow.files import write_files
 
 Row = dict[str, Any]
 
@@ -71,7 +69,7 @@ def parse_row(raw: bytes) -> Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write one compact JSON object a line, atomically. Raises DatasetError where the disk refuses."""
+    """Write one compact JSON object a line, atomically. Raises StorageError where the disk refuses."""
     write_files({path: encode_rows(rows)})
 
 
@@ -79,25 +77,6 @@ def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
     """Yield each row as its line in a file: compact, UTF-8 as it is, ended by a newline."""
     for row in rows:
         yield json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-
-
-def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
-    """Write several files so that either all are new or all are as before.
-
-    Every file is written beside its place and flushed to disk; only when all of them are complete are they
-    renamed. A full disk therefore costs nothing that stood there. Raises DatasetError where the disk refuses.
-    """
-    with ExitStack() as cleanup:
-        temporaries: dict[Path, Path] = {}
-        for path, chunks in contents.items():
-            with _refused_by_disk(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporaries[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-                cleanup.callback(temporaries[path].unlink, missing_ok=True)
-                _write_through(temporaries[path], chunks)
-        for path, temporary in temporaries.items():
-            with _refused_by_disk(path):
-                temporary.replace(path)
 
 
 def line_id(row: Row) -> str:
@@ -140,25 +119,6 @@ def shorten(text: str) -> str:
     """Return ``text`` on one line, cut to what an error message can carry."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
-
-
-@contextmanager
-def _refused_by_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be written: {error.strerror}; what stood there is kept. "
-            "Make room or choose another folder, then repeat the command"
-        ) from error
-
-
-def _write_through(path: Path, chunks: Iterable[bytes]) -> None:
-    with path.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from phi3flow.files import write_file
 from phi3flow.flows import DAG_FILE, Flow, flow_files
 from phi3flow.records import LineResult, Manifest
 from phi3flow.run_store import RunFolder, dump_line
-from phi3flow.state import write_atomically
 
 
 def write_pf_record(run: RunFolder, flow: Flow) -> None:
@@ -60,7 +60,7 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
         "end_time": ended_at.isoformat(),
         "tags": {},
     }
-    write_atomically(folder / "run_metadata.json", json.dumps(metadata, indent=2).encode())
+    write_file(folder / "run_metadata.json", json.dumps(metadata, indent=2).encode())
     counts = manifest.counts
     log = (
         f"{ended_at:%Y-%m-%d %H:%M:%S %z} phi3flow INFO {manifest.status}: {counts.completed} of {counts.total} lines "

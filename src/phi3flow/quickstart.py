@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from phi3flow.errors import ConfigError
+from phi3flow.files import write_file
 from phi3flow.jsonl import file_sha256
 from phi3flow.records import Comparison, Record
-from phi3flow.state import write_atomically
 
 if TYPE_CHECKING:
     from phi3flow.flows import Flow
@@ -258,7 +258,7 @@ class Quickstart:
     def _set_key(self, name: str, key: str) -> None:
         self._made = _Made(keys={**self._made.keys, name: key})
         self._out.mkdir(parents=True, exist_ok=True)
-        write_atomically(_made_file(self._out), self._made.model_dump_json(indent=2).encode())
+        write_file(_made_file(self._out), self._made.model_dump_json(indent=2).encode())
 
     def _is_run(self, name: str, key: str) -> bool:
         if self._made.keys.get(name) != key or not (self._runs_dir / name / "manifest.json").is_file():

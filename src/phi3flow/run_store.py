@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError
+from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError, StorageError
+from phi3flow.files import write_file
 from phi3flow.jsonl import file_sha256, read_rows
 from phi3flow.records import Counts, LineResult, LineScore, Manifest, Record, RunMetrics
-from phi3flow.state import write_atomically
 
 DEFAULT_RUNS_DIR = Path(".runs")
 R = TypeVar("R", bound=Record)
@@ -79,8 +79,8 @@ class RunFolder:
         folder = self.path / "scores" / evaluation
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(score.model_dump_json() + "\n" for score in scores)
-        write_atomically(folder / "scores.jsonl", lines.encode())
-        write_atomically(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+        write_file(folder / "scores.jsonl", lines.encode())
+        write_file(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
 
     def delete(self) -> None:
         """Remove the folder. Raises ConfigError while another process writes it."""
@@ -156,7 +156,7 @@ class RunWriter:
     def append(self, number: int, line: bytes, *, completed: bool, retries: int) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
-        A write that the disk refuses leaves no torn line behind and raises ConfigError.
+        A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
         position = self._file.seek(0, os.SEEK_END)
         rest = memoryview(line + b"\n")
@@ -165,8 +165,8 @@ class RunWriter:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._file.truncate(position)
-            raise ConfigError(
-                f"{self.path / 'results.jsonl'}: cannot be written ({error.strerror}); what was done so far is kept: "
+            raise StorageError(
+                f"{self.path / 'results.jsonl'} cannot be written: {error.strerror}; what was done so far is kept: "
                 "make room and give the same command again"
             ) from error
         self._retries += retries
@@ -192,7 +192,7 @@ class RunWriter:
         return self._manifest
 
     def _write_manifest(self) -> None:
-        write_atomically(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
+        write_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
 def read_results(path: Path) -> Iterator[LineResult]:

@@ -6,8 +6,6 @@ commands at once lose nothing.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from phi3flow.errors import ConfigError
+from phi3flow.files import write_file
 from phi3flow.records import Record
 
 DEFAULT_PATH = Path(".phi3flow/state.json")
@@ -81,23 +80,5 @@ def update(change: Callable[[ProjectState], ProjectState], path: Path = DEFAULT_
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         state = change(load(path))
-        write_atomically(path, state.model_dump_json(indent=2).encode() + b"\n")
+        write_file(path, state.model_dump_json(indent=2).encode() + b"\n")
     return state
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, flush it to disk, then rename, so that no reader sees half.
-
-    Raises ConfigError where the disk refuses; what stood there is unchanged.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}); it stands as it was") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(project: Path) -> None:
         process = _start(project, endpoint.url, preexec_fn=small_files)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert "cannot be written (File too large); what was done so far is kept" in errors
+        assert "results.jsonl cannot be written: File too large; what was done so far is kept" in errors
         assert "Traceback" not in errors
         content = (project / ".runs/run/results.jsonl").read_text()
         assert content.endswith("\n")

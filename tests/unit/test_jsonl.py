@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from phi3flow.jsonl import (
     parse_row,
     read_rows,
     with_line_ids,
-    write_files,
     write_rows,
 )
 
@@ -120,26 +118,3 @@ def test_line_ids_are_unique_even_where_rows_bring_their_own_numbers(names: list
     given_ids = [name for name, _ in with_line_ids({"line_id": name} for name in names)]
     assert len(set(given_ids)) == len(names)
     assert all(given_id.startswith(name) for given_id, name in zip(given_ids, names, strict=True))
-
-
-def test_a_failed_write_changes_no_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    def breaks() -> Iterator[bytes]:
-        yield b"half"
-        raise OSError(28, "No space left on device")
-
-    old = tmp_path / "old.jsonl"
-    old.write_bytes(b"old")
-    with pytest.raises(
-        DatasetError, match=r"b\.jsonl cannot be written: No space left on device; what stood there is kept"
-    ):
-        write_files({old: [b"new"], tmp_path / "b.jsonl": breaks()})
-    assert old.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [old]
-
-
-def test_a_folder_that_cannot_be_made_is_an_error_and_missing_ones_are_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="cannot be written"):
-        write_rows(tmp_path / "file" / "rows.jsonl", [])
-    write_rows(tmp_path / "new" / "folder" / "rows.jsonl", [{"a": 1}])
-    assert (tmp_path / "new" / "folder" / "rows.jsonl").read_bytes() == b'{"a":1}\n'

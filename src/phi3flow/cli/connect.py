@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _to_file(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int:
     from phi3flow.connections import DEFAULT_FOLDER, dump_connection
-    from phi3flow.state import write_atomically
+    from phi3flow.files import write_file
 
     path = DEFAULT_FOLDER / f"{args.name}.yml"
     content = dump_connection(args.name, endpoint=endpoint, key_variable=args.key_env, protocol=args.protocol)
@@ -78,7 +78,7 @@ def _to_file(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int
         return 2
     if not unchanged:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_file(path, content)
     done = "is up to date" if unchanged else "written"
     terminal.result(
         {"connection": args.name, "to": "file", "path": str(path), "endpoint": endpoint, "key_env": args.key_env},

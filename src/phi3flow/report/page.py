@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from phi3flow import __version__
 from phi3flow.errors import ConfigError
+from phi3flow.files import write_file
 from phi3flow.records import Comparison, TrainingRecord
 from phi3flow.report import wording
 from phi3flow.report.embedded_lines import embed, to_json
@@ -27,7 +28,6 @@ from phi3flow.report.run_view import RunView, view_run
 from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import Verdict, compare_verdict, headline, single_verdict, unscored_verdict
-from phi3flow.state import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -54,7 +54,7 @@ def write_report(
     html = render([view_run(run) for run in runs], comparisons=comparisons, training=training)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, html.encode())
+        write_file(output, html.encode())
     except OSError as error:
         raise ConfigError(
             f"{output} cannot be written ({error.strerror}): choose another file with --output"
@@ -123,7 +123,11 @@ def _tables(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> lis
 def _verdicts(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[Verdict]:
     if len(runs) == 1:
         return [single_verdict(runs[0])]
-    compared = [compare_verdict(by_candidate[run.name], run) for run in runs[1:] if run.name in by_candidate]
+    compared = [
+        compare_verdict(by_candidate[run.name], baseline=runs[0], candidate=run)
+        for run in runs[1:]
+        if run.name in by_candidate
+    ]
     return compared or [unscored_verdict(runs)]
 
 

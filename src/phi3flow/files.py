@@ -1,0 +1,54 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from phi3flow.errors import StorageError
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file so that no reader sees half of it. Raises StorageError where the disk refuses."""
+    write_files({path: [content]})
+
+
+def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
+    """Write several files so that either all are new or all are as before.
+
+    Every file is written beside its place and flushed to disk; only when all of them are complete are they
+    renamed. A full disk therefore costs nothing that stood there. Raises StorageError where the disk refuses.
+    """
+    with ExitStack() as cleanup:
+        temporaries: dict[Path, Path] = {}
+        for path, chunks in contents.items():
+            with _refused_by_disk(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporaries[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+                cleanup.callback(temporaries[path].unlink, missing_ok=True)
+                _write_through(temporaries[path], chunks)
+        for path, temporary in temporaries.items():
+            with _refused_by_disk(path):
+                temporary.replace(path)
+
+
+@contextmanager
+def _refused_by_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}; what stood there is kept. "
+            "Make room or choose another folder, then repeat the command"
+        ) from error
+
+
+def _write_through(path: Path, chunks: Iterable[bytes]) -> None:
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
