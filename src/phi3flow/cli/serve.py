@@ -15,11 +15,9 @@ in flight finish.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from phi3flow.cli.terminal import Terminal
-from phi3flow.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,20 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--key-env",
         metavar="VAR",
         default="PHI3_KEY",
-        help="environment variable that holds the key which clients send (default %(default)s)",
+        help="variable of the environment or .env that holds the key which clients send (default %(default)s)",
     )
     parser.add_argument("--name", help="name of the deployment (default: the folder's name)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Serve until told to stop."""
-    key = os.environ.get(args.key_env, "").strip()
-    if not key:
-        raise ConfigError(
-            f"the environment variable {args.key_env} holds no key, and an endpoint without one is open to "
-            f"everybody: export {args.key_env}=$(openssl rand -hex 16), or name another variable with --key-env"
-        )
-    from phi3flow.serving.server import serve
+    from phi3flow.connections import read_variable
+
+    key = read_variable(args.key_env).get_secret_value()
+    from phi3flow.serving.server import serve  # late: it takes seconds, and a missing key is told at once
 
     name = args.name or args.model.resolve().name
 

@@ -4,3 +4,6 @@
 picks tokens, ``answers`` turns them into text, ``batching`` runs all requests together, ``protocol`` is what
 goes over the wire, ``observation`` what is measured and logged, and ``server`` the HTTP around it.
 """
+
+STOPPED = '{"event": "stopped"}'
+"""The last line that a server which was told to stop writes to its log; one that died does not."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.serving import STOPPED
 
 try:
     import uvicorn
@@ -42,6 +44,7 @@ def serve(
         bound_port = listener.getsockname()[1]
         url_host = f"[{host}]" if ":" in host else host
         _Server(endpoint, on_started=lambda: on_ready(f"http://{url_host}:{bound_port}")).run([listener])
+        sys.stderr.write(f"{STOPPED}\n")
 
 
 def _bind(host: str, port: int) -> socket.socket:

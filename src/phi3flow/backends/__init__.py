@@ -1,0 +1,1 @@
+"""Where models are fine-tuned and endpoints run: this machine, or a service of Azure."""

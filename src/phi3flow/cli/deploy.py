@@ -1,0 +1,85 @@
+"""Deploy a model as an endpoint that runs in the background, and wait until it answers.
+
+MODEL is a model's folder or the name of a registered model, NAME or NAME:VERSION; without it, the model that was
+fine-tuned or registered last. The endpoint outlives the terminal: `phi3flow status` shows it, `phi3flow undeploy`
+ends it.
+
+Examples:
+  export PHI3_KEY=$(openssl rand -hex 16)
+  phi3flow deploy --backend local
+  phi3flow deploy --backend local models/phi3-support --name support --port 8000
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phi3flow.state import ProjectState
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's flags."""
+    parser.add_argument("model", metavar="MODEL[:VERSION]", nargs="?", help="model to deploy (default: the latest)")
+    parser.add_argument("--backend", choices=("local",), default="local", help="where (default: local)")
+    parser.add_argument("--name", help="the endpoint's name (default: after the model's folder)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
+    parser.add_argument(
+        "--key-env",
+        metavar="VAR",
+        default="PHI3_KEY",
+        help="variable of the environment or .env that holds the endpoint's key (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout-s", type=float, default=120.0, help="wait so long for the model to load (default: %(default)g)"
+    )
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb."""
+    from phi3flow import state
+    from phi3flow.backends.local import LocalBackend
+
+    model = _find_model(args.model, state.load())
+    name = args.name or _name_after(model)
+    terminal.note(f"deploying {model} as {name} …")
+    endpoint = LocalBackend().deploy(
+        model, name=name, host=args.host, port=args.port, key_env=args.key_env, timeout_s=args.timeout_s
+    )
+    shown = endpoint.model_dump(include={"backend", "endpoint", "deployment", "url", "traffic"})
+    terminal.result(shown, f"{endpoint.endpoint} answers at {endpoint.url}")
+    return 0
+
+
+def _find_model(reference: str | None, made: ProjectState) -> Path:
+    """Return the folder of the model that is meant."""
+    if reference is None:
+        jobs = [(job.created_at, job.output) for job in made.jobs if job.backend == "local" and job.output]
+        models = [(model.created_at, model.source) for model in made.models if model.backend == "local"]
+        if not jobs and not models:
+            raise ConfigError(
+                "no model was fine-tuned or registered here yet: phi3flow deploy MODEL, or fine-tune first"
+            )
+        return Path(max(jobs + models)[1])
+    if Path(reference).is_dir():
+        return Path(reference)
+    for model in reversed(made.models):
+        if model.backend == "local" and reference in (model.name, f"{model.name}:{model.version}"):
+            return Path(model.source)
+    known = ", ".join(f"{model.name}:{model.version}" for model in made.models if model.backend == "local")
+    raise ConfigError(
+        f"{reference} is neither a model's folder nor a registered model"
+        + (f"; registered are {known}" if known else "")
+    )
+
+
+def _name_after(model: Path) -> str:
+    """Return the folder's name as an endpoint may bear it."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", model.resolve().name).strip("-0123456789")[:32] or "phi3"
