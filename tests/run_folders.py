@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ def line(
     failure = LineError(type="EndpointError", message=error, status_code=503)
     return LineResult(
         line_number=number,
-        line_id=line_id or f"{number:064x}",
+        line_id=line_id or hashlib.sha256(str(number).encode()).hexdigest(),
         status="Failed" if answer is None else "Completed",
         inputs={"question": question, "chat_history": list(chat_history)},
         outputs=None if answer is None else {"answer": answer},

@@ -72,13 +72,13 @@ function countOutcomes(places) {
   return counts;
 }
 
-/** Return the places that hold every word of the query, in the order of the data. */
+/** Return the places that hold every word of the query, in the order of the data; #5fec finds a line by its id. */
 function searched() {
   const words = queryWords();
   const places = [];
   for (let i = 0; i < COUNT; i++) {
-    const text = searchable(i);
-    if (words.every((word) => text.includes(word))) places.push(i);
+    const holds = (word) => word.startsWith("#") ? `#${LINES.id[i]}`.startsWith(word) : searchable(i).includes(word);
+    if (words.every(holds)) places.push(i);
   }
   return places;
 }
@@ -90,7 +90,7 @@ const searchTexts = [];
 /** Return everything a reader may look for in a line, in lower case; made on first use. */
 function searchable(i) {
   searchTexts[i] ??= [
-    LINES.id[i], LINES.question[i], ...LINES.history[i].map(([, text]) => text), ...LINES.context[i],
+    LINES.question[i], ...LINES.history[i].map(([, text]) => text), ...LINES.context[i],
     ...LINES.truths[i], ...LINES.values[i],
     ...RUNS.flatMap((run) => [run.answer[i], ...(run.error[i] ?? []), ...(run.score_errors[i] ?? [])]),
   ].map((text) => full(text) ?? "").join("\n").toLowerCase();

@@ -169,7 +169,7 @@ def training_figure(record: TrainingRecord) -> TrainingFigure | None:
 def _learning_rate(record: TrainingRecord, x: Scale) -> Plot:
     rates = _thin([(float(step.step), step.learning_rate) for step in record.steps])
     y = Scale(0.0, max(rate for _, rate in rates) or 1.0)
-    top = Tick(0.0, f"{y.high:.1e}".replace("e-0", "e−").replace("e+00", ""))
+    top = Tick(0.0, f"{y.high:.2g}".replace("e-", "e−"))
     return Plot({"learning_rate": _path(rates, x, y)}, [], _axis(x, 6), [top])
 
 
@@ -189,7 +189,8 @@ def _histogram(run: list[float], counts: list[int], scale: Scale, highest: int) 
         for index, count in enumerate(counts)
         if count
     ]
-    marks = [Tick(scale.percent(percentile(run, share)), name) for name, share in (("p50", 0.5), ("p95", 0.95))]
+    found = {name: percentile(run, share) for name, share in (("p50", 0.5), ("p95", 0.95))}
+    marks = [Tick(scale.percent(value), f"{name} {latency(value)}") for name, value in found.items()]
     return Histogram(bars, marks, sum(value > scale.high for value in run))
 
 

@@ -126,22 +126,33 @@ function buildValues(place, answer) {
 }
 
 function buildScores(place) {
-  const table = element("table", "scores");
-  const names = shownRuns().map((run) => element("th", side(run), RUNS[run].name));
-  if (PAIRED) names.push(element("th", "", "difference"));
-  names.forEach((cell) => (cell.scope = "col"));
-  const head = element("thead", "", element("tr", "", element("th", "", "Score"), ...names));
-  const body = element("tbody");
-  for (const metric of METRICS) {
+  const names = METRICS.map((metric) => {
     const name = element("th", "", metricName(metric));
-    name.scope = "row";
+    name.scope = "col";
     name.title = metric.name;
-    const cells = shownRuns().map((run) => element("td", "", number(score(run, place, metric), metric.digits)));
-    if (PAIRED) cells.push(element("td", "", signed(difference(place, metric), metric.digits)));
-    body.append(element("tr", "", name, ...cells));
+    return name;
+  });
+  const body = element("tbody");
+  for (const run of shownRuns()) {
+    const cells = METRICS.map((metric) => element("td", "", number(score(run, place, metric), metric.digits)));
+    body.append(element("tr", "", rowHeader(RUNS[run].name, side(run)), ...cells));
   }
-  table.append(head, body);
-  return element("div", "scroll", table);
+  if (PAIRED) {
+    const cells = METRICS.map((metric) => element("td", "", signed(difference(place, metric), metric.digits)));
+    body.append(element("tr", "", rowHeader("difference"), ...cells));
+  }
+  const head = element("thead", "", element("tr", "", element("th", "", "Scores"), ...names));
+  const wide = element("div", "scroll", element("table", "scores", head, body));
+  wide.tabIndex = 0;
+  wide.setAttribute("role", "region");
+  wide.setAttribute("aria-label", "Scores");
+  return wide;
+}
+
+function rowHeader(text, name = "") {
+  const cell = element("th", name, text);
+  cell.scope = "row";
+  return cell;
 }
 
 /** Paint the shown runs' answers (or errors) into `targets`; return whether they were too long to be compared. */

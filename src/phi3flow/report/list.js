@@ -26,6 +26,7 @@ function refresh() {
 }
 
 function redraw() {
+  if (list.classList.contains("printing")) return;
   list.replaceChildren();
   rows.clear();
   measureClosed();
@@ -63,6 +64,7 @@ function indexAt(y) {
 
 /** Make the rows near the window, drop the others; the open and the focused one stay. */
 function draw() {
+  if (list.classList.contains("printing")) return;
   list.style.setProperty("height", `${topOf(shown.length)}px`);
   if (!shown.length) return;
   const above = -list.getBoundingClientRect().top;
@@ -110,7 +112,7 @@ function openLine(place, { focus = true } = {}) {
 
 /** Scroll so that the row at `index` begins in sight below the controls. */
 function reveal(index) {
-  const controls = document.getElementById("controls").getBoundingClientRect().height;
+  const controls = coveredHeight();
   const top = list.getBoundingClientRect().top + topOf(index);
   const height = view.open === shown[index] ? openHeight : rowHeight;
   if (top < controls || top + Math.min(height, window.innerHeight - controls) > window.innerHeight) {
@@ -118,23 +120,23 @@ function reveal(index) {
   }
 }
 
+/** Return how much of the window's top the controls cover while the list is scrolled. */
+function coveredHeight() {
+  const bar = document.getElementById("controls");
+  return getComputedStyle(bar).position === "sticky" ? bar.getBoundingClientRect().height : 0;
+}
+
 /** Open the next (+1) or previous (-1) line; without an open one, the first in sight. */
 function step(by) {
   const open = openIndex();
-  const controls = document.getElementById("controls").getBoundingClientRect().bottom;
-  const index = open >= 0 ? open + by : indexAt(controls - list.getBoundingClientRect().top);
+  const index = open >= 0 ? open + by : indexAt(coveredHeight() - list.getBoundingClientRect().top);
   if (index >= 0 && index < shown.length) openLine(shown[index]);
 }
 
-/** Lay the chosen lines out in full for the printer, as many as paper bears. */
+/** Lay the chosen lines out for the printer, as many as paper bears. */
 function layOutForPrint() {
   list.classList.add("printing");
-  const open = view.open;
-  const printed = shown.slice(0, PRINTED).map((place, index) => {
-    view.open = place;
-    return buildLine(place, index, shown.length);
-  });
-  view.open = open;
+  const printed = shown.slice(0, PRINTED).map((place, index) => buildLine(place, index, shown.length));
   if (shown.length > PRINTED) {
     printed.push(element("p", "note", `The first ${PRINTED} of ${count(shown.length)} lines are printed.`));
   }

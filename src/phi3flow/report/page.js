@@ -70,17 +70,18 @@ function writeAddress() {
   if (hash !== location.hash) history.replaceState(null, "", hash);
 }
 
-/** Show what the address asks for; what it names and is not here is left at its default. */
+/** Take what the address asks for; what it names and is not here is left at its default. */
 function readAddress() {
-  if (!location.hash.includes("=")) return;
-  const address = new URLSearchParams(location.hash.slice(1));
-  view.query = address.get("search") ?? "";
-  view.show = Object.hasOwn(OUTCOMES, address.get("show")) ? address.get("show") : "all";
-  view.sort = Object.hasOwn(SORTS, address.get("sort")) ? address.get("sort") : "file";
-  view.metric = Math.max(0, METRICS.findIndex(({ name }) => name === address.get("metric")));
-  view.candidate = PAIRED ? Math.max(1, RUNS.findIndex(({ name }) => name === address.get("run"))) : 0;
+  const address = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
   const place = placeOf(address.get("line") ?? "");
-  view.open = place < 0 ? null : place;
+  Object.assign(view, {
+    query: address.get("search") ?? "",
+    show: Object.hasOwn(OUTCOMES, address.get("show")) ? address.get("show") : "all",
+    sort: Object.hasOwn(SORTS, address.get("sort")) ? address.get("sort") : "file",
+    metric: Math.max(0, METRICS.findIndex(({ name }) => name === address.get("metric"))),
+    candidate: PAIRED ? Math.max(1, RUNS.findIndex(({ name }) => name === address.get("run"))) : 0,
+    open: place < 0 ? null : place,
+  });
   showControls();
   refresh();
   if (view.open !== null) openLine(view.open);
@@ -90,6 +91,9 @@ function choose(change) {
   Object.assign(view, change);
   showControls();
   refresh();
+  const hidden = list.getBoundingClientRect().top - coveredHeight();
+  if (hidden < 0) window.scrollBy({ top: hidden, behavior: "instant" });
+  draw();
 }
 
 function pressKey(event) {
@@ -145,7 +149,6 @@ function start() {
     setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
   });
   buildControls();
-  showControls();
   controls.search.addEventListener("input", () => choose({ query: controls.search.value }));
   controls.sort.addEventListener("change", () => choose({ sort: controls.sort.value }));
   controls.metric.addEventListener("change", () => choose({ metric: Number(controls.metric.value) }));
@@ -163,10 +166,11 @@ function start() {
     else redraw();
     width = innerWidth;
   });
-  addEventListener("hashchange", readAddress);
+  addEventListener("hashchange", () => {
+    if (location.hash.includes("=")) readAddress();
+  });
   addEventListener("beforeprint", layOutForPrint);
   addEventListener("afterprint", layOutForScreen);
-  refresh();
   readAddress();
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.errors import DatasetError
 from phi3flow.records import Estimate, LineResult, LineScore, Manifest
-from phi3flow.report.figures import percentile
+from phi3flow.report.figures import Scale, metric_scale, percentile
 
 if TYPE_CHECKING:
     from phi3flow.run_store import RunFolder
@@ -118,6 +118,18 @@ def view_run(run: RunFolder) -> RunView:
         scores=_scores_by_metric(scored),
         score_errors=_score_errors(scored),
     )
+
+
+def scale_of(metric: str, runs: Iterable[RunView]) -> Scale:
+    """Return the axis that holds a metric's means and line scores in all ``runs``.
+
+    Intervals have no say: Student's t reaches beyond what a score can be, and would turn 0 to 1 into 0 to 5.
+    """
+    values: list[float] = []
+    for run in runs:
+        mean = run.estimates[metric].mean if metric in run.estimates else None
+        values += [value for value in (mean, *run.scores.get(metric, {}).values()) if value is not None]
+    return metric_scale(values)
 
 
 def question(line: LineResult) -> str:

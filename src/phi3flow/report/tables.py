@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from phi3flow.records import Comparison, Estimate, Manifest, MetricComparison
-from phi3flow.report.figures import Scale, metric_scale
-from phi3flow.report.run_view import RunView
+from phi3flow.report.figures import Scale
+from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.verdict import confirmatory
 from phi3flow.report.wording import duration
 
@@ -57,13 +57,21 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
     """Return the metrics that any of ``runs`` has, the confirmatory ones first within their evaluation."""
     compared = comparison.metrics if comparison else {}
     leading = confirmatory(comparison) if comparison else []
-    names = dict.fromkeys([*leading, *compared, *(name for run in runs for name in run.estimates)])
+    names = list(dict.fromkeys([*leading, *compared, *(name for run in runs for name in run.estimates)]))
+    names.sort(key=_evaluation)
+    scales = {name: scale_of(name, runs) for name in names}
     rows = [
-        _metric_row(name, [run.estimates.get(name) for run in runs], compared.get(name), leading, compared)
-        for name in names
+        MetricRow(
+            name=name,
+            estimates=[run.estimates.get(name) for run in runs],
+            comparison=compared.get(name),
+            confirmatory=name in leading,
+            scale=scale,
+            difference_scale=_difference_scale([compared[other] for other in compared if scales[other] == scale]),
+        )
+        for name, scale in scales.items()
     ]
-    rows.sort(key=lambda row: row.name.rpartition(".")[0])
-    groups = {evaluation: list(found) for evaluation, found in groupby(rows, lambda row: row.name.rpartition(".")[0])}
+    groups = {evaluation: list(found) for evaluation, found in groupby(rows, lambda row: _evaluation(row.name))}
     return MetricTable(list(runs), comparison, groups)
 
 
@@ -75,28 +83,15 @@ def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
     return [row for row in rows if any(row.values)]
 
 
-def _metric_row(
-    name: str,
-    estimates: list[Estimate | None],
-    comparison: MetricComparison | None,
-    leading: Sequence[str],
-    compared: dict[str, MetricComparison],
-) -> MetricRow:
-    scale = _scale(estimates, comparison)
-    same_scale = [other for other in compared.values() if _scale([], other).high == scale.high]
-    reach = max((abs(bound) for other in same_scale for bound in _bounds(other)), default=scale.high) or scale.high
-    return MetricRow(name, estimates, comparison, name in leading, scale, Scale(-reach, reach))
+def _evaluation(metric: str) -> str:
+    return metric.rpartition(".")[0]
 
 
-def _scale(estimates: Iterable[Estimate | None], comparison: MetricComparison | None) -> Scale:
-    values = [value for found in estimates if found for value in (found.mean, found.low, found.high)]
-    values += [comparison.baseline, comparison.candidate] if comparison else []
-    return metric_scale([value for value in values if value is not None])
-
-
-def _bounds(comparison: MetricComparison) -> list[float]:
-    difference = comparison.difference
-    return [value for value in (difference.mean, difference.low, difference.high) if value is not None]
+def _difference_scale(alike: Sequence[MetricComparison]) -> Scale:
+    """Return an axis with zero in its middle for the differences of all metrics of one scale."""
+    bounds = [getattr(metric.difference, bound) for metric in alike for bound in ("mean", "low", "high")]
+    reach = max((abs(bound) for bound in bounds if bound is not None), default=0.0) or 1.0
+    return Scale(-reach, reach)
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -114,7 +109,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "parameters": _pairs(manifest.parameters),
         "concurrency": str(manifest.concurrency),
         "status": manifest.status,
-        "started": manifest.started_at.isoformat(sep=" ", timespec="seconds"),
+        "started": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "time running": duration(manifest.duration_s),
         "git commit": manifest.git_commit or "",
         "versions": _pairs(manifest.versions),

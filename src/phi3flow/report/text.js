@@ -139,7 +139,7 @@ function spans(found, text) {
 
 // Required values: the rule of flows/eval/answer_match (holds_value): whole words and whole numbers, in any case
 // and typography; 5 is not in 15, 5.5 or PX5.
-const WORD = "[[\\p{L}\\p{N}\\p{M}_]--[\\p{scx=Hani}\\p{scx=Hira}\\p{scx=Kana}\\p{scx=Hang}\\p{Script=Thai}\\p{Script=Lao}\\p{Script=Khmer}\\p{Script=Myanmar}]]";
+const WORD = /^[[\p{L}\p{N}\p{M}_]--[\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]]$/v;
 
 /** Return the text folded for matching, and for each of its characters where it came from. */
 function folded(text) {
@@ -167,12 +167,21 @@ function graphemes(text) {
 function findValue(answer, value) {
   const wanted = folded(value).text.trim();
   if (!wanted) return [];
-  const starts = new RegExp(`^${WORD}`, "v").test(wanted) ? `(?<!${WORD})` : "";
-  const ends = new RegExp(`${WORD}$`, "v").test(wanted) ? `(?!${WORD})` : "";
-  const left = starts + (/^\p{Nd}/u.test(wanted) ? "(?<!\\d[.,])" : "");
-  const right = ends + (/\p{Nd}$/u.test(wanted) ? "(?![.,]\\d)" : "");
-  const escaped = wanted.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  const pattern = new RegExp(left + escaped + right, "gv");
   const { text, from } = folded(answer);
-  return Array.from(text.matchAll(pattern), (match) => [from[match.index], from[match.index + match[0].length]]);
+  const found = [];
+  for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + 1)) {
+    const end = at + wanted.length;
+    if (standsAlone(text.slice(0, at), wanted, text.slice(end))) found.push([from[at], from[end]]);
+  }
+  return joined(found);
+}
+
+/** Tell whether neither side of `wanted` goes on as the same word or number. */
+function standsAlone(before, wanted, after) {
+  const [first, last] = [[...wanted.slice(0, 2)][0], [...wanted.slice(-2)].at(-1)];
+  const [left, right] = [[...before.slice(-2)].at(-1) ?? "", [...after.slice(0, 2)][0] ?? ""];
+  if (WORD.test(first) && WORD.test(left)) return false;
+  if (WORD.test(last) && WORD.test(right)) return false;
+  if (/\p{Nd}/u.test(first) && /\p{Nd}[.,]$/u.test(before)) return false;
+  return !(/\p{Nd}/u.test(last) && /^[.,]\p{Nd}/u.test(after));
 }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from phi3flow.comparison import DEFAULT_CONFIRMATORY, judge
 from phi3flow.records import Comparison, Difference, Estimate, MetricComparison
-from phi3flow.report.figures import metric_scale
-from phi3flow.report.run_view import RunView
+from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import cut, metric_name, number, plural, signed
 
 _SIGNS = {"better": 1, "worse": -1}
@@ -26,7 +25,7 @@ class Verdict:
         return f"{self.claim}{self.evidence}"
 
 
-def compare_verdict(comparison: Comparison, candidate: RunView) -> Verdict:
+def compare_verdict(comparison: Comparison, *, baseline: RunView, candidate: RunView) -> Verdict:
     """Return what a comparison shows on its confirmatory metrics, by the rule of ``compare``."""
     if not candidate.completed:
         return _all_failed(candidate)
@@ -38,8 +37,11 @@ def compare_verdict(comparison: Comparison, candidate: RunView) -> Verdict:
             "none",
         )
     signs = {name: _shown(comparison.metrics[name]) for name in names}
-    evidence = "; ".join(_evidence(name, comparison.metrics[name]) for name in names)
-    return Verdict(_claim(comparison, signs), f": {evidence}.", _tone(list(signs.values())))
+    runs = (baseline, candidate)
+    evidence = [_evidence(comparison.metrics[name], scale_of(name, runs).digits) for name in names]
+    if len(names) > 1:
+        evidence = [f"{metric_name(name)} {text}" for name, text in zip(names, evidence, strict=True)]
+    return Verdict(_claim(comparison, signs), f": {'; '.join(evidence)}.", _tone(list(signs.values())))
 
 
 def single_verdict(run: RunView) -> Verdict:
@@ -54,7 +56,7 @@ def single_verdict(run: RunView) -> Verdict:
         return Verdict(
             f"{run.name} is not scored", f": {_completed(run)}; phi3flow score {run.name} scores it.", "none"
         )
-    digits = metric_scale([estimate.mean, estimate.high or 0.0]).digits
+    digits = scale_of(name, [run]).digits
     return Verdict(
         f"{run.name}: {metric_name(name)} {number(estimate.mean, digits)}",
         f"{_bounds(estimate, digits)} over {plural(estimate.n, 'scored line')}{_failed(run)}.",
@@ -99,29 +101,30 @@ def _shown(metric: MetricComparison) -> int:
 
 
 def _claim(comparison: Comparison, signs: dict[str, int]) -> str:
-    words = {1: "better", -1: "worse"}
-    parts = [
-        f"{words[sign]} on {' and '.join(metric_name(name) for name in names)}"
-        for sign in (1, -1)
-        if (names := [name for name, shown in signs.items() if shown == sign])
-    ]
-    if parts:
-        return f"{comparison.candidate} is {', '.join(parts)} than {comparison.baseline}"
+    candidate, baseline = comparison.candidate, comparison.baseline
+    better, worse = ([name for name, sign in signs.items() if sign == wanted] for wanted in (1, -1))
+    if better and worse:
+        return f"{candidate} is better than {baseline} on {_names(better)}, worse on {_names(worse)}"
+    if better or worse:
+        return f"{candidate} is {'better' if better else 'worse'} than {baseline} on {_names(better or worse)}"
     if all(_identical(comparison.metrics[name]) for name in signs):
-        return f"{comparison.candidate} scores the same as {comparison.baseline} on every line"
-    return f"No difference is shown between {comparison.candidate} and {comparison.baseline}"
+        return f"{candidate} and {baseline} have the same {_names(signs)} on every line"
+    return f"No difference in {_names(signs)} is shown between {candidate} and {baseline}"
 
 
-def _evidence(name: str, metric: MetricComparison) -> str:
-    digits = metric_scale([value for value in (metric.baseline, metric.candidate) if value is not None]).digits
+def _evidence(metric: MetricComparison, digits: int) -> str:
     text = (
-        f"{metric_name(name)} {number(metric.candidate, digits)} against {number(metric.baseline, digits)}, "
+        f"{number(metric.candidate, digits)} against {number(metric.baseline, digits)}, "
         f"a difference of {signed(metric.difference.mean, digits)}{_bounds(metric.difference, digits, write=signed)} "
         f"over {plural(metric.n, 'paired line')}"
     )
     if _shown(metric) == 0 and metric.lines_needed and metric.lines_needed > metric.n:
         text += f"; about {metric.lines_needed:,} would be needed to show it"
     return text
+
+
+def _names(names: Iterable[str]) -> str:
+    return " and ".join(metric_name(name) for name in names)
 
 
 def _identical(metric: MetricComparison) -> bool:
