@@ -117,18 +117,18 @@ class _Endpoint:
     @classmethod
     def of(cls, connection: Any) -> "_Endpoint":
         """Read a custom connection. Raises EndpointError that names the value which is wrong."""
-        configs = {name: _resolve(f"configs.{name}", value) for name, value in connection.configs.items()}
-        key = _resolve("secrets.key", connection.secrets.get("key", ""))
-        url, protocol = configs.get("endpoint", "").rstrip("/"), configs.get("protocol", "azureml")
+        values = {**connection.configs, **connection.secrets}  # Foundry lets people mark any key as secret, or none
+        values = {name: _resolve(name, value) for name, value in values.items()}
+        url, key, protocol = values.get("endpoint", ""), values.get("key", ""), values.get("protocol", "azureml")
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise EndpointError(f"the connection's configs.endpoint is {url!r}: it must be the endpoint's http(s) URL")
+            raise EndpointError(f"the connection's endpoint is {url!r}: it must be the endpoint's http(s) URL")
         if not key:
-            raise EndpointError("the connection's secrets.key is empty: it must be the endpoint's key")
+            raise EndpointError("the connection has no key: it must be the endpoint's key")
         if protocol not in ("azureml", "openai"):
-            raise EndpointError(f"the connection's configs.protocol is {protocol!r}: it must be azureml or openai")
-        if protocol == "openai" and not url.endswith("/chat/completions"):
-            url += "/chat/completions"
-        return cls(url, key, protocol, configs.get("deployment"), configs.get("model"), configs.get("api_version"))
+            raise EndpointError(f"the connection's protocol is {protocol!r}: it must be azureml or openai")
+        if protocol == "openai":
+            url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        return cls(url, key, protocol, values.get("deployment"), values.get("model"), values.get("api_version"))
 
     @property
     def name(self) -> str:

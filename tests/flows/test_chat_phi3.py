@@ -311,9 +311,9 @@ def test_an_endpoint_that_is_down_is_named(client: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("connection", "words"),
     [
-        ({"endpoint": "127.0.0.1/score"}, r"configs.endpoint is '127.0.0.1/score'"),
-        ({"endpoint": "http://127.0.0.1:1/score", "key": " "}, "secrets.key is empty"),
-        ({"endpoint": "http://127.0.0.1:1/score", "protocol": "grpc"}, "configs.protocol is 'grpc'"),
+        ({"endpoint": "127.0.0.1/score"}, "endpoint is '127.0.0.1/score'"),
+        ({"endpoint": "http://127.0.0.1:1/score", "key": " "}, "has no key"),
+        ({"endpoint": "http://127.0.0.1:1/score", "protocol": "grpc"}, "protocol is 'grpc'"),
         ({"endpoint": "${env:NO_SUCH_VARIABLE}"}, "NO_SUCH_VARIABLE is not set"),
     ],
 )
@@ -446,7 +446,7 @@ gc.collect()
 assert not phi3_endpoint._sessions, phi3_endpoint._sessions
 """
     with FaultEndpoint() as endpoint:
-        arguments = [sys.executable, "-X", "dev", "-c", program, str(FLOW), endpoint.url]
+        arguments = [sys.executable, "-W", "always", "-c", program, str(FLOW), endpoint.url]
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert len(endpoint.requests) == 55
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
