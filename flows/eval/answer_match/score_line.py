@@ -21,8 +21,11 @@ from promptflow.core import tool
 
 
 @tool
-def score_line(answer: str, ground_truth: str, values: list) -> dict[str, Any]:
-    """Return every metric of the line, and the counts from which the run's BLEU and chrF are made."""
+async def score_line(answer: str, ground_truth: str, values: list) -> dict[str, Any]:
+    """Return every metric of the line, and the counts from which the run's BLEU and chrF are made.
+
+    It awaits nothing; it is async because Prompt flow starts a thread for each call of a tool that is not.
+    """
     truths = read_ground_truths(ground_truth)
     bleu_counts = bleu_statistics(answer, truths)
     chrf_counts = chrf_statistics(answer, truths)
