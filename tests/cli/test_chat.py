@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,34 @@ def test_what_is_wrong_is_said_before_a_question_is_read(project: Path, argument
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(project: Path) -> None:
+    command = [sys.executable, "-m", "phi3flow.cli.main", "chat", str(FLOW)]
+    with FaultEndpoint([Reply(fault="hang"), "Bill."]) as endpoint:
+        talking = subprocess.Popen(
+            command,
+            cwd=project,
+            env={**os.environ, "PHI3_ENDPOINT": endpoint.url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        assert talking.stdin is not None
+        assert talking.stdout is not None
+        assert talking.stderr is not None
+        talking.stdin.write("hanging\n")
+        while not endpoint.requests:
+            assert talking.poll() is None, talking.stderr.read()
+            time.sleep(0.05)
+        talking.send_signal(signal.SIGINT)
+        talking.stdin.write("Who?\n")
+        assert talking.stdout.readline() == "Bill.\n"
+        assert [message["content"] for message in endpoint.requests[-1].messages[1:]] == ["Who?"]
+        talking.send_signal(signal.SIGINT)
+        printed = talking.communicate()[1]
+    assert talking.returncode == 130
+    assert "The answer was stopped." in printed
+    assert "Traceback" not in printed
