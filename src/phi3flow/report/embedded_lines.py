@@ -6,6 +6,7 @@ sorts and filters indices.
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -14,9 +15,9 @@ from typing import Any
 from phi3flow.records import LineResult
 from phi3flow.report.run_view import RunView, answer, history, question, texts
 
-TEXT_BUDGET_BYTES = 3_400_000
+BUDGET_BYTES = 4_800_000
 LONGEST_TEXT = 20_000
-SHORTEST_CUT = 200
+SHORTEST_CUT = 100
 _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -29,19 +30,13 @@ def embed(runs: Sequence[RunView]) -> dict[str, Any]:
 
     A line of any run is in; ``answer`` and ``error`` of a run are both null where that run lacks the line.
     A text longer than ``text_limit`` characters is [its beginning, the number of characters left out]. The
-    limit is 20,000, and less (never below 200) where all texts together would pass 3.4 MB.
+    limit is 20,000, and less (never below 100) where all this would pass 4.8 MB.
     """
-    lines = _union(runs)
-    limit = _text_limit(_texts(runs))
-
-    def cut(text: str) -> str | list[Any]:
-        return text if len(text) <= limit else [text[:limit], len(text) - limit]
-
-    return {
-        "text_limit": limit,
-        "lines": _line_columns(lines, runs, cut),
-        "runs": [_run_columns(run, list(lines), cut) for run in runs],
-    }
+    without_texts = len(to_json(_columns(runs, lambda _: "")).encode())
+    limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
+    return {"text_limit": limit} | _columns(
+        runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit]
+    )
 
 
 def to_json(value: object) -> str:
@@ -54,6 +49,14 @@ def short_ids(line_ids: Sequence[str]) -> list[str]:
     """Return the ids for people and links: a hash's first 12 characters where that names one line only."""
     short = [_HASH.sub(r"\1\2", line_id) for line_id in line_ids]
     return short if len(set(short)) == len(short) else list(line_ids)
+
+
+def _columns(runs: Sequence[RunView], cut: Cut) -> dict[str, Any]:
+    lines = _union(runs)
+    return {
+        "lines": _line_columns(lines, runs, cut),
+        "runs": [_run_columns(run, list(lines), cut) for run in runs],
+    }
 
 
 def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
@@ -129,17 +132,12 @@ def _texts(runs: Sequence[RunView]) -> list[str]:
     return found + [text for row in rows.values() for name in columns for text in texts(row.get(name))]
 
 
-def _text_limit(found: Sequence[str]) -> int:
-    """Return the longest limit (characters) that keeps all texts within the budget, by bisection."""
+def _text_limit(found: Sequence[str], budget: int) -> int:
+    """Return the longest limit (characters) that keeps all texts within ``budget`` bytes, by bisection."""
     sizes = [(len(text), len(to_json(text).encode())) for text in found if text]
 
-    def total(limit: int) -> float:
-        return sum(size * min(1.0, limit / length) for length, size in sizes)
+    def fits(limit: int) -> bool:
+        return sum(size * min(1.0, limit / length) for length, size in sizes) <= budget
 
-    low, high = SHORTEST_CUT, LONGEST_TEXT
-    if total(high) <= TEXT_BUDGET_BYTES:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if total(middle) <= TEXT_BUDGET_BYTES else (low, middle)
-    return low
+    limits = range(SHORTEST_CUT + 1, LONGEST_TEXT + 1)
+    return SHORTEST_CUT + bisect.bisect_left(limits, True, key=lambda limit: not fits(limit))
