@@ -1,7 +1,5 @@
 """Aggregate the lines' scores into the run's metrics."""
 
-from __future__ import annotations
-
 from statistics import fmean
 from typing import Any
 
@@ -10,7 +8,7 @@ from promptflow.core import log_metric, tool
 
 
 @tool
-def aggregate(line_scores: list[dict[str, Any]]) -> dict[str, float]:
+def aggregate(line_scores: list) -> dict[str, float]:
     """Log each metric's mean over the lines that have it, and BLEU and chrF of the whole run."""
     if not line_scores:
         return {}

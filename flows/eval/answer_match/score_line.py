@@ -1,7 +1,5 @@
 """Score one answer against its ground truths."""
 
-from __future__ import annotations
-
 import ast
 from typing import Any
 
