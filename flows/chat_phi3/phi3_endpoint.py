@@ -6,7 +6,7 @@ What it reads from the custom connection:
     configs.protocol     azureml (default): Azure ML's online endpoints;
                          openai: serverless deployments, vLLM, Azure OpenAI
     configs.deployment   optional, azureml: the deployment that shall answer, whatever the traffic rules say
-    configs.model        optional, openai: the model's name, where the server wants one
+    configs.model        optional, openai: the model's name, phi3 by default
     configs.api_version  optional, openai: Azure OpenAI's api-version, which also moves the key to the api-key header
 A value ``${env:NAME}`` is taken from the environment, since ``pf`` stores it as it stands.
 
@@ -111,7 +111,7 @@ class _Endpoint:
     key: str = field(repr=False)
     protocol: str
     deployment: str | None
-    model: str | None
+    model: str
     api_version: str | None
 
     @classmethod
@@ -128,7 +128,8 @@ class _Endpoint:
             raise EndpointError(f"the connection's protocol is {protocol!r}: it must be azureml or openai")
         if protocol == "openai":
             url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
-        return cls(url, key, protocol, values.get("deployment"), values.get("model"), values.get("api_version"))
+        model = values.get("model", "phi3")
+        return cls(url, key, protocol, values.get("deployment"), model, values.get("api_version"))
 
     @property
     def name(self) -> str:
@@ -156,9 +157,8 @@ class _Endpoint:
         """The request in the endpoint's protocol."""
         if self.protocol == "azureml":
             return {"input_data": {"input_string": messages, "parameters": dict(parameters)}}
-        model = {"model": self.model} if self.model else {}
         renamed = {"max_tokens" if name == "max_new_tokens" else name: value for name, value in parameters.items()}
-        return {**model, "messages": messages, **renamed}
+        return {"model": self.model, "messages": messages, **renamed}
 
     def error(self, what: str, *, quote: str = "", **facts: Any) -> EndpointError:
         """An EndpointError that names the endpoint; ``quote``, what it said, is shown short, without tags and key."""

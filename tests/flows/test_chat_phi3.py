@@ -356,12 +356,12 @@ def test_the_error_survives_the_way_between_processes(client: ModuleType) -> Non
 
 def test_the_openai_protocol_reaches_any_compatible_server(client: ModuleType) -> None:
     with FaultEndpoint(key=KEY) as endpoint:
-        assert complete(client, f"{endpoint.base_url}/v1/", protocol="openai", model="phi3") == "echo: Who?"
+        assert complete(client, f"{endpoint.base_url}/v1/", protocol="openai", model="phi3-tuned") == "echo: Who?"
         [request] = endpoint.requests
     assert request.path == "/v1/chat/completions"
     assert request.headers["Authorization"] == f"Bearer {KEY}"
     messages = [{"role": "user", "content": "Who?"}]
-    assert request.json == {"model": "phi3", "messages": messages, "temperature": 0.7, "max_tokens": 8}
+    assert request.json == {"model": "phi3-tuned", "messages": messages, "temperature": 0.7, "max_tokens": 8}
 
 
 def test_the_openai_protocol_reaches_azure_openai(client: ModuleType) -> None:
@@ -371,6 +371,7 @@ def test_the_openai_protocol_reaches_azure_openai(client: ModuleType) -> None:
         [request] = endpoint.requests
     assert (request.path, request.query) == ("/openai/deployments/phi3/chat/completions", "api-version=2024-06-01")
     assert request.headers["api-key"] == KEY
+    assert request.json["model"] == "phi3"
     assert "Authorization" not in request.headers
 
 
