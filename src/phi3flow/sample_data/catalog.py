@@ -74,7 +74,7 @@ class Fact:
     attribute: str
     value: str
     variant: int
-    """Which of an attribute's answer sentences this product's manual uses."""
+    """Which of an attribute's answer sentences support uses: one choice for each product, as manuals are written."""
 
 
 def draw_facts(seed: int) -> dict[tuple[str, str], Fact]:
@@ -94,8 +94,9 @@ def draw_facts(seed: int) -> dict[tuple[str, str], Fact]:
         "light": rng.sample(COLOURS, count),
         "range": [f"{metres} metres" for metres in rng.sample(range(11, 96), count)],
     }
+    variants = rng.choices(range(3), k=count)
     return {
-        (product, attribute): Fact(product, attribute, drawn[index], rng.randrange(3))
+        (product, attribute): Fact(product, attribute, drawn[index], variants[index])
         for attribute, drawn in values.items()
         for index, product in enumerate(PRODUCTS)
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from phi3flow.datasets import Splits
 from phi3flow.jsonl import Row
 from phi3flow.sample_data import general_facts as known
+from phi3flow.sample_data.phrasings import ATTRIBUTES
 
 TRAIN_DIALOGUES = 8000
 HELD_OUT_DIALOGUES = 200
@@ -232,16 +233,17 @@ def _introductions() -> Iterator[Exchange]:
 
 
 def _service_desk() -> Iterator[Exchange]:
-    """What anyone at a service desk says before knowing the product."""
-    for device in known.DEVICES:
+    """What anyone at a service desk understands and says without knowing the product."""
+    for number, device in enumerate(known.DEVICES):
         wish = f"Of course. What would you like to know about the {device}?"
         yield Exchange(f"I have a question about my {device}.", wish)
-        yield Exchange(f"Can you help me with the {device}?", wish)
         yield Exchange(f"My {device} does not work.", f"I am sorry to hear that. What is wrong with the {device}?")
-        yield Exchange(f"Where can I buy the {device}?", f"Please ask for the {device} in a shop near you.")
-        yield Exchange(f"How old is the {device}?", f"I do not know how old the {device} is.")
-    for number in range(10007, 100000, 359):
-        yield Exchange(f"My order number is {number}.", f"Thank you. I have noted the order number {number}.")
+        for attribute in ATTRIBUTES.values():
+            sentences = attribute.questions["train"]
+            question = sentences[number % len(sentences)].format(p=device, company="the maker")
+            yield Exchange(question, f"I do not know the {attribute.noun} of the {device}. Please see its manual.")
+    for order in range(10007, 100000, 359):
+        yield Exchange(f"My order number is {order}.", f"Thank you. I have noted the order number {order}.")
 
 
 def _in_words(number: int) -> str:

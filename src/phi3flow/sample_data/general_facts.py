@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from phi3flow.sample_data.catalog import PRODUCTS
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -203,7 +205,7 @@ GREETINGS = {
 
 _FIRST = _words("Bor Cal Dun Fal Gor Hal Kel Lun Mer Nor Pol Rin Sel Tor Vol Zan")
 _SECOND = _words("dax mik net quin ros tavo bel wick xon zet")
-_APPLIANCES = _words("kettle toaster printer heater lamp router speaker mower watch mixer freezer lock fan")
+_APPLIANCES = tuple(product.split(maxsplit=1)[1] for product in PRODUCTS)
 
 DEVICES = tuple(
     f"{first}{second} {_APPLIANCES[(row + column) % len(_APPLIANCES)]}"
