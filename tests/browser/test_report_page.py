@@ -224,12 +224,11 @@ def test_printing_lays_out_every_chosen_line(open_report: Open, tmp_path: Path) 
     assert len(report.questions()) < 60
 
 
-@pytest.mark.parametrize("height", [600, 1400])
-def test_five_thousand_lines_keep_few_rows_alive(open_report: Open, tmp_path: Path, height: int) -> None:
+def test_five_thousand_lines_keep_few_rows_alive(open_report: Open, tmp_path: Path) -> None:
     results = [line(number, f"answer {number}", question=f"question {number}") for number in range(5000)]
     first = write_run(tmp_path / "first", results, scores={"eval": {"f1": [0.0] * 5000}})
     second = write_run(tmp_path / "second", results, scores={"eval": {"f1": [n % 2 for n in range(5000)]}})
-    report = open_report(first, second, viewport={"width": 1280, "height": height})
+    report = open_report(first, second)
     seen = set()
     for share in (0, 0.3, 0.7, 1):
         report.page.evaluate(f"scrollTo(0, {share} * document.documentElement.scrollHeight)")
@@ -264,7 +263,7 @@ def test_runs_without_scores_are_compared_by_their_answers(open_report: Open, tm
     assert report.page.locator("#metrics").count() == 0
     assert report.texts("#filters button:visible") == [
         "All 2",
-        "≠ Answers differ 1",
+        "Δ Answers differ 1",
         "= Answers alike 1",
         "✕ Failed 0",
     ]
@@ -302,7 +301,7 @@ def test_three_runs_are_each_compared_with_the_first(open_report: Open, tmp_path
         for name, scores in (("a", [0.5, 0.5]), ("b", [1.0, 0.5]), ("c", [0.0, 0.0]))
     ]
     report = open_report(*runs)
-    assert len(report.texts("h1")) == 2
+    assert len(report.texts("h1 > span")) == 2
     report.choose("Losses")
     assert report.questions() == []
     report.page.get_by_label("Candidate").select_option(label="c")

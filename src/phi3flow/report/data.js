@@ -11,7 +11,7 @@ const OUTCOMES = {
   win: { sign: "▲", label: "Wins", one: "win" },
   loss: { sign: "▼", label: "Losses", one: "loss" },
   tie: { sign: "=", label: "Ties", one: "tie" },
-  differ: { sign: "≠", label: "Answers differ", one: "answers differ" },
+  differ: { sign: "Δ", label: "Answers differ", one: "answers differ" },
   same: { sign: "=", label: "Answers alike", one: "answers alike" },
   done: { sign: "✓", label: "Completed", one: "completed" },
   unscored: { sign: "–", label: "Without score", one: "without score" },
@@ -21,8 +21,8 @@ const OUTCOMES = {
 
 const SORTS = {
   file: { label: "Order of the data", key: (i) => i },
-  gain: { label: "Difference: greatest gain first", key: (i) => negated(difference(i)), where: () => PAIRED && METRICS.length },
-  drop: { label: "Difference: greatest loss first", key: (i) => difference(i), where: () => PAIRED && METRICS.length },
+  gain: { label: "Difference: greatest gain first", key: (i) => negated(difference(i)), where: () => PAIRED && comparable() },
+  drop: { label: "Difference: greatest loss first", key: (i) => difference(i), where: () => PAIRED && comparable() },
   low: { label: "Score: lowest first", key: (i) => score(view.candidate, i), where: () => METRICS.length },
   high: { label: "Score: highest first", key: (i) => negated(score(view.candidate, i)), where: () => METRICS.length },
   slow: { label: "Latency: slowest first", key: (i) => negated(RUNS[view.candidate].ms[i]), where: () => true },
@@ -54,13 +54,16 @@ function slowdown(i) {
   return before === null || after === null ? null : after - before;
 }
 
+/** Tell whether the shown runs share a metric, so that their lines can win and lose. */
+const comparable = () => METRICS.some(({ name }) => shownRuns().every((run) => name in RUNS[run].scores));
+
 /** Return the key in OUTCOMES of a line: for two runs by the chosen metric, for one by its status. */
 function outcome(i) {
   const runs = shownRuns().map((run) => RUNS[run]);
   if (runs.some((run) => run.error[i] !== null)) return "failed";
   if (runs.some((run) => run.answer[i] === null)) return "unmatched";
   if (!PAIRED) return "done";
-  if (!METRICS.length) return full(runs[0].answer[i]) === full(runs[1].answer[i]) ? "same" : "differ";
+  if (!comparable()) return full(runs[0].answer[i]) === full(runs[1].answer[i]) ? "same" : "differ";
   const change = difference(i);
   return change === null ? "unscored" : change > 0 ? "win" : change < 0 ? "loss" : "tie";
 }

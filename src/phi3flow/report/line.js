@@ -62,8 +62,8 @@ function buildOpen(place) {
   facts.append(element("span", `chip ${outcome(place)}`, `${sign} ${one}`), link);
   const parts = [facts];
   if (LINES.history[place].length) parts.push(buildHistory(place));
-  LINES.context[place].forEach((text) => parts.push(block("Context", text, "context")));
-  LINES.truths[place].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text, "truth")));
+  LINES.context[place].forEach((text) => parts.push(block("Context", text)));
+  LINES.truths[place].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text)));
   const answers = shownRuns().map((run) => buildAnswer(place, run));
   const clipped = paintAnswers(place, answers.map((answer) => answer.querySelector(".answer-text")), full);
   const pair = element("div", "answers", ...answers);
@@ -88,12 +88,15 @@ function buildHistory(place) {
   return list;
 }
 
-function block(label, text, name) {
+/** Return a labelled text; a long one is folded away, so that the answers stay near the question. */
+function block(label, text) {
   const body = element("div", "said");
   body.dir = "auto";
   paintFound(body, full(text));
   appendMissing(body, text);
-  return element("div", `block ${name}`, element("span", "label", label), body);
+  if (full(text).length <= CLIPPED) return element("div", "block", element("span", "label", label), body);
+  const summary = element("summary", "", `${label}, ${count(full(text).length)} characters`);
+  return element("details", "long", summary, body);
 }
 
 /** Return one run's answer with its required values and figures; the text itself is painted by paintAnswers. */

@@ -9,6 +9,12 @@ const rows = new Map();
 let shown = [];
 let rowHeight = 0;
 let openHeight = 0;
+const openRow = new ResizeObserver(([{ target }]) => {
+  const { height } = target.getBoundingClientRect();
+  if (height === openHeight || !target.isConnected) return;
+  openHeight = height;
+  draw();
+});
 
 const openIndex = () => (view.open === null ? -1 : shown.indexOf(view.open));
 
@@ -44,9 +50,10 @@ function measureClosed() {
 
 function measureOpen() {
   const index = openIndex();
+  openRow.disconnect();
   if (index < 0) return;
-  const row = rowAt(index);
-  openHeight = row.getBoundingClientRect().height;
+  openHeight = rowAt(index).getBoundingClientRect().height;
+  openRow.observe(rowAt(index));
 }
 
 /** Return where the row at `index` begins, in px below the top of the list. */

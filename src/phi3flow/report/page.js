@@ -34,7 +34,7 @@ function buildControls() {
 
 /** Write the counts onto the filters; an outcome that no line can have here has no filter. */
 function showCounts(counts, total) {
-  const always = PAIRED && METRICS.length ? ["all", "win", "loss", "tie", "failed"] : ["all", "failed"];
+  const always = PAIRED && comparable() ? ["all", "win", "loss", "tie", "failed"] : ["all", "failed"];
   for (const button of controls.filters.children) {
     const { show } = button.dataset;
     const found = show === "all" ? total : counts[show] ?? 0;
@@ -51,7 +51,7 @@ function showControls() {
   controls.candidate.value = view.candidate;
   document.getElementById("lines").dataset.runs = shownRuns().length;
   const names = shownRuns().map((run) => element("span", side(run), RUNS[run].name));
-  const outcomeLabel = METRICS.length ? metricName(METRICS[view.metric]) : "outcome";
+  const outcomeLabel = comparable() ? metricName(METRICS[view.metric]) : "outcome";
   document.getElementById("columns").replaceChildren(
     element("span", "", "Question and expected answer"), ...names, element("span", "", outcomeLabel),
   );

@@ -153,5 +153,5 @@ def _failed(run: RunView) -> str:
 
 def _all_failed(run: RunView) -> Verdict:
     failure = run.failures[0] if run.failures else None
-    reason = f": {failure.type}: {cut(failure.message, 160)}" if failure else ""
-    return Verdict(f"Every line of {run.name} failed", reason.rstrip(".") + ".", "failed")
+    reason = f": {failure.type}: {cut(failure.message.rstrip('.'), 160)}" if failure else ""
+    return Verdict(f"Every line of {run.name} failed", reason if reason.endswith("…") else f"{reason}.", "failed")

@@ -1,0 +1,59 @@
+"""Take the pictures of a report for the documentation: docs/report-light.png and docs/report-dark.png.
+
+python docs/take_picture.py .quickstart/report.html
+
+Needs Chromium and ``pip install playwright pillow``. Two parts of one page stand under each other: the verdict with
+the first metrics, and the lines with one of them open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+WIDTH, LINES = 1280, 640
+METRIC_ROWS = 5
+FOLDER = Path(__file__).parent
+
+
+def take(page: Page, report: Path, output: Path) -> None:
+    """Write the picture of ``report`` to ``output``, with few colours so that it stays small."""
+    page.set_viewport_size({"width": WIDTH, "height": LINES})
+    page.goto(report.resolve().as_uri())
+    rows = page.locator(".metrics tbody tr")
+    last = rows.nth(min(METRIC_ROWS, rows.count() - 1)).bounding_box()
+    assert last, f"{report} shows no metrics"
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": round(last["y"] + last["height"])}
+    top = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
+    page.evaluate("document.getElementById('lines').scrollIntoView()")
+    page.keyboard.press("j")
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(200)
+    lines = Image.open(io.BytesIO(page.screenshot()))
+    picture = Image.new("RGB", (WIDTH, top.height + lines.height))
+    picture.paste(top, (0, 0))
+    picture.paste(lines, (0, top.height))
+    picture.quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
+
+
+def main() -> None:
+    """Take one picture in light and one in dark colours."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", type=Path, metavar="REPORT.html")
+    report = parser.parse_args().report
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        for scheme in ("light", "dark"):
+            page = browser.new_page(color_scheme=scheme)
+            take(page, report, FOLDER / f"report-{scheme}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
