@@ -1,0 +1,96 @@
+"""Training on this machine: the tiny base model, fine-tunes of it, and adapters on real Phi-3 weights.
+
+What is unchanged is not trained again: a model folder's ``training.json`` holds the fingerprint of all that decided
+its weights. Nothing here imports torch before a training begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.records import TrainingRecord
+from phi3flow.training.inputs import read_inputs
+from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
+from phi3flow.training.settings import (
+    RECORD_FILE,
+    BaseConfig,
+    FineTuneConfig,
+    Hyperparameters,
+    fine_tune_config,
+    fingerprint,
+)
+
+__all__ = [
+    "BaseConfig",
+    "FineTuneConfig",
+    "Hyperparameters",
+    "TrainingProgress",
+    "fine_tune",
+    "fine_tune_config",
+    "read_record",
+    "train_base",
+]
+
+
+def train_base(config: BaseConfig, *, on_progress: OnProgress = ignore_progress) -> Path:
+    """Return the folder of the tiny base model, after training it where it is not kept yet.
+
+    An interrupted training goes on where its last checkpoint stands.
+    """
+    with _alone(config.folder):
+        if not (config.folder / RECORD_FILE).is_file():
+            _recipes().make_base(config, on_progress=on_progress)
+    return config.folder
+
+
+def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progress) -> TrainingRecord:
+    """Fine-tune as ``config`` says, leave the model in its ``output`` and return the record of the training.
+
+    Where ``output`` already holds what these inputs give, it is not trained again. Raises DatasetError for a
+    malformed file, ConfigError for a model that is none and for a resumption that cannot be, StorageError for a
+    full disk; the checkpoints that were reached are kept.
+    """
+    inputs = read_inputs(config)
+    with _alone(config.output):
+        made = read_record(config.output)
+        if made and made.parameters.get("fingerprint") == fingerprint(inputs.settings):
+            return made
+        if made is None and config.output.exists() and any(config.output.iterdir()):
+            raise ConfigError(f"--output {config.output} is not empty and was not made by a fine-tune: choose another")
+        base = config.model or train_base(config.base, on_progress=on_progress)
+        recipes = _recipes()
+        record: TrainingRecord = recipes.make_fine_tuned(config, inputs, base=base, on_progress=on_progress)
+    return record
+
+
+def read_record(folder: Path) -> TrainingRecord | None:
+    """Return the record of the training that made a model folder, None where there is none that can be read."""
+    try:
+        return TrainingRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _recipes() -> ModuleType:
+    try:
+        from phi3flow.training import recipes
+    except ImportError as error:
+        raise MissingExtraError("local", error) from error
+    return recipes
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse a second process that would write the same model."""
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise ConfigError(f"another process is training {folder}: wait for it, or choose another --output") from error

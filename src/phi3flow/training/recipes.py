@@ -1,0 +1,198 @@
+"""The two trainings of this project: a tiny base from nothing, and a model fine-tuned on chats."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from phi3flow.files import write_file
+from phi3flow.records import TrainingRecord
+from phi3flow.sample_data import support_corpus
+from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, replacing_folder
+from phi3flow.training.examples import encode_chats
+from phi3flow.training.inputs import Chats, TrainingInputs, chats
+from phi3flow.training.measurement import measure_exact_match, measure_loss
+from phi3flow.training.progress import OnProgress
+from phi3flow.training.settings import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
+from phi3flow.training.tiny_phi3 import new_model, new_tokenizer
+from phi3flow.training.trainer import TrainingPlan, train
+from phi3flow.training.weights import has_bf16, load_whole, load_with_adapter, save_model
+
+BACKEND = "local"
+ANSWERED_CHATS = 100
+"""So many chats of a split are answered to measure exact match; more would take longer than they tell."""
+
+
+def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
+    """Train the tiny base model on the general corpus and leave it in ``config.folder``.
+
+    Its tokenizer has read the support dialogues as well, so that a product's name is a word and not a dozen letters;
+    its weights have not.
+    """
+    _quieten()
+    general, support = chats(config.corpus.train), chats(support_corpus(config.seed).train)
+    tokenizer = new_tokenizer((message["content"] for chat in (*general, *support) for message in chat), config)
+    checkpoints = config.folder.with_name(f"{config.folder.name}.checkpoints")
+    plan = TrainingPlan(
+        phase="base model",
+        hyperparameters=config.hyperparameters,
+        seed=config.seed,
+        checkpoints=checkpoints,
+        settings={"fingerprint": config.fingerprint},
+        resume_from=latest_checkpoint(checkpoints),
+    )
+    recipe = _Recipe(new_model(tokenizer, config), tokenizer, plan, config.folder, on_progress)
+    return recipe.make(
+        general,
+        measured={"general": chats(config.corpus.validation)},
+        answer=False,
+        base_model=None,
+        parameters=config.model_dump(mode="json", exclude={"cache", "hyperparameters"}),
+        data={"train": "phi3flow.sample_data.general_corpus"},
+    )
+
+
+def make_fine_tuned(
+    config: FineTuneConfig, inputs: TrainingInputs, *, base: Path, on_progress: OnProgress
+) -> TrainingRecord:
+    """Fine-tune the model in ``base`` and leave what came of it in ``config.output``.
+
+    The tiny base sees some of its general corpus again, and is measured on the held-out rest of it.
+    """
+    whole = config.method == "full"
+    plan = TrainingPlan(
+        phase="fine-tune",
+        hyperparameters=config.hyperparameters,
+        seed=config.seed,
+        checkpoints=config.checkpoints,
+        settings=inputs.settings,
+        resume_from=choose_checkpoint(config.checkpoints, inputs.settings, resume=config.resume),
+        bf16=not whole and has_bf16(),
+        gradient_checkpointing=not whole,
+    )
+    _quieten()
+    model, tokenizer = load_whole(base) if whole else load_with_adapter(base, seed=config.seed)
+    measured = {"validation": inputs.validation}
+    if whole:
+        measured["general"] = chats(config.base.corpus.validation)
+    recipe = _Recipe(model, tokenizer, plan, config.output, on_progress)
+    return recipe.make(
+        inputs.train + (_general_share(config, len(inputs.train)) if whole else []),
+        measured=measured,
+        answer=whole,
+        base_model=str(base),
+        parameters={"method": config.method, "general_share": config.general_share if whole else 0.0},
+        data={
+            "train": str(config.train),
+            "train_sha256": inputs.settings["train"],
+            "validation": str(config.validation),
+            "validation_sha256": inputs.settings["validation"],
+        },
+    )
+
+
+class _Recipe:
+    """A model on its way from its first weights to its folder."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        plan: TrainingPlan,
+        folder: Path,
+        on_progress: OnProgress,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._plan = plan
+        self._folder = folder
+        self._on_progress = on_progress
+        self._max_tokens = min(plan.hyperparameters.max_seq_length, model.config.max_position_embeddings)
+
+    def make(
+        self,
+        train_chats: Chats,
+        *,
+        measured: dict[str, Chats],
+        answer: bool,
+        base_model: str | None,
+        parameters: dict[str, Any],
+        data: dict[str, str],
+    ) -> TrainingRecord:
+        """Measure, train, measure again and save; the first of the ``measured`` splits chooses the checkpoint."""
+        started_at, started_s = datetime.now(UTC), time.monotonic()
+        encoded = encode_chats(self._tokenizer, train_chats, max_tokens=self._max_tokens)
+        before = self._measure(measured, answer=answer)
+        curves = train(
+            self._model,
+            self._tokenizer,
+            examples=encoded.examples,
+            validation=encode_chats(
+                self._tokenizer, next(iter(measured.values())), max_tokens=self._max_tokens
+            ).examples,
+            plan=self._plan,
+            on_progress=self._on_progress,
+        )
+        record = TrainingRecord(
+            backend=BACKEND,
+            base_model=base_model,
+            parameters={
+                **parameters,
+                **self._plan.hyperparameters.model_dump(),
+                "seed": self._plan.seed,
+                "examples": len(encoded.examples),
+                "examples_cut": encoded.n_cut,
+                "examples_dropped": encoded.n_dropped,
+                "fingerprint": fingerprint(self._plan.settings),
+            },
+            data=data,
+            steps=curves.steps,
+            validation=curves.validation,
+            best_step=curves.best_step,
+            before=before,
+            after=self._measure(measured, answer=answer),
+            started_at=started_at,
+            duration_s=time.monotonic() - started_s,
+            versions={name: version(name) for name in ("torch", "transformers", "trl", "peft")},
+        )
+        self._save(record)
+        return record
+
+    def _measure(self, splits: dict[str, Chats], *, answer: bool) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for name, split in splits.items():
+            encoded = encode_chats(self._tokenizer, split, max_tokens=self._max_tokens)
+            loss = measure_loss(self._model, encoded.examples, batch_size=self._plan.hyperparameters.batch_size)
+            scores |= {f"{name}_loss": loss, f"{name}_perplexity": math.exp(loss)}
+            if answer:
+                scores[f"{name}_exact_match"] = measure_exact_match(
+                    self._model, self._tokenizer, split[:ANSWERED_CHATS]
+                )
+        return scores
+
+    def _save(self, record: TrainingRecord) -> None:
+        with replacing_folder(self._folder) as staging:
+            save_model(self._model, self._tokenizer, staging)
+            write_file(staging / RECORD_FILE, record.model_dump_json(indent=2).encode() + b"\n")
+        shutil.rmtree(self._plan.checkpoints, ignore_errors=True)
+
+
+def _general_share(config: FineTuneConfig, n_train: int) -> Chats:
+    """Draw the general dialogues that make up ``general_share`` of the training."""
+    corpus = chats(config.base.corpus.train)
+    count = round(n_train * config.general_share / (1 - config.general_share))
+    return random.Random(config.seed).sample(corpus, min(count, len(corpus)))
+
+
+def _quieten() -> None:
+    """Leave the terminal to the progress display."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,135 @@
+"""What a training is told: the tiny base model's recipe, and a fine-tune's data and hyperparameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from phi3flow.errors import ConfigError
+from phi3flow.records import Record
+
+if TYPE_CHECKING:
+    from phi3flow.datasets import Splits
+
+RECIPE_VERSION = 1
+"""Raised when the training code changes what the same settings give, so that no kept model outlives its recipe."""
+
+RECORD_FILE = "training.json"
+"""Written last into a model folder: where it stands, the training is complete."""
+
+Method = Literal["full", "lora"]
+LrSchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"]
+
+
+class Hyperparameters(Record):
+    """What the optimiser is told: ``batch_size`` in examples a step, ``warmup_share`` of all steps."""
+
+    learning_rate: float = Field(gt=0, lt=1)
+    lr_scheduler_type: LrSchedulerType = "cosine"
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    max_seq_length: int = Field(ge=8)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+
+
+BASE = Hyperparameters(learning_rate=4e-3, epochs=3, batch_size=32, max_seq_length=512)
+FULL = Hyperparameters(learning_rate=3e-3, epochs=8, batch_size=16, max_seq_length=512, adam_beta2=0.98)
+"""For every weight of the tiny base; both were chosen on validation (docs/decisions/0003-trainer.md)."""
+
+LORA = Hyperparameters(learning_rate=2e-4, epochs=3, batch_size=4, max_seq_length=2048)
+"""For an adapter on real Phi-3: the learning rate of Dettmers et al. 2023 (QLoRA, table 9) for models of this size."""
+
+
+class BaseConfig(Record):
+    """The tiny base model: the Phi-3 architecture, its size, and the general corpus that it is pretrained on.
+
+    The same settings give the same model, which is kept in ``cache`` under their hash.
+    """
+
+    seed: int = 0
+    dialogues: int = Field(default=8000, ge=10)
+    vocabulary_size: int = Field(default=2048, ge=300)
+    hidden_size: int = Field(default=96, ge=8)
+    intermediate_size: int = Field(default=288, ge=8)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context_tokens: int = Field(default=512, ge=64)
+    hyperparameters: Hyperparameters = BASE
+    cache: Path = Path(".phi3flow/models")
+
+    @cached_property
+    def corpus(self) -> Splits:
+        """The general dialogues: ``dialogues`` to train on, and those that measure what is forgotten later."""
+        from phi3flow.datasets import Splits
+        from phi3flow.sample_data import general_corpus
+
+        corpus = general_corpus(self.seed)
+        return Splits(corpus.train[: self.dialogues], corpus.validation, corpus.test)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that decides the weights: settings, corpus, recipe."""
+        return fingerprint({**self.model_dump(mode="json", exclude={"cache"}), "corpus": self.corpus.train})
+
+    @property
+    def folder(self) -> Path:
+        """Where the trained model lies, or will lie."""
+        return self.cache / f"phi3-tiny-{self.fingerprint[:12]}"
+
+
+class FineTuneConfig(Record):
+    """One fine-tune: ``model`` is a folder with Phi-3 weights (an adapter is trained), None the tiny ``base``.
+
+    ``general_share`` of the training examples come from the base's general corpus, against forgetting; for given
+    weights there is none. ``resume`` goes on from the last checkpoint beside ``output``.
+    """
+
+    train: Path = Path("data/train.jsonl")
+    validation: Path = Path("data/validation.jsonl")
+    model: Path | None = None
+    base: BaseConfig = BaseConfig()
+    output: Path = Path("models/fine-tuned")
+    hyperparameters: Hyperparameters = FULL
+    general_share: float = Field(default=0.2, ge=0, lt=1)
+    seed: int = 0
+    resume: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_hyperparameters(cls, given: Any) -> Any:
+        """Take the defaults of the method, for all hyperparameters or for those that are missing in a dict."""
+        chosen = given.get("hyperparameters", {})
+        defaults = LORA if given.get("model") else FULL
+        return {**given, "hyperparameters": {**defaults.model_dump(), **chosen}} if isinstance(chosen, dict) else given
+
+    @property
+    def method(self) -> Method:
+        """How the weights change: an adapter beside given weights, or all weights of the tiny base."""
+        return "lora" if self.model else "full"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder beside ``output`` that holds an unfinished training."""
+        return self.output.with_name(f"{self.output.name}.checkpoints")
+
+
+def fine_tune_config(**given: Any) -> FineTuneConfig:
+    """Return the configuration that the flags describe. Raises ConfigError that names the flag and its value."""
+    try:
+        return FineTuneConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][-1]).replace("_", "-")
+        raise ConfigError(f"{flag} {first['input']}: {first['msg']}") from error
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a training's inputs under the present recipe."""
+    canonical = json.dumps({"recipe": RECIPE_VERSION, **content}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,237 @@
+"""One training loop for every model: trl's SFTTrainer, with checkpoints that a kill cannot tear."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from phi3flow.records import TrainingStep, ValidationPoint
+from phi3flow.training.checkpoints import SETTINGS_FILE, Settings, checkpoint_path, replacing_folder
+from phi3flow.training.examples import Example
+from phi3flow.training.measurement import measure_loss
+from phi3flow.training.progress import OnProgress, Phase, TrainingProgress
+from phi3flow.training.settings import Hyperparameters
+
+VALIDATIONS = 8
+"""How often in a training the model is validated and a checkpoint written."""
+
+LOGS = 60
+BUCKET_BATCHES = 50
+"""Examples of like length are put together among so many batches, which spares padding and keeps the order random."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How to train: ``checkpoints`` is the folder for them, ``resume_from`` the one to go on from."""
+
+    phase: Phase
+    hyperparameters: Hyperparameters
+    seed: int
+    checkpoints: Path
+    settings: Settings
+    resume_from: Path | None
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a training logged; the model has the weights of ``best_step``, the lowest validation loss."""
+
+    steps: list[TrainingStep]
+    validation: list[ValidationPoint]
+    best_step: int | None
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    plan: TrainingPlan,
+    on_progress: OnProgress,
+) -> Curves:
+    """Train ``model`` in place and leave in it the weights that validated best.
+
+    On a CPU the same call gives the same weights bit for bit, resumed or not: the order of the data follows from
+    (seed, epoch) alone, and a checkpoint holds the random state.
+    """
+    total_steps = plan.hyperparameters.epochs * math.ceil(len(examples) / plan.hyperparameters.batch_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = _Trainer(
+            model,
+            _arguments(plan, total_steps),
+            train_dataset=Dataset.from_list(list(examples)),
+            eval_dataset=Dataset.from_list(list(validation)),
+            processing_class=tokenizer,
+            callbacks=[_Reporter(plan.phase, on_progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.plan = plan
+        trainer.examples = examples
+        trainer.validation = validation
+        trainer.train(resume_from_checkpoint=str(plan.resume_from) if plan.resume_from else None)
+    return _curves(trainer.state)
+
+
+def _arguments(plan: TrainingPlan, total_steps: int) -> SFTConfig:
+    chosen = plan.hyperparameters
+    every = max(1, math.ceil(total_steps / VALIDATIONS))
+    return SFTConfig(
+        output_dir=str(plan.checkpoints),
+        num_train_epochs=chosen.epochs,
+        per_device_train_batch_size=chosen.batch_size,
+        learning_rate=chosen.learning_rate,
+        lr_scheduler_type=chosen.lr_scheduler_type,
+        warmup_steps=math.ceil(chosen.warmup_share * total_steps),
+        adam_beta2=chosen.adam_beta2,
+        seed=plan.seed,
+        bf16=plan.bf16,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=max(1, total_steps // LOGS),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+class _Trainer(SFTTrainer):
+    """SFTTrainer with three things of our own: the data's order, a validation by token, and atomic checkpoints."""
+
+    plan: TrainingPlan
+    examples: Sequence[Example]
+    validation: Sequence[Example]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        lengths = [len(example["input_ids"]) for example in self.examples]
+        return LengthBuckets(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Validate with every token weighing the same; trainer's own mean is over batches."""
+        model: Any = self.model
+        metrics = {"eval_loss": measure_loss(model, self.validation, batch_size=self.args.train_batch_size)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write the checkpoint beside its place, then rename; then delete all but it and the best."""
+        step, best = self.state.global_step, self.state.best_global_step
+        folder = self.plan.checkpoints
+        kept = {checkpoint_path(folder, each) for each in (step, best) if each}
+        with replacing_folder(checkpoint_path(folder, step)) as staging:
+            self.save_model(str(staging), _internal_call=True)
+            self._save_optimizer_and_scheduler(str(staging))
+            self._save_rng_state(str(staging))
+            self.state.best_model_checkpoint = str(checkpoint_path(folder, best)) if best else None
+            self.state.save_to_json(str(staging / TRAINER_STATE_NAME))
+            (staging / SETTINGS_FILE).write_text(json.dumps(self.plan.settings))
+        for checkpoint in set(folder.glob(checkpoint_path(folder, 0).name[:-1] + "*")) - kept:
+            shutil.rmtree(checkpoint)
+
+
+class LengthBuckets(Sampler[int]):
+    """Indices in an order that ``seed`` and epoch decide, in which each batch holds examples of like length."""
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next iteration is for; the data loader calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed}-{self._epoch}")
+        order = rng.sample(range(len(self)), len(self))
+        size = self._batch_size
+        for start in range(0, len(order), size * BUCKET_BATCHES):
+            pool = sorted(order[start : start + size * BUCKET_BATCHES], key=lambda index: self._lengths[index])
+            whole = len(pool) // size * size
+            rest, full = pool[: len(pool) - whole], pool[len(pool) - whole :]
+            batches = [full[first : first + size] for first in range(0, whole, size)]
+            rng.shuffle(batches)
+            for batch in (*batches, rest):  # the short batch last, so that the loader cuts where this does
+                yield from batch
+
+
+class _Reporter(TrainerCallback):
+    """Turns what the trainer logs into progress reports."""
+
+    def __init__(self, phase: Phase, on_progress: OnProgress) -> None:
+        self._phase = phase
+        self._on_progress = on_progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock; a resumed training's remaining time counts its own steps only."""
+        self._started_s = time.monotonic()
+        self._first_step = state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Report a logged step or a validation."""
+        if "loss" not in logs and "eval_loss" not in logs:
+            return
+        elapsed_s = time.monotonic() - self._started_s
+        done = state.global_step - self._first_step
+        self._on_progress(
+            TrainingProgress(
+                phase=self._phase,
+                step=state.global_step,
+                total_steps=state.max_steps,
+                elapsed_s=elapsed_s,
+                remaining_s=elapsed_s / done * (state.max_steps - state.global_step) if done else None,
+                loss=logs.get("loss"),
+                learning_rate=logs.get("learning_rate"),
+                validation_loss=logs.get("eval_loss"),
+            )
+        )
+
+
+def _curves(state: Any) -> Curves:
+    return Curves(
+        steps=[
+            TrainingStep(step=log["step"], epoch=log["epoch"], loss=log["loss"], learning_rate=log["learning_rate"])
+            for log in state.log_history
+            if "loss" in log
+        ],
+        validation=[validation_point(log["step"], log["eval_loss"]) for log in state.log_history if "eval_loss" in log],
+        best_step=state.best_global_step,
+    )
+
+
+def validation_point(step: int, loss: float) -> ValidationPoint:
+    """Return a point of the validation curve; perplexity is exp(loss)."""
+    return ValidationPoint(step=step, loss=loss, perplexity=math.exp(loss))

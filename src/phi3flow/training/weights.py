@@ -1,0 +1,100 @@
+"""Model folders: load Phi-3 weights to train an adapter on, or the tiny base whole, and save what came of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from phi3flow.errors import ConfigError
+
+LORA_RANK = 16
+LORA_ALPHA = 32
+LORA_DROPOUT = 0.05
+
+
+def load_whole(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model whose weights will all be trained, in float32."""
+    model = _load_model(folder, dtype=torch.float32)
+    return model.to(device()), load_tokenizer(folder)  # type: ignore[arg-type]  # the wrapper loses its types
+
+
+def load_with_adapter(folder: Path, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load given weights, frozen, under a new LoRA adapter on every linear layer but the head.
+
+    bfloat16 where the device computes in it, 4-bit NF4 (Dettmers et al. 2023) where bitsandbytes is installed and
+    there is a GPU. The adapter begins as no change at all.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(f"--model {folder} is an adapter: give the folder of its base, whose weights it changes")
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if has_bf16() else torch.float32}
+    if torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes"):
+        options["device_map"] = {"": 0}
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=options["dtype"],
+        )
+    base = _load_model(folder, **options)
+    if "quantization_config" not in options:
+        base.to(device())  # type: ignore[arg-type]  # the wrapper loses its types
+    set_seed(seed)
+    adapter = LoraConfig(
+        r=LORA_RANK,
+        lora_alpha=LORA_ALPHA,
+        lora_dropout=LORA_DROPOUT,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model: Any = get_peft_model(base, adapter)
+    return model, load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that pads on the left, as generating a batch needs."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    except Exception as error:  # transformers has no base class for a broken folder
+        raise ConfigError(f"--model {folder}: its tokenizer does not load: {error}") from error
+    return tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save weights or adapter as safetensors, with tokenizer, chat template and generation settings."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16() -> bool:
+    """Tell whether the device computes in bfloat16; CPUs only emulate it, at a third of the speed."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def _load_model(folder: Path, **options: Any) -> PreTrainedModel:
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"--model {folder} is not a model folder: it has no config.json. Give a folder as "
+            "`hf download microsoft/Phi-3-mini-4k-instruct --local-dir FOLDER` writes it"
+        )
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # transformers and safetensors share no base class for a broken folder
+        raise ConfigError(f"--model {folder} does not load: {type(error).__name__}: {error}") from error
+    return model
