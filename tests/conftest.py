@@ -25,7 +25,15 @@ _SETTINGS = {
     "COLUMNS": "120",
 }
 _UNSET = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-_PROJECT = ("PHI3_ENDPOINT", "PHI3_KEY", "JUDGE_BASE_URL", "JUDGE_KEY", "MLFLOW_TRACKING_URI", "FORCE_COLOR")
+_PROJECT = (
+    "PHI3_ENDPOINT",
+    "PHI3_KEY",
+    "PHI3_BASE_URL",
+    "PHI3_MAX_RETRIES",
+    "JUDGE_BASE_URL",
+    "JUDGE_KEY",
+    "MLFLOW_TRACKING_URI",
+)
 
 os.environ.update(_SETTINGS)  # before a test module imports a library that reads them once
 for _name in (*_UNSET, *_PROJECT):

@@ -76,7 +76,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__
+        hidden = getattr(error, "_ex", None)  # promptflow-tools' WrappedOpenAIError keeps openai's error there
+        error = error.__cause__ or (hidden if isinstance(hidden, BaseException) else None)
 
 
 def _status(error: BaseException) -> int | None:

@@ -162,7 +162,7 @@ class FlowSession:
         try:
             result = await self._executor.exec_line_async(inputs, index=line_number, run_id=self.flow.name)
         except Exception as error:
-            raise _root_error(error) from error.__cause__
+            raise _root_error(error)  # noqa: B904  # it keeps its own cause
         outputs = {name: value for name, value in result.output.items() if name != "line_number"}
         return FlowLine(outputs=outputs, aggregation_inputs=dict(result.aggregation_inputs))
 
@@ -214,7 +214,9 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
         _async_nodes_scheduler.monitor_coroutine_after_cancellation = lambda loop: None
 
         class _Provider(ConnectionProvider):  # type: ignore[misc]
-            def get(self, name: str, **_: Any) -> Any:
+            def get(self, name: Any, **_: Any) -> Any:
+                if not isinstance(name, str):  # an llm node's connection is asked for again, by itself
+                    return name
                 used[name] = connections(name)
                 return _Connection._from_execution_connection_dict(name=name, data=dict(used[name]))
 

@@ -37,7 +37,7 @@ def _run(flow: Path, tmp_path: Path, *, url: str = "http://127.0.0.1:1/", **argu
 @pytest.mark.parametrize("code", [ASYNC_CLIENT, SYNC_CLIENT], ids=["async", "sync"])
 def test_every_line_reaches_the_endpoint_once_and_its_answer_the_run(tmp_path: Path, code: str) -> None:
     flow = write_flow(tmp_path / "flow", code, connection="endpoint")
-    with FaultEndpoint(key=KEY) as endpoint:
+    with FaultEndpoint(lambda _: Reply(delay_s=0.2), key=KEY) as endpoint:
         run = _run(flow, tmp_path, url=endpoint.url)
         assert len(endpoint.requests) == len(LINES)
         assert 1 < endpoint.peak_in_flight <= 4
