@@ -205,13 +205,20 @@ def test_no_width_needs_sideways_scrolling(open_report: Open, runs: tuple[RunFol
     assert report.page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_closed_rows_do_not_overlap(open_report: Open, runs: tuple[RunFolder, ...]) -> None:
-    report = open_report(*runs)
+def test_rows_follow_each_other_whatever_the_open_one_unfolds(open_report: Open, tmp_path: Path) -> None:
+    rows = [{"context": "The manual says much. " * 50}] * 5
+    report = open_report(write_run(tmp_path / "run", [line(number, "a") for number in range(5)], rows=rows))
     report.page.keyboard.press("j")
     report.page.keyboard.press("j")
-    boxes = [box.bounding_box() for box in report.page.locator(".line").all()]
-    for above, below in pairwise(boxes):
-        assert below["y"] == pytest.approx(above["y"] + above["height"], abs=1)
+    heights = []
+    for _ in ("folded", "unfolded"):
+        boxes = [box.bounding_box() for box in report.page.locator(".line").all()]
+        for above, below in pairwise(boxes):
+            assert below["y"] == pytest.approx(above["y"] + above["height"], abs=1)
+        heights.append(boxes[1]["height"])
+        report.page.get_by_text("Context, 1,100 characters").click()
+        report.page.wait_for_timeout(100)
+    assert heights[1] > heights[0] + 20
 
 
 def test_printing_lays_out_every_chosen_line(open_report: Open, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.files import write_file
 from phi3flow.records import Comparison, TrainingRecord
 from phi3flow.report import wording
-from phi3flow.report.embedded_lines import embed, to_json
+from phi3flow.report.embedded_lines import LONGEST_TEXT, embed, to_json
 from phi3flow.report.figures import histograms
 from phi3flow.report.run_view import RunView, view_run
 from phi3flow.report.tables import MetricTable, metric_table, provenance
@@ -89,7 +89,7 @@ def render(
             latency=histograms([run.latencies for run in runs]),
             provenance=provenance(runs),
             training=[view_training(record) for record in training],
-            text_limit=data["text_limit"],
+            text_limit=data["text_limit"] if data["text_limit"] < LONGEST_TEXT else None,
             line_count=len(data["lines"]["id"]),
             written=datetime.now(UTC),
             version=__version__,
