@@ -101,8 +101,7 @@ class Quickstart:
         )
 
     def _prepare_data(self) -> Path:
-        from phi3flow.datasets import write_sample
-        from phi3flow.sample_data import GENERATOR_VERSION
+        from phi3flow.sample_data import GENERATOR_VERSION, write_sample
 
         folder = self._out / "data"
         with self._step("data") as step:
@@ -181,15 +180,13 @@ class Quickstart:
         return backend.deploy(model, name=name, port=0, key_env=KEY_VARIABLE).url
 
     def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, step: _Step) -> None:
-        from phi3flow.connections import Connection
-        from phi3flow.runner import RunOptions, run_flow
+        from pydantic import SecretStr
 
-        connection = Connection(
-            name="phi3_endpoint",
-            type="custom",
-            configs={"endpoint": url},
-            secrets={"key": os.environ[KEY_VARIABLE]},
-        )
+        from phi3flow.connections import CUSTOM, Connection
+        from phi3flow.runner import run_flow
+
+        key_secret = SecretStr(os.environ[KEY_VARIABLE])
+        connection = Connection("phi3_endpoint", CUSTOM, configs={"endpoint": url}, secrets={"key": key_secret})
         fresh = self._made.keys.get(name) != key
         self._set_key(name, key)
         run_flow(
@@ -199,7 +196,6 @@ class Quickstart:
             connections=lambda _: connection.to_promptflow(),
             runs_dir=self._runs_dir,
             name=name,
-            options=RunOptions(concurrency=32),
             fresh=fresh,
             on_start=step.start_run,
             on_line=step.advance_run,
@@ -308,7 +304,7 @@ def _score_run(run: RunFolder) -> None:
     from phi3flow.flows import load_flow
     from phi3flow.scoring import score_run
 
-    score_run(run, flow=load_flow(EVALUATION), column_mapping={}, connections=_no_connection)
+    score_run(run, flow=load_flow(EVALUATION), connections=_no_connection)
 
 
 def _no_connection(name: str) -> dict[str, Any]:
