@@ -26,6 +26,7 @@ from phi3flow.records import Comparison, Record
 if TYPE_CHECKING:
     from phi3flow.flows import Flow
     from phi3flow.run_store import RunFolder
+    from phi3flow.training import BaseConfig
 
 FLOW = Path("flows/chat_phi3")
 EVALUATION = Path("flows/eval/answer_match")
@@ -70,7 +71,17 @@ OnProgress = Callable[[StepProgress], None]
 class Quickstart:
     """One call of the quickstart: ``run`` takes the steps in order and reports each one's progress."""
 
-    def __init__(self, *, out: Path, runs_dir: Path, seed: int, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        *,
+        out: Path,
+        runs_dir: Path,
+        seed: int,
+        on_progress: OnProgress,
+        base: dict[str, Any] | None = None,
+        hyperparameters: dict[str, Any] | None = None,
+    ) -> None:
+        """``base`` and ``hyperparameters`` change BaseConfig's and FineTuneConfig's defaults, as tests do."""
         for folder in (FLOW, EVALUATION):
             if not (folder / "flow.dag.yaml").is_file():
                 raise ConfigError(f"{folder}: there is no such flow here; run quickstart in a clone of the project")
@@ -78,6 +89,8 @@ class Quickstart:
         self._runs_dir = runs_dir
         self._seed = seed
         self._on_progress = on_progress
+        self._base = base or {}
+        self._hyperparameters = hyperparameters or {}
         self._seconds: dict[str, float] = {}
         self._made = _read_made(out)
 
@@ -87,7 +100,7 @@ class Quickstart:
         base = self._train_base()
         model = self._fine_tune(base)
         with contextlib.ExitStack() as servers:
-            baseline, candidate = self._batch_run({"base": base, "fine-tuned": model}, data, servers)
+            baseline, candidate = self._batch_run({"base": base.folder, "fine-tuned": model}, data, servers)
         self._score([baseline, candidate])
         comparison = self._compare(baseline, candidate)
         report = self._report(baseline, candidate, comparison, model)
@@ -114,36 +127,35 @@ class Quickstart:
             step.text = ", ".join(f"{_count_lines(file)} {file.stem}" for file in files[:3])
         return files[3]
 
-    def _train_base(self) -> Path:
-        from phi3flow.training import BaseConfig, train_base
+    def _train_base(self) -> BaseConfig:
+        from phi3flow.training import BaseConfig, read_record, train_base
 
+        config = BaseConfig.model_validate({**self._base, "seed": self._seed, "cache": self._out / "models"})
         with self._step("base model") as step:
-            config = BaseConfig(seed=self._seed, cache=self._out / "models")
-            step.reused = config.folder.is_dir()
-            folder = train_base(config, on_progress=step.advance_training)
-            step.text = str(folder)
-        return folder
+            step.reused = read_record(config.folder) is not None
+            step.text = str(train_base(config, on_progress=step.advance_training))
+        return config
 
-    def _fine_tune(self, base: Path) -> Path:
-        from phi3flow.training import BaseConfig, FineTuneConfig, fine_tune
+    def _fine_tune(self, base: BaseConfig) -> Path:
+        from phi3flow.training import FineTuneConfig, fine_tune, read_record
 
         data, output = self._out / "data", self._out / "model"
-        config = FineTuneConfig(
-            train=data / "train.jsonl",
-            validation=data / "validation.jsonl",
-            base=BaseConfig(seed=self._seed, cache=self._out / "models"),
-            output=output,
-            seed=self._seed,
-        )
+        given = {
+            "train": data / "train.jsonl",
+            "validation": data / "validation.jsonl",
+            "base": base,
+            "output": output,
+            "hyperparameters": self._hyperparameters,
+            "seed": self._seed,
+        }
         with self._step("fine-tune") as step:
-            inputs = [_hash_folder(base), file_sha256(config.train), file_sha256(config.validation)]
-            key = _digest(config.model_dump_json(exclude={"resume"}), *inputs)
-            step.reused = self._is_made("fine-tune", key, [output])
-            if not step.reused:
-                resume = self._made.keys.get("fine-tune started") == key and config.checkpoints.is_dir()
-                self._set_key("fine-tune started", key)
-                fine_tune(config.model_copy(update={"resume": resume}), on_progress=step.advance_training)
-                self._note_made("fine-tune", key, [output])
+            config = FineTuneConfig.model_validate(given)
+            key = _digest(config.model_dump_json(), file_sha256(config.train), file_sha256(config.validation))
+            resume = self._made.keys.get("fine-tune") == key and config.checkpoints.is_dir()
+            self._set_key("fine-tune", key)
+            before = read_record(output)
+            record = fine_tune(config.model_copy(update={"resume": resume}), on_progress=step.advance_training)
+            step.reused = record == before
             step.text = str(output)
         return output
 
