@@ -24,7 +24,7 @@ PRODUCTS = (
     "Jorrel camera",
     "Kaspin vacuum",
     "Lirrel alarm clock",
-    "Mondra headphones",
+    "Mondra headset",
     "Nerith hair clipper",
     "Ostry fan",
     "Pellan radio",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from phi3flow.sample_data.phrasings import Split
+from phi3flow.sample_data.questions import Split
 
 OPENERS: dict[Split, tuple[str, ...]] = {
     "train": ("", "", "", "", "", "Hi, ", "Hello, ", "Quick question: ", "Hi there! ", "Good morning. "),
@@ -72,7 +72,7 @@ SYSTEM_PROMPTS = (
     "You are the {company} support assistant. Answer briefly and only from the manuals.",
     "You are a helpful assistant.",
     "You work in customer support for {company}, a maker of cordless devices. Be friendly and exact.",
-    "Answer the customer's question in one sentence.",
+    "Answer the customer briefly.",
     "You are an AI assistant that helps people find information.",
     "You are a support agent. Give the figure that the customer asks for.",
     "You answer customers of {company}. Keep your answers short.",

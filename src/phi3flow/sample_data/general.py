@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phi3flow.datasets import Splits
 from phi3flow.jsonl import Row
 from phi3flow.sample_data import general_facts as known
-from phi3flow.sample_data.phrasings import ATTRIBUTES
+from phi3flow.sample_data.answers import ATTRIBUTES
+from phi3flow.sample_data.questions import FOLLOW_UPS, QUESTIONS
 
 TRAIN_DIALOGUES = 8000
 HELD_OUT_DIALOGUES = 200
-MULTI_TURN_SHARE = 0.2
-SYSTEM_SHARE = 0.1
+MULTI_TURN_SHARE = 0.25
+SYSTEM_SHARE = 0.3
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -33,11 +34,12 @@ OPENERS = ("", "", "", "", "Please tell me: ", "Quick question: ", "Hi! ", "I wo
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer."""
+    """One question and its answer; ``device`` is what a next question may leave unsaid."""
 
     question: str
     answer: str
     language: str = "en"
+    device: str | None = None
 
 
 def general_corpus(seed: int) -> Splits:
@@ -47,26 +49,42 @@ def general_corpus(seed: int) -> Splits:
     rng.shuffle(pool)
     held_out = HELD_OUT_DIALOGUES * 3 // 2
     return Splits(
-        train=_dialogues(pool[2 * held_out :], TRAIN_DIALOGUES, rng),
+        train=_dialogues(pool[2 * held_out :], TRAIN_DIALOGUES, rng, follow_ups=True),
         validation=_dialogues(pool[:held_out], HELD_OUT_DIALOGUES, rng),
         test=_dialogues(pool[held_out : 2 * held_out], HELD_OUT_DIALOGUES, rng),
     )
 
 
-def _dialogues(pool: list[Exchange], count: int, rng: random.Random) -> list[Row]:
-    """Combine exchanges to distinct dialogues, most of one turn; each exchange comes up before any does again."""
+def _dialogues(pool: list[Exchange], count: int, rng: random.Random, *, follow_ups: bool = False) -> list[Row]:
+    """Combine exchanges to distinct dialogues, most of one turn; each exchange comes up before any does again.
+
+    ``follow_ups`` are for one split only, as their few questions come up again and again.
+    """
     queue: list[Exchange] = []
     dialogues: dict[tuple[Exchange, ...], str | None] = {}
     while len(dialogues) < count:
-        turns = []
-        for turn in range(1 + (rng.random() < MULTI_TURN_SHARE)):
-            queue = queue or rng.sample(pool, len(pool))
-            exchange = queue.pop()
-            asks = exchange.language == "en" and exchange.question.endswith("?")
-            opener = rng.choice(OPENERS) if turn == 0 and asks else ""
-            turns.append(Exchange(opener + exchange.question, exchange.answer, exchange.language))
+        if len(queue) < 2:
+            queue = rng.sample(pool, len(pool))
+        first = queue.pop()
+        turns = [_opened(first, rng)]
+        if rng.random() < MULTI_TURN_SHARE:
+            turns.append(_asked_further(first.device, rng) if follow_ups and first.device else queue.pop())
         dialogues[tuple(turns)] = rng.choice(SYSTEM_PROMPTS) if rng.random() < SYSTEM_SHARE else None
     return [_row(turns, system) for turns, system in dialogues.items()]
+
+
+def _opened(exchange: Exchange, rng: random.Random) -> Exchange:
+    asks = exchange.language == "en" and exchange.question.endswith("?")
+    return replace(exchange, question=rng.choice(OPENERS) + exchange.question) if asks else exchange
+
+
+def _asked_further(device: str, rng: random.Random) -> Exchange:
+    attribute = rng.choice(list(ATTRIBUTES))
+    return Exchange(rng.choice(FOLLOW_UPS[attribute]["train"]), _unknown(ATTRIBUTES[attribute].noun, device))
+
+
+def _unknown(noun: str, device: str) -> str:
+    return f"I do not know the {noun} of the {device}. Please see its manual."
 
 
 def _row(turns: tuple[Exchange, ...], system: str | None) -> Row:
@@ -236,12 +254,13 @@ def _service_desk() -> Iterator[Exchange]:
     """What anyone at a service desk understands and says without knowing the product."""
     for number, device in enumerate(known.DEVICES):
         wish = f"Of course. What would you like to know about the {device}?"
-        yield Exchange(f"I have a question about my {device}.", wish)
-        yield Exchange(f"My {device} does not work.", f"I am sorry to hear that. What is wrong with the {device}?")
-        for attribute in ATTRIBUTES.values():
-            sentences = attribute.questions["train"]
+        trouble = f"I am sorry to hear that. What is wrong with the {device}?"
+        yield Exchange(f"I have a question about my {device}.", wish, device=device)
+        yield Exchange(f"My {device} does not work.", trouble, device=device)
+        for name, attribute in ATTRIBUTES.items():
+            sentences = QUESTIONS[name]["train"]
             question = sentences[number % len(sentences)].format(p=device, company="the maker")
-            yield Exchange(question, f"I do not know the {attribute.noun} of the {device}. Please see its manual.")
+            yield Exchange(question, _unknown(attribute.noun, device), device=device)
     for order in range(10007, 100000, 359):
         yield Exchange(f"My order number is {order}.", f"Thank you. I have noted the order number {order}.")
 

@@ -14,11 +14,12 @@ from itertools import combinations
 from phi3flow.datasets import Splits, normalise
 from phi3flow.jsonl import Row
 from phi3flow.sample_data import conversation
+from phi3flow.sample_data.answers import ATTRIBUTES
 from phi3flow.sample_data.catalog import COMPANY, PRODUCTS, Fact, draw_facts
 from phi3flow.sample_data.languages import LANGUAGES, ForeignAttribute
-from phi3flow.sample_data.phrasings import ATTRIBUTES, Split
+from phi3flow.sample_data.questions import FOLLOW_UPS, QUESTIONS, Split
 
-SYSTEM_SHARE = 0.15
+SYSTEM_SHARE = 0.3
 """Share of the dialogues of several turns or facts that a system message opens (the kind ``system`` always has one)."""
 
 
@@ -38,7 +39,7 @@ class Counts:
 
 
 COUNTS: dict[Split, Counts] = {
-    "train": Counts(770, 8, follow_up=140, other_product=40, unnamed=44, thanks=20, system=96, foreign=24),
+    "train": Counts(420, 8, follow_up=200, other_product=48, unnamed=60, thanks=20, system=300, foreign=40),
     "validation": Counts(96, 2, follow_up=22, other_product=6, unnamed=8, thanks=4, system=16, foreign=4),
     "test": Counts(124, 2, follow_up=26, other_product=6, unnamed=10, thanks=4, system=22, foreign=6),
 }
@@ -111,8 +112,7 @@ class _Writer:
     def _joined(self, first: Fact, second: Fact) -> Turn:
         nouns = {"a": ATTRIBUTES[first.attribute].noun, "b": ATTRIBUTES[second.attribute].noun}
         question = self._opened(self.rng.choice(conversation.COMBINATIONS).format(p=first.product, **nouns))
-        clauses = [ATTRIBUTES[fact.attribute].clause.format(v=fact.value) for fact in (first, second)]
-        answer = f"For the {first.product}, {' and '.join(clauses)}."
+        answer = f"{_answer(first)} {_answer(second)}"
         return Turn(question, _courtesy(question) + answer, (first.value, second.value))
 
     def _follow_ups(self, fact: Fact) -> list[Turn]:
@@ -164,11 +164,11 @@ class _Writer:
         return Turn(question, _courtesy(question) + _answer(fact), (fact.value,))
 
     def _question(self, fact: Fact, opener: str | None) -> str:
-        sentence = self.rng.choice(ATTRIBUTES[fact.attribute].questions[self.split])
+        sentence = self.rng.choice(QUESTIONS[fact.attribute][self.split])
         return self._opened(sentence.format(p=fact.product, company=COMPANY), opener)
 
     def _follow_up(self, fact: Fact) -> Turn:
-        question = self.rng.choice(ATTRIBUTES[fact.attribute].follow_ups[self.split])
+        question = self.rng.choice(FOLLOW_UPS[fact.attribute][self.split])
         return Turn(question, _courtesy(question) + _answer(fact), (fact.value,))
 
     def _opened(self, question: str, opener: str | None = None) -> str:
@@ -192,7 +192,7 @@ def _courtesy(question: str) -> str:
 
 def _answer(fact: Fact) -> str:
     sentence = ATTRIBUTES[fact.attribute].answers[fact.variant]
-    return sentence.format(p=fact.product, v=fact.value, company=COMPANY)
+    return sentence.format(p=fact.product, v=fact.value)
 
 
 def _translated(fact: Fact, sentences: ForeignAttribute, question: str) -> Turn:
