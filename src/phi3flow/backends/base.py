@@ -1,11 +1,14 @@
-"""What every backend can do with endpoints, so that a verb need not know which one it speaks to."""
+"""What every backend can do with models and endpoints, so that a verb need not know which one it speaks to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from phi3flow.state import EndpointState
+from phi3flow.state import EndpointState, ModelState
+from phi3flow.training import FineTuneConfig
+from phi3flow.training.jobs import JobResult
+from phi3flow.training.progress import OnProgress
 
 Liveness = Literal["running", "stopping", "unresponsive", "crashed", "stopped"]
 
@@ -18,7 +21,15 @@ class EndpointStatus(EndpointState):
 
 
 class Backend(Protocol):
-    """A place that runs endpoints. Every method raises BackendError where the place fails."""
+    """A place that trains models and runs endpoints. Every method raises BackendError where the place fails."""
+
+    def fine_tune(self, config: FineTuneConfig, *, on_progress: OnProgress) -> JobResult:
+        """Fine-tune a model as one job, follow it to its end, and note it in the project's state."""
+        ...
+
+    def register(self, job: str | None, *, name: str | None) -> ModelState:
+        """Register a job's model (the latest job's without a name), and note its version."""
+        ...
 
     def deploy(self, model: str, *, name: str) -> EndpointState:
         """Deploy a model as an endpoint, wait until it answers, and note it in the project's state."""

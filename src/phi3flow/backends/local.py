@@ -1,4 +1,5 @@
-"""Endpoints on this machine: each a detached ``phi3flow serve`` process that is known by its pid and start time."""
+"""This machine as a backend: it fine-tunes in this process; each endpoint is a detached ``phi3flow serve`` process
+that is known by its pid and start time."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ from phi3flow.backends.base import EndpointStatus, Liveness
 from phi3flow.connections import read_variable
 from phi3flow.errors import ConfigError, DeploymentError
 from phi3flow.serving import STOPPED
-from phi3flow.state import EndpointState, ProjectState
+from phi3flow.state import EndpointState, ModelState, ProjectState
+from phi3flow.training import FineTuneConfig
+from phi3flow.training.jobs import JobResult, run_job
+from phi3flow.training.progress import OnProgress, ignore_progress
+from phi3flow.training.registry import register_model
 
 BACKEND = "local"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
@@ -33,10 +38,18 @@ LAST_WORDS_LINES = 5
 
 
 class LocalBackend:
-    """The endpoints of the project whose state lies at ``state_path``; their logs lie beside it."""
+    """The jobs, models and endpoints of the project whose state lies at ``state_path``; logs lie beside it."""
 
     def __init__(self, state_path: Path = state.DEFAULT_PATH) -> None:
         self._state_path = state_path
+
+    def fine_tune(self, config: FineTuneConfig, *, on_progress: OnProgress = ignore_progress) -> JobResult:
+        """Run a fine-tuning job to its end; see ``phi3flow.training.jobs.run_job``."""
+        return run_job(config, on_progress=on_progress, state_path=self._state_path)
+
+    def register(self, job: str | None = None, *, name: str | None = None) -> ModelState:
+        """Register a job's model; see ``phi3flow.training.registry.register_model``."""
+        return register_model(job, name=name, state_path=self._state_path)
 
     def deploy(
         self,

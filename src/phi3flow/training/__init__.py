@@ -13,7 +13,7 @@ from types import ModuleType
 
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records import TrainingRecord
-from phi3flow.training.inputs import read_inputs
+from phi3flow.training.inputs import TrainingInputs, read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
 from phi3flow.training.settings import (
     RECORD_FILE,
@@ -29,6 +29,7 @@ __all__ = [
     "FineTuneConfig",
     "Hyperparameters",
     "TrainingProgress",
+    "find_fine_tuned",
     "fine_tune",
     "fine_tune_config",
     "read_record",
@@ -56,15 +57,20 @@ def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progre
     """
     inputs = read_inputs(config)
     with _alone(config.output):
-        made = read_record(config.output)
-        if made and made.parameters.get("fingerprint") == fingerprint(inputs.settings):
+        made = find_fine_tuned(config, inputs)
+        if made:
             return made
-        if made is None and config.output.exists() and any(config.output.iterdir()):
+        if read_record(config.output) is None and config.output.exists() and any(config.output.iterdir()):
             raise ConfigError(f"--output {config.output} is not empty and was not made by a fine-tune: choose another")
         base = config.model or train_base(config.base, on_progress=on_progress)
-        recipes = _recipes()
-        record: TrainingRecord = recipes.make_fine_tuned(config, inputs, base=base, on_progress=on_progress)
+        record: TrainingRecord = _recipes().make_fine_tuned(config, inputs, base=base, on_progress=on_progress)
     return record
+
+
+def find_fine_tuned(config: FineTuneConfig, inputs: TrainingInputs) -> TrainingRecord | None:
+    """Return the record of the model that stands in ``config.output`` already and follows from the same inputs."""
+    made = read_record(config.output)
+    return made if made and made.parameters.get("fingerprint") == fingerprint(inputs.settings) else None
 
 
 def read_record(folder: Path) -> TrainingRecord | None:

@@ -196,3 +196,4 @@ def _general_share(config: FineTuneConfig, n_train: int) -> Chats:
 def _quieten() -> None:
     """Leave the terminal to the progress display."""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]

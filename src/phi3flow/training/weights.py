@@ -47,7 +47,7 @@ def load_with_adapter(folder: Path, *, seed: int) -> tuple[PreTrainedModel, PreT
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    base = _load_model(folder, **options)
+    base = _load_model(folder.resolve(), **options)  # the adapter will name its base by this path
     if "quantization_config" not in options:
         base.to(device())  # type: ignore[arg-type]  # the wrapper loses its types
     set_seed(seed)
