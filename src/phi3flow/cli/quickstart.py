@@ -100,11 +100,10 @@ def _next_steps(result: QuickstartResult) -> str:
     return f"""
 The report: {result.report.resolve().as_uri()}
 
-Next, in this folder (activate the environment first: . .venv/bin/activate):
-  export PHI3_KEY=$(openssl rand -hex 16)                      a key of your own for the local endpoint
-  phi3flow deploy --backend local {result.model}        prints the endpoint's URL
-  phi3flow connect phi3_endpoint --from-deployment             the flow's connection to it
-  phi3flow chat                                                talk to the fine-tuned model
-  edit flows/chat_phi3/, then
+Next, in this folder (first: . .venv/bin/activate):
+  export PHI3_KEY=$(openssl rand -hex 16) PHI3_ENDPOINT=http://127.0.0.1:8800/score
+  phi3flow deploy --backend local {result.model} --name support --port 8800
+  phi3flow chat
+Edit flows/chat_phi3/, then:
   phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
 """
