@@ -41,7 +41,7 @@ for _name in (*_UNSET, *_PROJECT):
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test, and every process it starts, an empty HOME where promptflow's telemetry is off."""
     home = tmp_path_factory.mktemp("home")
     (home / ".promptflow").mkdir()

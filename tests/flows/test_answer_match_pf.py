@@ -31,7 +31,7 @@ def _no_connection(name: str) -> dict[str, Any]:
     raise AssertionError(f"answer_match needs no connection, but asked for {name}")
 
 
-def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, _own_home: Path) -> None:
+def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, own_home: Path) -> None:
     data = tmp_path / "answered.jsonl"
     write_rows(data, [{**row, "answer": answer} for row, answer in zip(ROWS, ANSWERS, strict=True)])
     mapping = [f"{name}=${{data.{name}}}" for name in ("answer", "ground_truth", "values")]
@@ -39,7 +39,7 @@ def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, _own_home: Path) 
     command += ["--data", str(data), "--column-mapping", *mapping]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    record = _own_home / ".promptflow" / ".runs" / "theirs"
+    record = own_home / ".promptflow" / ".runs" / "theirs"
     theirs = json.loads((record / "metrics.json").read_text(encoding="utf-8"))
     outputs = {row.pop("line_number"): row for _, row in read_rows(record / "flow_outputs" / "output.jsonl")}
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,36 +15,7 @@ import pytest
 import requests
 
 from tests.fault_endpoint import FaultEndpoint
-
-ROOT = Path(__file__).parents[2]
-FLOW = ROOT / "flows" / "chat_phi3"
-PF = str(Path(sys.executable).with_name("pf"))
-KEY = "key-of-the-test-0123456789"
-
-
-class Workspace:
-    """A copy of the flow, and a HOME whose promptflow store has its connections."""
-
-    def __init__(self, folder: Path, endpoint: FaultEndpoint) -> None:
-        self.endpoint = endpoint
-        self.flow = folder / "chat_phi3"
-        self.home = folder / "home"
-        shutil.copytree(FLOW, self.flow, ignore=shutil.ignore_patterns("__pycache__", ".promptflow"))
-        (self.home / ".promptflow").mkdir(parents=True)
-        (self.home / ".promptflow" / "pf.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-        self.environment = {
-            **os.environ,
-            "HOME": str(self.home),
-            "USERPROFILE": str(self.home),
-            "PHI3_ENDPOINT": endpoint.url,
-            "PHI3_KEY": KEY,
-        }
-
-    def pf(self, *arguments: str) -> str:
-        """Run pf and return what it printed on stdout."""
-        done = subprocess.run([PF, *arguments], env=self.environment, capture_output=True, text=True, cwd=self.home)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+from tests.pf_workspace import FLOW, KEY, PF, ROOT, Workspace
 
 
 @pytest.fixture(scope="module")
