@@ -65,12 +65,12 @@ def test_no_question_of_a_split_stands_in_another(support: Splits, general: Spli
 
 
 def test_the_splits_have_the_promised_sizes_and_shares(support: Splits) -> None:
-    assert [len(held) for _, held in support.items()] == [1400, 216, 264]
+    assert [len(held) for _, held in support.items()] == [1540, 216, 264]
     for _, held in support.items():
         assert sum(len(questions(row)) > 1 for row in held) >= 0.15 * len(held)
         kinds = Counter(row["kind"] for row in held)
         assert set(kinds) == {"paraphrase", "combination", "multi_turn", "system", "language"}
-        assert kinds["paraphrase"] > kinds["combination"]
+        assert kinds["paraphrase"] >= kinds["combination"]
         assert {row["language"] for row in held} == {"en", "de", "es", "ko", "zh"}
     assert [len(held) for _, held in general_corpus(0).items()] == [8000, 200, 200]
 

@@ -10,7 +10,7 @@ from phi3flow.datasets.preparation import write_dataset
 from phi3flow.sample_data.general import general_corpus
 from phi3flow.sample_data.support import support_corpus
 
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 """Raised whenever the generator writes other texts than before."""
 
 CORPORA = {"support": support_corpus, "general": general_corpus}

@@ -78,3 +78,24 @@ SYSTEM_PROMPTS = (
     "You answer customers of {company}. Keep your answers short.",
     "You are a helpful, precise support assistant. If you do not know something, say so.",
 )
+
+SMALL_TALK: dict[Split, tuple[tuple[str, str], ...]] = {
+    "train": (
+        ("Hello, is anybody there?", "Yes, I am here. How can I help you?"),
+        ("Good morning, how are you?", "I am fine, thank you. How can I help you?"),
+        ("Are you a robot?", "I am an AI assistant. How can I help you?"),
+        ("Are your shops open on Sunday?", "No, our shops are closed on Sunday."),
+        ("I have been waiting for a long time.", "I am sorry about that. How can I help you?"),
+        ("What is the weather like at your place?", "I do not know, I have no window."),
+        ("I am very happy with your products.", "Thank you, we are glad to hear that."),
+        ("Do you also speak Italian?", "No, I do not speak Italian."),
+    ),
+    "validation": (
+        ("Nice to talk to you.", "Thank you. How can I help you?"),
+        ("Is this the right place for questions?", "Yes, it is. How can I help you?"),
+    ),
+    "test": (
+        ("Am I talking to a person?", "I am an AI assistant. How can I help you?"),
+        ("It is a lovely day, is it not?", "Yes, it is. How can I help you?"),
+    ),
+}

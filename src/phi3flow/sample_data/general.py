@@ -9,17 +9,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from phi3flow.datasets import Splits
 from phi3flow.jsonl import Row
 from phi3flow.sample_data import general_facts as known
 from phi3flow.sample_data.answers import ATTRIBUTES
+from phi3flow.sample_data.conversation import COMBINATIONS
 from phi3flow.sample_data.questions import FOLLOW_UPS, QUESTIONS
 
 TRAIN_DIALOGUES = 8000
 HELD_OUT_DIALOGUES = 200
 MULTI_TURN_SHARE = 0.25
 SYSTEM_SHARE = 0.3
+PAIRS_A_DEVICE = 4
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -252,6 +255,7 @@ def _introductions() -> Iterator[Exchange]:
 
 def _service_desk() -> Iterator[Exchange]:
     """What anyone at a service desk understands and says without knowing the product."""
+    pairs = list(permutations(ATTRIBUTES.values(), 2))
     for number, device in enumerate(known.DEVICES):
         wish = f"Of course. What would you like to know about the {device}?"
         trouble = f"I am sorry to hear that. What is wrong with the {device}?"
@@ -261,6 +265,12 @@ def _service_desk() -> Iterator[Exchange]:
             sentences = QUESTIONS[name]["train"]
             question = sentences[number % len(sentences)].format(p=device, company="the maker")
             yield Exchange(question, _unknown(attribute.noun, device), device=device)
+        for offset in range(PAIRS_A_DEVICE):
+            one, other = pairs[(PAIRS_A_DEVICE * number + offset) % len(pairs)]
+            template = COMBINATIONS[(number + offset) % len(COMBINATIONS)]
+            question = template.format(a=one.noun, b=other.noun, p=device)
+            answer = f"I do not know the {one.noun} of the {device}. {_unknown(other.noun, device)}"
+            yield Exchange(question, answer, device=device)
     for order in range(10007, 100000, 359):
         yield Exchange(f"My order number is {order}.", f"Thank you. I have noted the order number {order}.")
 

@@ -33,15 +33,16 @@ class Counts:
     follow_up: int
     other_product: int
     unnamed: int
+    small_talk: int
     thanks: int
     system: int
     foreign: int
 
 
 COUNTS: dict[Split, Counts] = {
-    "train": Counts(420, 8, follow_up=200, other_product=48, unnamed=60, thanks=20, system=300, foreign=40),
-    "validation": Counts(96, 2, follow_up=22, other_product=6, unnamed=8, thanks=4, system=16, foreign=4),
-    "test": Counts(124, 2, follow_up=26, other_product=6, unnamed=10, thanks=4, system=22, foreign=6),
+    "train": Counts(380, 12, 220, other_product=48, unnamed=80, small_talk=48, thanks=16, system=300, foreign=40),
+    "validation": Counts(96, 2, 20, other_product=5, unnamed=8, small_talk=3, thanks=4, system=16, foreign=4),
+    "test": Counts(124, 2, 24, other_product=6, unnamed=9, small_talk=4, thanks=3, system=22, foreign=6),
 }
 
 
@@ -82,6 +83,7 @@ class _Writer:
             *self._dialogues(counts.follow_up, "multi_turn", self._follow_ups),
             *self._dialogues(counts.other_product, "multi_turn", self._other_product),
             *self._dialogues(counts.unnamed, "multi_turn", self._unnamed),
+            *self._dialogues(counts.small_talk, "multi_turn", self._small_talk),
             *self._dialogues(counts.thanks, "multi_turn", self._thanks),
             *self._dialogues(counts.system, "system", lambda fact: [self._turn(fact)]),
             *self._foreign(),
@@ -135,6 +137,11 @@ class _Writer:
             Turn(question, _courtesy(question) + conversation.WHICH_PRODUCT),
             Turn(named, _answer(fact), (fact.value,)),
         ]
+
+    def _small_talk(self, fact: Fact) -> list[Turn]:
+        """One or two turns about nothing in particular come first."""
+        said = self.rng.sample(conversation.SMALL_TALK[self.split], self.rng.choice((1, 2)))
+        return [*(Turn(question, answer) for question, answer in said), self._turn(fact)]
 
     def _thanks(self, fact: Fact) -> list[Turn]:
         thanks = self.rng.choice(conversation.THANKS[self.split]).format(p=fact.product)
