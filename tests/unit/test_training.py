@@ -136,6 +136,7 @@ def test_every_token_weighs_the_same_in_a_loss(base: BaseConfig) -> None:
     assert measure_loss(model, examples, batch_size=4) == pytest.approx(expected, rel=1e-5)
 
 
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 CHILD = """
 import pathlib, sys
 from phi3flow.training import fine_tune
@@ -147,7 +148,7 @@ fine_tune(FineTuneConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_byte
 def start(config: Any, folder: Path) -> subprocess.Popen[bytes]:
     settings = folder / "config.json"
     settings.write_text(config.model_dump_json())
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(settings)], stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(settings)], stderr=subprocess.PIPE, env=ONE_THREAD)
 
 
 def wait_for_checkpoint(config: Any, child: subprocess.Popen[bytes], *, after_step: int) -> None:
@@ -231,7 +232,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(base: BaseConfig, tmp_
     config = small_fine_tune(tmp_path, base)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     arguments = [sys.executable, "-c", FULL_DISK, str(tmp_path / "config.json")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=ONE_THREAD)
     assert "cannot be written" in done.stdout
     assert "what stood there is kept" in done.stdout
     left = [path.name for path in config.checkpoints.iterdir()]

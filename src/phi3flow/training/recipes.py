@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from phi3flow.files import write_file
 from phi3flow.records import TrainingRecord
@@ -25,7 +24,7 @@ from phi3flow.training.progress import OnProgress
 from phi3flow.training.settings import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
 from phi3flow.training.tiny_phi3 import new_model, new_tokenizer
 from phi3flow.training.trainer import TrainingPlan, train
-from phi3flow.training.weights import has_bf16, load_whole, load_with_adapter, save_model
+from phi3flow.training.weights import has_bf16, load_whole, load_with_adapter, quieten_libraries, save_model
 
 BACKEND = "local"
 ANSWERED_CHATS = 100
@@ -38,7 +37,7 @@ def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
     Its tokenizer has read the support dialogues as well, so that a product's name is a word and not a dozen letters;
     its weights have not.
     """
-    _quieten()
+    quieten_libraries()
     general, support = chats(config.corpus.train), chats(support_corpus(config.seed).train)
     tokenizer = new_tokenizer((message["content"] for chat in (*general, *support) for message in chat), config)
     checkpoints = config.folder.with_name(f"{config.folder.name}.checkpoints")
@@ -68,6 +67,7 @@ def make_fine_tuned(
 
     The tiny base sees some of its general corpus again, and is measured on the held-out rest of it.
     """
+    quieten_libraries()
     whole = config.method == "full"
     plan = TrainingPlan(
         phase="fine-tune",
@@ -79,7 +79,6 @@ def make_fine_tuned(
         bf16=not whole and has_bf16(),
         gradient_checkpointing=not whole,
     )
-    _quieten()
     model, tokenizer = load_whole(base) if whole else load_with_adapter(base, seed=config.seed)
     measured = {"validation": inputs.validation}
     if whole:
@@ -191,9 +190,3 @@ def _general_share(config: FineTuneConfig, n_train: int) -> Chats:
     corpus = chats(config.base.corpus.train)
     count = round(n_train * config.general_share / (1 - config.general_share))
     return random.Random(config.seed).sample(corpus, min(count, len(corpus)))
-
-
-def _quieten() -> None:
-    """Leave the terminal to the progress display."""
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -58,16 +58,18 @@ def _log_model(job: str, folder: Path, name: str, weights: str) -> str:
                 pipeline,
                 name="model",
                 task=TASK,
-                registered_model_name=name,
-                await_registration_for=None,
                 pip_requirements=[f"{each}=={version(each).partition('+')[0]}" for each in ("torch", "transformers")],
                 **options,
             )
         finally:
             mlflow.end_run()
-        number = str(logged.registered_model_version)
-        mlflow.MlflowClient().set_model_version_tag(name, number, WEIGHTS_TAG, weights)
-    return number
+        client = mlflow.MlflowClient()
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        made = client.create_model_version(
+            name, logged.model_uri, run.run_id, tags={WEIGHTS_TAG: weights}, model_id=logged.model_id
+        )
+    return str(made.version)
 
 
 def _load_pipeline(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -75,10 +77,11 @@ def _load_pipeline(folder: Path) -> tuple[Any, dict[str, Any]]:
     try:
         from peft import AutoPeftModelForCausalLM
         from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
-        from transformers.utils import logging
+
+        from phi3flow.training.weights import quieten_libraries
     except ImportError as error:
         raise MissingExtraError("local", error) from error
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quieten_libraries()
     model: Any
     options: dict[str, Any] = {}
     if (folder / "adapter_config.json").is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
+from transformers.utils import logging
 
 from phi3flow.errors import ConfigError
 
@@ -60,6 +62,13 @@ def load_with_adapter(folder: Path, *, seed: int) -> tuple[PreTrainedModel, PreT
     )
     model: Any = get_peft_model(base, adapter)
     return model, load_tokenizer(folder)
+
+
+def quieten_libraries() -> None:
+    """Leave the terminal to our own display: no bars for files, no remarks about deprecated names."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
