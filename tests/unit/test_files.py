@@ -18,9 +18,7 @@ def test_a_failed_write_changes_no_file_and_leaves_nothing_behind(tmp_path: Path
 
     old = tmp_path / "old.jsonl"
     old.write_bytes(b"old")
-    with pytest.raises(
-        StorageError, match=r"b\.jsonl cannot be written: No space left on device; what"
-    ):
+    with pytest.raises(StorageError, match=r"b\.jsonl cannot be written: No space left on device; what"):
         write_files({old: [b"new"], tmp_path / "b.jsonl": breaks()})
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
