@@ -19,9 +19,10 @@ from typing import Literal
 import torch
 
 from phi3flow.serving.answers import AnswerText
+from phi3flow.serving.decoder import Decoder
 from phi3flow.serving.loading import SINGLE_THREAD_PARAMETERS, LoadedModel
 from phi3flow.serving.sampling import SamplingParameters, pick_tokens
-from phi3flow.serving.slots import Decode, Prefill, SlotCache, Step
+from phi3flow.serving.slots import Decode, Prefill
 
 SLOTS = 32
 MAX_WAITING = 128
@@ -46,7 +47,7 @@ class Generation:
 
 
 class _Conversation:
-    """One request from submission to answer; ``slot`` and ``position`` once it is in flight."""
+    """One request from submission to answer; ``slot`` counts once it is in flight."""
 
     def __init__(
         self, model: LoadedModel, prompt: list[int], parameters: SamplingParameters, answer: AnswerText
@@ -56,7 +57,7 @@ class _Conversation:
         self.parameters = parameters
         self.max_new_tokens = min(parameters.max_new_tokens or room, room)
         self.future: Future[Generation] = Future()
-        self.slot = -1
+        self.slot = 0
         self.tokens: list[int] = []
         self.generator = random.Random(parameters.seed)
         self._answer = answer
@@ -109,7 +110,8 @@ class Batcher:
         self._model = model
         self._max_waiting = max_waiting
         self._on_step = on_step
-        self._cache = SlotCache(model.model.config, slots=slots, device=model.device, dtype=model.model.dtype)
+        self._decoder = Decoder(model.model, context_tokens=model.context_tokens)
+        self._cache = self._decoder.new_cache(slots)
         self._free = list(range(slots))
         self._active: dict[int, _Conversation] = {}
         self._waiting: deque[_Conversation] = deque()
@@ -159,7 +161,7 @@ class Batcher:
             while self._wait_for_work():
                 self._admit()
                 if self._active:
-                    self._decode()
+                    self._advance(list(self._active.values()), self._decode)
         for conversation in (*self._active.values(), *self._waiting):
             conversation.fail(StoppingError())
 
@@ -169,39 +171,43 @@ class Batcher:
             return not self._closed
 
     def _admit(self) -> None:
-        """Read every waiting prompt for which there is a slot; one that fails, fails alone."""
+        """Read every waiting prompt for which there is a slot."""
         while self._free and self._waiting:
             conversation = self._waiting.popleft()
-            if conversation.future.cancelled():
-                continue
-            try:
-                going_on = self._prefill(conversation, slot=self._free[0])
-            except Exception as error:  # whatever the model raises belongs to this request
-                conversation.fail(error)
-            else:
-                if going_on:
-                    self._active[conversation.slot] = conversation
-                    self._free.remove(conversation.slot)
+            if not conversation.future.cancelled():
+                conversation.slot = self._free.pop(0)
+                self._active[conversation.slot] = conversation
+                self._advance([conversation], self._read)
 
-    def _prefill(self, conversation: _Conversation, *, slot: int) -> bool:
-        prompt = conversation.prompt
-        conversation.slot = slot
+    def _read(self, conversations: list[_Conversation]) -> torch.Tensor:
+        """Read one prompt, and return the logits after it, [1, vocabulary]."""
+        [conversation] = conversations
+        prompt = torch.tensor(conversation.prompt, device=self._model.device)
         self._cache.reserve(len(prompt) + conversation.max_new_tokens)
-        positions = torch.arange(len(prompt), device=self._model.device)[None]
-        logits = self._forward(torch.tensor([prompt]), positions, Prefill(self._cache, slot))
-        [token] = pick_tokens(logits, [conversation.parameters], [conversation.generator])
-        return conversation.accept(token)
+        positions = torch.arange(len(prompt), device=self._model.device)
+        hidden = self._decoder.forward(prompt, positions, Prefill(self._cache, conversation.slot))
+        return self._decoder.logits(hidden[-1:])
 
-    def _decode(self) -> None:
-        """Give every conversation in flight its next token."""
-        conversations = [self._active[slot] for slot in sorted(self._active)]
+    def _decode(self, conversations: list[_Conversation]) -> torch.Tensor:
+        """Take one step with every slot, and return the logits after each conversation's latest token."""
         self._on_step(len(conversations))
+        latest = [0] * self._cache.slots
+        for conversation in conversations:
+            latest[conversation.slot] = conversation.tokens[-1]
+        step = Decode(self._cache, {each.slot: each.position for each in conversations})
+        tokens = torch.tensor(latest, device=self._model.device)
+        logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
+        return logits[[each.slot for each in conversations]]
+
+    def _advance(self, conversations: list[_Conversation], run: Callable[[list[_Conversation]], torch.Tensor]) -> None:
+        """Give each conversation the next token that ``run``'s logits say; those that end or fail, leave."""
         try:
-            logits = self._step(conversations)
             tokens = pick_tokens(
-                logits, [each.parameters for each in conversations], [each.generator for each in conversations]
+                run(conversations),
+                [each.parameters for each in conversations],
+                [each.generator for each in conversations],
             )
-        except Exception as error:  # the step is shared: all fail, the next requests start afresh
+        except Exception as error:  # the pass is shared: all fail, the next requests start afresh
             for conversation in conversations:
                 conversation.fail(error)
                 self._leave(conversation)
@@ -223,20 +229,9 @@ class Batcher:
         for conversation in conversations:
             latest[conversation.slot] = conversation.tokens[-1]
         step = Decode(self._cache, {each.slot: each.position for each in conversations})
-        logits = self._forward(torch.tensor(latest)[:, None], step.positions[:, None], step)
+        tokens = torch.tensor(latest, device=self._model.device)
+        logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
         return logits[[each.slot for each in conversations]]
-
-    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, step: Step) -> torch.Tensor:
-        """Return the logits after each row's last token, [rows, vocabulary]."""
-        output = self._model.model(
-            input_ids=tokens.to(self._model.device),
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=1,
-            step=step,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
 
     def _leave(self, conversation: _Conversation) -> None:
         del self._active[conversation.slot]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from phi3flow.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import Phi3ForCausalLM, PreTrainedTokenizerBase
 
 SINGLE_THREAD_PARAMETERS = 20_000_000
 """Below this size a second thread costs more in waiting than it computes, and the HTTP side needs the core."""
@@ -24,7 +24,7 @@ BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
 class LoadedModel:
     """A model ready to serve: ``context_tokens`` bounds prompt and answer together."""
 
-    model: PreTrainedModel
+    model: Phi3ForCausalLM
     tokenizer: PreTrainedTokenizerBase
     context_tokens: int
     end_token_ids: frozenset[int]
@@ -63,28 +63,26 @@ def load_model(folder: Path) -> LoadedModel:
         import torch
         from transformers import AutoTokenizer
         from transformers.utils import logging
-
-        from phi3flow.serving import slots
     except ImportError as error:
         raise MissingExtraError("local", error) from error
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    slots.register_attention()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype: Any = "auto" if device.type == "cuda" else torch.float32
     try:
-        model = _load_weights(folder, dtype=dtype, attn_implementation=slots.ATTENTION)
+        model = _load_weights(folder, dtype=dtype)
         model.to(device).eval()  # type: ignore[arg-type]  # transformers' wrapper of nn.Module.to loses its types
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder))
     except ConfigError:
         raise
     except Exception as error:  # transformers, peft and safetensors share no base class for a broken folder
-        raise ConfigError(f"{folder} does not load as a model: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())[:500]
+        raise ConfigError(f"{folder} does not load as a model: {type(error).__name__}: {reason}") from error
     return _describe(folder, model, tokenizer)
 
 
-def _describe(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
-    if not getattr(model, "_supports_attention_backend", False):
-        raise ConfigError(f"{folder}: {type(model).__name__} cannot be served here; the Phi-3 family can")
+def _describe(folder: Path, model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    if model.config.model_type != "phi3":
+        raise ConfigError(f"{folder} holds a {model.config.model_type} model; served here is the Phi-3 family (phi3)")
     if not tokenizer.chat_template:
         raise ConfigError(f"{folder}: the tokenizer has no chat template (chat_template.jinja)")
     ends = model.generation_config.eos_token_id
@@ -97,16 +95,20 @@ def _describe(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
     )
 
 
-def _load_weights(folder: Path, **options: Any) -> PreTrainedModel:
+def _load_weights(folder: Path, **options: Any) -> Phi3ForCausalLM:
     from transformers import AutoModelForCausalLM
 
-    if not (folder / "adapter_config.json").is_file():
-        return AutoModelForCausalLM.from_pretrained(folder, **options)
-    from peft import PeftModel
+    is_adapter = (folder / "adapter_config.json").is_file()
+    source = _base_of(folder) if is_adapter else folder
+    loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+    model, report = loaded
+    if report["missing_keys"]:  # transformers would fill them with random numbers
+        raise ConfigError(f"{folder} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])} …")
+    if is_adapter:
+        from peft import PeftModel
 
-    base = AutoModelForCausalLM.from_pretrained(_base_of(folder), **options)
-    merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
-    return merged
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    return cast("Phi3ForCausalLM", model)
 
 
 def _tokenizer_folder(folder: Path) -> Path | str:

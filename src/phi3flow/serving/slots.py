@@ -4,9 +4,6 @@ A batch must not change an answer, although a sum of floats depends on the order
 kernel chosen depends on the shape. So no shape here depends on who else is in flight: a prompt is read alone,
 in its own length; a decode step always runs all slots, taken or not; and a row's attention runs over its own
 length rounded up to a power of two, together with the rows that round to the same.
-
-transformers calls ``attend`` inside every layer through its AttentionInterface; what it needs to know of the step
-travels as the keyword argument ``step`` of the model's forward pass (vLLM's transformers backend does the same).
 """
 
 from __future__ import annotations
@@ -14,50 +11,43 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-ATTENTION = "phi3flow_slots"
 SHORTEST_SPAN = 64
 
 
-def register_attention() -> None:
-    """Make ``attn_implementation="phi3flow_slots"`` known to transformers."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, attend)
-
-
 class SlotCache:
-    """Keys and values, one tensor of each a layer: [slots, key/value heads, capacity, head size].
+    """Keys [slots, heads, head size, capacity] and values [slots, heads, capacity, head size] of every layer.
 
-    ``capacity`` (tokens a slot) starts at nothing and doubles when a longer conversation joins, so that a short
-    chat does not pay for the whole context.
+    Keys lie transposed, as the product with a query wants them. ``capacity`` (tokens a slot) starts at nothing and
+    doubles when a longer conversation joins, so that a short chat does not pay for the whole context. ``window``:
+    how many of the latest tokens a token sees, itself included; None sees all.
     """
 
-    def __init__(self, config: Any, *, slots: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, *, layers: int, slots: int, heads: int, head_size: int, window: int | None, like: Tensor
+    ) -> None:
         self.slots = slots
+        self.window = window
+        self.scale = head_size**-0.5
+        self.every_slot = torch.arange(slots, device=like.device)
         self.capacity = 0
-        self.heads = config.num_key_value_heads
-        self.head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        empty = torch.empty(slots, self.heads, 0, self.head_size, device=device, dtype=dtype)
-        self.keys = [empty] * config.num_hidden_layers
-        self.values = [empty] * config.num_hidden_layers
-        self.every_slot = torch.arange(slots, device=device)
+        self.keys = [like.new_zeros(slots, heads, head_size, 0) for _ in range(layers)]
+        self.values = [like.new_zeros(slots, heads, 0, head_size) for _ in range(layers)]
 
     def reserve(self, tokens: int) -> None:
         """Make room for a conversation of so many tokens in every slot. Raises torch.OutOfMemoryError."""
         if tokens <= self.capacity:
             return
-        self.capacity = span(tokens)
-        for tensors in (self.keys, self.values):
-            for layer, tensor in enumerate(tensors):
-                grown = tensor.new_zeros(self.slots, self.heads, self.capacity, self.head_size)
-                grown[:, :, : tensor.shape[2]] = tensor
-                tensors[layer] = grown
+        capacity = span(tokens)
+        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            added = capacity - keys.shape[3]  # not self.capacity: an earlier call may have run out of memory halfway
+            self.keys[layer] = torch.cat((keys, keys.new_zeros(*keys.shape[:3], added)), dim=3)
+            self.values[layer] = torch.cat((values, values.new_zeros(*values.shape[:2], added, values.shape[3])), dim=2)
+        self.capacity = capacity
 
 
 def span(tokens: int) -> int:
@@ -69,35 +59,38 @@ class Step(ABC):
     """One forward pass, as the layers' attention needs to know it."""
 
     @abstractmethod
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None
-    ) -> Tensor:
-        """Store keys and values, and return the attention's output [rows, heads, tokens, head size].
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Store keys and values, and return the attention's output [rows, heads x head size].
 
-        ``window``: how many of the latest tokens a token sees, itself included; None sees all.
+        ``query``, ``key`` and ``value`` are [rows, heads, head size]; there may be fewer key/value heads.
         """
 
 
 class Prefill(Step):
-    """Read one prompt into ``slot``: one row, all its tokens."""
+    """Read one prompt into ``slot``: the rows are its tokens."""
 
     def __init__(self, cache: SlotCache, slot: int) -> None:
         self._cache = cache
         self._slot = slot
 
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See Step."""
-        tokens = key.shape[2]
-        self._cache.keys[layer][self._slot, :, :tokens] = key[0]
-        self._cache.values[layer][self._slot, :, :tokens] = value[0]
+        cache, tokens = self._cache, len(query)
+        cache.keys[layer][self._slot, :, :, :tokens] = key.permute(1, 2, 0)
+        cache.values[layer][self._slot, :, :tokens] = value.transpose(0, 1)
         mask = None
-        if window is not None and tokens > window:
-            mask = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril().triu(1 - window)
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=_is_gqa(query, key)
+        if cache.window is not None and tokens > cache.window:
+            mask = query.new_ones(tokens, tokens, dtype=torch.bool).tril().triu(1 - cache.window)
+        attended = scaled_dot_product_attention(
+            query.transpose(0, 1)[None],
+            key.transpose(0, 1)[None],
+            value.transpose(0, 1)[None],
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=cache.scale,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
+        return attended[0].transpose(0, 1).flatten(1)
 
 
 class Decode(Step):
@@ -113,32 +106,21 @@ class Decode(Step):
         spans = defaultdict(list)
         for slot, position in positions.items():
             spans[span(position + 1)].append(slot)
-        device = self.positions.device
         if len(spans) == 1:  # slots are taken from the first on, so that this leaves few idle ones inside
-            rows = range(max(positions) + 1)
-            return [_Group(None, self.positions[: len(rows)], length) for length in spans]
-        groups = [(torch.tensor(slots, device=device), length) for length, slots in spans.items()]
-        return [_Group(rows, self.positions[rows], length) for rows, length in groups]
+            [length] = spans
+            return [_Group(self._cache, None, self.positions[: max(positions) + 1], length)]
+        groups = [(torch.tensor(slots, device=self.positions.device), length) for length, slots in spans.items()]
+        return [_Group(self._cache, rows, self.positions[rows], length) for rows, length in groups]
 
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float, window: int | None
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See Step."""
-        keys, values = self._cache.keys[layer], self._cache.values[layer]
-        keys[self._cache.every_slot, :, self.positions] = key[:, :, 0]
-        values[self._cache.every_slot, :, self.positions] = value[:, :, 0]
+        every, keys, values = self._cache.every_slot, self._cache.keys[layer], self._cache.values[layer]
+        keys[every, :, :, self.positions] = key
+        values[every, :, self.positions] = value
         output = torch.zeros_like(query)
         for group in self._groups:
-            attended = scaled_dot_product_attention(
-                group.select(query),
-                group.select(keys[:, :, : group.span]),
-                group.select(values[:, :, : group.span]),
-                attn_mask=group.mask(window),
-                scale=scale,
-                enable_gqa=_is_gqa(query, key),
-            )
-            group.place(attended, output)
-        return output
+            group.attend(query, keys, values, output)
+        return output.flatten(1)
 
 
 class _Group:
@@ -147,52 +129,36 @@ class _Group:
     The first ones are views, which spares copying their keys and values.
     """
 
-    def __init__(self, rows: Tensor | None, positions: Tensor, span: int) -> None:
-        self.span = span
+    def __init__(self, cache: SlotCache, rows: Tensor | None, positions: Tensor, span: int) -> None:
+        self._cache = cache
         self._rows = rows
-        self._positions = positions
-        self._masks: dict[int | None, Tensor] = {}
+        self._size = len(positions)
+        self._span = span
+        self._bias = self._mask(positions[:, None])
 
-    def select(self, tensor: Tensor) -> Tensor:
-        """Return the group's rows of a tensor of all slots."""
-        return tensor[: len(self._positions)] if self._rows is None else tensor.index_select(0, self._rows)
+    def _mask(self, last: Tensor) -> Tensor:
+        """Return 0 for the places that each row sees and -inf for the others, [rows x heads, 1, span]."""
+        places = torch.arange(self._span, device=last.device)
+        seen = places <= last
+        if self._cache.window is not None:
+            seen &= places > last - self._cache.window
+        keys = self._cache.keys[0]
+        bias = keys.new_zeros(seen.shape).masked_fill(~seen, float("-inf"))
+        return bias.repeat_interleave(keys.shape[1], dim=0)[:, None]
 
-    def place(self, rows: Tensor, output: Tensor) -> None:
-        """Write the group's rows where they belong among all slots."""
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, output: Tensor) -> None:
+        """Write the group's rows of ``output``; query heads that share a key head are rows of one product."""
+        query, key, value = (
+            self._select(each) for each in (query, keys[..., : self._span], values[:, :, : self._span])
+        )
+        queries = query.reshape(len(self._bias), -1, query.shape[-1])
+        scores = torch.baddbmm(self._bias, queries, key.flatten(0, 1), alpha=self._cache.scale)
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+        attended = torch.bmm(weights, value.flatten(0, 1)).view(query.shape)
         if self._rows is None:
-            output[: len(self._positions)] = rows
+            output[: self._size] = attended
         else:
-            output.index_copy_(0, self._rows, rows)
+            output.index_copy_(0, self._rows, attended)
 
-    def mask(self, window: int | None) -> Tensor:
-        """Return what each row sees, [rows, 1, 1, span]; the same for all layers with one window."""
-        if window not in self._masks:
-            last = self._positions[:, None]
-            places = torch.arange(self.span, device=last.device)
-            seen = places <= last
-            if window is not None:
-                seen &= places > last - window
-            self._masks[window] = seen[:, None, None]
-        return self._masks[window]
-
-
-def attend(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: None,
-    *,
-    scaling: float,
-    step: Step,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Be the attention function of transformers' interface: heads second in, tokens second out."""
-    layer: int = module.layer_idx  # type: ignore[assignment]  # set by transformers on every attention module
-    output = step.attend(layer, query, key, value, scale=scaling, window=sliding_window)
-    return output.transpose(1, 2).contiguous(), None
-
-
-def _is_gqa(query: Tensor, key: Tensor) -> bool:
-    return query.shape[1] != key.shape[1]
+    def _select(self, tensor: Tensor) -> Tensor:
+        return tensor[: self._size] if self._rows is None else tensor.index_select(0, self._rows)
