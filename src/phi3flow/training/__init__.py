@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.errors import ConfigError, MissingExtraError, StorageError
 from phi3flow.records import TrainingRecord
+from phi3flow.training.checkpoints import choose_checkpoint
 from phi3flow.training.inputs import TrainingInputs, read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
 from phi3flow.training.settings import (
@@ -62,8 +63,11 @@ def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progre
             return made
         if read_record(config.output) is None and config.output.exists() and any(config.output.iterdir()):
             raise ConfigError(f"--output {config.output} is not empty and was not made by a fine-tune: choose another")
+        checkpoint = choose_checkpoint(config.checkpoints, inputs.settings, resume=config.resume)
         base = config.model or train_base(config.base, on_progress=on_progress)
-        record: TrainingRecord = _recipes().make_fine_tuned(config, inputs, base=base, on_progress=on_progress)
+        record: TrainingRecord = _recipes().make_fine_tuned(
+            config, inputs, base=base, checkpoint=checkpoint, on_progress=on_progress
+        )
     return record
 
 
@@ -94,9 +98,15 @@ def _alone(folder: Path) -> Iterator[None]:
     """Refuse a second process that would write the same model."""
     from filelock import FileLock, Timeout
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            yield
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
-        raise ConfigError(f"another process is training {folder}: wait for it, or choose another --output") from error
+        raise ConfigError(f"another process is training {folder}: wait until it is done, or stop it") from error
+    except OSError as error:
+        raise StorageError(f"{folder.parent} cannot be written: {error.strerror}; choose another --output") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -15,8 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from phi3flow.files import write_file
 from phi3flow.records import TrainingRecord
-from phi3flow.sample_data import support_corpus
-from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, replacing_folder
+from phi3flow.training.checkpoints import latest_checkpoint, replacing_folder
 from phi3flow.training.examples import encode_chats
 from phi3flow.training.inputs import Chats, TrainingInputs, chats
 from phi3flow.training.measurement import measure_exact_match, measure_loss
@@ -38,8 +37,9 @@ def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
     its weights have not.
     """
     quieten_libraries()
-    general, support = chats(config.corpus.train), chats(support_corpus(config.seed).train)
-    tokenizer = new_tokenizer((message["content"] for chat in (*general, *support) for message in chat), config)
+    general = chats(config.corpus.train)
+    texts = (message["content"] for chat in (*general, *chats(config.support)) for message in chat)
+    tokenizer = new_tokenizer(texts, config)
     checkpoints = config.folder.with_name(f"{config.folder.name}.checkpoints")
     plan = TrainingPlan(
         phase="base model",
@@ -61,9 +61,9 @@ def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
 
 
 def make_fine_tuned(
-    config: FineTuneConfig, inputs: TrainingInputs, *, base: Path, on_progress: OnProgress
+    config: FineTuneConfig, inputs: TrainingInputs, *, base: Path, checkpoint: Path | None, on_progress: OnProgress
 ) -> TrainingRecord:
-    """Fine-tune the model in ``base`` and leave what came of it in ``config.output``.
+    """Fine-tune the model in ``base``, from ``checkpoint`` where there is one, and leave it in ``config.output``.
 
     The tiny base sees some of its general corpus again, and is measured on the held-out rest of it.
     """
@@ -75,7 +75,7 @@ def make_fine_tuned(
         seed=config.seed,
         checkpoints=config.checkpoints,
         settings=inputs.settings,
-        resume_from=choose_checkpoint(config.checkpoints, inputs.settings, resume=config.resume),
+        resume_from=checkpoint,
         bf16=not whole and has_bf16(),
         gradient_checkpointing=not whole,
     )

@@ -15,6 +15,7 @@ from phi3flow.records import Record
 
 if TYPE_CHECKING:
     from phi3flow.datasets import Splits
+    from phi3flow.jsonl import Row
 
 RECIPE_VERSION = 1
 """Raised when the training code changes what the same settings give, so that no kept model outlives its recipe."""
@@ -73,9 +74,17 @@ class BaseConfig(Record):
         return Splits(corpus.train[: self.dialogues], corpus.validation, corpus.test)
 
     @cached_property
+    def support(self) -> list[Row]:
+        """The support dialogues to train on, which the tokenizer reads and the base model does not."""
+        from phi3flow.sample_data import support_corpus
+
+        return support_corpus(self.seed).train
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides the weights: settings, corpus, recipe."""
-        return fingerprint({**self.model_dump(mode="json", exclude={"cache"}), "corpus": self.corpus.train})
+        """SHA-256 over everything that decides tokenizer and weights: settings, texts, recipe."""
+        texts = {"corpus": self.corpus.train, "support": self.support}
+        return fingerprint({**self.model_dump(mode="json", exclude={"cache"}), **texts})
 
     @property
     def folder(self) -> Path:

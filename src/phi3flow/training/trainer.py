@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from phi3flow.errors import ConfigError
 from phi3flow.records import TrainingStep, ValidationPoint
 from phi3flow.training.checkpoints import SETTINGS_FILE, Settings, checkpoint_path, replacing_folder
 from phi3flow.training.examples import Example
@@ -73,6 +74,8 @@ def train(
     On a CPU the same call gives the same weights bit for bit, resumed or not: the order of the data follows from
     (seed, epoch) alone, and a checkpoint holds the random state.
     """
+    if torch.cuda.device_count() > 1:
+        raise ConfigError("several GPUs are visible, and a training takes one: set CUDA_VISIBLE_DEVICES=0, say")
     total_steps = plan.hyperparameters.epochs * math.ceil(len(examples) / plan.hyperparameters.batch_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,7 +91,12 @@ def train(
         trainer.plan = plan
         trainer.examples = examples
         trainer.validation = validation
-        trainer.train(resume_from_checkpoint=str(plan.resume_from) if plan.resume_from else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(plan.resume_from) if plan.resume_from else None)
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"the GPU's memory is full ({error}): take a smaller --batch-size or --max-seq-length"
+            ) from error
     return _curves(trainer.state)
 
 
@@ -124,7 +132,7 @@ def _arguments(plan: TrainingPlan, total_steps: int) -> SFTConfig:
 
 
 class _Trainer(SFTTrainer):
-    """SFTTrainer with three things of our own: the data's order, a validation by token, and atomic checkpoints."""
+    """SFTTrainer, but for the data's order, a validation by token, atomic checkpoints, and the loss on a CPU."""
 
     plan: TrainingPlan
     examples: Sequence[Example]
@@ -133,6 +141,11 @@ class _Trainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         lengths = [len(example["input_ids"]) for example in self.examples]
         return LengthBuckets(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """Return trl's loss on a GPU; on a CPU its fused head takes longer, and transformers' gives the same value."""
+        trainer: Any = SFTTrainer if torch.cuda.is_available() else Trainer
+        return trainer.compute_loss(self, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Validate with every token weighing the same; trainer's own mean is over batches."""
