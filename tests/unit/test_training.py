@@ -17,7 +17,15 @@ import pytest
 
 from phi3flow.errors import ConfigError, DatasetError, StorageError
 from phi3flow.records import TrainingRecord
-from phi3flow.training import BaseConfig, TrainingProgress, fine_tune, fine_tune_config, read_record, train_base
+from phi3flow.training import (
+    BaseConfig,
+    TrainingProgress,
+    can_resume,
+    fine_tune,
+    fine_tune_config,
+    read_record,
+    train_base,
+)
 from tests.small_training import small_base, small_fine_tune
 from tests.tiny_phi3 import save_tiny_phi3
 
@@ -206,9 +214,11 @@ def test_an_unfinished_training_is_neither_thrown_away_nor_mixed_up(base: BaseCo
     config = small_fine_tune(tmp_path, base)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(config, on_progress=interrupt_after(6))
+    assert can_resume(config)
     with pytest.raises(ConfigError, match="unfinished training with these settings: add --resume"):
         fine_tune(config)
     faster = small_fine_tune(tmp_path, base, hyperparameters={"learning_rate": 0.004}, resume=True)
+    assert not can_resume(faster)
     with pytest.raises(ConfigError, match="learning_rate was 0.01, is 0.004"):
         fine_tune(faster)
     assert fine_tune(faster.model_copy(update={"resume": False})).parameters["learning_rate"] == 0.004

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from phi3flow.errors import ConfigError, MissingExtraError, StorageError
 from phi3flow.records import TrainingRecord
-from phi3flow.training.checkpoints import choose_checkpoint
+from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, read_settings
 from phi3flow.training.inputs import TrainingInputs, read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
 from phi3flow.training.settings import (
@@ -30,6 +30,7 @@ __all__ = [
     "FineTuneConfig",
     "Hyperparameters",
     "TrainingProgress",
+    "can_resume",
     "find_fine_tuned",
     "fine_tune",
     "fine_tune_config",
@@ -69,6 +70,12 @@ def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progre
             config, inputs, base=base, checkpoint=checkpoint, on_progress=on_progress
         )
     return record
+
+
+def can_resume(config: FineTuneConfig) -> bool:
+    """Tell whether a training with exactly these inputs has left a checkpoint, from which ``resume`` would go on."""
+    latest = latest_checkpoint(config.checkpoints)
+    return latest is not None and read_settings(latest) == read_inputs(config).settings
 
 
 def find_fine_tuned(config: FineTuneConfig, inputs: TrainingInputs) -> TrainingRecord | None:

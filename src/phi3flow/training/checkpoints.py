@@ -28,6 +28,12 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(f"{_PREFIX}[0-9]*"), key=_step, default=None)
 
 
+def read_settings(checkpoint: Path) -> Settings:
+    """Return the settings that a checkpoint was made with."""
+    settings: Settings = json.loads((checkpoint / SETTINGS_FILE).read_bytes())
+    return settings
+
+
 def choose_checkpoint(folder: Path, settings: Settings, *, resume: bool) -> Path | None:
     """Return the checkpoint to go on from, None to begin.
 
@@ -39,7 +45,7 @@ def choose_checkpoint(folder: Path, settings: Settings, *, resume: bool) -> Path
         if resume:
             raise ConfigError(f"--resume: there is no checkpoint in {folder}; leave --resume out to begin")
         return None
-    changed = _differences(json.loads((latest / SETTINGS_FILE).read_bytes()), settings)
+    changed = _differences(read_settings(latest), settings)
     if resume and changed:
         raise ConfigError(f"--resume: {latest} was made with other settings: {changed}; give those, or begin anew")
     if not resume and not changed:
