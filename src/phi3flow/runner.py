@@ -95,22 +95,14 @@ def run_flow(
         columns={"data": _columns(lines)},
         where=str(flow.folder),
     )
-    parameters = {"timeout_s": options.timeout_s, "max_retries": options.max_retries, "connections": overrides}
-    manifest = Manifest(
+    manifest = _first_manifest(
+        flow,
         name=name or default_run_name(flow, overrides),
-        status="Running",
-        flow=str(flow.folder),
-        flow_fingerprint=flow.fingerprint,
-        data=str(data.resolve()),
-        data_sha256=file_sha256(data),
-        column_mapping={key: str(value) for key, value in mapping.items()},
-        variant=flow.variant,
-        parameters=parameters,
-        concurrency=options.concurrency,
-        counts=Counts(total=len(lines)),
-        started_at=datetime.now(UTC),
-        versions=_versions(),
-        git_commit=_git_commit(flow.folder),
+        data=data,
+        mapping=mapping,
+        overrides=overrides,
+        options=options,
+        total=len(lines),
     )
     with RunWriter.open(runs_dir, manifest, fresh=fresh) as writer:
         todo = [line for line in lines if line.number not in writer.completed]
@@ -121,6 +113,38 @@ def run_flow(
         run = RunFolder(writer.path)
         write_pf_record(run, flow)
     return run
+
+
+def _first_manifest(
+    flow: Flow,
+    *,
+    name: str,
+    data: Path,
+    mapping: Mapping[str, Any],
+    overrides: Mapping[str, str],
+    options: RunOptions,
+    total: int,
+) -> Manifest:
+    return Manifest(
+        name=name,
+        status="Running",
+        flow=str(flow.folder),
+        flow_fingerprint=flow.fingerprint,
+        data=str(data.resolve()),
+        data_sha256=file_sha256(data),
+        column_mapping={key: str(value) for key, value in mapping.items()},
+        variant=flow.variant,
+        parameters={
+            "timeout_s": options.timeout_s,
+            "max_retries": options.max_retries,
+            "connections": dict(overrides),
+        },
+        concurrency=options.concurrency,
+        counts=Counts(total=total),
+        started_at=datetime.now(UTC),
+        versions=_versions(),
+        git_commit=_git_commit(flow.folder),
+    )
 
 
 def read_lines(data: Path, *, limit: int | None = None) -> list[_Line]:
