@@ -30,7 +30,7 @@ from phi3flow.training.registry import register_model
 BACKEND = "local"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 POLL_S = 0.05
-HEALTH_TIMEOUT_S = 5.0
+HEALTH_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 40.0
 """Longer than a server takes to finish what is in flight."""
 LAST_WORDS_BYTES = 4096

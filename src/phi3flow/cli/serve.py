@@ -39,14 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Serve until told to stop."""
     from phi3flow.connections import read_variable
+    from phi3flow.serving.listening import bind
+    from phi3flow.serving.loading import check_is_model
 
     key = read_variable(args.key_env).get_secret_value()
-    from phi3flow.serving.server import serve  # late: it takes seconds, and a missing key is told at once
+    check_is_model(args.model)
+    listener = bind(args.host, args.port)
+    from phi3flow.serving.server import serve  # takes seconds, so that what is wrong until here is told at once
 
     name = args.name or args.model.resolve().name
 
     def announce(url: str) -> None:
         terminal.result({"url": f"{url}/score", "deployment": name}, f"{name} answers at {url}/score and {url}/v1")
 
-    serve(args.model, name=name, key=key, host=args.host, port=args.port, on_ready=announce)
+    serve(args.model, name=name, key=key, listener=listener, on_ready=announce)
     return 0

@@ -71,7 +71,12 @@ class Endpoint:
             Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
             Route("/chat/completions", self._chat_completions, methods=["POST"]),
         ]
-        handlers = {RequestError: _refuse, HTTPException: _refuse_http, Exception: _apologise}
+        handlers = {
+            RequestError: _refuse,
+            HTTPException: _refuse_http,
+            ClientDisconnect: _let_go,
+            Exception: _apologise,
+        }
         return frozenset(route.path for route in routes), Starlette(routes=routes, exception_handlers=handlers)
 
     def close(self) -> None:
@@ -96,8 +101,6 @@ class Endpoint:
         self.in_flight += 1
         try:
             await self._app(scope, receive, send_observed)
-        except ClientDisconnect:
-            pass
         except Exception as error:  # answered with 500 by then; the log says where it came from
             exchange.error = error
         finally:
@@ -283,6 +286,11 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     message = f"{error.detail}: {request.method} {request.url.path}"
     refusal = RequestError(error.status_code, error.detail.lower().replace(" ", "_"), message)
     return JSONResponse(protocol.error_body(refusal), error.status_code, error.headers)
+
+
+async def _let_go(request: Request, error: Exception) -> Response:
+    """Answer a client that went away: nobody reads it, but the log says 499, as nginx has it."""
+    return Response(status_code=499)
 
 
 async def _apologise(request: Request, error: Exception) -> Response:

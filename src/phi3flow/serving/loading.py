@@ -48,17 +48,22 @@ class LoadedModel:
         return str(text)
 
 
+def check_is_model(folder: Path) -> None:
+    """Raise ConfigError for a folder that cannot be a model, without loading it."""
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ConfigError(
+            f"{folder} is not a model folder: it holds neither config.json nor adapter_config.json; "
+            "`phi3flow fine-tune` writes one"
+        )
+
+
 def load_model(folder: Path) -> LoadedModel:
     """Load a Hugging Face folder, or a peft adapter folder merged into its base, onto the GPU where there is one.
 
     On a CPU the weights are float32 (bfloat16 is slower there, and rounds near-ties together); on CUDA they keep
     the type they were saved in. Raises ConfigError for what is not a model folder or does not load.
     """
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ConfigError(
-            f"{folder} is not a model folder: it holds neither config.json nor adapter_config.json; "
-            "`phi3flow fine-tune` writes one"
-        )
+    check_is_model(folder)
     try:
         import torch
         from transformers import AutoTokenizer

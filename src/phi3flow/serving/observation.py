@@ -47,7 +47,6 @@ class Exchange:
     method: str
     path: str
     status: int = 499
-    """499, as nginx has it, until an answer begins: the client went away."""
     generation: Generation | None = None
     error: BaseException | None = None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))

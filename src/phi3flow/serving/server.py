@@ -1,4 +1,4 @@
-"""The server's process: bind, load, serve, and end without dropping what is in flight."""
+"""The server's process: load, serve, and end without dropping what is in flight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.errors import MissingExtraError
 from phi3flow.serving import STOPPED
 
 try:
@@ -19,43 +19,24 @@ try:
 except ImportError as missing:
     raise MissingExtraError("local", missing) from missing
 
+from phi3flow.serving.listening import url_of
 from phi3flow.serving.loading import load_model
 
 DRAIN_TIMEOUT_S = 30.0
 
 
 def serve(
-    model: Path,
-    *,
-    name: str,
-    key: str,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    on_ready: Callable[[str], None] = lambda _: None,
+    model: Path, *, name: str, key: str, listener: socket.socket, on_ready: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Serve a model folder until SIGTERM or SIGINT; ``on_ready`` is told the server's URL once it answers.
+    """Serve a model folder on a bound socket until SIGTERM or SIGINT; ``on_ready`` gets the URL once it answers.
 
     The first signal lets the requests in flight finish, for at most 30 s, while new ones get 503; a second one ends
-    at once. Raises ConfigError for a port in use and for what is not a model.
+    at once. Raises ConfigError for what is not a model.
     """
-    listener = _bind(host, port)
     with listener:
         endpoint = Endpoint(load_model(model), name=name, key=key)
-        bound_port = listener.getsockname()[1]
-        url_host = f"[{host}]" if ":" in host else host
-        _Server(endpoint, on_started=lambda: on_ready(f"http://{url_host}:{bound_port}")).run([listener])
+        _Server(endpoint, on_started=lambda: on_ready(url_of(listener))).run([listener])
         sys.stderr.write(f"{STOPPED}\n")
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {host} port {port} ({error}): choose another --port or --host") from error
-    return listener
 
 
 class _Server(uvicorn.Server):
