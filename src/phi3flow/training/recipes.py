@@ -52,6 +52,7 @@ def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
     recipe = _Recipe(new_model(tokenizer, config), tokenizer, plan, config.folder, on_progress)
     return recipe.make(
         general,
+        rehearsal=[],
         measured={"general": chats(config.corpus.validation)},
         answer=False,
         base_model=None,
@@ -85,7 +86,8 @@ def make_fine_tuned(
         measured["general"] = chats(config.base.corpus.validation)
     recipe = _Recipe(model, tokenizer, plan, config.output, on_progress)
     return recipe.make(
-        inputs.train + (_general_share(config, len(inputs.train)) if whole else []),
+        inputs.train,
+        rehearsal=_rehearsal(config, len(inputs.train)) if whole else [],
         measured=measured,
         answer=whole,
         base_model=str(base),
@@ -121,6 +123,7 @@ class _Recipe:
         self,
         train_chats: Chats,
         *,
+        rehearsal: Chats,
         measured: dict[str, Chats],
         answer: bool,
         base_model: str | None,
@@ -130,11 +133,13 @@ class _Recipe:
         """Measure, train, measure again and save; the first of the ``measured`` splits chooses the checkpoint."""
         started_at, started_s = datetime.now(UTC), time.monotonic()
         encoded = encode_chats(self._tokenizer, train_chats, max_tokens=self._max_tokens)
+        rehearsed = encode_chats(self._tokenizer, rehearsal, max_tokens=self._max_tokens).examples if rehearsal else []
         before = self._measure(measured, answer=answer)
         curves = train(
             self._model,
             self._tokenizer,
             examples=encoded.examples,
+            rehearsal=rehearsed,
             validation=encode_chats(
                 self._tokenizer, next(iter(measured.values())), max_tokens=self._max_tokens
             ).examples,
@@ -185,8 +190,8 @@ class _Recipe:
         shutil.rmtree(self._plan.checkpoints, ignore_errors=True)
 
 
-def _general_share(config: FineTuneConfig, n_train: int) -> Chats:
-    """Draw the general dialogues that make up ``general_share`` of the training."""
+def _rehearsal(config: FineTuneConfig, n_train: int) -> Chats:
+    """Draw the general dialogues that make up ``general_share`` of every epoch, others for each."""
     corpus = chats(config.base.corpus.train)
-    count = round(n_train * config.general_share / (1 - config.general_share))
-    return random.Random(config.seed).sample(corpus, min(count, len(corpus)))
+    n_an_epoch = round(n_train * config.general_share / (1 - config.general_share))
+    return random.Random(config.seed).sample(corpus, min(n_an_epoch * config.hyperparameters.epochs, len(corpus)))

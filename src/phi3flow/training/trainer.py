@@ -65,31 +65,41 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     *,
     examples: Sequence[Example],
+    rehearsal: Sequence[Example] = (),
     validation: Sequence[Example],
     plan: TrainingPlan,
     on_progress: OnProgress,
 ) -> Curves:
     """Train ``model`` in place and leave in it the weights that validated best.
 
+    An epoch sees all ``examples`` and its part of the ``rehearsal``, what the model knew before: a few of these again
+    and again would be learnt by heart, and the rest forgotten.
+
     On a CPU the same call gives the same weights bit for bit, resumed or not: the order of the data follows from
     (seed, epoch) alone, and a checkpoint holds the random state.
     """
     if torch.cuda.device_count() > 1:
         raise ConfigError("several GPUs are visible, and a training takes one: set CUDA_VISIBLE_DEVICES=0, say")
-    total_steps = plan.hyperparameters.epochs * math.ceil(len(examples) / plan.hyperparameters.batch_size)
+    order = EpochOrder(
+        [len(example["input_ids"]) for example in (*examples, *rehearsal)],
+        n_rehearsal=len(rehearsal),
+        epochs=plan.hyperparameters.epochs,
+        batch_size=plan.hyperparameters.batch_size,
+        seed=plan.seed,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = _Trainer(
             model,
-            _arguments(plan, total_steps),
-            train_dataset=Dataset.from_list(list(examples)),
+            _arguments(plan, steps_an_epoch=math.ceil(len(order) / plan.hyperparameters.batch_size)),
+            train_dataset=Dataset.from_list([*examples, *rehearsal]),
             eval_dataset=Dataset.from_list(list(validation)),
             processing_class=tokenizer,
             callbacks=[_Reporter(plan.phase, on_progress)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.plan = plan
-        trainer.examples = examples
+        trainer.order = order
         trainer.validation = validation
         try:
             trainer.train(resume_from_checkpoint=str(plan.resume_from) if plan.resume_from else None)
@@ -100,8 +110,9 @@ def train(
     return _curves(trainer.state)
 
 
-def _arguments(plan: TrainingPlan, total_steps: int) -> SFTConfig:
+def _arguments(plan: TrainingPlan, *, steps_an_epoch: int) -> SFTConfig:
     chosen = plan.hyperparameters
+    total_steps = chosen.epochs * steps_an_epoch
     every = max(1, math.ceil(total_steps / VALIDATIONS))
     return SFTConfig(
         output_dir=str(plan.checkpoints),
@@ -135,12 +146,11 @@ class _Trainer(SFTTrainer):
     """SFTTrainer, but for the data's order, a validation by token, atomic checkpoints, and the loss on a CPU."""
 
     plan: TrainingPlan
-    examples: Sequence[Example]
+    order: EpochOrder
     validation: Sequence[Example]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        lengths = [len(example["input_ids"]) for example in self.examples]
-        return LengthBuckets(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+        return self.order
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """Return trl's loss on a GPU; on a CPU its fused head takes longer, and transformers' gives the same value."""
@@ -171,11 +181,18 @@ class _Trainer(SFTTrainer):
             shutil.rmtree(checkpoint)
 
 
-class LengthBuckets(Sampler[int]):
-    """Indices in an order that ``seed`` and epoch decide, in which each batch holds examples of like length."""
+class EpochOrder(Sampler[int]):
+    """The examples of an epoch, as indices, in an order that ``seed`` and epoch decide.
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+    Each batch holds examples of like length. The last ``n_rehearsal`` indices are shared out among the epochs.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], *, n_rehearsal: int = 0, epochs: int = 1, batch_size: int, seed: int
+    ) -> None:
         self._lengths = lengths
+        self._n_always = len(lengths) - n_rehearsal
+        self._n_rehearsed = n_rehearsal // epochs
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
@@ -185,20 +202,25 @@ class LengthBuckets(Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return self._n_always + self._n_rehearsed
 
     def __iter__(self) -> Iterator[int]:
         rng = random.Random(f"{self._seed}-{self._epoch}")
-        order = rng.sample(range(len(self)), len(self))
+        first = self._n_always + self._epoch * self._n_rehearsed
+        order = [*range(self._n_always), *range(first, first + self._n_rehearsed)]
+        rng.shuffle(order)
+        pool_size = self._batch_size * BUCKET_BATCHES
+        for start in range(0, len(order), pool_size):
+            yield from self._batches(order[start : start + pool_size], rng)
+
+    def _batches(self, pool: list[int], rng: random.Random) -> Iterator[int]:
         size = self._batch_size
-        for start in range(0, len(order), size * BUCKET_BATCHES):
-            pool = sorted(order[start : start + size * BUCKET_BATCHES], key=lambda index: self._lengths[index])
-            whole = len(pool) // size * size
-            rest, full = pool[: len(pool) - whole], pool[len(pool) - whole :]
-            batches = [full[first : first + size] for first in range(0, whole, size)]
-            rng.shuffle(batches)
-            for batch in (*batches, rest):  # the short batch last, so that the loader cuts where this does
-                yield from batch
+        by_length = sorted(pool, key=lambda index: self._lengths[index])
+        n_rest = len(pool) % size
+        batches = [by_length[start : start + size] for start in range(n_rest, len(pool), size)]
+        rng.shuffle(batches)
+        for batch in (*batches, by_length[:n_rest]):  # the short batch last: the loader cuts where this does
+            yield from batch
 
 
 class _Reporter(TrainerCallback):
