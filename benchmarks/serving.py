@@ -2,8 +2,10 @@
 
 Both serve the same folder over the same wire contract in the same run; every request asks for the same number of
 new tokens at temperature 0. azmlinfsrv runs a scoring script as Azure ML's documents have it: load in ``init``, one
-``generate`` a request in ``run``, one worker, the documents' default. The model has random weights in the size of
-quickstart's; it never ends an answer early, so that both servers do the same work.
+``generate`` a request in ``run``, one worker. It is measured twice: as it comes, and with torch on one thread, which
+suits a small model better (phi3flow serve chooses that by itself). The model has random weights in the size of
+quickstart's; it never ends an answer early, so that both servers do the same work. The questions are those of
+data/validation.jsonl.
 
     python benchmarks/serving.py
     python benchmarks/serving.py --model .quickstart/model --seconds 20 --in-flight 1 8 32
@@ -17,7 +19,6 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import secrets
 import signal
 import socket
@@ -33,8 +34,9 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+OURS = "phi3flow serve"
 KEY = secrets.token_hex(16)
-WORDS = ("who", "founded", "the", "company", "that", "makes", "a", "blue", "kettle", "how", "much", "is", "it", "today")
+DATA = Path(__file__).parents[1] / "data"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}"
@@ -47,7 +49,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 def init():
     global model, tokenizer
-    torch.set_num_threads(1)  # a model this small is slower on two threads; phi3flow serve does the same
     folder = os.environ["AZUREML_MODEL_DIR"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -77,26 +78,30 @@ class Result:
     """CPU time of the server's processes a request: unlike the others hardly touched by what else the machine does."""
 
 
+def _contents(file: Path) -> list[str]:
+    """Return the users' messages of a chat file, in its order."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [message["content"] for row in rows for message in row["messages"] if message["role"] == "user"]
+
+
 def save_random_model(folder: Path) -> Path:
     """Save a random Phi-3 of quickstart's size (hidden 96, 4 layers, vocabulary 2,500) that never ends an answer."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 
-    special = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pairs = ["".join(pair) for pair in itertools.islice(itertools.product(alphabet, alphabet), 2500 - 5 - 256)]
-    vocabulary = {token: number for number, token in enumerate([*special, *alphabet, *pairs])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[(pair[0], pair[1]) for pair in pairs]))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        chat_template=CHAT_TEMPLATE,
-    ).save_pretrained(folder)
+    special = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(_contents(DATA / "train.jsonl"), trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
     config = Phi3Config(
-        vocab_size=len(vocabulary),
+        vocab_size=tokenizer.get_vocab_size(),
         hidden_size=96,
         intermediate_size=288,
         num_hidden_layers=4,
@@ -148,13 +153,12 @@ async def measure(
     name: str, server: psutil.Process, url: str, *, in_flight: int, seconds: float, new_tokens: int
 ) -> Result:
     """Keep ``in_flight`` requests going for ``seconds``, after a warm-up; a failed request ends the benchmark."""
-    chooser = random.Random(0)
+    questions = itertools.cycle(_contents(DATA / "validation.jsonl"))
     latencies_s: list[float] = []
     ends_at = [float("inf")]
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        question = " ".join(chooser.choices(WORDS, k=chooser.randint(5, 15)))
-        message = {"role": "user", "content": question}
+        message = {"role": "user", "content": next(questions)}
         parameters = {"temperature": 0.0, "max_new_tokens": new_tokens}
         async with session.post(
             url, json={"input_data": {"input_string": [message], "parameters": parameters}}
@@ -197,12 +201,13 @@ def _commands(model: Path, folder: Path) -> dict[str, tuple[list[str], int, dict
     ours = [sys.executable, "-m", "phi3flow.cli.main", "serve", str(model), "--port", str(ports[2])]
     return {
         "azureml-inference-server-http": (azmlinfsrv, ports[0], {}),
-        "phi3flow serve": (ours, ports[2], {"PHI3_KEY": KEY}),
+        "the same, torch on 1 thread": (azmlinfsrv, ports[0], {"OMP_NUM_THREADS": "1"}),
+        OURS: (ours, ports[2], {"PHI3_KEY": KEY}),
     }
 
 
 def main() -> None:
-    """Measure both servers at each number in flight, and print a table and the ratios."""
+    """Measure the servers at each number in flight, and print a table with ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="model folder (default: random weights in quickstart's size)")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32])
@@ -224,23 +229,18 @@ def main() -> None:
 
 
 def _print(results: list[Result], *, as_json: bool) -> None:
-    peer, ours = (dict(group) for group in _by_server(results))
-    ratios = {in_flight: ours[in_flight].requests_per_s / peer[in_flight].requests_per_s for in_flight in ours}
+    ours = {each.in_flight: each.requests_per_s for each in results if each.server == OURS}
+    ratios = {each: ours[each.in_flight] / each.requests_per_s for each in results}
     if as_json:
-        sys.stdout.write(json.dumps({"results": [vars(each) for each in results], "ratios": ratios}) + "\n")
+        rows = [{**vars(each), "ours_by_this": ratio} for each, ratio in ratios.items()]
+        sys.stdout.write(json.dumps(rows) + "\n")
         return
-    sys.stdout.write(f"{'server':<32}{'in flight':>10}{'req/s':>10}{'p50 ms':>10}{'p95 ms':>10}{'CPU ms':>10}\n")
-    for each in results:
-        figures = (each.requests_per_s, each.p50_ms, each.p95_ms, each.cpu_ms)
-        row = "".join(f"{figure:>10.1f}" for figure in figures)
-        sys.stdout.write(f"{each.server:<32}{each.in_flight:>10}{row}\n")
-    for in_flight, ratio in ratios.items():
-        sys.stdout.write(f"{f'ratio at {in_flight}':<32}{ratio:>20.1f}\n")
-
-
-def _by_server(results: list[Result]) -> Iterator[list[tuple[int, Result]]]:
-    for _, group in itertools.groupby(results, key=lambda each: each.server):
-        yield [(each.in_flight, each) for each in group]
+    headers = ("in flight", "req/s", "p50 ms", "p95 ms", "CPU ms", "ratio")
+    sys.stdout.write("server".ljust(32) + "".join(header.rjust(10) for header in headers) + "\n")
+    for each, ratio in ratios.items():
+        figures = (each.in_flight, each.requests_per_s, each.p50_ms, each.p95_ms, each.cpu_ms, ratio)
+        sys.stdout.write(each.server.ljust(32) + "".join(f"{figure:>10.4g}" for figure in figures) + "\n")
+    sys.stdout.write(f"ratio: requests a second of {OURS} by this server's\n")
 
 
 if __name__ == "__main__":

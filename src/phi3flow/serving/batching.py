@@ -197,7 +197,7 @@ class Batcher:
         step = Decode(self._cache, {each.slot: each.position for each in conversations})
         tokens = torch.tensor(latest, device=self._model.device)
         logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
-        return logits[[each.slot for each in conversations]]
+        return logits.index_select(0, torch.tensor([each.slot for each in conversations], device=logits.device))
 
     def _advance(self, conversations: list[_Conversation], run: Callable[[list[_Conversation]], torch.Tensor]) -> None:
         """Give each conversation the next token that ``run``'s logits say; those that end or fail, leave."""
@@ -231,7 +231,7 @@ class Batcher:
         step = Decode(self._cache, {each.slot: each.position for each in conversations})
         tokens = torch.tensor(latest, device=self._model.device)
         logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
-        return logits[[each.slot for each in conversations]]
+        return logits.index_select(0, torch.tensor([each.slot for each in conversations], device=logits.device))
 
     def _leave(self, conversation: _Conversation) -> None:
         del self._active[conversation.slot]
