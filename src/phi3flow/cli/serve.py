@@ -1,15 +1,17 @@
 """Serve a model folder on this machine, behind Azure ML's wire contract and OpenAI's protocol.
 
-    export PHI3_KEY=$(openssl rand -hex 16)
-    phi3flow serve models/tuned
-    phi3flow serve models/tuned --port 8000 --host 0.0.0.0 --key-env MY_KEY
+MODEL is a folder of the Phi-3 family or a LoRA adapter's folder, as fine-tune writes it. Concurrent requests are
+answered in one batch; at temperature 0 the answer is the same, whoever else asks. One JSON line a request goes to
+stderr, without contents. SIGTERM and Ctrl-C let the requests in flight finish.
 
-    curl http://127.0.0.1:8000/score -H "Authorization: Bearer $PHI3_KEY" -H 'Content-Type: application/json' \\
-      -d '{"input_data": {"input_string": [{"role": "user", "content": "Who founded Microsoft?"}], "parameters": {}}}'
+Routes: POST /score; POST /v1/chat/completions; GET /v1/models, /health, /metrics (the last two without the key).
 
-Concurrent requests are answered in one batch. MODEL is a Hugging Face folder or a LoRA adapter's folder, as
-fine-tune writes it. One JSON line a request goes to stderr, without contents. SIGTERM and Ctrl-C let the requests
-in flight finish.
+Examples:
+  export PHI3_KEY=$(openssl rand -hex 16)
+  phi3flow serve models/phi3-support
+  phi3flow serve models/phi3-support --host 0.0.0.0 --port 9000 --key-env MY_KEY
+  curl http://127.0.0.1:8000/score -H "Authorization: Bearer $PHI3_KEY" \\
+    -d '{"input_data": {"input_string": [{"role": "user", "content": "Who founded Microsoft?"}], "parameters": {}}}'
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ from phi3flow.cli.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of serve."""
+    """Add the verb's flags."""
     parser.add_argument("model", metavar="MODEL", type=Path, help="the model's folder")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=8000, help="port to listen on, 0 for any free one (default %(default)s)"
+        "--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)"
     )
     parser.add_argument(
         "--key-env",
         metavar="VAR",
         default="PHI3_KEY",
-        help="variable of the environment or .env that holds the key which clients send (default %(default)s)",
+        help="variable of the environment or .env that holds the key which clients send (default: %(default)s)",
     )
     parser.add_argument("--name", help="name of the deployment (default: the folder's name)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Serve until told to stop."""
+    """Run the verb."""
     from phi3flow.connections import read_variable
     from phi3flow.serving.listening import bind
     from phi3flow.serving.loading import check_is_model

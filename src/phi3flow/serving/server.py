@@ -23,6 +23,8 @@ from phi3flow.serving.listening import url_of
 from phi3flow.serving.loading import load_model
 
 DRAIN_TIMEOUT_S = 30.0
+KEEP_ALIVE_S = 75
+"""Longer than clients keep an idle connection: one that the server closes first is a reset for its next request."""
 
 
 def serve(
@@ -50,6 +52,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=5,
             )
         )
