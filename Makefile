@@ -48,9 +48,9 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.local
-	$(INSTALL) --editable '.[local,dev]'
+	$(INSTALL) --editable '.[local,azure,dev]'
 	touch $@
 
 .venv/.bench: .venv/.dev
-	$(INSTALL) --editable '.[local,dev,bench]'
+	$(INSTALL) --editable '.[local,azure,dev,bench]'
 	touch $@
