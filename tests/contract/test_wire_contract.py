@@ -154,30 +154,41 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-MESSAGE = JSON | st.fixed_dictionaries(
-    {"role": st.sampled_from(["user", "assistant", "system", "tool"]) | JSON, "content": st.text(max_size=20) | JSON},
-    optional={"name": JSON, "refusal": JSON},
+LIKELY_MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.text(max_size=20)}
 )
-MESSAGES = st.lists(MESSAGE, max_size=3) | st.lists(st.lists(MESSAGE, max_size=2), max_size=2) | JSON
+ANY_MESSAGE = JSON | st.fixed_dictionaries({"role": JSON, "content": JSON}, optional={"name": JSON, "refusal": JSON})
+MESSAGES = st.one_of(
+    st.lists(LIKELY_MESSAGE, min_size=1, max_size=3),
+    st.lists(st.lists(LIKELY_MESSAGE, max_size=2), max_size=2),
+    st.lists(LIKELY_MESSAGE | ANY_MESSAGE, max_size=3),
+    JSON,
+)
 NUMBER = st.integers(-2, 4) | st.floats(-1, 3) | JSON
+OPTIONS = {"temperature": st.floats(0, 2) | NUMBER, "top_p": st.floats(0.1, 1) | NUMBER, "seed": NUMBER, "stop": JSON}
+RIGHT_OPTIONS = {
+    "temperature": st.floats(0, 2),
+    "top_p": st.floats(0.1, 1),
+    "seed": st.integers(),
+    "stop": st.none() | st.lists(st.text(min_size=1, max_size=3), max_size=2),
+}
+RIGHT_MESSAGES = st.lists(LIKELY_MESSAGE.filter(lambda one: one["content"].strip()), min_size=1, max_size=3)
 FEW_TOKENS = st.integers(1, 3)
-SCORE = JSON | st.fixed_dictionaries(
-    {
-        "input_data": JSON
-        | st.fixed_dictionaries(
-            {
-                "input_string": MESSAGES,
-                "parameters": st.fixed_dictionaries(
-                    {"max_new_tokens": FEW_TOKENS},
-                    optional={"temperature": NUMBER, "top_p": NUMBER, "seed": NUMBER, "stop": JSON, "other": JSON},
-                ),
-            }
-        )
-    }
-)
-OPENAI = JSON | st.fixed_dictionaries(
-    {"model": st.just("tiny") | JSON, "messages": MESSAGES, "max_tokens": FEW_TOKENS},
-    optional={"temperature": NUMBER, "stop": JSON, "n": NUMBER, "stream": st.booleans() | JSON, "tools": JSON},
+RIGHT_PARAMETERS = st.fixed_dictionaries({"max_new_tokens": FEW_TOKENS}, optional=RIGHT_OPTIONS)
+RIGHT_INPUT = st.fixed_dictionaries({"input_string": RIGHT_MESSAGES, "parameters": RIGHT_PARAMETERS})
+PARAMETERS = st.fixed_dictionaries({"max_new_tokens": FEW_TOKENS}, optional=OPTIONS | {"other": JSON})
+INPUT_DATA = st.fixed_dictionaries({"input_string": MESSAGES, "parameters": PARAMETERS})
+SCORE = st.fixed_dictionaries({"input_data": RIGHT_INPUT | INPUT_DATA | JSON}) | JSON
+OPENAI = st.one_of(
+    st.fixed_dictionaries(
+        {"model": st.just("tiny"), "messages": RIGHT_MESSAGES, "max_tokens": FEW_TOKENS},
+        optional=RIGHT_OPTIONS | {"n": st.just(1), "stream": st.booleans()},
+    ),
+    st.fixed_dictionaries(
+        {"model": st.just("tiny") | JSON, "messages": MESSAGES, "max_tokens": FEW_TOKENS},
+        optional=OPTIONS | {"n": NUMBER, "stream": st.booleans() | JSON, "tools": JSON},
+    ),
+    JSON,
 )
 
 
