@@ -188,8 +188,9 @@ class Quickstart:
         name = f"quickstart-{label}"
         if any(endpoint.endpoint == name for endpoint in backend.endpoints()):
             backend.undeploy(name)
+        endpoint = backend.deploy(model, name=name, port=0, key_env=KEY_VARIABLE)
         servers.callback(backend.undeploy, name)
-        return backend.deploy(model, name=name, port=0, key_env=KEY_VARIABLE).url
+        return endpoint.url
 
     def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, step: _Step) -> None:
         from pydantic import SecretStr
