@@ -13,7 +13,7 @@ quickstart: .venv/.local
 
 test: .venv/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not slow and not browser" $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 

@@ -42,7 +42,7 @@ def _start(project: Path, url: str, *flags: str, **popen: Any) -> subprocess.Pop
     return subprocess.Popen(
         [*command, "--concurrency", str(CONCURRENCY), "--json", *flags],
         cwd=project,
-        env={**os.environ, "ENDPOINT": url, "KEY": KEY},
+        env={**os.environ, "ENDPOINT": url, "KEY": KEY} | popen.pop("environment", {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -104,7 +104,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(project: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
     with FaultEndpoint(key=KEY) as endpoint:
-        process = _start(project, endpoint.url, preexec_fn=small_files)
+        uncovered = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}  # its data would not fit either
+        process = _start(project, endpoint.url, preexec_fn=small_files, environment=uncovered)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 2
         assert "results.jsonl cannot be written: File too large; what was done so far is kept" in errors
