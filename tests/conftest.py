@@ -41,14 +41,15 @@ for _name in (*_UNSET, *_PROJECT):
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give the test, and every process it starts, an empty HOME where promptflow's telemetry is off."""
     home = tmp_path_factory.mktemp("home")
     (home / ".promptflow").mkdir()
     (home / ".promptflow" / "pf.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
-    return home
+    yield home
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow sets it by itself
 
 
 @pytest.fixture(autouse=True, scope="session")

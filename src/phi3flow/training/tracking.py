@@ -24,6 +24,7 @@ from phi3flow.training.settings import RECORD_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "phi3flow"
 _LOGGER = logging.getLogger(__name__)
 _LONGEST_PARAMETER = 500
@@ -119,12 +120,16 @@ def store() -> Iterator[ModuleType]:
         raise MissingExtraError("local", error) from error
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+    given = os.environ.get(TRACKING_VARIABLE)
+    uri = given or f"sqlite:///{Path('mlflow.db').resolve()}"
     mlflow.set_tracking_uri(uri)
     try:
         yield mlflow
     except MlflowException as error:
         raise BackendError(_without_password(f"MLflow at {uri}: {error}", uri)) from None
+    finally:
+        if not given:  # mlflow puts the store into the environment, where the next folder would find it
+            os.environ.pop(TRACKING_VARIABLE, None)
 
 
 def _without_password(text: str, uri: str) -> str:
