@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("hyperparameters", "defaults: for the tiny base; in brackets with --model")
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="0.003 [0.0002]")
     recipe.add_argument("--lr-scheduler-type", metavar="TYPE", help="cosine; linear, constant, … as in transformers")
-    recipe.add_argument("--epochs", type=positive_int, metavar="N", help="8 [3]")
+    recipe.add_argument("--epochs", type=positive_int, metavar="N", help="10 [3]")
     recipe.add_argument("--batch-size", type=positive_int, metavar="N", help="examples a step: 16 [4]")
     recipe.add_argument(
         "--max-seq-length", type=positive_int, metavar="N", help="tokens an example is cut to: 512 [2048]"

@@ -37,10 +37,13 @@ class Hyperparameters(Record):
     batch_size: int = Field(ge=1)
     max_seq_length: int = Field(ge=8)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
 
 
 BASE = Hyperparameters(learning_rate=4e-3, epochs=3, batch_size=32, max_seq_length=512)
-FULL = Hyperparameters(learning_rate=3e-3, epochs=8, batch_size=16, max_seq_length=512, adam_beta2=0.98)
+FULL = Hyperparameters(
+    learning_rate=3e-3, epochs=10, batch_size=16, max_seq_length=512, adam_beta2=0.98, weight_decay=0.3
+)
 """For every weight of the tiny base; both were chosen on validation (docs/decisions/0003-trainer.md)."""
 
 LORA = Hyperparameters(learning_rate=2e-4, epochs=3, batch_size=4, max_seq_length=2048)

@@ -122,6 +122,7 @@ def _arguments(plan: TrainingPlan, *, steps_an_epoch: int) -> SFTConfig:
         lr_scheduler_type=chosen.lr_scheduler_type,
         warmup_steps=math.ceil(chosen.warmup_share * total_steps),
         adam_beta2=chosen.adam_beta2,
+        weight_decay=chosen.weight_decay,
         seed=plan.seed,
         bf16=plan.bf16,
         gradient_checkpointing=plan.gradient_checkpointing,
