@@ -29,7 +29,7 @@ MAX_WAITING = 128
 
 
 class QueueFullError(Exception):
-    """More requests are waiting than the bound allows."""
+    """As many requests as the bound allows have a slot or wait for one."""
 
 
 class StoppingError(Exception):
@@ -108,7 +108,7 @@ class Batcher:
         on_step: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._model = model
-        self._max_waiting = max_waiting
+        self._max_requests = slots + max_waiting
         self._on_step = on_step
         self._decoder = Decoder(model.model, context_tokens=model.context_tokens)
         self._cache = self._decoder.new_cache(slots)
@@ -136,7 +136,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise StoppingError
-            if len(self._waiting) >= self._max_waiting:
+            if len(self._active) + len(self._waiting) >= self._max_requests:
                 raise QueueFullError
             self._waiting.append(conversation)
             self._changed.notify()
@@ -223,15 +223,6 @@ class Batcher:
         except Exception as error:  # its text could not be decoded or sent: that is this request's alone
             conversation.fail(error)
             return False
-
-    def _step(self, conversations: list[_Conversation]) -> torch.Tensor:
-        latest = [0] * self._cache.slots
-        for conversation in conversations:
-            latest[conversation.slot] = conversation.tokens[-1]
-        step = Decode(self._cache, {each.slot: each.position for each in conversations})
-        tokens = torch.tensor(latest, device=self._model.device)
-        logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
-        return logits.index_select(0, torch.tensor([each.slot for each in conversations], device=logits.device))
 
     def _leave(self, conversation: _Conversation) -> None:
         del self._active[conversation.slot]
