@@ -68,6 +68,21 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert _imported_by("import phi3flow.cli.main") & HEAVY == set()
 
 
+def test_running_a_flow_starts_no_thread_that_asks_a_service_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED")
+    code = (
+        "from pathlib import Path\n"
+        "from phi3flow.flows import load_flow, open_flow\n"
+        "import threading\n"
+        "with open_flow(load_flow(Path('flows/eval/answer_match')), connections=dict):\n"
+        "    names = [thread.name for thread in threading.enumerate()]\n"
+        "print(names)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "MainThread" in run.stdout
+    assert "ConfigurationWorker" not in run.stdout
+
+
 def _modules_of(flow: Path) -> list[Path]:
     return [path for path in flow.rglob("*.py") if "__pycache__" not in path.parts]
 
