@@ -91,6 +91,18 @@ def test_a_request_joins_while_others_are_answered(batcher: Batcher, prompts: li
     assert long.result(60).completion_tokens == CONTEXT_TOKENS - 9
 
 
+def test_a_prompt_waits_for_others_to_be_read_with_but_not_for_an_end(
+    model: LoadedModel, prompts: list[list[int]]
+) -> None:
+    batcher = Batcher(model, slots=3)
+    started = [threading.Event(), threading.Event()]
+    long = [batcher.submit(prompts[0][:9], LONG, on_text=lambda _, each=each: each.set()) for each in started]
+    assert all(each.wait(30) for each in started)
+    batcher.submit(prompts[1][:9], SamplingParameters(temperature=0, max_new_tokens=2)).result(30)
+    assert not any(future.done() for future in long)
+    batcher.close()
+
+
 def test_more_requests_than_the_bound_are_refused(model: LoadedModel, prompts: list[list[int]]) -> None:
     batcher = Batcher(model, slots=1, max_waiting=2)
     started = threading.Event()

@@ -1,9 +1,10 @@
 """Keys and values of the conversations in flight, and the attention over them.
 
 A batch must not change an answer, although a sum of floats depends on the order in which a kernel adds, and the
-kernel chosen depends on the shape. So no shape here depends on who else is in flight: a prompt is read alone,
-in its own length; a decode step always runs all slots, taken or not; and a row's attention runs over its own
-length rounded up to a power of two, together with the rows that round to the same.
+kernel chosen depends on the shape. So no shape here depends on who else is in flight. Short prompts are read together
+in a pass of always as many rows, a longer one alone in its own length, and each attends to itself alone; a decode step
+always runs all slots, taken or not; and a row's attention runs over its own length rounded up to a power of two,
+together with the rows that round to the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -67,17 +69,27 @@ class Step(ABC):
 
 
 class Prefill(Step):
-    """Read one prompt into ``slot``: the rows are its tokens."""
+    """Read prompts into their slots: the rows are the tokens of one after the other, and rows that are not used.
 
-    def __init__(self, cache: SlotCache, slot: int) -> None:
+    ``lengths`` has the number of tokens of each slot's prompt.
+    """
+
+    def __init__(self, cache: SlotCache, lengths: Mapping[int, int]) -> None:
         self._cache = cache
-        self._slot = slot
+        ends = list(accumulate(lengths.values()))
+        self._rows = {slot: slice(end - length, end) for (slot, length), end in zip(lengths.items(), ends, strict=True)}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See Step."""
+        output = torch.zeros_like(query)
+        for slot, rows in self._rows.items():
+            output[rows] = self._attend(layer, slot, query[rows], key[rows], value[rows])
+        return output.flatten(1)
+
+    def _attend(self, layer: int, slot: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         cache, tokens = self._cache, len(query)
-        cache.keys[layer][self._slot, :, :, :tokens] = key.permute(1, 2, 0)
-        cache.values[layer][self._slot, :, :tokens] = value.transpose(0, 1)
+        cache.keys[layer][slot, :, :, :tokens] = key.permute(1, 2, 0)
+        cache.values[layer][slot, :, :tokens] = value.transpose(0, 1)
         mask = None
         if cache.window is not None and tokens > cache.window:
             mask = query.new_ones(tokens, tokens, dtype=torch.bool).tril().triu(1 - cache.window)
@@ -90,7 +102,7 @@ class Prefill(Step):
             scale=cache.scale,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return attended[0].transpose(0, 1).flatten(1)
+        return attended[0].transpose(0, 1)
 
 
 class Decode(Step):
