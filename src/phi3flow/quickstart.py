@@ -56,11 +56,12 @@ class QuickstartResult(Record):
     comparison: Comparison
     report: Path
     model: Path
+    data: Path = Field(description="the held-out lines, whose facts the model learned with this seed")
     seconds: dict[str, float] = Field(description="wall time of each step of this call")
 
 
 class _Made(Record):
-    """``state.json`` of the quickstart's folder: which inputs each step's result was made from."""
+    """``made.json`` of the quickstart's folder: which inputs each step's result was made from."""
 
     keys: dict[str, str] = Field(default_factory=dict)
 
@@ -110,6 +111,7 @@ class Quickstart:
             comparison=comparison,
             report=report,
             model=model,
+            data=data,
             seconds=self._seconds,
         )
 

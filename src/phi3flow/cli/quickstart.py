@@ -105,5 +105,5 @@ Next, in this folder (first: . .venv/bin/activate):
   phi3flow deploy --backend local {result.model} --name support --port 8800
   phi3flow chat
 Edit flows/chat_phi3/, then:
-  phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
+  phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --data {result.data} --limit 50
 """
