@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from phi3flow.errors import StorageError
+from phi3flow.errors import ConfigError, StorageError
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -33,6 +33,24 @@ def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
         for path, temporary in temporaries.items():
             with _refused_by_disk(path):
                 temporary.replace(path)
+
+
+@contextmanager
+def held_alone(lock: Path, *, refusal: str) -> Iterator[None]:
+    """Hold a lock file. Raises ConfigError(refusal) while another process does, StorageError."""
+    from filelock import FileLock, Timeout
+
+    file = FileLock(lock, timeout=0)
+    with _refused_by_disk(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.acquire()
+        except Timeout:
+            raise ConfigError(refusal) from None
+    try:
+        yield
+    finally:
+        file.release()
 
 
 @contextmanager

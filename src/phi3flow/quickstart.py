@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from phi3flow.errors import ConfigError
-from phi3flow.files import write_file
+from phi3flow.files import held_alone, write_file
 from phi3flow.jsonl import file_sha256
 from phi3flow.records import Comparison, Record
 
@@ -96,7 +96,15 @@ class Quickstart:
         self._made = _read_made(out)
 
     def run(self) -> QuickstartResult:
-        """Take all steps. An interruption stops the servers that were started and is raised again."""
+        """Take all steps. An interruption stops the servers that were started and is raised again.
+
+        Raises ConfigError while another quickstart is at work in this folder, whose endpoints have the same names.
+        """
+        refusal = "another quickstart is at work in this folder: wait until it is done, or stop it"
+        with held_alone(Path(".phi3flow/quickstart.lock"), refusal=refusal):
+            return self._run()
+
+    def _run(self) -> QuickstartResult:
         data = self._prepare_data()
         base = self._train_base()
         model = self._fine_tune(base)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from phi3flow.files import held_alone
 from phi3flow.quickstart import STEPS
 from phi3flow.run_store import RunFolder
 
@@ -99,6 +100,14 @@ def test_a_second_call_reuses_every_step_that_is_kept(project: Path) -> None:
     assert process.returncode == 0, errors[-3000:]
     reused = {step for step in STEPS if f"{step} True True" in output}
     assert reused == set(STEPS) - {"compare", "report"}
+
+
+def test_two_at_once_in_one_folder_are_refused(project: Path) -> None:
+    with held_alone(project / ".phi3flow" / "quickstart.lock", refusal="held"):
+        process = _start(project)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "another quickstart is at work in this folder" in errors
 
 
 def test_after_an_interruption_nothing_runs_and_the_next_call_goes_on(project: Path) -> None:

@@ -6,12 +6,12 @@ its weights. Nothing here imports torch before a training begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
-from phi3flow.errors import ConfigError, MissingExtraError, StorageError
+from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.files import held_alone
 from phi3flow.records import TrainingRecord
 from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, read_settings
 from phi3flow.training.inputs import TrainingInputs, read_inputs
@@ -100,20 +100,9 @@ def _recipes() -> ModuleType:
     return recipes
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> AbstractContextManager[None]:
     """Refuse a second process that would write the same model."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(f"another process is training {folder}: wait until it is done, or stop it") from error
-    except OSError as error:
-        raise StorageError(f"{folder.parent} cannot be written: {error.strerror}; choose another --output") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return held_alone(
+        folder.with_name(f".{folder.name}.lock"),
+        refusal=f"another process is training {folder}: wait until it is done, or stop it",
+    )
