@@ -147,7 +147,8 @@ class Quickstart:
         return config
 
     def _fine_tune(self, base: BaseConfig) -> Path:
-        from phi3flow.training import FineTuneConfig, fine_tune, read_record
+        from phi3flow.backends.local import LocalBackend
+        from phi3flow.training import FineTuneConfig, read_record
 
         data, output = self._out / "data", self._out / "model"
         given = {
@@ -164,8 +165,9 @@ class Quickstart:
             resume = self._made.keys.get("fine-tune") == key and config.checkpoints.is_dir()
             self._set_key("fine-tune", key)
             before = read_record(output)
-            record = fine_tune(config.model_copy(update={"resume": resume}), on_progress=step.advance_training)
-            step.reused = record == before
+            job = config.model_copy(update={"resume": resume})
+            LocalBackend().fine_tune(job, on_progress=step.advance_training)
+            step.reused = read_record(output) == before
             step.text = str(output)
         return output
 

@@ -81,6 +81,9 @@ def test_it_leaves_two_completed_runs_a_comparison_and_a_report(project: Path) -
     report = (project / result["report"]).read_text(encoding="utf-8")
     assert "quickstart-fine-tuned" in report
     assert "<svg" in report
+    assert (project / "mlflow.db").is_file()
+    [job] = json.loads((project / ".phi3flow" / "state.json").read_text())["jobs"]
+    assert job["status"] == "Completed"
 
 
 def test_it_leaves_no_server_running(project: Path) -> None:
