@@ -36,17 +36,21 @@ def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
 
 
 @contextmanager
-def held_alone(lock: Path, *, refusal: str) -> Iterator[None]:
-    """Hold a lock file. Raises ConfigError(refusal) while another process does, StorageError."""
+def held_alone(lock: Path, *, refusal: str, remedy: str) -> Iterator[None]:
+    """Hold a lock file; its folder is made.
+
+    Raises ConfigError(refusal) while another process holds it, StorageError, with the remedy, where the disk refuses.
+    """
     from filelock import FileLock, Timeout
 
     file = FileLock(lock, timeout=0)
-    with _refused_by_disk(lock):
+    try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file.acquire()
-        except Timeout:
-            raise ConfigError(refusal) from None
+        file.acquire()
+    except Timeout:
+        raise ConfigError(refusal) from None
+    except OSError as error:
+        raise StorageError(f"{lock.parent} cannot be written: {error.strerror}; {remedy}") from error
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from phi3flow import state
 from phi3flow.errors import ConfigError
 from phi3flow.files import held_alone, write_file
 from phi3flow.jsonl import file_sha256
@@ -100,8 +101,11 @@ class Quickstart:
 
         Raises ConfigError while another quickstart is at work in this folder, whose endpoints have the same names.
         """
-        refusal = "another quickstart is at work in this folder: wait until it is done, or stop it"
-        with held_alone(Path(".phi3flow/quickstart.lock"), refusal=refusal):
+        with held_alone(
+            state.DEFAULT_PATH.with_name("quickstart.lock"),
+            refusal="another quickstart is at work in this folder: wait until it is done, or stop it",
+            remedy="run quickstart in a clone that can be written",
+        ):
             return self._run()
 
     def _run(self) -> QuickstartResult:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError, StorageError
-from phi3flow.files import write_file
+from phi3flow.files import held_alone, write_file
 from phi3flow.jsonl import file_sha256, read_rows
 from phi3flow.records import Counts, LineResult, LineScore, Manifest, Record, RunMetrics
 
@@ -110,8 +111,8 @@ class RunWriter:
         self.failed = failed
         self._manifest = manifest
         self._retries = manifest.counts.retries
-        self._lock: Any = None
         self._file: Any = None
+        self._held = ExitStack()
 
     @classmethod
     def open(cls, runs_dir: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
@@ -123,27 +124,21 @@ class RunWriter:
         if not _NAME.match(manifest.name):
             raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
         path = runs_dir.resolve() / manifest.name
-        path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
-        lock.acquire()
-        try:
+        with ExitStack() as held:
+            held.enter_context(_lock(path))
             if fresh:
                 _clear(path)
             writer = cls(path, *_resume(path, manifest))
-            writer._lock = lock
-            writer._file = (path / "results.jsonl").open("ab", buffering=0)
+            writer._file = held.enter_context((path / "results.jsonl").open("ab", buffering=0))
             writer._write_manifest()
-        except BaseException:
-            lock.release()
-            raise
+            writer._held = held.pop_all()
         return writer
 
     def __enter__(self) -> RunWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._lock.release()
+        self._held.close()
 
     @property
     def manifest(self) -> Manifest:
@@ -304,17 +299,12 @@ def _clear(path: Path) -> None:
             child.unlink()
 
 
-def _lock(path: Path) -> Any:
-    from filelock import FileLock, Timeout
-
-    class _RunLock(FileLock):
-        def acquire(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super().acquire(*args, **kwargs)
-            except Timeout:
-                raise ConfigError(f"run {path.name} is being written by another process ({path / '.lock'})") from None
-
-    return _RunLock(path / ".lock", timeout=0)
+def _lock(path: Path) -> AbstractContextManager[None]:
+    return held_alone(
+        path / ".lock",
+        refusal=f"run {path.name} is being written by another process ({path / '.lock'})",
+        remedy="choose another --runs-dir",
+    )
 
 
 def _read_record(record: type[R], path: Path) -> R:

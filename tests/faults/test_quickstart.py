@@ -106,7 +106,7 @@ def test_a_second_call_reuses_every_step_that_is_kept(project: Path) -> None:
 
 
 def test_two_at_once_in_one_folder_are_refused(project: Path) -> None:
-    with held_alone(project / ".phi3flow" / "quickstart.lock", refusal="held"):
+    with held_alone(project / ".phi3flow" / "quickstart.lock", refusal="held", remedy=""):
         process = _start(project)
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0

@@ -284,7 +284,7 @@ def test_an_output_that_is_not_ours_is_left_alone(base: BaseConfig, tmp_path: Pa
 
 def test_an_output_that_cannot_be_written_is_named(base: BaseConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written: .*choose another folder"):
+    with pytest.raises(StorageError, match="file cannot be written: .*choose another --output"):
         fine_tune(small_fine_tune(tmp_path, base, output=tmp_path / "file" / "model"))
 
 

@@ -105,4 +105,5 @@ def _alone(folder: Path) -> AbstractContextManager[None]:
     return held_alone(
         folder.with_name(f".{folder.name}.lock"),
         refusal=f"another process is training {folder}: wait until it is done, or stop it",
+        remedy="choose another --output",
     )
