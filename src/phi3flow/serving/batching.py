@@ -184,19 +184,25 @@ class Batcher:
             self._waited += 1
             return
         self._waited = 0
+        while together := self._take_slots():
+            self._advance(together, self._read)
+
+    def _take_slots(self) -> list[_Conversation]:
+        """Give slots to the next waiting requests whose prompts are read in one pass."""
         together: list[_Conversation] = []
+        rows = 0
         while self._free and self._waiting:
-            conversation = self._waiting.popleft()
-            if conversation.future.cancelled():
+            if self._waiting[0].future.cancelled():
+                self._waiting.popleft()
                 continue
-            if sum(len(each.prompt) for each in (*together, conversation)) > READ_TOGETHER and together:
-                self._advance(together, self._read)
-                together = []
+            rows += len(self._waiting[0].prompt)
+            if together and rows > READ_TOGETHER:
+                break
+            conversation = self._waiting.popleft()
             conversation.slot = self._free.pop(0)
             self._active[conversation.slot] = conversation
             together.append(conversation)
-        if together:
-            self._advance(together, self._read)
+        return together
 
     def _read(self, conversations: list[_Conversation]) -> torch.Tensor:
         """Read prompts that fit one pass, and return the logits after each, [prompts, vocabulary]."""
