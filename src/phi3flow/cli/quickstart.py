@@ -2,6 +2,7 @@
 over the held-out test lines, score the answers, compare the two models, and write a report.
 
 No account and no download is needed. A second call does only what has changed; after Ctrl-C the next call goes on.
+The fine-tune is followed in MLflow: MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
 
 Examples:
   phi3flow quickstart
