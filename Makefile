@@ -34,7 +34,8 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 bench: .venv/.bench
-	$(BIN)/python benchmarks/serving.py $(ARGS)
+	$(BIN)/python benchmarks/serving.py --seconds 3
+	$(BIN)/python benchmarks/batch_run.py --lines 200
 
 clean:
 	rm -rf .venv .quickstart build src/*.egg-info
