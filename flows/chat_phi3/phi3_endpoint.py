@@ -25,6 +25,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -69,7 +70,23 @@ class EndpointError(Exception):
         self.retry_after_s = retry_after_s
 
 
-async def complete(connection: Any, messages: list[dict[str, str]], **parameters: float) -> str:
+class Answer(str):
+    """The model's answer, with the messages it was given and the tokens that the endpoint counted (None: it does not).
+
+    A string to Prompt flow and to JSON; a batch runner that knows the attributes need not count for itself.
+    """
+
+    messages: list[dict[str, str]]
+    usage: dict[str, int] | None
+
+    def __new__(cls, text: str, *, messages: list[dict[str, str]], usage: dict[str, int] | None) -> "Answer":
+        """Attach the attributes to ``text``."""
+        answer = super().__new__(cls, text)
+        answer.messages, answer.usage = messages, usage
+        return answer
+
+
+async def complete(connection: Any, messages: list[dict[str, str]], **parameters: float) -> Answer:
     """Return the model's answer to ``messages``, sampled with ``parameters`` (temperature, max_new_tokens …).
 
     Raises EndpointError once the failure is final or the retries are used up.
@@ -80,7 +97,8 @@ async def complete(connection: Any, messages: list[dict[str, str]], **parameters
     attempt = 0
     while True:
         try:
-            return await _attempt(endpoint, body)
+            text, usage = await _attempt(endpoint, body)
+            return Answer(text, messages=messages, usage=usage)
         except EndpointError as error:
             wait_s = _wait_s(error, attempt)
             if not error.retryable or attempt == retries or wait_s > LONGEST_RETRY_AFTER_S:
@@ -146,13 +164,6 @@ class _Endpoint:
     def query(self) -> dict[str, str]:
         return {"api-version": self.api_version} if self.api_version else {}
 
-    @property
-    def proxy(self) -> str | None:
-        """The environment's proxy (aiohttp's own way reads ~/.netrc too, which would fight our key)."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
-
     def body(self, messages: list[dict[str, str]], parameters: Mapping[str, float]) -> dict[str, Any]:
         """The request in the endpoint's protocol."""
         if self.protocol == "azureml":
@@ -178,7 +189,7 @@ def _resolve(name: str, value: str) -> str:
     return os.environ[variable].strip()
 
 
-async def _attempt(endpoint: _Endpoint, body: dict[str, Any]) -> str:
+async def _attempt(endpoint: _Endpoint, body: dict[str, Any]) -> tuple[str, dict[str, int] | None]:
     session = await _session()
     try:
         async with session.post(
@@ -186,7 +197,7 @@ async def _attempt(endpoint: _Endpoint, body: dict[str, Any]) -> str:
             json=body,
             headers=endpoint.headers,
             params=endpoint.query,
-            proxy=endpoint.proxy,
+            proxy=_proxy(session, endpoint.url),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         ) as response:
@@ -236,8 +247,8 @@ def _retry_after_s(value: str | None) -> float | None:
         return None
 
 
-def _answer(endpoint: _Endpoint, content: str) -> str:
-    """Find the answer in a body of status 200, which may hold a failure all the same."""
+def _answer(endpoint: _Endpoint, content: str) -> tuple[str, dict[str, int] | None]:
+    """Find the answer and the tokens in a body of status 200, which may hold a failure all the same."""
     try:
         payload = json.loads(content)
         if isinstance(payload, str):  # scoring scripts that return json.dumps(…) are encoded twice
@@ -248,7 +259,8 @@ def _answer(endpoint: _Endpoint, content: str) -> str:
         raise endpoint.error("the answer is empty ({}): content safety blocked it", status_code=200)
     if isinstance(payload, dict) and (payload.get("error") or payload.get("exception")):
         raise endpoint.error("the model failed under status 200", quote=content, status_code=200)
-    return _openai_answer(endpoint, payload) if endpoint.protocol == "openai" else _azureml_answer(endpoint, payload)
+    find = _openai_answer if endpoint.protocol == "openai" else _azureml_answer
+    return find(endpoint, payload), _usage(payload)
 
 
 def _azureml_answer(endpoint: _Endpoint, payload: Any) -> str:
@@ -270,6 +282,27 @@ def _openai_answer(endpoint: _Endpoint, payload: Any) -> str:
         quote = json.dumps(payload)
         raise endpoint.error("the answer has no text in choices[0].message.content", quote=quote, status_code=200)
     return answer
+
+
+def _proxy(session: aiohttp.ClientSession, url: str) -> str | None:
+    """The environment's proxy (aiohttp's own way reads ~/.netrc too, which would fight our key), looked up once."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    known = _proxies.setdefault(session, {})
+    if host not in known:
+        known[host] = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
+    return known[host]
+
+
+_proxies: WeakKeyDictionary[aiohttp.ClientSession, dict[str, str | None]] = WeakKeyDictionary()
+
+
+def _usage(payload: Any) -> dict[str, int] | None:
+    usage = payload.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    return counts if all(isinstance(count, int) for count in counts.values()) else None
 
 
 _sessions: dict[

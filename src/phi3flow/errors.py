@@ -53,7 +53,10 @@ class MissingExtraError(Phi3flowError):
 
     def __init__(self, extra: str, reason: object) -> None:
         super().__init__(f"this needs the extra '{extra}' ({reason}): pip install 'phi3flow[{extra}]'")
-        self.extra = extra
+        self.extra, self.reason = extra, reason
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.extra, str(self.reason))
 
 
 class BackendError(Phi3flowError):

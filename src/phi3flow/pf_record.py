@@ -49,6 +49,22 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
         (run.path / "metrics.json").write_text("{}", encoding="utf-8")
 
 
+def write_pf_metrics(run: RunFolder) -> None:
+    """Bring every estimate's mean into the run's ``metrics.json``, by full name, where ``pf`` looks for metrics.
+
+    What the run's own aggregation logged stays; a metric without a mean is left out.
+    """
+    file = run.path / "metrics.json"
+    evaluations = run.evaluations()
+    logged = json.loads(file.read_bytes()) if file.is_file() else {}
+    metrics = {name: value for name, value in logged.items() if name.rpartition(".")[0] not in evaluations}
+    for evaluation in evaluations:
+        for name, estimate in run.metrics(evaluation).metrics.items():
+            if estimate.mean is not None:
+                metrics[f"{evaluation}.{name}"] = estimate.mean
+    write_file(file, json.dumps(metrics, indent=2).encode())
+
+
 def _write_metadata(folder: Path, manifest: Manifest) -> None:
     ended_at = manifest.ended_at or datetime.now(UTC)
     metadata = {
@@ -76,7 +92,7 @@ def _write_snapshot(folder: Path, flow: Flow) -> None:
     for name in flow_files(flow.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(flow.folder / name, folder / name)
-    dag = yaml.safe_dump(flow.dag, allow_unicode=True, sort_keys=False)
+    dag = yaml.safe_dump(flow.definition, allow_unicode=True, sort_keys=False)
     (folder / DAG_FILE).write_text(dag, encoding="utf-8")
 
 

@@ -27,6 +27,7 @@ from phi3flow.records import Comparison, Record
 if TYPE_CHECKING:
     from phi3flow.flows import Flow
     from phi3flow.run_store import RunFolder
+    from phi3flow.runner import RunProgress
     from phi3flow.training import BaseConfig
 
 FLOW = Path("flows/chat_phi3")
@@ -212,22 +213,18 @@ class Quickstart:
         from pydantic import SecretStr
 
         from phi3flow.connections import CUSTOM, Connection
-        from phi3flow.runner import run_flow
+        from phi3flow.runner import RunPlan, run_flow
 
         key_secret = SecretStr(os.environ[KEY_VARIABLE])
         connection = Connection("phi3_endpoint", CUSTOM, configs={"endpoint": url}, secrets={"key": key_secret})
         fresh = self._made.keys.get(name) != key
         self._set_key(name, key)
         run_flow(
-            flow,
-            data=lines,
-            column_mapping={"temperature": 0.0},
+            RunPlan(flow, lines, self._runs_dir, column_mapping={"temperature": 0.0}, name=name),
             connections=lambda _: connection.to_promptflow(),
-            runs_dir=self._runs_dir,
-            name=name,
             fresh=fresh,
             on_start=step.start_run,
-            on_line=step.advance_run,
+            on_progress=step.show_run,
         )
 
     def _score(self, runs: list[RunFolder]) -> None:
@@ -320,13 +317,12 @@ class _Step:
         self.tell(share=progress.step / progress.total_steps)
 
     def start_run(self, manifest: Any) -> None:
-        self._run_name, self._total_lines = manifest.name, manifest.counts.total
-        self._done_lines = manifest.counts.completed
+        self._run_name = manifest.name
 
-    def advance_run(self, _: Any) -> None:
-        self._done_lines += 1
-        self.text = f"{self._run_name}: {self._done_lines}/{self._total_lines} lines"
-        self.tell(share=self._done_lines / self._total_lines)
+    def show_run(self, progress: RunProgress) -> None:
+        done = progress.completed + progress.failed
+        self.text = f"{self._run_name}: {done}/{progress.total} lines"
+        self.tell(share=done / progress.total)
 
 
 def _score_run(run: RunFolder) -> None:

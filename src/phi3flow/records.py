@@ -32,16 +32,40 @@ class LineError(Record):
 
 
 class Usage(Record):
-    """Tokens that the endpoint counted."""
+    """A line's tokens, as the endpoint reported them or as the model's tokenizer counts them."""
 
     prompt_tokens: int
     completion_tokens: int
+    counted_by: Literal["endpoint", "tokenizer"] = "endpoint"
+
+
+class Prices(Record):
+    """What a million tokens cost, in and out, in any one currency."""
+
+    tokens_in: float
+    tokens_out: float
+
+
+class TokenTotal(Record):
+    """The tokens of a run's completed lines, and what they cost.
+
+    ``n_endpoint`` lines were counted by the endpoint, ``n_tokenizer`` by the tokenizer, ``n_unknown`` by nobody.
+    ``cost`` is in the currency of the prices, which are for a million tokens; None without prices.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    n_endpoint: int = 0
+    n_tokenizer: int = 0
+    n_unknown: int = 0
+    cost: float | None = None
 
 
 class LineResult(Record):
     """One line of ``results.jsonl``: what went in, what came out, or why nothing did.
 
-    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's; ``outputs`` is None where the line failed.
+    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's; ``outputs`` is None where the line failed;
+    ``attempts`` is 0 where the answer came from the cache.
     """
 
     line_number: int
@@ -75,7 +99,8 @@ class Manifest(Record):
     """``manifest.json``: everything that says what a run was, and nothing secret.
 
     ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over the flow folder's files
-    (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions.
+    (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
+    ``cache_hits`` counts the lines that were answered from the cache.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -89,8 +114,10 @@ class Manifest(Record):
     variant: str | None = None
     connections: dict[str, ConnectionUse] = Field(default_factory=dict)
     parameters: dict[str, Any] = Field(default_factory=dict)
-    concurrency: int
+    concurrency: int | Literal["auto"]
     counts: Counts = Counts()
+    tokens: TokenTotal | None = None
+    cache_hits: int = 0
     started_at: datetime
     ended_at: datetime | None = None
     duration_s: float = 0.0

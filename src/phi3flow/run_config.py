@@ -38,6 +38,7 @@ class RunConfig(BaseModel):
     column_mapping: dict[str, Any] = Field(default_factory=dict)
     connections: dict[str, dict[str, str]] = Field(default_factory=dict)
     environment_variables: dict[str, str] = Field(default_factory=dict)
+    init: dict[str, Any] = Field(default_factory=dict)
 
 
 def load_run_config(path: Path) -> RunConfig:

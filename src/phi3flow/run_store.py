@@ -9,18 +9,29 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError, StorageError
 from phi3flow.files import held_alone, write_file
 from phi3flow.jsonl import file_sha256, read_rows
-from phi3flow.records import Counts, LineResult, LineScore, Manifest, Record, RunMetrics
+from phi3flow.records import (
+    Counts,
+    LineResult,
+    LineScore,
+    Manifest,
+    Prices,
+    Record,
+    RunMetrics,
+    TokenTotal,
+    Usage,
+)
 
 DEFAULT_RUNS_DIR = Path(".runs")
 R = TypeVar("R", bound=Record)
@@ -59,7 +70,9 @@ class RunFolder:
         if not path.is_file():
             raise DatasetError(f"{path}: the data of run {self.name} is not there any more")
         if file_sha256(path) != manifest.data_sha256:
-            raise DatasetError(f"{path}: has changed since run {self.name} was made; run it again with --fresh")
+            raise DatasetError(
+                f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
+            )
         return [row for _, row in read_rows(path)]
 
     def evaluations(self) -> list[str]:
@@ -105,12 +118,10 @@ class RunWriter:
     ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, completed: set[int], failed: set[int]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, outcomes: _Outcomes) -> None:
         self.path = path
-        self.completed = completed
-        self.failed = failed
         self._manifest = manifest
-        self._retries = manifest.counts.retries
+        self._outcomes = outcomes
         self._file: Any = None
         self._held = ExitStack()
 
@@ -143,12 +154,18 @@ class RunWriter:
     @property
     def manifest(self) -> Manifest:
         """The manifest as last written, with the counts as they stand now."""
-        counts = self._manifest.counts.model_copy(
-            update={"completed": len(self.completed), "failed": len(self.failed), "retries": self._retries}
-        )
-        return self._manifest.model_copy(update={"counts": counts})
+        return self._manifest.model_copy(update={"counts": self.counts})
 
-    def append(self, number: int, line: bytes, *, completed: bool, retries: int) -> None:
+    @property
+    def counts(self) -> Counts:
+        """How many lines there are and what became of them so far."""
+        return self._outcomes.counts
+
+    def is_completed(self, number: int) -> bool:
+        """Whether a line needs no further attempt."""
+        return self._outcomes.is_completed(number)
+
+    def append(self, number: int, line: bytes, *, completed: bool, attempts: int, usage: Usage | None = None) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
         A write that the disk refuses leaves no torn line behind and raises StorageError.
@@ -164,21 +181,20 @@ class RunWriter:
                 f"{self.path / 'results.jsonl'} cannot be written: {error.strerror}; what was done so far is kept: "
                 "make room and give the same command again"
             ) from error
-        self._retries += retries
-        (self.completed if completed else self.failed).add(number)
-        if completed:
-            self.failed.discard(number)
+        self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 
     def use_connections(self, connections: dict[str, Any]) -> None:
         """Record which connections the flow uses (names and hosts)."""
         self._manifest = self._manifest.model_copy(update={"connections": connections})
         self._write_manifest()
 
-    def finish(self, status: str, *, duration_s: float) -> Manifest:
+    def finish(self, status: str, *, duration_s: float, prices: Prices | None = None) -> Manifest:
         """Write how the run ended, ``duration_s`` after this opening, and return the manifest."""
         self._manifest = self.manifest.model_copy(
             update={
                 "status": status,
+                "tokens": self._outcomes.tokens(prices),
+                "cache_hits": self._outcomes.cache_hits,
                 "ended_at": datetime.now(UTC),
                 "duration_s": round(self._manifest.duration_s + duration_s, 3),
             }
@@ -228,30 +244,62 @@ def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[RunFolder]:
     return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
 
 
-def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, set[int], set[int]]:
+def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, _Outcomes]:
+    outcomes = _Outcomes(manifest.counts.total)
     file = path / "manifest.json"
     if not file.is_file():
-        return manifest, set(), set()
+        return manifest, outcomes
     before = _read_record(Manifest, file)
     _refuse_changes(before, manifest)
     _repair_tail(path / "results.jsonl")
-    completed: set[int] = set()
-    failed: set[int] = set()
-    retries = 0
     for result in read_results(path / "results.jsonl"):
-        retries += result.attempts - 1
-        (completed if result.status == "Completed" else failed).add(result.line_number)
-    failed -= completed
-    total = manifest.counts.total
-    merged = manifest.model_copy(
-        update={
-            "started_at": before.started_at,
-            "duration_s": before.duration_s,
-            "connections": before.connections,
-            "counts": Counts(total=total, completed=len(completed), failed=len(failed), retries=retries),
-        }
-    )
-    return merged, completed, failed
+        completed = result.status == "Completed"
+        outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
+    kept = {"started_at": before.started_at, "duration_s": before.duration_s, "connections": before.connections}
+    return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
+
+
+class _Outcomes:
+    """What became of each line: a byte a line, whatever was written about it."""
+
+    _NONE, _COMPLETED, _FAILED = range(3)
+
+    def __init__(self, total: int) -> None:
+        self._states = bytearray(total)
+        self._completed = self._failed = self._retries = 0
+        self._tokens: Counter[str] = Counter()
+        self.cache_hits = 0
+
+    @property
+    def counts(self) -> Counts:
+        total = len(self._states)
+        return Counts(total=total, completed=self._completed, failed=self._failed, retries=self._retries)
+
+    def tokens(self, prices: Prices | None) -> TokenTotal:
+        n_unknown = self._completed - self._tokens["n_endpoint"] - self._tokens["n_tokenizer"]
+        total = TokenTotal(**self._tokens, n_unknown=n_unknown)
+        if prices is None:
+            return total
+        cost = total.prompt_tokens * prices.tokens_in + total.completion_tokens * prices.tokens_out
+        return total.model_copy(update={"cost": cost / 1e6})
+
+    def is_completed(self, number: int) -> bool:
+        return self._states[number] == self._COMPLETED
+
+    def add(self, number: int, *, completed: bool, attempts: int, usage: Usage | None) -> None:
+        self._retries += max(0, attempts - 1)
+        self.cache_hits += attempts == 0
+        if number >= len(self._states):  # an earlier opening of the run had a larger --limit
+            self._states.extend(bytes(number + 1 - len(self._states)))
+        before = self._states[number]
+        if before == self._COMPLETED:
+            return
+        if completed and usage:
+            counted = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+            self._tokens.update(counted | {f"n_{usage.counted_by}": 1})
+        self._completed += completed
+        self._failed += (not completed) - (before == self._FAILED)
+        self._states[number] = self._COMPLETED if completed else self._FAILED
 
 
 def _refuse_changes(before: Manifest, now: Manifest) -> None:
@@ -260,9 +308,10 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
         for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
         if getattr(before, name) != getattr(now, name)
     ]
-    overrides = [manifest.parameters.get("connections", {}) for manifest in (before, now)]
-    if overrides[0] != overrides[1]:
-        changes.append(f"connections was {overrides[0]!r}, is {overrides[1]!r}")
+    for name in ("connections", "init"):
+        was, is_now = (manifest.parameters.get(name, {}) for manifest in (before, now))
+        if was != is_now:
+            changes.append(f"{name} was {was!r}, is {is_now!r}")
     if changes:
         raise ResumeMismatchError(
             f"run {now.name} was made by something else: {'; '.join(changes)}. "
@@ -271,22 +320,39 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
 
 
 def _repair_tail(path: Path) -> None:
-    """Cut off a last line without its newline: it was being written when the process died."""
+    """Cut off what the process or the machine was writing when it died: last lines that are not whole, or not JSON."""
     if not path.is_file():
         return
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
-        position = end
-        while position > 0:
-            start = max(0, position - 65536)
+        while end > 0:
+            start = _start_of_last_line(file, end)
             file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
+            line = file.read(end - start)
+            if line.endswith(b"\n") and _is_object(line):
                 break
-            position = start
-        if position < end:
-            file.truncate(position)
+            end = start
+        file.truncate(end)
+
+
+def _start_of_last_line(file: BinaryIO, end: int) -> int:
+    """Return where the line begins whose last byte stands before ``end``."""
+    position = end - 1
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _clear(path: Path) -> None:

@@ -19,6 +19,7 @@ from phi3flow.datasets.splitting import question_key
 from phi3flow.errors import ColumnMappingError, DatasetError, FlowError
 from phi3flow.failures import describe_failure
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
+from phi3flow.pf_record import write_pf_metrics
 from phi3flow.records import Estimate, LineResult, LineScore, RunMetrics
 from phi3flow.run_config import complete_mapping, map_line
 from phi3flow.run_store import RunFolder
@@ -64,6 +65,7 @@ def score_run(
     )
     metrics = RunMetrics(metrics=estimate_metrics(scores, logged=logged, clusters=conversations(rows)))
     run.write_scores(flow.name, scores, metrics)
+    write_pf_metrics(run)
     return metrics
 
 
@@ -233,13 +235,10 @@ def _complete(
 
 
 def _aggregate(session: FlowSession, scored: list[_ScoredLine]) -> dict[str, float]:
-    lines = [(one.inputs, one.line.aggregation_inputs) for one in scored if one.line is not None]
-    if not lines or not session.flow.has_aggregation:
+    lines = [(one.inputs, one.line) for one in scored if one.line is not None]
+    if not lines or not session.has_aggregation:
         return {}
-    inputs, aggregation_inputs = (
-        {name: [line[side][name] for line in lines] for name in lines[0][side]} for side in (0, 1)
-    )
-    return session.exec_aggregation(inputs, aggregation_inputs)
+    return session.exec_aggregation([inputs for inputs, _ in lines], [line for _, line in lines])
 
 
 def _unscored(result: LineResult) -> LineScore:

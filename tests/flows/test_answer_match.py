@@ -172,9 +172,8 @@ def executed() -> dict[str, Any]:
     ]
     with open_flow(load_flow(FLOW), connections=_no_connection) as session:
         done = [asyncio.run(session.exec_line(line, line_number=number)) for number, line in enumerate(lines)]
-        collected = {key: [line.aggregation_inputs[key] for line in done] for key in done[0].aggregation_inputs}
-        inputs = {name: [line[name] for line in lines] for name in ("answer", "ground_truth")}
-        logged = session.exec_aggregation(inputs, collected)
+        inputs = [{name: line[name] for name in ("answer", "ground_truth")} for line in lines]
+        logged = session.exec_aggregation(inputs, done)
     return {"lines": [line.outputs for line in done], "metrics": logged}
 
 
@@ -184,7 +183,7 @@ def _no_connection(name: str) -> dict[str, Any]:
 
 def test_the_flow_gives_each_line_every_metric(executed):
     first, second, third = executed["lines"]
-    assert list(first) == load_flow(FLOW).outputs
+    assert list(first) == list(load_flow(FLOW).definition["outputs"])
     assert first["exact_match"] == first["f1"] == first["value_accuracy"] == 1.0
     assert second["f1"] == pytest.approx(0.5)
     assert second["value_accuracy"] is None
@@ -194,7 +193,7 @@ def test_the_flow_gives_each_line_every_metric(executed):
 def test_the_flow_logs_means_without_absent_scores_and_corpus_metrics(executed):
     logged, lines = executed["metrics"], executed["lines"]
     assert logged["value_accuracy"] == 1.0
-    for name in load_flow(FLOW).outputs:
+    for name in load_flow(FLOW).definition["outputs"]:
         present = [line[name] for line in lines if line[name] is not None]
         assert logged[name] == pytest.approx(math.fsum(present) / len(present))
     assert set(logged) - set(load_flow(FLOW).outputs) == {"corpus_bleu", "corpus_chrf"}

@@ -455,7 +455,7 @@ assert not phi3_endpoint._sessions, phi3_endpoint._sessions
 
 def test_the_flow_is_versioned_and_its_variants_have_names_of_their_own() -> None:
     flow = load_flow(FLOW)
-    assert flow.dag["tags"]["version"]
+    assert flow.definition["tags"]["version"]
     assert (flow.inputs["question"].default, flow.chat_output) == ("Who founded Microsoft?", "answer")
     assert flow.inputs["chat_history"].is_chat_history
     variants = [

@@ -12,7 +12,7 @@ import pytest
 from phi3flow.errors import ColumnMappingError, ConfigError, DatasetError, FlowError, ResumeMismatchError
 from phi3flow.flows import load_flow
 from phi3flow.run_store import RunFolder
-from phi3flow.runner import RunOptions, run_flow
+from phi3flow.runner import RunOptions, RunPlan, run_flow
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.foreign_flows import ASYNC_CLIENT, ECHO, SYNC_CLIENT, connection, write_flow, write_lines
 
@@ -22,16 +22,12 @@ LINES = [{"question": f"q{number}"} for number in range(12)]
 
 def _run(flow: Path, tmp_path: Path, *, url: str = "http://127.0.0.1:1/", **arguments: Any) -> RunFolder:
     data = arguments.pop("data", None) or write_lines(tmp_path / "lines.jsonl", LINES)
-    return run_flow(
-        load_flow(flow),
-        data=data,
-        column_mapping=arguments.pop("column_mapping", {}),
-        connections=lambda name: connection(url, KEY),
-        runs_dir=tmp_path / "runs",
-        name=arguments.pop("name", "run"),
-        options=RunOptions(**{"concurrency": 4, "timeout_s": 20, "max_retries": 3, **arguments.pop("options", {})}),
-        **arguments,
+    fresh = arguments.pop("fresh", False)
+    options = {"concurrency": 4, "timeout_s": 20, "max_retries": 3, **arguments.pop("options", {})}
+    plan = RunPlan(
+        load_flow(flow), data, tmp_path / "runs", **{"name": "run", **arguments}, options=RunOptions(**options)
     )
+    return run_flow(plan, connections=lambda name: connection(url, KEY), fresh=fresh)
 
 
 @pytest.mark.parametrize("code", [ASYNC_CLIENT, SYNC_CLIENT], ids=["async", "sync"])
@@ -180,11 +176,8 @@ def test_a_connection_error_keeps_its_own_message(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="there is no connection endpoint"):
         run_flow(
-            load_flow(flow),
-            data=write_lines(tmp_path / "lines.jsonl", LINES),
-            column_mapping={},
+            RunPlan(load_flow(flow), write_lines(tmp_path / "lines.jsonl", LINES), tmp_path / "runs"),
             connections=unknown,
-            runs_dir=tmp_path / "runs",
         )
 
 

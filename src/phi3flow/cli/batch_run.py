@@ -1,16 +1,19 @@
 """Run a flow over every line of a JSON Lines file and keep what comes out in a run folder.
 
-Lines run concurrently; a line that fails is recorded and the run goes on. The same command given again finishes an
-interrupted run, or tries its failed lines once more. With several variants, each gets a run, all are scored by
-flows/eval/answer_match, and each is compared with the first.
+Lines run concurrently, as many as the endpoint takes; a line that fails is recorded and the run goes on. The same
+command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
+a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
 Examples:
   phi3flow batch-run flows/chat_phi3 --data data/test_lines.jsonl
   phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
   phi3flow batch-run flows/chat_phi3 --run flows/chat_phi3/run.yml --connections chat.connection=phi3_base
   phi3flow batch-run flows/chat_phi3 --data test.jsonl --column-mapping question='${data.prompt}' temperature=0
+  phi3flow batch-run flows/chat_phi3 --dry-run --tokenizer models/support --price-in 0.13 --price-out 0.52
+  phi3flow batch-run flows/chat_phi3 --rpm 600 --fail-fast 20
 
-Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 130 interrupted.
+Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 3 the endpoint stayed down;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,14 +22,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, positive_int
+from phi3flow.cli.arguments import add_runs_dir, percentage, positive_float, positive_int
+from phi3flow.cli.progress_line import ProgressLine
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.records import LineResult, Manifest
+    from phi3flow.records import Prices
     from phi3flow.run_config import RunConfig
     from phi3flow.run_store import RunFolder
+    from phi3flow.runner import RunEstimate, RunPlan
 
 DEFAULT_DATA = Path("data/test_lines.jsonl")
 
@@ -46,12 +51,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", action="append", default=[], help="a variant; repeat it for a run each")
     parser.add_argument("--name", help="the run's name (default: after flow, variant and fingerprint)")
     parser.add_argument(
-        "--concurrency", type=positive_int, default=32, metavar="N", help="lines in flight (default: 32)"
+        "--concurrency",
+        type=_concurrency,
+        metavar="N|auto",
+        help="attempts in flight (default: auto, what the endpoint takes)",
     )
     parser.add_argument(
         "--timeout-s", type=float, default=180.0, metavar="S", help="seconds for one attempt (default: 180)"
     )
     parser.add_argument("--max-retries", type=int, default=5, metavar="N", help="retries of a line (default: 5)")
+    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
+    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+    parser.add_argument("--fail-fast", type=positive_int, metavar="N", help="stop after N failed lines")
+    parser.add_argument("--max-failures", type=percentage, metavar="PCT", help="stop once more of the lines failed")
+    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--init", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for a flex flow")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="PATH",
+        help="a model folder or tokenizer.json: counts the tokens that the endpoint does not report",
+    )
+    parser.add_argument("--price-in", type=positive_float, metavar="PRICE", help="of a million tokens in")
+    parser.add_argument("--price-out", type=positive_float, metavar="PRICE", help="of a million tokens out")
+    parser.add_argument(
+        "--cache", action="store_true", help="reuse answers at temperature 0 (.phi3flow/answers.sqlite)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
     parser.add_argument("--fresh", action="store_true", help="start the run over")
     add_runs_dir(parser)
@@ -65,7 +91,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     variants = args.variant or [config.variant]
     if len(variants) > 1 and args.name:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
-    runs = [_run_variant(args, config, variant, terminal) for variant in variants]
+    plans = [_plan(args, config, variant) for variant in variants]
+    if args.dry_run:
+        return _estimate(plans, terminal)
+    runs = [_run_variant(plan, fresh=args.fresh, terminal=terminal) for plan in plans]
     if len(runs) == 1:
         terminal.result(_summary(runs[0]), _describe(runs[0]))
     else:
@@ -73,72 +102,87 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     return 1 if any(one.manifest.counts.failed for one in runs) else 0
 
 
-def _run_variant(args: argparse.Namespace, config: RunConfig, variant: str | None, terminal: Terminal) -> RunFolder:
-    from phi3flow.connections import resolve_connection
+def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> RunPlan:
     from phi3flow.flows import load_flow
     from phi3flow.run_config import parse_pairs
-    from phi3flow.runner import RunOptions, run_flow
+    from phi3flow.runner import DEFAULT_CACHE, RunOptions, RunPlan
 
-    flow = load_flow(args.flow, variant=variant)
     overrides = {f"{node}.{key}": name for node, keys in config.connections.items() for key, name in keys.items()}
-    overrides.update(parse_pairs(args.connections, flag="--connections"))
+    return RunPlan(
+        flow=load_flow(args.flow, variant=variant).with_init({**config.init, **parse_pairs(args.init, flag="--init")}),
+        data=args.data or (Path(config.data) if config.data else DEFAULT_DATA),
+        runs_dir=args.runs_dir,
+        column_mapping={**config.column_mapping, **parse_pairs(args.column_mapping, flag="--column-mapping")},
+        name=args.name or config.name,
+        overrides={**overrides, **parse_pairs(args.connections, flag="--connections")},
+        environment=config.environment_variables,
+        options=RunOptions(
+            concurrency=args.concurrency,
+            rpm=args.rpm,
+            tpm=args.tpm,
+            timeout_s=args.timeout_s,
+            max_retries=args.max_retries,
+            fail_fast=args.fail_fast,
+            max_failures_percent=args.max_failures,
+            workers=args.workers,
+            tokenizer=args.tokenizer,
+            prices=_prices(args),
+        ),
+        limit=args.limit,
+        cache=DEFAULT_CACHE if args.cache else None,
+    )
+
+
+def _prices(args: argparse.Namespace) -> Prices | None:
+    from phi3flow.records import Prices
+
+    if args.price_in is None and args.price_out is None:
+        return None
+    return Prices(tokens_in=args.price_in or 0.0, tokens_out=args.price_out or 0.0)
+
+
+def _run_variant(plan: RunPlan, *, fresh: bool, terminal: Terminal) -> RunFolder:
+    from phi3flow.connections import resolve_connection
+    from phi3flow.runner import run_flow
+
     folder = Path("connections").resolve()
-    with RunProgress(terminal) as progress:
+    with ProgressLine(terminal) as progress:
         return run_flow(
-            flow,
-            data=args.data or (Path(config.data) if config.data else DEFAULT_DATA),
-            column_mapping={**config.column_mapping, **parse_pairs(args.column_mapping, flag="--column-mapping")},
+            plan,
             connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            runs_dir=args.runs_dir,
-            name=args.name or config.name,
-            overrides=overrides,
-            environment=config.environment_variables,
-            options=RunOptions(concurrency=args.concurrency, timeout_s=args.timeout_s, max_retries=args.max_retries),
-            limit=args.limit,
-            fresh=args.fresh,
+            fresh=fresh,
             on_start=progress.start,
-            on_line=progress.advance,
+            on_progress=progress.update,
         )
 
 
-class RunProgress:
-    """A run's progress line: lines done, failures, lines per second, time left."""
+def _estimate(plans: list[RunPlan], terminal: Terminal) -> int:
+    from phi3flow.runner import estimate_run
 
-    def __init__(self, terminal: Terminal) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    estimates = [estimate_run(plan) for plan in plans]
+    text = "\n".join(_describe_estimate(estimate) for estimate in estimates)
+    terminal.result({"estimates": [estimate.model_dump() for estimate in estimates]}, text)
+    return 0
 
-        self._failed = 0
-        self._progress = terminal.progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} failed"),
-            TextColumn("{task.fields[speed]:.0f} lines/s"),
-            TimeRemainingColumn(),
-        )
 
-    def __enter__(self) -> RunProgress:
-        self._progress.start()
-        return self
+def _describe_estimate(estimate: RunEstimate) -> str:
+    line = f"{estimate.name}: {estimate.to_run} of {estimate.total} lines to run"
+    if estimate.tokens_in is None:
+        return f"{line}; --tokenizer PATH estimates their tokens"
+    tokens_out = "unknown" if estimate.tokens_out is None else f"{estimate.tokens_out:,}"
+    most = "at most " if estimate.based_on == "tokenizer" else ""
+    line += f", about {estimate.tokens_in:,} tokens in, {most}{tokens_out} out"
+    if estimate.cost is not None:
+        line += f", {most}{estimate.cost:,.2f} at the given prices"
+    return f"{line} (from {'this run' if estimate.based_on == 'earlier lines' else 'the tokenizer'})"
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
-    def start(self, manifest: Manifest) -> None:
-        """Show the run's name and how many lines were done before."""
-        self._task = self._progress.add_task(
-            manifest.name, total=manifest.counts.total, completed=manifest.counts.completed, failed=0, speed=0.0
-        )
-
-    def advance(self, result: LineResult) -> None:
-        """Count one finished line."""
-        self._failed += result.status == "Failed"
-        task = next(task for task in self._progress.tasks if task.id == self._task)
-        self._progress.update(self._task, advance=1, failed=self._failed, speed=task.speed or 0.0)
+def _concurrency(text: str) -> int | None:
+    return None if text == "auto" else positive_int(text)
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:
-    keep = {"name", "status", "flow", "variant", "data", "counts", "duration_s", "connections"}
+    keep = {"name", "status", "flow", "variant", "data", "counts", "duration_s", "connections", "tokens", "cache_hits"}
     return run.manifest.model_dump(mode="json", include=keep)
 
 
@@ -149,6 +193,14 @@ def _describe(run: RunFolder) -> str:
         f"{manifest.name}: {manifest.status}, {counts.completed} of {counts.total} lines completed, "
         f"{counts.failed} failed, {counts.retries} retries, {manifest.duration_s:.1f} s"
     )
+    if manifest.cache_hits:
+        line += f", {manifest.cache_hits} answers from the cache"
+    tokens = manifest.tokens
+    if tokens and tokens.n_endpoint + tokens.n_tokenizer:
+        line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
+        counted = {"endpoint": tokens.n_endpoint, "tokenizer": tokens.n_tokenizer, "nobody": tokens.n_unknown}
+        line += f" (lines counted by {', '.join(f'{who}: {n}' for who, n in counted.items() if n)})"
+        line += f", {tokens.cost:,.2f} at the given prices" if tokens.cost is not None else ""
     failed = next((result for result in run.results() if result.status == "Failed"), None) if counts.failed else None
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"

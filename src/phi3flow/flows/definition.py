@@ -1,0 +1,238 @@
+"""Flow folders: what they declare and which files they are, read without importing promptflow."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phi3flow.errors import ConfigError, FlowError
+from phi3flow.flows.entry import entry_inputs
+from phi3flow.flows.inputs import FlowInput
+
+DAG_FILE = "flow.dag.yaml"
+FLEX_FILE = "flow.flex.yaml"
+_SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
+_VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A DAG flow with one variant chosen, or a flex flow.
+
+    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class.
+    """
+
+    folder: Path
+    file: str
+    definition: dict[str, Any] = field(repr=False)
+    inputs: dict[str, FlowInput]
+    fingerprint: str
+    variant: str | None = None
+    init: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def is_flex(self) -> bool:
+        """Whether a Python function or class is the flow, in place of a graph of nodes."""
+        return self.file == FLEX_FILE
+
+    @property
+    def chat_output(self) -> str | None:
+        """The output that a chat view shows, where one is marked."""
+        outputs = self.definition.get("outputs") or {}
+        return next((name for name, body in outputs.items() if (body or {}).get("is_chat_output")), None)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that the flow asks for."""
+        return {name: str(value) for name, value in (self.definition.get("environment_variables") or {}).items()}
+
+    @property
+    def optional_inputs(self) -> set[str]:
+        """The inputs that a line may lack: they have a default, or are the chat history."""
+        return {name for name, one in self.inputs.items() if one.has_default or one.is_chat_history}
+
+    def with_connections(self, overrides: Mapping[str, str]) -> Flow:
+        """Return the flow with ``{"node.input": connection name}`` set, as ``pf run --connections`` does.
+
+        Raises ConfigError for a node or input that is not there, and for a flex flow, which has none.
+        """
+        if not overrides:
+            return self
+        if self.is_flex:
+            given = " ".join(f"{key}={name}" for key, name in overrides.items())
+            raise ConfigError(f"--connections {given}: {self.name} is a flex flow and has no nodes; use --init")
+        definition = copy.deepcopy(self.definition)
+        nodes = {node["name"]: node for node in definition["nodes"]}
+        for key, connection in overrides.items():
+            node_name, _, input_name = key.partition(".")
+            if node_name not in nodes or not input_name:
+                raise ConfigError(
+                    f"--connections {key}={connection}: write NODE.INPUT=NAME; the flow {self.name} has the nodes "
+                    f"{', '.join(nodes)}"
+                )
+            node = nodes[node_name]
+            inputs = node.setdefault("inputs", {})
+            if input_name == "connection" and ("connection" in node or node.get("type") == "llm"):
+                node["connection"] = connection
+            elif input_name in inputs:
+                inputs[input_name] = connection
+            else:
+                raise ConfigError(
+                    f"--connections {key}={connection}: node {node_name} has no input {input_name!r}; "
+                    f"its inputs are {', '.join(inputs) or 'none'}"
+                )
+        return replace(self, definition=definition)
+
+    def with_init(self, arguments: Mapping[str, Any]) -> Flow:
+        """Return the flex flow with arguments for its class, as ``pf run --init`` gives them."""
+        if arguments and not self.is_flex:
+            raise ConfigError(f"--init {' '.join(arguments)}: {self.name} is no flex flow, it has no class to make")
+        return replace(self, init=dict(arguments))
+
+
+def load_flow(path: Path, *, variant: str | None = None) -> Flow:
+    """Read a flow folder (or its YAML file) and choose a variant, without importing promptflow.
+
+    ``variant`` is ``${node.variant}``, ``node.variant`` or the variant's name where only one node has it.
+    Raises FlowError where the folder holds no flow that parses, ConfigError for an unknown variant.
+    """
+    file = path if path.is_file() else _flow_file(path)
+    folder = file.parent.resolve()
+    definition = _read_yaml(file)
+    declared = definition.get("inputs") or {}
+    inputs = {name: FlowInput.declared(name, body or {}) for name, body in declared.items()}
+    if file.name == FLEX_FILE:
+        if variant:
+            raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
+        inputs = inputs or entry_inputs(folder, definition.get("entry"), where=file)
+        return Flow(folder, FLEX_FILE, definition, inputs, fingerprint(folder))
+    _check_nodes(definition, file)
+    chosen = _find_variant(definition, variant, file) if variant else None
+    return Flow(
+        folder=folder,
+        file=file.name,
+        definition=_apply_variant(definition, chosen, file),
+        inputs=inputs,
+        fingerprint=fingerprint(folder),
+        variant=_reference(chosen) if chosen else None,
+    )
+
+
+def flow_files(folder: Path) -> list[Path]:
+    """Return the files that make up a flow, relative and sorted: not what git ignores, caches, or .env files."""
+    tracked = _git_files(folder)
+    names = tracked if tracked and tracked & {Path(DAG_FILE), Path(FLEX_FILE)} else _walk(folder)
+    return sorted(
+        name
+        for name in names
+        if not _SKIPPED_FOLDERS.intersection(name.parts)
+        and not name.name.startswith(".env")
+        and (folder / name).is_file()
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 over the names and contents of the flow's files, as hex."""
+    digest = hashlib.sha256()
+    for name in flow_files(folder):
+        content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        digest.update(f"{name.as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _flow_file(folder: Path) -> Path:
+    for name in (DAG_FILE, FLEX_FILE):
+        if (folder / name).is_file():
+            return folder / name
+    raise FlowError(f"{folder / DAG_FILE}: there is no such file; a flow is a folder with {DAG_FILE} or {FLEX_FILE}")
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        definition = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FlowError(f"{file}: is not YAML: {error}") from error
+    if not isinstance(definition, dict):
+        raise FlowError(f"{file}: is not a flow: it holds {type(definition).__name__}, not a mapping")
+    for section in ("inputs", "outputs", "environment_variables"):
+        if not isinstance(definition.get(section) or {}, dict):
+            raise FlowError(f"{file}: {section} must map names to definitions, not {definition[section]!r}")
+    return definition
+
+
+def _check_nodes(definition: dict[str, Any], file: Path) -> None:
+    if not isinstance(definition.get("nodes"), list) or not definition["nodes"]:
+        raise FlowError(f"{file}: is not a flow: it has no list of nodes")
+    for node in definition["nodes"]:
+        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+            raise FlowError(f"{file}: a node has no name: {node!r}")
+
+
+def _find_variant(dag: dict[str, Any], variant: str, file: Path) -> tuple[str, str]:
+    available = [
+        (node, name) for node, body in (dag.get("node_variants") or {}).items() for name in body.get("variants") or {}
+    ]
+    match = _VARIANT.match(variant)
+    wanted = f"{match.group(1)}.{match.group(2)}" if match else variant
+    found = [(node, name) for node, name in available if wanted in (name, f"{node}.{name}")]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(_reference(pair) for pair in available) or "none"
+    problem = "several nodes have it" if found else "there is none of that name"
+    raise ConfigError(f"{file}: variant {variant!r}: {problem}; the variants are {names}")
+
+
+def _reference(variant: tuple[str, str]) -> str:
+    node, name = variant
+    return f"${{{node}.{name}}}"
+
+
+def _apply_variant(dag: dict[str, Any], chosen: tuple[str, str] | None, file: Path) -> dict[str, Any]:
+    """Put each node's chosen or default variant in its place, as promptflow's own submitter does."""
+    dag = copy.deepcopy(dag)
+    variants = dag.pop("node_variants", None) or {}
+    nodes = []
+    for node in dag["nodes"]:
+        name = node["name"]
+        if not node.get("use_variants"):
+            nodes.append(node)
+            continue
+        body = variants.get(name) or {}
+        wanted = chosen[1] if chosen and chosen[0] == name else body.get("default_variant_id")
+        try:
+            nodes.append({"name": name, **copy.deepcopy(body["variants"][wanted]["node"])})
+        except (KeyError, TypeError) as error:
+            raise FlowError(f"{file}: node {name} uses variants, but variant {wanted!r} is not defined") from error
+    dag["nodes"] = nodes
+    return dag
+
+
+def _git_files(folder: Path) -> set[Path] | None:
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "."]
+    try:
+        listing = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {Path(name) for name in listing.decode(errors="surrogateescape").split("\0") if name}
+
+
+def _walk(folder: Path) -> set[Path]:
+    found: set[Path] = set()
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+        found.update((Path(root) / name).relative_to(folder) for name in files)
+    return found

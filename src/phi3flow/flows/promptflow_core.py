@@ -1,0 +1,234 @@
+"""promptflow's executor, imported light and made fit for many lines in one process.
+
+What is changed, and why, is in docs/decisions/0008-batch-runs.md. What a flow computes is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from phi3flow.flows.definition import Flow
+from phi3flow.flows.threads import ToolThreads
+
+_TOOL_THREADS = ToolThreads()
+_entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
+
+
+def create_executor(flow: Flow, file: Path, connections: Callable[[str], Mapping[str, Any]]) -> Any:
+    """Return promptflow's executor for ``flow``, whose definition is in ``file``.
+
+    ``connections`` gives a connection's dict form by name.
+    """
+    _import_core_only()
+    _prepare_for_batches()
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+    from promptflow.executor import FlowExecutor
+    from promptflow.storage._run_storage import DummyRunStorage
+
+    provider = _provider(connections)
+    ConnectionProvider._instance = provider  # a flex flow's model configuration asks for the process's provider
+    if any(node.get("type") in ("prompt", "llm") for node in flow.definition.get("nodes", ())):
+        from promptflow.tools import common
+
+        common.SandboxedEnvironment = _template_environment
+    storage = DummyRunStorage()  # what a line left behind is the runner's to keep
+    executor = FlowExecutor.create(file, provider, flow.folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
+    if flow.is_flex:
+        _prepare_flex(executor)
+    return executor
+
+
+async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: int, timeout_s: float | None) -> Any:
+    """Execute one line and return promptflow's LineResult. Raises what the tool raised, within promptflow's wrappers.
+
+    Raises TimeoutError after ``timeout_s``: asynchronous tools are cancelled, a synchronous one's thread is left.
+    """
+    from promptflow.executor._errors import LineExecutionTimeoutError
+
+    if not hasattr(executor, "_func_async"):
+        try:
+            return await executor.exec_line_async(inputs, index=line_number, run_id="line", line_timeout_sec=timeout_s)
+        except LineExecutionTimeoutError as error:
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from error
+    _entry_error.set(None)
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            result = await executor.exec_line_async(inputs, index=line_number, run_id="line")
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from error
+        raise
+    if (entry_error := _entry_error.get()) is not None:
+        raise entry_error
+    return result
+
+
+def as_dict(output: Any) -> dict[str, Any]:
+    """Return what a flex flow returned as outputs by name: a dict, a dataclass's fields, else ``{"output": value}``."""
+    from promptflow._utils.dataclass_serializer import convert_eager_flow_output_to_dict
+
+    return dict(convert_eager_flow_output_to_dict(output))
+
+
+def _provider(connections: Callable[[str], Mapping[str, Any]]) -> Any:
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+    from promptflow.core._connection_provider._dict_connection_provider import DictConnectionProvider
+
+    class _Provider(ConnectionProvider):  # type: ignore[misc]
+        def get(self, name: Any, **_: Any) -> Any:
+            if not isinstance(name, str):  # an llm node's connection is asked for again, by itself
+                return name
+            return DictConnectionProvider({name: dict(connections(name))}).get(name)
+
+        def list(self, **_: Any) -> Any:
+            return []
+
+    return _Provider()
+
+
+@functools.cache
+def _prepare_for_batches() -> None:
+    """Take out what promptflow does for each line and a batch does once, or not at all."""
+    from promptflow._utils import logger_utils
+    from promptflow.executor import _async_nodes_scheduler, _dag_manager, flow_executor
+
+    for logger in (logger_utils.logger, logger_utils.flow_logger, logger_utils.bulk_logger):
+        logger.setLevel(logging.CRITICAL + 1)  # a record a node, and failures, which are ours to tell
+    # After a line is cancelled, promptflow watches the loop from a thread and then calls os._exit(0).
+    _async_nodes_scheduler.monitor_coroutine_after_cancellation = lambda loop: None
+    _async_nodes_scheduler.ThreadPoolExecutor = _NoThreads
+    _async_nodes_scheduler.AsyncNodesScheduler._sync_function_to_async_task = staticmethod(_invoke_sync_tool)
+    _dag_manager.inspect = SimpleNamespace(signature=functools.cache(inspect.signature), Parameter=inspect.Parameter)
+    flow_executor.RunTracker = _line_tracker()
+    flow_executor.ThreadPoolExecutorWithContext = lambda: _TOOL_THREADS
+    flow_executor.inject_openai_api = functools.cache(flow_executor.inject_openai_api)
+
+
+def _line_tracker() -> Any:
+    """Return promptflow's RunTracker without its copies and checks of a record that nobody will write down."""
+    from promptflow._core.run_tracker import RunTracker
+
+    class _LineTracker(RunTracker):  # type: ignore[misc]
+        @staticmethod
+        def _skip_serialization_check() -> bool:
+            return True
+
+        def _ensure_inputs_is_json_serializable(self, inputs: Any, node_name: str) -> Any:
+            return inputs
+
+    return _LineTracker
+
+
+@functools.cache
+def _template_environment(**options: Any) -> Any:
+    """A sandbox that compiles a prompt once; promptflow makes a sandbox and compiles the prompt for each line."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(**options)
+    environment.from_string = functools.lru_cache(maxsize=256)(environment.from_string)  # type: ignore
+    return environment
+
+
+class _NoThreads:
+    """What promptflow makes for each line in place of a thread pool, now that no call goes there."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        pass
+
+
+async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: Any, arguments: Any) -> Any:
+    """Run a synchronous tool in one of the threads that all lines share; a prompt is rendered at once."""
+    if node.type == "prompt":
+        return context.invoke_tool(node, function, arguments)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_TOOL_THREADS, context.invoke_tool, node, function, arguments)
+
+
+def _prepare_flex(executor: Any) -> None:
+    """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
+
+    promptflow also wraps sys.stdout anew a line, around the wrapper of whichever line began before: not done.
+    """
+    is_async = executor._is_async
+    call = executor._func_async if is_async else executor._func
+
+    async def entry(**inputs: Any) -> Any:
+        try:
+            if is_async:
+                return await call(**inputs)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(_TOOL_THREADS, functools.partial(call, **inputs))
+        except Exception as error:
+            _entry_error.set(error)
+            raise
+
+    executor._func_async = entry
+    executor._exec_line_context = executor._update_operation_context
+
+
+def _import_core_only() -> None:
+    """Import promptflow as where only promptflow-core is installed: its client half costs a second and 60 MB.
+
+    Three modules would load that half. Each is put off until something is asked of it that the executor and the
+    built-in tools do not need; then it is loaded as ever (``from promptflow import PFClient`` works).
+    """
+    if "promptflow" in sys.modules:
+        return
+    _put_off("promptflow", {})
+    _put_off(
+        "promptflow._internal",
+        {
+            "ToolProvider": "promptflow._core.tool",
+            "enable_cache": "promptflow._core.cache_manager",
+            "register_apis": "promptflow._core.tools_manager",
+            "tool": "promptflow._core.tool",
+        },
+    )
+    _put_off("promptflow._cli._utils", {"get_workspace_triad_from_local": __name__})
+
+
+def get_workspace_triad_from_local() -> Any:
+    """Do what promptflow's function of this name does: promptflow-tools imports it, to list deployments in Azure."""
+    module = sys.modules["promptflow._cli._utils"]
+    module.__dict__["__load__"]()
+    return module.get_workspace_triad_from_local()
+
+
+def _put_off(name: str, elsewhere: Mapping[str, str]) -> None:
+    """Put a module in place that runs its own code only when asked for a name not in ``elsewhere``: name, module."""
+    *parents, _ = name.split(".")
+    locations = [str(Path(path, *parents[1:])) for path in sys.modules[parents[0]].__path__] if parents else None
+    spec = PathFinder.find_spec(name, locations)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+
+    def load() -> None:
+        del module.__dict__["__getattr__"]
+        loader.exec_module(module)
+
+    def find(attribute: str) -> Any:
+        if attribute in elsewhere:
+            return getattr(importlib.import_module(elsewhere[attribute]), attribute)
+        if attribute == "__path__":  # the import statement asks whether it is a package
+            raise AttributeError(attribute)
+        load()
+        return getattr(module, attribute)
+
+    module.__dict__.update(__getattr__=find, __load__=load)
+    sys.modules[name] = module

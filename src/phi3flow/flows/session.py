@@ -1,0 +1,192 @@
+"""An open flow: its lines executed by promptflow's own executor, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phi3flow.errors import FlowError, Phi3flowError
+from phi3flow.flows.definition import Flow
+
+_QUIET = {
+    "PF_DISABLE_TRACING": "true",
+    "PF_SKIP_SERIALIZATION_CHECK": "true",
+}  # outputs are serialised by who keeps them
+
+ConnectionSource = Callable[[str], Mapping[str, Any]]
+"""Gives a connection, by name, in promptflow's dict form: type, value, module, secret_keys."""
+
+
+@dataclass(frozen=True)
+class FlowLine:
+    """What one line gave: the flow's outputs, and the values that its aggregation will want.
+
+    ``usage`` has prompt_tokens and completion_tokens where a model's answer that promptflow traces reported them.
+    """
+
+    outputs: dict[str, Any]
+    aggregation_inputs: dict[str, Any]
+    usage: dict[str, Any] | None = None
+
+
+class FlowSession:
+    """An open flow: promptflow's executor, one for the whole run. Made by ``open_flow``."""
+
+    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, Mapping[str, Any]]) -> None:
+        self.flow = flow
+        self.used_connections = used_connections
+        self._executor = executor
+
+    @property
+    def has_aggregation(self) -> bool:
+        """Whether something sees all lines at once, as an evaluation flow's metrics do."""
+        return bool(self._executor.has_aggregation_node)
+
+    async def exec_line(
+        self, inputs: Mapping[str, Any], *, line_number: int, timeout_s: float | None = None
+    ) -> FlowLine:
+        """Execute one line. Raises the tool's own exception where a node fails, not promptflow's wrapper.
+
+        Raises TimeoutError after ``timeout_s``: asynchronous tools are cancelled, a synchronous one's thread is left.
+        """
+        from phi3flow.flows import promptflow_core
+
+        try:
+            result = await promptflow_core.exec_line(
+                self._executor, inputs, line_number=line_number, timeout_s=timeout_s
+            )
+        except Exception as error:
+            raise _root_error(error)  # noqa: B904  # it keeps its own cause
+        output = promptflow_core.as_dict(result.output) if self.flow.is_flex else result.output
+        return FlowLine(
+            outputs={name: value for name, value in output.items() if name != "line_number"},
+            aggregation_inputs=dict(result.aggregation_inputs),
+            usage=result.run_info.system_metrics,
+        )
+
+    def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, float]:
+        """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs as metrics.
+
+        Raises FlowError that names the flow and the cause.
+        """
+        collected: Any = [line.outputs for line in lines]
+        if not self.flow.is_flex:
+            collected = _by_name([line.aggregation_inputs for line in lines])
+        try:
+            result = self._executor.exec_aggregation(_by_name(inputs), collected, run_id=self.flow.name)
+        except Exception as error:
+            cause = _root_error(error)
+            raise FlowError(f"{self.flow.folder}: the aggregation failed: {type(cause).__name__}: {cause}") from error
+        return dict(result.metrics)
+
+
+@contextlib.contextmanager
+def open_flow(
+    flow: Flow, *, connections: ConnectionSource, environment: Mapping[str, str] | None = None
+) -> Iterator[FlowSession]:
+    """Load the flow into promptflow's executor; on exit leave no trace of it in the process.
+
+    While it is open the working directory is the flow's folder, as under ``pf``, the flow's environment variables
+    and, before them, ``environment`` are set, and what the flow prints goes to stderr. Afterwards the flow's modules
+    are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's. One flow can be open at once.
+    Raises FlowError where promptflow refuses the flow.
+    """
+    with contextlib.ExitStack() as stack:
+        variables = {"PF_DISABLE_TRACING": "true", **flow.environment, **(environment or {})}
+        stack.enter_context(_environment(variables))
+        stack.enter_context(_own_modules(flow.folder))
+        stack.enter_context(contextlib.chdir(flow.folder))
+        stack.enter_context(_own_streams())
+        yield _create_session(flow, connections)
+
+
+def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
+    used: dict[str, Mapping[str, Any]] = {}
+
+    def resolve(name: str) -> Mapping[str, Any]:
+        used[name] = connections(name)
+        return used[name]
+
+    with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
+        from phi3flow.flows.promptflow_core import create_executor
+
+        file = Path(temporary) / flow.file
+        file.write_text(yaml.safe_dump(flow.definition, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        try:
+            executor = create_executor(flow, file, resolve)
+        except Exception as error:
+            cause = _root_error(error)
+            if isinstance(cause, Phi3flowError):
+                raise cause from None
+            raise FlowError(f"{flow.folder / flow.file}: does not load: {cause}") from error
+    return FlowSession(flow, executor, used)
+
+
+def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep out the deprecations that promptflow-tools logs on the root logger when it is imported."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _root_error(error: Exception) -> Exception:
+    """Unwrap promptflow's exceptions down to the one that the tool raised."""
+    while type(error).__module__.startswith("promptflow") and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _own_modules(folder: Path) -> Iterator[None]:
+    path_before, modules_before = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path_before
+        for name in set(sys.modules) - modules_before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and "site-packages" not in file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[None]:
+    """Send prints to stderr, and restore both streams: promptflow's log capture, entered by many lines at once,
+    does not put them back."""
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout = stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr

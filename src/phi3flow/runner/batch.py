@@ -1,0 +1,292 @@
+"""One opening of a run: which line is tried when, by which worker, and what is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Literal
+
+from phi3flow.errors import EndpointError, FlowError
+from phi3flow.records import Usage
+from phi3flow.run_store import RunWriter
+from phi3flow.runner.attempt import died_with
+from phi3flow.runner.cache import AnswerCache
+from phi3flow.runner.data_lines import DataLine
+from phi3flow.runner.messages import Attempt, Ended
+from phi3flow.runner.options import RunOptions
+from phi3flow.runner.outage import Outage
+from phi3flow.runner.pacing import Pacer
+from phi3flow.runner.progress import RunProgress, Speed
+from phi3flow.runner.workers import Crew, Worker
+
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+_DRAIN_S = 10.0
+_PROGRESS_EVERY_S = 0.2
+_RETRIES_BEYOND_LINES = 100
+_MOST_TO_RETRY = 1000
+_MOST_DEATHS = 5
+_STUCK_AFTER_TIMEOUT_S = 10.0
+
+Stop = Literal["Canceled", "Failed"]
+
+
+class Batch:
+    """Sends lines to workers as fast as the endpoint takes them, and appends what becomes of each."""
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        crew: Crew,
+        options: RunOptions,
+        pacer: Pacer,
+        cache: AnswerCache | None,
+        on_progress: Callable[[RunProgress], None],
+    ) -> None:
+        self.stopped_as: Stop | None = None
+        self._writer = writer
+        self._crew = crew
+        self._workers = list(crew.workers)
+        self._options = options
+        self._cache = cache
+        self._pacer = pacer
+        self._on_progress = on_progress
+        self._outage = Outage()
+        self._speed = Speed()
+        self._again: list[tuple[float, int, Attempt]] = []
+        self._order = itertools.count()
+        self._suspects: deque[Attempt] = deque()
+        self._deaths_in_a_row = 0
+        self._changed = asyncio.Event()
+        self._error: Exception | None = None
+        self._failures = 0
+        self._retries_left = writer.counts.total + _RETRIES_BEYOND_LINES
+
+    async def run(self, lines: Iterator[DataLine]) -> None:
+        """Run ``lines`` until all are done or the run is stopped; what is in flight then has 10 s to end.
+
+        Raises StorageError where the disk refuses a result, EndpointError where the endpoint stays down, FlowError
+        where one worker after the other dies.
+        """
+        tasks = [asyncio.create_task(self._listen(worker)) for worker in self._workers]
+        tasks.append(asyncio.create_task(self._report()))
+        try:
+            await self._dispatch(lines)
+            if self.stopped_as:
+                await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._on_progress(self._progress())
+        if self._error:
+            raise self._error
+
+    def stop(self, status: Stop) -> None:
+        """Start no more lines; the run will have this status."""
+        self.stopped_as = self.stopped_as or status
+        self._changed.set()
+
+    @property
+    def _in_flight(self) -> int:
+        return sum(len(worker.in_flight) for worker in self._workers)
+
+    async def _dispatch(self, lines: Iterator[DataLine]) -> None:
+        waiting: Attempt | None = None
+        while not self.stopped_as and self._error is None:
+            now = time.monotonic()
+            waiting = waiting or self._due(now)
+            if waiting is None and len(self._again) < _MOST_TO_RETRY:
+                waiting = await self._new(lines)
+            if self._suspects and self._workers and not self._in_flight:
+                self._start(now, self._suspects.popleft())
+            if waiting is None and not self._again and not self._suspects and not self._in_flight:
+                return
+            wait_s = self._wait_s(now, waiting)
+            if waiting and wait_s == 0.0:
+                self._start(now, waiting)
+                waiting = None
+            else:
+                await self._change(wait_s)
+
+    async def _new(self, lines: Iterator[DataLine]) -> Attempt | None:
+        """Return the next line that the cache does not answer."""
+        for line in lines:
+            found = self._cache.find(line) if self._cache else None
+            if found is None:
+                return Attempt(line.number, line.row, line.line_id, 1)
+            result = found.model_dump_json().encode()
+            self._writer.append(line.number, result, completed=True, attempts=0, usage=found.usage)
+            self._speed.line()
+            await asyncio.sleep(0)
+        return None
+
+    def _start(self, now: float, attempt: Attempt) -> None:
+        self._pacer.start(now)
+        min(self._workers, key=lambda worker: len(worker.in_flight)).submit(attempt)
+
+    def _due(self, now: float) -> Attempt | None:
+        return heapq.heappop(self._again)[2] if self._again and self._again[0][0] <= now else None
+
+    def _wait_s(self, now: float, waiting: Attempt | None) -> float | None:
+        """Return the seconds until something may be done, None where only an attempt's end can change that."""
+        if waiting is None:
+            return self._again[0][0] - now if self._again else None
+        if self._suspects or not self._workers or (self._outage.is_open and self._in_flight):
+            return None
+        return self._pacer.wait_s(now)
+
+    async def _change(self, within_s: float | None) -> None:
+        timer = asyncio.get_running_loop().call_later(within_s, self._changed.set) if within_s is not None else None
+        await self._changed.wait()
+        self._changed.clear()
+        if timer:
+            timer.cancel()
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while self._in_flight and self._error is None:
+                    await self._change(None)
+
+    async def _listen(self, worker: Worker) -> None:
+        """Hear a worker, and those that come after it, for as long as the run lasts."""
+        try:
+            while True:
+                end = await worker.listen(self._ended)
+                self._workers.remove(worker)
+                self._take_back(list(worker.in_flight.values()), end)
+                worker = await self._crew.replacement()
+                self._workers.append(worker)
+                self._changed.set()
+        except Exception as error:
+            self._error = self._error or error
+            self._changed.set()
+
+    def _take_back(self, lost: list[Attempt], end: str) -> None:
+        """Find out which line a worker died of: the one that was alone with it; several are tried again, one by one.
+
+        Raises FlowError after some deaths without a line completed.
+        """
+        message = f"the flow's process ended ({end}) while it executed this line"
+        for attempt in lost:
+            self._pacer.fail(time.monotonic(), latency_s=0.0)
+            if len(lost) == 1:
+                self._keep(attempt, completed=False, result=died_with(attempt, message))
+            else:
+                self._suspects.append(attempt)
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row == _MOST_DEATHS:
+            raise FlowError(
+                f"the flow's process died {_MOST_DEATHS} times ({end}) and completed no line in between; what was done "
+                "is kept"
+            )
+
+    def _ended(self, attempt: Attempt, ended: Ended) -> None:
+        now = time.monotonic()
+        self._speed.attempt(ended.latency_s)
+        self._tell_pacer(now, ended)
+        if ended.completed:
+            self._outage.succeed()
+            self._deaths_in_a_row = 0
+        elif self._wait_for_endpoint(now, ended):
+            self._again_at(now, attempt)
+            return
+        elif self._may_retry(attempt, ended):
+            self._retries_left -= 1
+            self._again_at(now + _backoff_s(ended, attempt), replace(attempt, attempts=attempt.attempts + 1))
+            return
+        self._keep(attempt, completed=ended.completed, result=ended.result, usage=ended.usage)
+
+    def _tell_pacer(self, now: float, ended: Ended) -> None:
+        latency_s, retry_after_s = ended.latency_s, ended.retry_after_s
+        if ended.completed:
+            tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
+            self._pacer.succeed(now, latency_s=latency_s, tokens=tokens)
+        elif ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
+            explicit = ended.status_code == 429 or retry_after_s is not None
+            self._pacer.refuse(now, latency_s=latency_s, retry_after_s=retry_after_s, explicit=explicit)
+        else:
+            self._pacer.fail(now, latency_s=latency_s)
+
+    def _wait_for_endpoint(self, now: float, ended: Ended) -> bool:
+        """Whether the endpoint is down, so that this attempt does not count."""
+        if not ended.retryable or ended.status_code == 429:
+            self._outage.succeed()  # it answered
+            return False
+        pause_s = self._outage.fail(now)
+        if pause_s is not None:
+            self._pacer.pause(now, for_s=pause_s)
+        since = self._outage.since
+        if since is not None and now - since > self._options.outage_s:
+            self._error = self._error or EndpointError(
+                f"the endpoint has not answered for {now - since:.0f} s ({ended.message}); what was done is kept: "
+                "give the same command again once it is up"
+            )
+        return since is not None
+
+    def _may_retry(self, attempt: Attempt, ended: Ended) -> bool:
+        return ended.retryable and attempt.attempts <= self._options.max_retries and self._retries_left > 0
+
+    def _again_at(self, when: float, attempt: Attempt) -> None:
+        heapq.heappush(self._again, (when, next(self._order), attempt))
+        self._changed.set()
+
+    def _keep(self, attempt: Attempt, *, completed: bool, result: bytes, usage: Usage | None = None) -> None:
+        try:
+            self._writer.append(attempt.number, result, completed=completed, attempts=attempt.attempts, usage=usage)
+            if completed and self._cache:
+                self._cache.keep(attempt.row, result)
+        except Exception as error:
+            self._error = self._error or error
+        self._speed.line()
+        if not completed:
+            self._failures += 1
+            self._stop_at_too_many_failures()
+        self._changed.set()
+
+    def _stop_at_too_many_failures(self) -> None:
+        fail_fast, percent = self._options.fail_fast, self._options.max_failures_percent
+        if fail_fast is not None and self._failures >= fail_fast:
+            self.stop("Failed")
+        if percent is not None and self._failures > self._writer.counts.total * percent / 100:
+            self.stop("Failed")
+
+    async def _report(self) -> None:
+        while True:
+            self._on_progress(self._progress())
+            for worker in self._workers:
+                worker.kill_if_stuck(self._options.timeout_s + _STUCK_AFTER_TIMEOUT_S)
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+
+    def _progress(self) -> RunProgress:
+        counts = self._writer.counts
+        lines_per_s = self._speed.lines_per_s()
+        left = counts.total - counts.completed - self._failures
+        return RunProgress(
+            total=counts.total,
+            completed=counts.completed,
+            failed=self._failures,
+            retries=counts.retries,
+            in_flight=self._in_flight,
+            limit=self._pacer.limit,
+            lines_per_s=lines_per_s,
+            p50_ms=self._speed.latency_ms(0.5),
+            p95_ms=self._speed.latency_ms(0.95),
+            left_s=left / lines_per_s if lines_per_s else None,
+            waits_for="the endpoint, which is down" if self._outage.is_open else None,
+        )
+
+
+def _backoff_s(ended: Ended, attempt: Attempt) -> float:
+    """The server's Retry-After, else exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015)."""
+    if ended.retry_after_s is not None:
+        return ended.retry_after_s
+    return random.uniform(0.0, min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (attempt.attempts - 1)))

@@ -1,0 +1,86 @@
+"""Answers at temperature 0, kept between runs in one sqlite file: the same question to the same model costs once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from phi3flow.errors import ColumnMappingError, StorageError
+from phi3flow.flows import Flow
+from phi3flow.jsonl import line_id, parse_row
+from phi3flow.records import LineResult
+from phi3flow.run_config import map_line
+from phi3flow.runner.data_lines import DataLine
+from phi3flow.runner.settings import line_setting
+
+DEFAULT_CACHE = Path(".phi3flow/answers.sqlite")
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID"
+
+
+class AnswerCache:
+    """Finds and keeps the results of one run's lines.
+
+    A line is known by the flow's fingerprint and variant, its inputs, and its connections' names and public values
+    (endpoint, model, deployment): a changed flow or endpoint answers anew. Only lines at temperature 0 are kept: the
+    line's input ``temperature``, else the flow's default, else what a node is given; a flow that names none is not.
+    Raises StorageError where the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path, flow: Flow, mapping: Mapping[str, Any], connections: Mapping[str, Any]) -> None:
+        self.hits = 0
+        self._path = path
+        self._flow = flow
+        self._mapping = mapping
+        self._same = [flow.fingerprint, flow.variant, flow.init, dict(connections)]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=30.0)
+            self._database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLE}")
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(
+                f"{path}: the cache cannot be opened: {error}; delete it, or leave out --cache"
+            ) from error
+
+    def __enter__(self) -> AnswerCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.commit()
+        self._database.close()
+
+    def find(self, line: DataLine) -> LineResult | None:
+        """Return the line's result, with ``attempts`` 0, where an equal line was answered before."""
+        row = parse_row(line.row)
+        key = self._key(row)
+        found = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
+        if found is None:
+            return None
+        self.hits += 1
+        own = {"line_number": line.number, "line_id": line.line_id or line_id(row), "attempts": 0, "latency_ms": 0.0}
+        return LineResult.model_validate_json(found[0]).model_copy(update=own)
+
+    def keep(self, row: bytes, result: bytes) -> None:
+        """Keep a completed line's result."""
+        key = self._key(parse_row(row))
+        if key:
+            try:
+                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, result])
+            except sqlite3.Error as error:
+                raise StorageError(f"{self._path}: the cache cannot be written: {error}; leave out --cache") from error
+
+    def _key(self, row: dict[str, Any]) -> bytes | None:
+        try:
+            inputs = map_line(self._mapping, {"data": row}, optional=self._flow.optional_inputs)
+        except ColumnMappingError:
+            return None
+        if line_setting(self._flow, inputs, "temperature") != 0:
+            return None
+        content = json.dumps([*self._same, inputs], sort_keys=True, ensure_ascii=False, default=str)
+        return hashlib.sha256(content.encode("utf-8", "replace")).digest()

@@ -1,0 +1,91 @@
+"""The data file of a run, read twice: once to check and name every line, once to run them.
+
+Between the two only what cannot be read again is kept: eight bytes a line while checking, and the names of lines that
+stand in the file more than once.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from phi3flow.errors import DatasetError
+from phi3flow.jsonl import file_sha256, line_id, read_lines, read_rows, with_line_ids
+
+_NUMBERED = re.compile(r"#\d+\Z")
+_BUCKETS = 256
+
+
+@dataclass(frozen=True)
+class DataLine:
+    """A line to run: ``row`` as it stands in the file; ``line_id`` where it is not the row's own."""
+
+    number: int
+    row: bytes
+    line_id: str | None
+
+
+@dataclass(frozen=True)
+class DataLines:
+    """A checked JSON Lines file: ``total`` lines will run, ``columns`` are the keys of any line of it."""
+
+    path: Path
+    total: int
+    columns: list[str]
+    sha256: str
+    line_ids: dict[int, str]
+
+    @classmethod
+    def scan(cls, path: Path, *, limit: int | None = None) -> DataLines:
+        """Read the whole file before anything is sent. Raises DatasetError with file:line for what does not parse."""
+        columns: dict[str, None] = {}
+        hashes = [array("Q") for _ in range(_BUCKETS)]
+        total = 0
+        some_numbered = False
+        for _, row in read_rows(path):
+            total += 1
+            columns.update(dict.fromkeys(row))
+            identity = line_id(row)
+            some_numbered = some_numbered or bool(_NUMBERED.search(identity))
+            value = _hash(identity)
+            hashes[value % _BUCKETS].append(value)
+        if not total:
+            raise DatasetError(f"{path}: has no lines")
+        repeated = set[int]().union(*map(_repeated, hashes))
+        line_ids = _renamed(path, repeated) if repeated or some_numbered else {}
+        return cls(path, min(total, limit or total), list(columns), file_sha256(path), line_ids)
+
+    def __iter__(self) -> Iterator[DataLine]:
+        """Yield the lines to run, in the order of the file."""
+        for number, (_, row) in enumerate(read_lines(self.path)):
+            if number == self.total:
+                return
+            yield DataLine(number, row, self.line_ids.get(number))
+
+
+def _hash(identity: str) -> int:
+    return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest())
+
+
+def _repeated(values: array[int]) -> set[int]:
+    if len(set(values)) == len(values):
+        return set()
+    return {value for value, count in Counter(values).items() if count > 1}
+
+
+def _renamed(path: Path, repeated: set[int]) -> dict[int, str]:
+    """Return the names of the lines whose own would not be theirs alone, by line_number."""
+    doubtful = [
+        (number, row)
+        for number, (_, row) in enumerate(read_rows(path))
+        if _hash(line_id(row)) in repeated or _NUMBERED.search(line_id(row))
+    ]
+    named = with_line_ids(row for _, row in doubtful)
+    return {
+        number: unique for (number, row), (unique, _) in zip(doubtful, named, strict=True) if unique != line_id(row)
+    }

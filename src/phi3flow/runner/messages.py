@@ -1,0 +1,123 @@
+"""What the runner and its worker processes say to each other, over two pipes.
+
+A message is a pickle with its length before it. Both ends are ours and run as the same user; what a model or the data
+said travels inside as bytes and text.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from phi3flow.flows import Flow
+from phi3flow.records import ConnectionUse, Usage
+
+HEADER = struct.Struct("!I")
+
+
+@dataclass(frozen=True)
+class OpenFlow:
+    """Runner: load this flow with these environment variables; answered by Opened or Refused."""
+
+    flow: Flow
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ConnectionWanted:
+    """Worker: the flow asks for this connection; answered by Connection or Refused, before anything else."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Runner: the connection in promptflow's dict form. It holds secrets."""
+
+    definition: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Either: it cannot be done, and this says why."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Worker: the flow is loaded and uses these connections."""
+
+    connections: dict[str, ConnectionUse]
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Runner: how rows become inputs, the seconds that an attempt may take, and what counts tokens."""
+
+    mapping: dict[str, Any]
+    timeout_s: float
+    tokenizer: Path | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Runner: execute this line; ``attempts`` counts this one too."""
+
+    number: int
+    row: bytes
+    line_id: str | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Worker: what became of an attempt. ``result`` is the line of results.jsonl that it would be."""
+
+    number: int
+    completed: bool
+    result: bytes
+    latency_s: float
+    usage: Usage | None = None
+    retryable: bool = False
+    status_code: int | None = None
+    retry_after_s: float | None = None
+    message: str = ""
+
+
+def encode(message: object) -> bytes:
+    """Return a message as it goes over the pipe."""
+    content = pickle.dumps(message)
+    return HEADER.pack(len(content)) + content
+
+
+def receive(pipe: BinaryIO) -> Any:
+    """Return the next message of a blocking, unbuffered pipe. Raises EOFError at its end."""
+    (size,) = HEADER.unpack(_read(pipe, HEADER.size))
+    return pickle.loads(_read(pipe, size))
+
+
+def take_messages(content: bytearray) -> Iterator[Any]:
+    """Yield the messages that are complete in ``content``, and take them out of it."""
+    while len(content) >= HEADER.size:
+        (size,) = HEADER.unpack_from(content)
+        end = HEADER.size + size
+        if len(content) < end:
+            return
+        message = pickle.loads(memoryview(content)[HEADER.size : end])
+        del content[:end]
+        yield message
+
+
+def _read(pipe: BinaryIO, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        part = pipe.read(size - len(content))
+        if not part:
+            raise EOFError
+        content += part
+    return content

@@ -1,0 +1,116 @@
+"""What is to be run, and the manifest that it will have."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from phi3flow import __version__
+from phi3flow.flows import Flow
+from phi3flow.records import Counts, Manifest
+from phi3flow.run_config import complete_mapping
+from phi3flow.runner.data_lines import DataLines
+from phi3flow.runner.options import RunOptions
+
+
+def default_run_name(flow: Flow, overrides: Mapping[str, str]) -> str:
+    """Name a run after flow, variant, replaced connections and fingerprint: the same command finds it again."""
+    variant = flow.variant.strip("${}").split(".", 1)[1] if flow.variant else None
+    parts = [flow.name, variant, *overrides.values(), flow.fingerprint[:8]]
+    return "-".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A flow over a JSON Lines file.
+
+    ``overrides`` replaces connections (``{"node.input": name}``); ``environment`` is set for the flow; ``limit`` takes
+    the first lines only; ``cache`` is the file of answers at temperature 0. The run's folder is ``runs_dir``/``name``.
+    """
+
+    flow: Flow
+    data: Path
+    runs_dir: Path
+    column_mapping: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    options: RunOptions = field(default_factory=RunOptions)
+    limit: int | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Name the run, and put the connections in place."""
+        name = self.name or default_run_name(self.flow, self.overrides)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "flow", self.flow.with_connections(self.overrides))
+
+    def read(self) -> PlannedRun:
+        """Read the whole data file. Raises DatasetError for a line that does not parse, ColumnMappingError."""
+        lines = DataLines.scan(self.data, limit=self.limit)
+        optional = self.flow.optional_inputs
+        mapping = complete_mapping(
+            self.column_mapping,
+            inputs={name: name in optional for name in self.flow.inputs},
+            columns={"data": lines.columns},
+            where=str(self.flow.folder),
+        )
+        return PlannedRun(lines, mapping, self._manifest(lines, mapping))
+
+    def _manifest(self, lines: DataLines, mapping: Mapping[str, Any]) -> Manifest:
+        options = self.options
+        assert self.name is not None
+        return Manifest(
+            name=self.name,
+            status="Running",
+            flow=str(self.flow.folder),
+            flow_fingerprint=self.flow.fingerprint,
+            data=str(self.data.resolve()),
+            data_sha256=lines.sha256,
+            column_mapping={key: str(value) for key, value in mapping.items()},
+            variant=self.flow.variant,
+            parameters={
+                "timeout_s": options.timeout_s,
+                "max_retries": options.max_retries,
+                "connections": dict(self.overrides),
+                **({"init": self.flow.init} if self.flow.init else {}),
+                **({"prices": options.prices.model_dump()} if options.prices else {}),
+            },
+            concurrency=options.concurrency or "auto",
+            counts=Counts(total=lines.total),
+            started_at=datetime.now(UTC),
+            versions=_versions(),
+            git_commit=_git_commit(self.flow.folder),
+        )
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A plan whose data is read: the lines, how they become inputs, and the manifest of a run that has not begun."""
+
+    lines: DataLines
+    mapping: dict[str, Any]
+    manifest: Manifest
+
+
+def _versions() -> dict[str, str]:
+    names = ("promptflow-core", "promptflow-tools")
+    found = {"phi3flow": __version__}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _git_commit(folder: Path) -> str | None:
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

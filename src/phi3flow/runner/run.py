@@ -1,0 +1,125 @@
+"""A run, from the first worker's start to the folder that ``pf`` can open too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from phi3flow.flows import ConnectionSource
+from phi3flow.pf_record import write_pf_record
+from phi3flow.records import ConnectionUse, Manifest, RunStatus
+from phi3flow.run_store import RunFolder, RunWriter
+from phi3flow.runner.batch import Batch
+from phi3flow.runner.cache import AnswerCache
+from phi3flow.runner.messages import Begin
+from phi3flow.runner.options import RunOptions
+from phi3flow.runner.pacing import Pacer
+from phi3flow.runner.plan import PlannedRun, RunPlan
+from phi3flow.runner.progress import RunProgress
+from phi3flow.runner.workers import Crew
+
+_AZURE_ML_HOST = ".inference.ml.azure.com"
+_AZURE_ML_REQUESTS_PER_S = 500.0
+
+
+def run_flow(
+    plan: RunPlan,
+    *,
+    connections: ConnectionSource,
+    fresh: bool = False,
+    on_start: Callable[[Manifest], None] = lambda _: None,
+    on_progress: Callable[[RunProgress], None] = lambda _: None,
+) -> RunFolder:
+    """Run a flow over every line of a file and return the run's folder.
+
+    A run of the same name goes on where it was left: completed lines are skipped, failed ones tried again; ``fresh``
+    starts over. ``on_start`` gets the manifest before the first line, ``on_progress`` where the run stands, several
+    times a second. After the first SIGINT the lines in flight are given 10 s; the run then is Canceled and
+    KeyboardInterrupt raised. A run that stops for too many failures is Failed.
+
+    Raises DatasetError for a data line that does not parse, ColumnMappingError, ResumeMismatchError, FlowError,
+    StorageError where the disk is full, EndpointError where the endpoint stays down.
+    """
+    return asyncio.run(_run(plan, connections, fresh, on_start, on_progress))
+
+
+async def _run(
+    plan: RunPlan,
+    connections: ConnectionSource,
+    fresh: bool,
+    on_start: Callable[[Manifest], None],
+    on_progress: Callable[[RunProgress], None],
+) -> RunFolder:
+    async with Crew(plan.flow, {**plan.environment, "PHI3_MAX_RETRIES": "0"}, connections) as crew:
+        await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
+        planned = await asyncio.to_thread(plan.read)
+        with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
+            on_start(writer.manifest)
+            if writer.counts.completed < planned.lines.total:
+                await _finish(plan, planned, writer, crew, on_progress)
+            run = RunFolder(writer.path)
+            if not plan.flow.is_flex:  # pf cannot open a flex flow's record
+                write_pf_record(run, plan.flow)
+    return run
+
+
+async def _finish(
+    plan: RunPlan, planned: PlannedRun, writer: RunWriter, crew: Crew, on_progress: Callable[[RunProgress], None]
+) -> None:
+    started = time.monotonic()
+    status: RunStatus = "Failed"
+    try:
+        uses = await crew.begin(Begin(planned.mapping, plan.options.timeout_s, plan.options.tokenizer))
+        writer.use_connections(uses)
+        with contextlib.ExitStack() as stack:
+            cache = (
+                stack.enter_context(AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections))
+                if plan.cache
+                else None
+            )
+            batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress)
+            todo = (line for line in planned.lines if not writer.is_completed(line.number))
+            stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
+            await batch.run(todo)
+        status = batch.stopped_as or "Completed"
+    finally:
+        writer.finish(status, duration_s=time.monotonic() - started, prices=plan.options.prices)
+    if status == "Canceled":
+        raise KeyboardInterrupt
+
+
+def _pacer(options: RunOptions, uses: dict[str, ConnectionUse]) -> Pacer:
+    """Return the run's pacer; where it finds its own speed, it keeps an Azure ML endpoint's known limit."""
+    hosts = [use.host or "" for use in uses.values()]
+    known = options.concurrency is None and any(host.partition(":")[0].endswith(_AZURE_ML_HOST) for host in hosts)
+    return Pacer(
+        time.monotonic(),
+        concurrency=options.concurrency,
+        rpm=options.rpm,
+        tpm=options.tpm,
+        most_per_s=_AZURE_ML_REQUESTS_PER_S if known else None,
+    )
+
+
+@contextlib.contextmanager
+def _first_interrupt(stop_run: Callable[[], None]) -> Iterator[None]:
+    """Let the first SIGINT drain the run; the second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.call_soon_threadsafe(stop_run)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,95 @@
+"""How many attempts in flight an endpoint needs to be full, and no more."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+FIRST_WINDOW = 8
+_HOLD_ROUNDS = 30  # round trips before a window that was enough is doubted again
+
+
+class Window:
+    """Finds how many attempts in flight an endpoint needs to be full, and no more.
+
+    Slow start (Jacobson 1988) until goodput stops growing (BBR's start-up exit, Cardwell et al. 2016) or latency
+    doubles; then one more a round trip (Chiu & Jain 1989), for as long as it pays.
+    """
+
+    def __init__(self, now: float, most: int) -> None:
+        self.blamed = self._acquitted = False
+        self._most = most
+        self._size = float(min(FIRST_WINDOW, most))
+        self._slow_start = True
+        self._rounds: deque[tuple[float, float]] = deque(maxlen=20)
+        self._best_s = deque[float](maxlen=50)
+        self._proven = (self._size, 0.0)
+        self._hold = 0
+        self._cut_s = now
+        self._begin(now)
+
+    @property
+    def limit(self) -> int:
+        return int(self._size)
+
+    def _begin(self, now: float) -> None:
+        self._round_s = now
+        self._round_size = self._size
+        self._used = False
+        self._latencies_s: list[float] = []
+
+    def start(self, in_flight: int) -> None:
+        self._used = self._used or in_flight * (2 if self._slow_start else 1) >= self.limit
+
+    def succeed(self, now: float, latency_s: float, in_flight: int) -> None:
+        if self._slow_start and 2 * in_flight > self._size:
+            self._size = min(self._size + 2, self._most)
+        self._latencies_s.append(latency_s)
+        if len(self._latencies_s) >= self._round_size and now - latency_s >= self._round_s:
+            goodput, middle_s = len(self._latencies_s) / (now - self._round_s), median(self._latencies_s)
+            self._best_s.append(middle_s)
+            if self._used and self._slow_start:
+                self._end_slow_round(goodput, middle_s > 2 * min(self._best_s))
+            elif self._used:
+                self._end_round(goodput, middle_s > 2 * min(self._best_s))
+            self._begin(now)
+
+    def _end_slow_round(self, goodput: float, slower: bool) -> None:
+        self._rounds.append((self._round_size, goodput))
+        if slower or (len(self._rounds) > 2 and goodput < 1.25 * self._rounds[-3][1]):
+            enough = 0.8 * max(each for _, each in self._rounds)
+            self._proven = min(each for each in self._rounds if each[1] >= enough)
+            self._size, self._slow_start = self._proven[0], False
+
+    def _end_round(self, goodput: float, slower: bool) -> None:
+        size, before = self._proven
+        if self._hold:
+            self._hold -= 1
+        elif self._round_size >= 1.25 * size and goodput < 1.06 * before:
+            self._size, self._hold = (0.9 if slower else 1.0) * size, _HOLD_ROUNDS
+            self._proven = (self._size, goodput)
+        else:
+            if self._round_size >= 1.25 * size:
+                self._proven = (self._round_size, goodput)
+            self._size = min(self._size + 1, self._most)
+
+    def refuse(self, now: float, start_s: float, in_flight: int) -> bool:
+        """Leave slow start; where the window was found to be what is limited, shrink it. Says whether it was."""
+        self._slow_start = False
+        if self.blamed and start_s >= self._cut_s:
+            again = self._hold > _HOLD_ROUNDS - 5
+            self._size = max(1.0, 0.7 * self._size if again else min(self._size, in_flight) - 1)
+            self._cut_s, self._hold = now, _HOLD_ROUNDS
+            self._proven = (self._size, 0.0)
+            self._begin(now)
+        return self.blamed
+
+    def acquit(self) -> None:
+        self.blamed, self._acquitted = False, True
+
+    def blame(self, most: int) -> None:
+        if self._acquitted:
+            return
+        self.blamed = True
+        self._size, self._hold = float(max(1, min(most, self._most))), _HOLD_ROUNDS
+        self._proven = (self._size, 0.0)

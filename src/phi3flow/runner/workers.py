@@ -1,0 +1,173 @@
+"""The worker processes of a run, seen from the runner: start them, send them attempts, hear what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from phi3flow.errors import FlowError, Phi3flowError
+from phi3flow.flows import ConnectionSource, Flow
+from phi3flow.records import ConnectionUse
+from phi3flow.runner.messages import (
+    HEADER,
+    Attempt,
+    Begin,
+    Connection,
+    ConnectionWanted,
+    Ended,
+    Opened,
+    OpenFlow,
+    Refused,
+    encode,
+)
+from phi3flow.runner.secrets import public_values
+
+_COMMAND = (sys.executable, "-P", "-m", "phi3flow.runner.worker")
+
+
+class Worker:
+    """One worker process. ``in_flight`` holds the attempts that it has, by line_number."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.in_flight: dict[int, Attempt] = {}
+        self._process = process
+        self._started: dict[int, float] = {}
+
+    @classmethod
+    async def start(cls, flow: Flow, environment: Mapping[str, str]) -> Worker:
+        """Start a process that loads ``flow``; it does so while others do something else."""
+        process = await asyncio.create_subprocess_exec(
+            *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        worker = cls(process)
+        worker._send(OpenFlow(flow, dict(environment)))
+        return worker
+
+    async def opened(self, connections: ConnectionSource) -> dict[str, ConnectionUse]:
+        """Wait until the flow is loaded, giving it the connections it asks for; return those that it uses.
+
+        Raises FlowError, or what ``connections`` raised.
+        """
+        while True:
+            message = await self._receive()
+            match message:
+                case ConnectionWanted(name):
+                    self._send(_connection(connections, name))
+                case Opened(uses):
+                    return uses
+                case Refused(error):
+                    raise error
+                case _:
+                    code = await self._process.wait()
+                    raise FlowError(f"the flow's process ended while it loaded the flow (exit code {code})")
+
+    def begin(self, begin: Begin) -> None:
+        """Say how rows become inputs. Comes once, before the first attempt."""
+        self._send(begin)
+
+    def submit(self, attempt: Attempt) -> None:
+        """Execute an attempt now."""
+        self.in_flight[attempt.number] = attempt
+        self._started[attempt.number] = time.monotonic()
+        self._send(attempt)
+
+    async def listen(self, on_ended: Callable[[Attempt, Ended], None]) -> str:
+        """Report each attempt that ends, until the process does; return how it ended."""
+        while isinstance(message := await self._receive(), Ended):
+            del self._started[message.number]
+            on_ended(self.in_flight.pop(message.number), message)
+        code = await self._process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def kill_if_stuck(self, after_s: float) -> None:
+        """End the process where an attempt has taken longer: its own time-out did not come, so its loop is blocked."""
+        if self._started and time.monotonic() - min(self._started.values()) > after_s:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """End the process, with what it is doing."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(encode(message))
+
+    async def _receive(self) -> Any:
+        assert self._process.stdout is not None
+        try:
+            (size,) = HEADER.unpack(await self._process.stdout.readexactly(HEADER.size))
+            return pickle.loads(await self._process.stdout.readexactly(size))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+
+class Crew:
+    """The workers of a run: started, replaced where one dies, ended with the run.
+
+    ``public_connections`` has the values of each connection that the flow asked for, without the secret ones.
+    """
+
+    def __init__(self, flow: Flow, environment: Mapping[str, str], connections: ConnectionSource) -> None:
+        self.workers: list[Worker] = []
+        self.public_connections: dict[str, dict[str, Any]] = {}
+        self._flow = flow
+        self._environment = environment
+        self._connections = connections
+        self._begin: Begin | None = None
+
+    async def __aenter__(self) -> Crew:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self.workers:
+            await worker.close()
+
+    async def start(self, workers: int) -> None:
+        """Start so many processes; they load the flow while others do something else."""
+        for _ in range(workers):
+            await self._start_one()
+
+    async def begin(self, begin: Begin) -> dict[str, ConnectionUse]:
+        """Wait until every worker has loaded the flow; return the connections that it uses. Raises FlowError."""
+        self._begin = begin
+        uses: dict[str, ConnectionUse] = {}
+        for worker in self.workers:
+            uses = await self._open(worker, begin)
+        return uses
+
+    async def replacement(self) -> Worker:
+        """Return a new worker, ready for attempts."""
+        assert self._begin is not None
+        worker = await self._start_one()
+        await self._open(worker, self._begin)
+        return worker
+
+    async def _start_one(self) -> Worker:
+        worker = await Worker.start(self._flow, self._environment)
+        self.workers.append(worker)
+        return worker
+
+    async def _open(self, worker: Worker, begin: Begin) -> dict[str, ConnectionUse]:
+        uses = await worker.opened(self._find_connection)
+        worker.begin(begin)
+        return uses
+
+    def _find_connection(self, name: str) -> Mapping[str, Any]:
+        connection = self._connections(name)
+        self.public_connections[name] = public_values(connection)
+        return connection
+
+
+def _connection(connections: ConnectionSource, name: str) -> Connection | Refused:
+    try:
+        return Connection(dict(connections(name)))
+    except Phi3flowError as error:
+        return Refused(error)

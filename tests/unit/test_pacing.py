@@ -1,0 +1,389 @@
+"""An endpoint is kept full and hardly ever refuses: endpoints are simulated in virtual time, nothing sleeps."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phi3flow.runner.pacing import Pacer
+
+
+@dataclass
+class Refusal:
+    retry_after_s: float | None = None
+    explicit: bool = True
+
+
+class Endpoint:
+    """Takes everything; `inside` is how many attempts it works on."""
+
+    inside = 0
+
+    def admit(self, now: float) -> Refusal | None:
+        return None
+
+    def serve_s(self, now: float, latency_s: float) -> float:
+        return latency_s
+
+
+@dataclass
+class TokenBucket(Endpoint):
+    per_s: float
+    burst: float
+    retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens, self.at_s = self.burst, 0.0
+
+    def admit(self, now: float) -> Refusal | None:
+        self.tokens = min(self.burst, self.tokens + (now - self.at_s) * self.per_s)
+        self.at_s = now
+        if self.tokens < 1:
+            return Refusal(self.retry_after_s)
+        self.tokens -= 1
+        return None
+
+
+@dataclass
+class FixedWindow(Endpoint):
+    most: int
+    age_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.minute, self.count = -1, 0
+
+    def admit(self, now: float) -> Refusal | None:
+        minute = int((now + self.age_s) // 60)
+        if minute != self.minute:
+            self.minute, self.count = minute, 0
+        if self.count >= self.most:
+            return Refusal((minute + 1) * 60 - self.age_s - now)
+        self.count += 1
+        return None
+
+
+@dataclass
+class ConcurrencyLimit(Endpoint):
+    most: int
+
+    def admit(self, now: float) -> Refusal | None:
+        return Refusal() if self.inside >= self.most else None
+
+
+class Queueing(Endpoint):
+    def __init__(self, servers: int) -> None:
+        self.free_s = [0.0] * servers
+
+    def serve_s(self, now: float, latency_s: float) -> float:
+        end_s = max(now, heapq.heappop(self.free_s)) + latency_s
+        heapq.heappush(self.free_s, end_s)
+        return end_s - now
+
+
+@dataclass
+class Batching(Endpoint):
+    """Latency doubles at `half` in flight, while goodput still grows: it approaches half / latency."""
+
+    half: int
+
+    def serve_s(self, now: float, latency_s: float) -> float:
+        return latency_s * (1 + self.inside / self.half)
+
+
+@dataclass
+class Faulty(Endpoint):
+    share: float
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(5)
+
+    def admit(self, now: float) -> Refusal | None:
+        return Refusal(explicit=False) if self.random.random() < self.share else None
+
+
+@dataclass
+class Outcome:
+    lines: int
+    seconds: float = 0.0
+    refused: int = 0
+    starts_s: list[float] = field(default_factory=list)
+    ends_s: list[float] = field(default_factory=list)
+    spent: list[tuple[float, int]] = field(default_factory=list)
+    most_in_flight: int = 0
+
+    @property
+    def per_s(self) -> float:
+        return self.lines / self.seconds
+
+    @property
+    def refused_share(self) -> float:
+        return self.refused / len(self.starts_s)
+
+
+@dataclass
+class Simulation:
+    """A runner in virtual time: it comes up to 5 ms late and tries a refused line again after a jittered backoff."""
+
+    pacer: Pacer
+    endpoint: Endpoint
+    latency_s: float = 0.1
+    refusal_s: float | None = 0.002  # None: as slow as an answer
+    tokens: Callable[[], int] = int
+    changes: tuple[tuple[float, Callable[[Endpoint], None]], ...] = ()
+    seed: int = 1
+
+    def run(self, lines: int, *, most_s: float = math.inf) -> Outcome:
+        self.random, self.tie, self.now = random.Random(self.seed), itertools.count(), 0.0
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+        self.outcome, self.ready, self.wake_s = Outcome(lines), deque([0] * lines), -1.0
+        for at_s, change in self.changes:
+            self._at(at_s, lambda change=change: change(self.endpoint))
+        while len(self.outcome.ends_s) < lines and self.now < most_s:
+            self._send()
+            assert self.events, "nothing will ever happen again"
+            self.now, _, act = heapq.heappop(self.events)
+            act()
+        self.outcome.seconds = self.now
+        return self.outcome
+
+    def _at(self, at_s: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (at_s, next(self.tie), act))
+
+    def _send(self) -> None:
+        while self.ready:
+            wait_s = self.pacer.wait_s(self.now)
+            if wait_s is None:
+                return
+            if wait_s > 0:
+                if not self.now < self.wake_s <= self.now + wait_s + 0.005:
+                    self.wake_s = self.now + wait_s + self.random.uniform(0, 0.005)
+                    self._at(self.wake_s, lambda: None)
+                return
+            self._start(self.ready.popleft())
+
+    def _start(self, tries: int) -> None:
+        self.pacer.start(self.now)
+        self.outcome.starts_s.append(self.now)
+        self.outcome.most_in_flight = max(self.outcome.most_in_flight, self.pacer.in_flight)
+        latency_s = self.latency_s * self.random.uniform(0.8, 1.2)
+        refusal = self.endpoint.admit(self.now)
+        if refusal is None:
+            self.endpoint.inside += 1
+            latency_s = self.endpoint.serve_s(self.now, latency_s)
+            self._at(self.now + latency_s, lambda: self._succeed(latency_s))
+        else:
+            latency_s = latency_s if self.refusal_s is None else self.refusal_s
+            self._at(self.now + latency_s, lambda: self._refuse(latency_s, refusal, tries))
+
+    def _succeed(self, latency_s: float) -> None:
+        self.endpoint.inside -= 1
+        tokens = self.tokens()
+        self.outcome.spent.append((self.now - latency_s, tokens))
+        self.outcome.ends_s.append(self.now)
+        self.pacer.succeed(self.now, latency_s=latency_s, tokens=tokens)
+
+    def _refuse(self, latency_s: float, refusal: Refusal, tries: int) -> None:
+        self.outcome.refused += 1
+        self.pacer.refuse(self.now, latency_s=latency_s, retry_after_s=refusal.retry_after_s, explicit=refusal.explicit)
+        backoff_s = max(refusal.retry_after_s or 0.0, self.random.uniform(0, 0.5 * 2**tries))
+        self._at(self.now + backoff_s, lambda: self.ready.append(tries + 1))
+
+
+def _in_a_minute(starts_s: list[float]) -> int:
+    old, most = 0, 0
+    for place, start_s in enumerate(starts_s):
+        while starts_s[old] <= start_s - 60:
+            old += 1
+        most = max(most, place - old + 1)
+    return most
+
+
+@pytest.mark.parametrize("concurrency", [None, 64, 256])
+@pytest.mark.parametrize("retry_after_s", [1.0, None])
+@pytest.mark.parametrize(
+    ("latency_s", "refusal_s"), [(0.005, 0.002), (0.02, None), (0.02, 0.002), (0.1, None), (0.1, 0.002), (0.4, 0.002)]
+)
+def test_a_token_bucket_is_filled_to_nine_tenths_with_few_refusals(
+    latency_s: float, refusal_s: float | None, retry_after_s: float | None, concurrency: int | None
+) -> None:
+    pacer = Pacer(0.0, concurrency=concurrency)
+    outcome = Simulation(pacer, TokenBucket(200, 50, retry_after_s), latency_s, refusal_s).run(5000)
+    capacity = min(200.0, concurrency / latency_s) if concurrency else 200.0
+    share = 0.9 if latency_s == 0.4 or concurrency == 64 else 0.92  # 64 start at once, which teaches less
+    assert outcome.per_s >= share * capacity
+    assert outcome.refused_share <= 0.03
+
+
+@pytest.mark.parametrize("retry_after_s", [1.0, None])
+@pytest.mark.parametrize(("per_s", "burst", "lines"), [(20, 5, 1000), (50, 100, 1500), (1000, 10, 20000)])
+def test_buckets_of_other_sizes_are_filled_as_well(
+    per_s: float, burst: float, lines: int, retry_after_s: float | None
+) -> None:
+    outcome = Simulation(Pacer(0.0), TokenBucket(per_s, burst, retry_after_s)).run(lines)
+    share = 0.75 if per_s == 1000 and retry_after_s else 0.9  # 20 s in all: every refusal costs one
+    assert outcome.per_s >= share * per_s
+    assert outcome.refused_share <= 0.05
+
+
+@pytest.mark.parametrize("age_s", [0.0, 30.0])
+@pytest.mark.parametrize("concurrency", [None, 64])
+def test_a_counter_that_starts_anew_every_minute_is_used_up(concurrency: int | None, age_s: float) -> None:
+    outcome = Simulation(Pacer(0.0, concurrency=concurrency), FixedWindow(6000, age_s)).run(15000)
+    assert outcome.per_s >= 93
+    assert outcome.refused_share <= 0.05
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_limit_on_concurrency_is_not_mistaken_for_a_low_rate(seed: int) -> None:
+    outcome = Simulation(Pacer(0.0), ConcurrencyLimit(16), seed=seed).run(5000)
+    assert outcome.per_s >= 0.85 * 160
+    assert outcome.refused_share <= 0.05
+
+
+def test_a_limit_that_was_raised_is_found_within_half_a_minute() -> None:
+    def scale_out(bucket: Endpoint) -> None:
+        assert isinstance(bucket, TokenBucket)
+        bucket.per_s = 400
+
+    outcome = Simulation(Pacer(0.0), TokenBucket(200, 50, 1.0), changes=((10.0, scale_out),)).run(12000, most_s=60)
+    assert sum(42 < end_s <= 47 for end_s in outcome.ends_s) / 5 > 300
+
+
+def test_a_limit_that_was_lowered_is_followed() -> None:
+    def scale_in(bucket: Endpoint) -> None:
+        assert isinstance(bucket, TokenBucket)
+        bucket.per_s = 100
+
+    outcome = Simulation(Pacer(0.0), TokenBucket(200, 50, 1.0), changes=((10.0, scale_in),)).run(9000, most_s=60)
+    assert sum(20 < end_s <= 60 for end_s in outcome.ends_s) / 40 > 85
+    assert outcome.refused_share <= 0.03
+
+
+def test_an_unlimited_endpoint_soon_gets_more_than_a_window_of_64() -> None:
+    outcome = Simulation(Pacer(0.0), Endpoint()).run(1000)
+    assert outcome.seconds <= 1.5 * 1000 / 640
+    assert outcome.most_in_flight > 64
+
+
+@pytest.mark.parametrize("servers", [4, 16, 100])
+def test_a_queue_is_not_filled_for_nothing(servers: int) -> None:
+    pacer = Pacer(0.0)
+    outcome = Simulation(pacer, Queueing(servers)).run(100 * servers)
+    assert outcome.per_s >= 0.9 * servers / 0.1
+    assert pacer.limit < 4 * servers
+
+
+def test_latency_alone_does_not_throttle_a_server_that_batches() -> None:
+    pacer = Pacer(0.0)
+    outcome = Simulation(pacer, Batching(256)).run(10000)
+    assert outcome.per_s >= 0.8 * Simulation(Pacer(0.0, concurrency=500), Batching(256)).run(10000).per_s
+
+
+@pytest.mark.parametrize("concurrency", [None, 64])
+def test_random_faults_do_not_shrink_the_window(concurrency: int | None) -> None:
+    lines = 20000 if concurrency is None else 5000
+    pacer, calm = Pacer(0.0, concurrency=concurrency), Pacer(0.0, concurrency=concurrency)
+    faulty = Simulation(pacer, Faulty(0.05)).run(lines)
+    sound = Simulation(calm, Endpoint()).run(lines)
+    assert pacer.limit == calm.limit
+    most = int(0.94 * lines)  # what comes after are the last retries
+    assert faulty.ends_s[most] <= sound.ends_s[most] / 0.9
+
+
+def test_an_overload_that_is_not_explicit_is_answered() -> None:
+    pacer = Pacer(0.0, concurrency=64)
+    Simulation(pacer, Faulty(0.6)).run(300)
+    assert pacer.rate is not None
+
+
+@pytest.mark.parametrize("latency_s", [0.02, 1.0])
+def test_no_minute_has_more_requests_than_rpm(latency_s: float) -> None:
+    outcome = Simulation(Pacer(0.0, concurrency=64, rpm=600), Endpoint(), latency_s).run(2000)
+    assert _in_a_minute(outcome.starts_s) <= 600
+    assert outcome.per_s >= 0.95 * 10
+    tenths = [sum(at_s <= each < at_s + 1 for each in outcome.starts_s) for at_s in range(100)]
+    assert max(tenths) <= 12
+
+
+def test_no_minute_has_more_tokens_than_tpm() -> None:
+    chance = random.Random(3)
+    simulation = Simulation(
+        Pacer(0.0, concurrency=64, tpm=60_000), Endpoint(), tokens=lambda: chance.randrange(80, 121)
+    )
+    outcome = simulation.run(2000)
+    spent = sorted(outcome.spent)
+    for start_s, _ in spent[::20]:
+        assert sum(tokens for at_s, tokens in spent if start_s <= at_s < start_s + 60) <= 60_000 + 40
+    assert outcome.per_s >= 0.95 * 10
+
+
+def test_a_known_limit_is_kept_from_the_start() -> None:
+    outcome = Simulation(Pacer(0.0, most_per_s=100), TokenBucket(105, 5)).run(1000)
+    assert outcome.refused == 0
+    assert outcome.per_s >= 95
+
+
+def test_idle_time_is_not_saved_up_for_a_burst() -> None:
+    pacer = Pacer(0.0, concurrency=64)
+    Simulation(pacer, TokenBucket(20, 5)).run(100)
+    now, started = 1000.0, 0
+    while pacer.wait_s(now) == 0.0:
+        pacer.start(now)
+        started += 1
+    assert started <= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    concurrency=st.none() | st.integers(1, 40),
+    rpm=st.none() | st.integers(1, 600),
+    events=st.lists(
+        st.tuples(
+            st.sampled_from(["succeed", "refuse", "told", "503", "fail", "pause", "idle"]), st.floats(0.001, 3.0)
+        ),
+        max_size=120,
+    ),
+)
+def test_whatever_happens_bounds_hold_and_sending_goes_on(
+    concurrency: int | None, rpm: int | None, events: list[tuple[str, float]]
+) -> None:
+    pacer, now, paused_s = Pacer(0.0, concurrency=concurrency, most_in_flight=50, rpm=rpm), 0.0, 0.0
+    open_s: list[float] = []
+    starts_s: list[float] = []
+    for kind, span_s in events:
+        while pacer.wait_s(now) == 0.0:
+            assert now >= paused_s
+            pacer.start(now)
+            assert pacer.in_flight <= pacer.limit <= (concurrency or 50)
+            open_s.append(now)
+            starts_s.append(now)
+        now += span_s
+        if kind == "pause":
+            pacer.pause(now, for_s=span_s)
+            paused_s = max(paused_s, now + span_s)
+        elif open_s and kind != "idle":
+            latency_s = now - open_s.pop(0)
+            if kind == "succeed":
+                pacer.succeed(now, latency_s=latency_s)
+            elif kind == "fail":
+                pacer.fail(now, latency_s=latency_s)
+            else:
+                told_s = span_s if kind == "told" else None
+                pacer.refuse(now, latency_s=latency_s, retry_after_s=told_s, explicit=kind != "503")
+                paused_s = max(paused_s, now + (told_s or 0.0))
+        assert pacer.in_flight == len(open_s)
+    assert rpm is None or _in_a_minute(starts_s) <= rpm
+    while open_s:
+        pacer.fail(now, latency_s=now - open_s.pop())
+    wait_s = pacer.wait_s(max(now, paused_s))
+    assert wait_s is not None
+    assert wait_s <= (60.001 if rpm else 5.001)
