@@ -85,6 +85,10 @@ class Answer(str):
         answer.messages, answer.usage = messages, usage
         return answer
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Travel between processes as the text alone: ``pf`` passes it through one that does not know this module."""
+        return str, (str(self),)
+
 
 async def complete(connection: Any, messages: list[dict[str, str]], **parameters: float) -> Answer:
     """Return the model's answer to ``messages``, sampled with ``parameters`` (temperature, max_new_tokens …).

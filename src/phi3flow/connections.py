@@ -20,6 +20,7 @@ import yaml
 from pydantic import SecretStr
 
 from phi3flow.errors import BackendError, ConfigError, MissingExtraError
+from phi3flow.pf_runs import promptflow_home
 
 DEFAULT_FOLDER = Path("connections")
 CUSTOM = "CustomConnection"
@@ -230,8 +231,7 @@ def _find_in_promptflow(name: str) -> _Definition | None:
 
 def _read_promptflow(name: str, *, with_secrets: bool) -> Any:
     """Read promptflow's local store where there is one, without the telemetry of its public way."""
-    home = Path(os.environ.get("PF_HOME_DIRECTORY") or Path.home() / ".promptflow")
-    if not (home / "pf.sqlite").is_file():
+    if not (promptflow_home() / "pf.sqlite").is_file():
         return None
     from promptflow._sdk.operations._connection_operations import ConnectionOperations
 

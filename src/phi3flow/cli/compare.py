@@ -1,7 +1,8 @@
 """Compare two scored runs line by line; A is the baseline, B the candidate.
 
-Lines are paired by their line_id. Each metric's difference comes with its 95 % interval and p, and what it takes to be
-sure: wins, losses and ties, the least effect that these lines would show, the lines that this difference needs.
+Lines are paired by their line_id, also those of runs that `pf` made. Each metric's difference comes with its 95 %
+interval and p, and what it takes to be sure: wins, losses and ties, the least effect that these lines would show, the
+lines that this difference needs.
 The metrics named with --metric are confirmatory and share one level of 5 % (Holm); all others are exploratory.
 
 Examples:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("baseline", metavar="A", help="a name, a path, @latest or @previous")
+    parser.add_argument("baseline", metavar="A", help="a name (of pf's too), a path, @latest or @previous")
     parser.add_argument("candidate", metavar="B", help="likewise")
     parser.add_argument(
         "--metric",
@@ -43,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.comparison import compare_runs
-    from phi3flow.run_store import find_run
+    from phi3flow.pf_runs import open_run
 
-    baseline, candidate = (find_run(reference, args.runs_dir) for reference in (args.baseline, args.candidate))
+    baseline, candidate = (open_run(reference, args.runs_dir) for reference in (args.baseline, args.candidate))
     comparison = compare_runs(baseline, candidate, metrics=args.metric, pair_by=args.pair_by)
     terminal.result(comparison.model_dump(mode="json"), render_comparison(comparison))
     return 0

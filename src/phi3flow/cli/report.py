@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a name, a path, @latest or @previous")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="where to write (default: report.html in the last run's folder)"
     )
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _find_runs(references: Sequence[str], runs_dir: Path) -> list[RunFolder]:
     """Return each run once, in the order given. Raises ConfigError where two have one name."""
-    from phi3flow.run_store import find_run
+    from phi3flow.pf_runs import open_run
 
-    by_path = {found.path: found for found in (find_run(reference, runs_dir) for reference in references)}
+    by_path = {found.path: found for found in (open_run(reference, runs_dir) for reference in references)}
     by_name: dict[str, Path] = {}
     for path, found in by_path.items():
         if other := by_name.get(found.name):

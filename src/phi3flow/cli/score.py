@@ -1,7 +1,8 @@
 """Score a run with evaluation flows: every line, then each metric with its 95 % interval.
 
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
-run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/.
+run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
+be one that `pf run create --data` made.
 
 Examples:
   phi3flow score @latest
@@ -33,7 +34,7 @@ DEFAULT_FLOW = Path("flows/eval/answer_match")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("run", metavar="RUN", help="a name, a path, @latest or @previous")
+    parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
     parser.add_argument(
         "--flow",
         type=Path,
@@ -49,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.flows import load_flow
+    from phi3flow.pf_runs import open_run
     from phi3flow.run_config import parse_pairs
-    from phi3flow.run_store import find_run
     from phi3flow.scoring import leaked_lines
 
-    found = find_run(args.run, args.runs_dir)
+    found = open_run(args.run, args.runs_dir)
     flows = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
     estimates: dict[str, Estimate] = {}
