@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +16,30 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from phi3flow.errors import StorageError
 from phi3flow.files import write_file
 from phi3flow.flows import DAG_FILE, Flow, flow_files
 from phi3flow.records import LineResult, Manifest
 from phi3flow.run_store import RunFolder, dump_line
 
+_ABSENT = -1
+
 
 def write_pf_record(run: RunFolder, flow: Flow) -> None:
-    """Write or replace the promptflow files in ``run``'s folder. ``pf`` shows failed lines as ``(Failed)``."""
+    """Write or replace the promptflow files in ``run``'s folder. ``pf`` shows failed lines as ``(Failed)``.
+
+    Raises StorageError where the disk refuses; the run itself is whole then, and the same command writes them again.
+    """
+    try:
+        _write_record(run, flow)
+    except OSError as error:
+        raise StorageError(
+            f"{run.path}: the files for pf cannot be written: {error.strerror}; the results are kept: make room and "
+            "give the same command again"
+        ) from error
+
+
+def _write_record(run: RunFolder, flow: Flow) -> None:
     manifest = run.manifest
     _write_metadata(run.path, manifest)
     _write_snapshot(run.path / "snapshot", flow)
@@ -35,7 +52,6 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
         (run.path / "results.jsonl").open("rb") as results,
         (run.path / "inputs.jsonl").open("wb") as inputs,
         (run.path / "outputs.jsonl").open("wb") as outputs,
-        (run.path / "flow_outputs" / "output.jsonl").open("wb") as flow_outputs,
         (run.path / "flow_artifacts" / f"{0:09d}_{last:09d}.jsonl").open("wb") as artifacts,
     ):
         for result in _last_results(results):
@@ -43,8 +59,8 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
             _append(inputs, {**number, **result.inputs})
             if result.outputs is not None:
                 _append(outputs, {**number, **result.outputs})
-                _append(flow_outputs, {**number, **result.outputs})
             _append(artifacts, _line_record(result, manifest))
+    shutil.copyfile(run.path / "outputs.jsonl", run.path / "flow_outputs" / "output.jsonl")
     if not (run.path / "metrics.json").exists():
         (run.path / "metrics.json").write_text("{}", encoding="utf-8")
 
@@ -97,15 +113,18 @@ def _write_snapshot(folder: Path, flow: Flow) -> None:
 
 
 def _last_results(file: BinaryIO) -> Iterator[LineResult]:
-    """Yield each line's last result in line order; only offsets are kept."""
-    offsets: dict[int, int] = {}
+    """Yield each line's last result in line order; only offsets are kept, eight bytes a line."""
+    offsets = array("q")
     position = 0
     for line in file:
-        offsets[json.loads(line)["line_number"]] = position
+        number = json.loads(line)["line_number"]
+        offsets.extend([_ABSENT] * (number + 1 - len(offsets)))
+        offsets[number] = position
         position += len(line)
-    for number in sorted(offsets):
-        file.seek(offsets[number])
-        yield LineResult.model_validate_json(file.readline())
+    for offset in offsets:
+        if offset != _ABSENT:
+            file.seek(offset)
+            yield LineResult.model_validate_json(file.readline())
 
 
 def _line_record(result: LineResult, manifest: Manifest) -> dict[str, Any]:

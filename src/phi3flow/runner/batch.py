@@ -34,6 +34,7 @@ _RETRIES_BEYOND_LINES = 100
 _MOST_TO_RETRY = 1000
 _MOST_DEATHS = 5
 _STUCK_AFTER_TIMEOUT_S = 10.0
+_FIRST_ANSWER_S = 120.0  # an address that is wrong shows sooner than an outage that passes
 
 Stop = Literal["Canceled", "Failed"]
 
@@ -59,6 +60,7 @@ class Batch:
         self._pacer = pacer
         self._on_progress = on_progress
         self._outage = Outage()
+        self._answered = False
         self._speed = Speed()
         self._again: list[tuple[float, int, Attempt]] = []
         self._order = itertools.count()
@@ -195,6 +197,7 @@ class Batch:
         self._tell_pacer(now, ended)
         if ended.completed:
             self._outage.succeed()
+            self._answered = True
             self._deaths_in_a_row = 0
         elif self._wait_for_endpoint(now, ended):
             self._again_at(now, attempt)
@@ -213,6 +216,8 @@ class Batch:
         elif ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
             explicit = ended.status_code == 429 or retry_after_s is not None
             self._pacer.refuse(now, latency_s=latency_s, retry_after_s=retry_after_s, explicit=explicit)
+            if retry_after_s is not None and retry_after_s > self._options.outage_s:
+                self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({ended.message})")
         else:
             self._pacer.fail(now, latency_s=latency_s)
 
@@ -225,12 +230,16 @@ class Batch:
         if pause_s is not None:
             self._pacer.pause(now, for_s=pause_s)
         since = self._outage.since
-        if since is not None and now - since > self._options.outage_s:
-            self._error = self._error or EndpointError(
-                f"the endpoint has not answered for {now - since:.0f} s ({ended.message}); what was done is kept: "
-                "give the same command again once it is up"
-            )
+        patience_s = self._options.outage_s if self._answered else min(self._options.outage_s, _FIRST_ANSWER_S)
+        if since is not None and now - since > patience_s:
+            self._give_up(f"the endpoint has not answered for {now - since:.0f} s ({ended.message})")
         return since is not None
+
+    def _give_up(self, reason: str) -> None:
+        self._error = self._error or EndpointError(
+            f"{reason}; what was done is kept: give the same command again once it answers"
+        )
+        self._changed.set()
 
     def _may_retry(self, attempt: Attempt, ended: Ended) -> bool:
         return ended.retryable and attempt.attempts <= self._options.max_retries and self._retries_left > 0
@@ -281,8 +290,14 @@ class Batch:
             p50_ms=self._speed.latency_ms(0.5),
             p95_ms=self._speed.latency_ms(0.95),
             left_s=left / lines_per_s if lines_per_s else None,
-            waits_for="the endpoint, which is down" if self._outage.is_open else None,
+            waits_for=self._waits_for(),
         )
+
+    def _waits_for(self) -> str | None:
+        if self._outage.is_open:
+            return "the endpoint, which gives no answer"
+        paused_s = self._pacer.paused_s(time.monotonic())
+        return f"the endpoint, which asks for {paused_s:.0f} s" if paused_s > 1.0 else None
 
 
 def _backoff_s(ended: Ended, attempt: Attempt) -> float:

@@ -15,9 +15,9 @@ class RunOptions:
     ``concurrency``: attempts in flight, None to find it; ``rpm`` and ``tpm``: requests and tokens a minute;
     ``timeout_s``: seconds an attempt may take; ``max_retries``: retries a line may have (a run has as many as lines,
     and 100); ``fail_fast``: stop after so many failed lines; ``max_failures_percent``: stop once more of the lines
-    have failed; ``outage_s``: how long a run waits for an endpoint that gives no answer at all; ``workers``: processes
-    that execute the flow; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money
-    of them.
+    have failed; ``outage_s``: how long a run waits for an endpoint that gives no answer (two minutes for the first), or
+    asks for time; ``workers``: processes that execute the flow; ``tokenizer``: counts the tokens that the endpoint does
+    not report; ``prices`` make money of them.
     """
 
     concurrency: int | None = None

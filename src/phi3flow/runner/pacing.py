@@ -129,6 +129,10 @@ class Pacer:
         """Let nothing start for `for_s` seconds."""
         self._paused_s = max(self._paused_s, now + for_s)
 
+    def paused_s(self, now: float) -> float:
+        """Return for how long nothing may start because the endpoint, or the caller, said so."""
+        return max(0.0, self._paused_s - now)
+
     @property
     def _tokens_mean(self) -> float:
         return self._tokens_sum / max(1, self._tokens_reports)
