@@ -49,9 +49,9 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.local
-	$(INSTALL) --editable '.[local,azure,dev]'
+	$(INSTALL) --editable '.[local,azure,ray,dev]'
 	touch $@
 
 .venv/.bench: .venv/.dev
-	$(INSTALL) --editable '.[local,azure,dev,bench]'
+	$(INSTALL) --editable '.[local,azure,ray,dev,bench]'
 	touch $@

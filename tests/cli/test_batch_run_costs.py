@@ -104,6 +104,16 @@ def test_without_a_tokenizer_nothing_is_made_up(run: Run) -> None:
     assert RunFolder(Path(".runs/run")).results()[0].usage is None
 
 
+def test_a_tokenizer_that_is_none_is_named_before_anything_is_sent(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FaultEndpoint(key=KEY) as endpoint:
+        command = ["batch-run", "flows/chat_phi3", "--data", "lines.jsonl", "--tokenizer", "gone"]
+        assert main(command) == 2
+        assert endpoint.requests == []
+    assert "there is no tokenizer at gone" in capsys.readouterr().err
+
+
 def test_a_dry_run_counts_lines_and_tokens_and_sends_nothing(run: Run, tokenizer: Path) -> None:
     with FaultEndpoint(key=KEY) as endpoint:
         [before] = run(endpoint, "--dry-run", "--tokenizer", str(tokenizer), "--price-out", "2")["estimates"]

@@ -11,6 +11,7 @@ Examples:
   phi3flow batch-run flows/chat_phi3 --data test.jsonl --column-mapping question='${data.prompt}' temperature=0
   phi3flow batch-run flows/chat_phi3 --dry-run --tokenizer models/support --price-in 0.13 --price-out 0.52
   phi3flow batch-run flows/chat_phi3 --rpm 600 --fail-fast 20
+  phi3flow batch-run flows/chat_phi3 --engine ray --workers 8
 
 Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 3 the endpoint stayed down;
 130 interrupted.
@@ -65,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fail-fast", type=positive_int, metavar="N", help="stop after N failed lines")
     parser.add_argument("--max-failures", type=percentage, metavar="PCT", help="stop once more of the lines failed")
     parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="where they are: this machine, or the Ray cluster of RAY_ADDRESS (default: local)",
+    )
     parser.add_argument("--init", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for a flex flow")
     parser.add_argument(
         "--tokenizer",
@@ -125,6 +132,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
             fail_fast=args.fail_fast,
             max_failures_percent=args.max_failures,
             workers=args.workers,
+            engine=args.engine,
             tokenizer=args.tokenizer,
             prices=_prices(args),
         ),

@@ -104,8 +104,10 @@ def _prepare_for_batches() -> None:
     from promptflow._utils import logger_utils
     from promptflow.executor import _async_nodes_scheduler, _dag_manager, flow_executor
 
-    for logger in (logger_utils.logger, logger_utils.flow_logger, logger_utils.bulk_logger):
-        logger.setLevel(logging.CRITICAL + 1)  # a record a node, and failures, which are ours to tell
+    # A record a node, failures, which are ours to tell, and advice at each use of a connection's attribute.
+    advice = logging.getLogger("promptflow.core._connection")
+    for logger in (logger_utils.logger, logger_utils.flow_logger, logger_utils.bulk_logger, advice):
+        logger.setLevel(logging.CRITICAL + 1)
     # After a line is cancelled, promptflow watches the loop from a thread and then calls os._exit(0).
     _async_nodes_scheduler.monitor_coroutine_after_cancellation = lambda loop: None
     _async_nodes_scheduler.ThreadPoolExecutor = _NoThreads

@@ -13,16 +13,18 @@ from phi3flow.jsonl import line_id, parse_row
 from phi3flow.records import LineError, LineResult
 from phi3flow.run_config import map_line
 from phi3flow.runner.messages import Attempt, Begin, Ended
+from phi3flow.runner.secrets import secret_values
 from phi3flow.runner.usage import line_usage
 
 
 class Attempts:
-    """Executes attempts with one open flow. ``secrets`` are cut out of everything that leaves."""
+    """Executes attempts with one open flow. Its connections' secrets are cut out of everything that leaves."""
 
-    def __init__(self, session: FlowSession, begin: Begin, secrets: list[str]) -> None:
+    def __init__(self, session: FlowSession, begin: Begin) -> None:
         self._session = session
         self._count = tokenizer_counter(begin.tokenizer) if begin.tokenizer else None
         self._begin = begin
+        secrets = (value for each in session.used_connections.values() for value in secret_values(each))
         self._secrets = [_json_text(secret) for secret in secrets]
 
     async def run(self, attempt: Attempt) -> Ended:
@@ -73,6 +75,7 @@ class Attempts:
             self._without_secrets(result),
             latency_s,
             retryable=failure.retryable,
+            timed_out=isinstance(error, TimeoutError),
             status_code=failure.error.status_code,
             retry_after_s=failure.retry_after_s,
             message=failure.error.message,

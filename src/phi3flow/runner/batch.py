@@ -24,7 +24,7 @@ from phi3flow.runner.options import RunOptions
 from phi3flow.runner.outage import Outage
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.progress import RunProgress, Speed
-from phi3flow.runner.workers import Crew, Worker
+from phi3flow.runner.workers import Crew, Death, Worker
 
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
@@ -61,6 +61,7 @@ class Batch:
         self._on_progress = on_progress
         self._outage = Outage()
         self._answered = False
+        self._exhausted = False
         self._speed = Speed()
         self._again: list[tuple[float, int, Attempt]] = []
         self._order = itertools.count()
@@ -128,11 +129,12 @@ class Batch:
             self._writer.append(line.number, result, completed=True, attempts=0, usage=found.usage)
             self._speed.line()
             await asyncio.sleep(0)
+        self._exhausted = True
         return None
 
     def _start(self, now: float, attempt: Attempt) -> None:
         self._pacer.start(now)
-        min(self._workers, key=lambda worker: len(worker.in_flight)).submit(attempt)
+        min(self._workers, key=lambda worker: len(worker.in_flight)).submit(attempt, now)
 
     def _due(self, now: float) -> Attempt | None:
         return heapq.heappop(self._again)[2] if self._again and self._again[0][0] <= now else None
@@ -162,9 +164,9 @@ class Batch:
         """Hear a worker, and those that come after it, for as long as the run lasts."""
         try:
             while True:
-                end = await worker.listen(self._ended)
+                death = await worker.listen(self._ended)
                 self._workers.remove(worker)
-                self._take_back(list(worker.in_flight.values()), end)
+                self._take_back(list(worker.in_flight.values()), death)
                 worker = await self._crew.replacement()
                 self._workers.append(worker)
                 self._changed.set()
@@ -172,59 +174,65 @@ class Batch:
             self._error = self._error or error
             self._changed.set()
 
-    def _take_back(self, lost: list[Attempt], end: str) -> None:
+    def _take_back(self, lost: list[Attempt], death: Death) -> None:
         """Find out which line a worker died of: the one that was alone with it; several are tried again, one by one.
 
-        Raises FlowError after some deaths without a line completed.
+        A machine that is gone died of none of them: they have a retry. Raises FlowError after some deaths without a
+        line completed.
         """
-        message = f"the flow's process ended ({end}) while it executed this line"
+        now = time.monotonic()
+        message = f"the flow's process ended ({death.how}) while it executed this line"
         for attempt in lost:
-            self._pacer.fail(time.monotonic(), latency_s=0.0)
-            if len(lost) == 1:
+            self._pacer.fail(now, latency_s=0.0)
+            if death.machine_lost and self._has_retry(attempt):
+                self._retry_at(now, attempt)
+            elif death.machine_lost or len(lost) == 1:
                 self._keep(attempt, completed=False, result=died_with(attempt, message))
             else:
                 self._suspects.append(attempt)
-        self._deaths_in_a_row += 1
+        self._deaths_in_a_row += not death.machine_lost
         if self._deaths_in_a_row == _MOST_DEATHS:
             raise FlowError(
-                f"the flow's process died {_MOST_DEATHS} times ({end}) and completed no line in between; what was done "
-                "is kept"
+                f"the flow's process died {_MOST_DEATHS} times ({death.how}) and completed no line in between; what "
+                "was done is kept"
             )
 
-    def _ended(self, attempt: Attempt, ended: Ended) -> None:
+    def _ended(self, attempt: Attempt, ended: Ended, started: float) -> None:
         now = time.monotonic()
         self._speed.attempt(ended.latency_s)
-        self._tell_pacer(now, ended)
+        down = not ended.completed and self._wait_for_endpoint(now, ended)
+        self._tell_pacer(now, ended, latency_s=now - started, down=down)
         if ended.completed:
             self._outage.succeed()
             self._answered = True
             self._deaths_in_a_row = 0
-        elif self._wait_for_endpoint(now, ended):
+        elif down:
             self._again_at(now, attempt)
             return
-        elif self._may_retry(attempt, ended):
-            self._retries_left -= 1
-            self._again_at(now + _backoff_s(ended, attempt), replace(attempt, attempts=attempt.attempts + 1))
+        elif ended.retryable and self._has_retry(attempt):
+            self._retry_at(now + _backoff_s(ended, attempt), attempt)
             return
         self._keep(attempt, completed=ended.completed, result=ended.result, usage=ended.usage)
 
-    def _tell_pacer(self, now: float, ended: Ended) -> None:
-        latency_s, retry_after_s = ended.latency_s, ended.retry_after_s
+    def _tell_pacer(self, now: float, ended: Ended, *, latency_s: float, down: bool) -> None:
+        """Say what an attempt says about load. An endpoint that is down says nothing, but when to come back."""
+        retry_after_s = ended.retry_after_s
         if ended.completed:
             tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
             self._pacer.succeed(now, latency_s=latency_s, tokens=tokens)
-        elif ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
+        elif not down and ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
             explicit = ended.status_code == 429 or retry_after_s is not None
             self._pacer.refuse(now, latency_s=latency_s, retry_after_s=retry_after_s, explicit=explicit)
-            if retry_after_s is not None and retry_after_s > self._options.outage_s:
-                self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({ended.message})")
         else:
             self._pacer.fail(now, latency_s=latency_s)
+            self._pacer.pause(now, for_s=retry_after_s or 0.0)
+        if retry_after_s is not None and retry_after_s > self._options.outage_s:
+            self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({ended.message})")
 
     def _wait_for_endpoint(self, now: float, ended: Ended) -> bool:
         """Whether the endpoint is down, so that this attempt does not count."""
-        if not ended.retryable or ended.status_code == 429:
-            self._outage.succeed()  # it answered
+        if not self._is_endpoints_fault(ended):
+            self._outage.succeed()
             return False
         pause_s = self._outage.fail(now)
         if pause_s is not None:
@@ -235,14 +243,29 @@ class Batch:
             self._give_up(f"the endpoint has not answered for {now - since:.0f} s ({ended.message})")
         return since is not None
 
+    def _is_endpoints_fault(self, ended: Ended) -> bool:
+        """Whether a failure may mean that the endpoint is down.
+
+        A line that is always answered by 500, or never in time, is one of the last to be left: once no other is,
+        its failures in a row are its own.
+        """
+        if not ended.retryable or ended.status_code == 429:
+            return False
+        unreachable = ended.status_code in (502, 503, 504) or (ended.status_code is None and not ended.timed_out)
+        return unreachable or not self._exhausted or not self._answered
+
     def _give_up(self, reason: str) -> None:
         self._error = self._error or EndpointError(
             f"{reason}; what was done is kept: give the same command again once it answers"
         )
         self._changed.set()
 
-    def _may_retry(self, attempt: Attempt, ended: Ended) -> bool:
-        return ended.retryable and attempt.attempts <= self._options.max_retries and self._retries_left > 0
+    def _has_retry(self, attempt: Attempt) -> bool:
+        return attempt.attempts <= self._options.max_retries and self._retries_left > 0
+
+    def _retry_at(self, when: float, attempt: Attempt) -> None:
+        self._retries_left -= 1
+        self._again_at(when, replace(attempt, attempts=attempt.attempts + 1))
 
     def _again_at(self, when: float, attempt: Attempt) -> None:
         heapq.heappush(self._again, (when, next(self._order), attempt))

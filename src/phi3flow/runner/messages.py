@@ -84,6 +84,7 @@ class Ended:
     latency_s: float
     usage: Usage | None = None
     retryable: bool = False
+    timed_out: bool = False
     status_code: int | None = None
     retry_after_s: float | None = None
     message: str = ""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from phi3flow.records import Prices
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class RunOptions:
     ``timeout_s``: seconds an attempt may take; ``max_retries``: retries a line may have (a run has as many as lines,
     and 100); ``fail_fast``: stop after so many failed lines; ``max_failures_percent``: stop once more of the lines
     have failed; ``outage_s``: how long a run waits for an endpoint that gives no answer (two minutes for the first), or
-    asks for time; ``workers``: processes that execute the flow; ``tokenizer``: counts the tokens that the endpoint does
-    not report; ``prices`` make money of them.
+    asks for time; ``workers``: processes that execute the flow; ``engine``: where they are, this machine or a Ray
+    cluster; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money of them.
     """
 
     concurrency: int | None = None
@@ -29,5 +32,6 @@ class RunOptions:
     max_failures_percent: float | None = None
     outage_s: float = 900.0
     workers: int = 1
+    engine: Engine = "local"
     tokenizer: Path | None = None
     prices: Prices | None = None

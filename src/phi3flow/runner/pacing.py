@@ -80,7 +80,7 @@ class Pacer:
         self.in_flight += 1
         if self._window:
             self._window.start(self.in_flight)
-        self._learned.start(now, self.in_flight)
+        self._learned.start(now)
         gap_s = 1 / min(self._learned.bound_per_s(now), self._most_per_s)
         if self._requests:
             self._requests.spend(now, 1.0)
@@ -93,7 +93,7 @@ class Pacer:
         self._next_s = max(self._next_s, now - _CATCH_UP_S) + gap_s
 
     def succeed(self, now: float, *, latency_s: float, tokens: int = 0) -> None:
-        """Take note that an attempt was answered after `latency_s`, and that it cost `tokens`."""
+        """Take note that an attempt was answered `latency_s` after its start, and that it cost `tokens`."""
         self._refused.append(False)
         if self._window:
             self._window.succeed(now, latency_s, self.in_flight)
@@ -104,7 +104,12 @@ class Pacer:
         self.in_flight -= 1
 
     def refuse(
-        self, now: float, *, latency_s: float, retry_after_s: float | None = None, explicit: bool = True
+        self,
+        now: float,
+        *,
+        latency_s: float,
+        retry_after_s: float | None = None,
+        explicit: bool = True,
     ) -> None:
         """Take note that an attempt was refused for load; where not `explicit`, it may have been a random fault.
 
@@ -118,7 +123,7 @@ class Pacer:
         if explicit or (len(self._refused) >= _FAULTS_HEARD and sum(self._refused) >= len(self._refused) / 5):
             self._slow_down(now, start_s)
         else:
-            self._learned.forget(start_s)
+            self._learned.forget()
         self._end_unpaid(start_s)
 
     def fail(self, now: float, *, latency_s: float) -> None:
@@ -143,18 +148,9 @@ class Pacer:
         self.in_flight -= 1
 
     def _slow_down(self, now: float, start_s: float) -> None:
-        window = self._window
-        if window and window.refuse(now, start_s, self.in_flight):
-            if self._paused_s <= now and sum(self._refused) < len(self._refused) / 5:
-                self._learned.forget(start_s)
-                return
-            window.acquit()  # refused at every size, or told when to come back: a rate after all
-        self._learned.refuse(now, start_s, max(now, self._paused_s))
-        most = self._learned.window() if window and self._paused_s <= now else None
-        if window and most is not None:
-            window.blame(most)
-            if window.blamed:
-                self._learned = LearnedRate(now - _MINUTE_S, self._first_per_s)
+        news = self._learned.refuse(now, start_s, max(now, self._paused_s))
+        if news and self._window:
+            self._window.refuse(now, self._learned.per_s)
 
 
 class _MinuteBudget:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow import __version__
+from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow
 from phi3flow.records import Counts, Manifest
 from phi3flow.run_config import complete_mapping
@@ -52,7 +53,12 @@ class RunPlan:
         object.__setattr__(self, "flow", self.flow.with_connections(self.overrides))
 
     def read(self) -> PlannedRun:
-        """Read the whole data file. Raises DatasetError for a line that does not parse, ColumnMappingError."""
+        """Read the whole data file. Raises DatasetError for a line that does not parse, ColumnMappingError.
+
+        Raises ConfigError for a tokenizer that is none.
+        """
+        if self.options.tokenizer:
+            tokenizer_counter(self.options.tokenizer)
         lines = DataLines.scan(self.data, limit=self.limit)
         optional = self.flow.optional_inputs
         mapping = complete_mapping(

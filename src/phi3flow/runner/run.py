@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from phi3flow.flows import ConnectionSource
 from phi3flow.pf_record import write_pf_record
@@ -20,7 +20,7 @@ from phi3flow.runner.options import RunOptions
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runner.progress import RunProgress
-from phi3flow.runner.workers import Crew
+from phi3flow.runner.workers import Crew, StartProcess, start_process
 
 _AZURE_ML_HOST = ".inference.ml.azure.com"
 _AZURE_ML_REQUESTS_PER_S = 500.0
@@ -54,17 +54,32 @@ async def _run(
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
-    async with Crew(plan.flow, {**plan.environment, "PHI3_MAX_RETRIES": "0"}, connections) as crew:
+    environment = {**plan.environment, "PHI3_MAX_RETRIES": "0"}
+    async with _engine(plan) as start, Crew(start, plan.flow, environment, connections) as crew:
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         planned = await asyncio.to_thread(plan.read)
         with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
             on_start(writer.manifest)
             if writer.counts.completed < planned.lines.total:
                 await _finish(plan, planned, writer, crew, on_progress)
+            else:
+                writer.finish("Completed", duration_s=0.0, prices=plan.options.prices)
             run = RunFolder(writer.path)
             if not plan.flow.is_flex:  # pf cannot open a flex flow's record
                 write_pf_record(run, plan.flow)
     return run
+
+
+@contextlib.asynccontextmanager
+async def _engine(plan: RunPlan) -> AsyncIterator[StartProcess]:
+    """Give what starts the run's workers, for as long as the run lasts."""
+    if plan.options.engine == "local":
+        yield start_process
+        return
+    from phi3flow.runner.ray_workers import ray_processes
+
+    with ray_processes(plan.flow, plan.options.workers) as start:
+        yield start
 
 
 async def _finish(

@@ -17,7 +17,6 @@ class Window:
     """
 
     def __init__(self, now: float, most: int) -> None:
-        self.blamed = self._acquitted = False
         self._most = most
         self._size = float(min(FIRST_WINDOW, most))
         self._slow_start = True
@@ -25,7 +24,6 @@ class Window:
         self._best_s = deque[float](maxlen=50)
         self._proven = (self._size, 0.0)
         self._hold = 0
-        self._cut_s = now
         self._begin(now)
 
     @property
@@ -73,23 +71,11 @@ class Window:
                 self._proven = (self._round_size, goodput)
             self._size = min(self._size + 1, self._most)
 
-    def refuse(self, now: float, start_s: float, in_flight: int) -> bool:
-        """Leave slow start; where the window was found to be what is limited, shrink it. Says whether it was."""
+    def refuse(self, now: float, rate_per_s: float | None) -> None:
+        """Leave slow start and shrink, but not below three times what the learned rate needs: it may rise."""
         self._slow_start = False
-        if self.blamed and start_s >= self._cut_s:
-            again = self._hold > _HOLD_ROUNDS - 5
-            self._size = max(1.0, 0.7 * self._size if again else min(self._size, in_flight) - 1)
-            self._cut_s, self._hold = now, _HOLD_ROUNDS
-            self._proven = (self._size, 0.0)
-            self._begin(now)
-        return self.blamed
-
-    def acquit(self) -> None:
-        self.blamed, self._acquitted = False, True
-
-    def blame(self, most: int) -> None:
-        if self._acquitted:
-            return
-        self.blamed = True
-        self._size, self._hold = float(max(1, min(most, self._most))), _HOLD_ROUNDS
+        needed = 3 * (rate_per_s or 0.0) * min(self._best_s, default=0.0)
+        self._size = min(self._size, max(1.0, 0.7 * self._size, needed))
+        self._hold = _HOLD_ROUNDS
         self._proven = (self._size, 0.0)
+        self._begin(now)

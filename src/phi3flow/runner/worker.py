@@ -34,7 +34,7 @@ from phi3flow.runner.messages import (
     receive,
     take_messages,
 )
-from phi3flow.runner.secrets import public_values, secret_values
+from phi3flow.runner.secrets import public_values
 
 _STEPS_AHEAD = 12
 
@@ -104,11 +104,10 @@ def main() -> None:
     try:
         order: OpenFlow = channel.receive()
         with open_flow(order.flow, connections=channel.connection, environment=order.environment) as session:
-            channel.send(Opened(_uses(session)))
+            channel.send(Opened(connection_uses(session)))
             begin: Begin = channel.receive()
-            secrets = [value for each in session.used_connections.values() for value in secret_values(each)]
             gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
-            asyncio.run(_serve(channel, Attempts(session, begin, secrets)))
+            asyncio.run(_serve(channel, Attempts(session, begin)))
     except EOFError:
         pass
     except Phi3flowError as error:
@@ -137,7 +136,8 @@ async def _run(channel: _Channel, attempts: Attempts, attempt: Attempt) -> None:
     channel.send(await attempts.run(attempt))
 
 
-def _uses(session: FlowSession) -> dict[str, ConnectionUse]:
+def connection_uses(session: FlowSession) -> dict[str, ConnectionUse]:
+    """Return the connections that an open flow uses: their names and hosts."""
     uses = {}
     for name, connection in session.used_connections.items():
         url = next((value for value in public_values(connection).values() if value.startswith("http")), "")

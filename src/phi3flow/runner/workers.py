@@ -1,4 +1,7 @@
-"""The worker processes of a run, seen from the runner: start them, send them attempts, hear what became of them."""
+"""The workers of a run, seen from the runner: start them, send them attempts, hear what became of them.
+
+A ``Process`` is what messages go to: one on this machine (``start_process``), or a Ray actor (``ray_workers``).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import ConnectionSource, Flow
@@ -30,23 +34,85 @@ from phi3flow.runner.secrets import public_values
 _COMMAND = (sys.executable, "-P", "-m", "phi3flow.runner.worker")
 
 
-class Worker:
-    """One worker process. ``in_flight`` holds the attempts that it has, by line_number."""
+@dataclass(frozen=True)
+class Death:
+    """How a process ended: ``how`` in a few words, ``machine_lost`` where that says nothing about the flow."""
+
+    how: str
+    machine_lost: bool = False
+
+
+class Process(Protocol):
+    """A process that holds the flow and executes attempts. It speaks in ``messages``, and may end at any moment."""
+
+    def send(self, message: object) -> None:
+        """Send a message; nothing happens where the process has ended."""
+
+    async def receive(self) -> Any:
+        """Return the next message, None once the process has ended."""
+
+    async def death(self) -> Death:
+        """Return how it ended, once it has."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+    async def close(self) -> None:
+        """End it, with what it is doing, and wait until it has."""
+
+
+StartProcess = Callable[[OpenFlow], Awaitable[Process]]
+"""Starts a process that loads a flow; it does so while others do something else."""
+
+
+async def start_process(order: OpenFlow) -> Process:
+    """Start a process on this machine."""
+    process = _LocalProcess(
+        await asyncio.create_subprocess_exec(*_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    )
+    process.send(order)
+    return process
+
+
+class _LocalProcess:
+    """A process of ``phi3flow.runner.worker`` behind two pipes."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    def send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(encode(message))
+
+    async def receive(self) -> Any:
+        assert self._process.stdout is not None
+        try:
+            (size,) = HEADER.unpack(await self._process.stdout.readexactly(HEADER.size))
+            return pickle.loads(await self._process.stdout.readexactly(size))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def death(self) -> Death:
+        code = await self._process.wait()
+        return Death(f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def close(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+class Worker:
+    """One worker. ``in_flight`` holds the attempts that it has, by line_number."""
+
+    def __init__(self, process: Process) -> None:
         self.in_flight: dict[int, Attempt] = {}
         self._process = process
         self._started: dict[int, float] = {}
-
-    @classmethod
-    async def start(cls, flow: Flow, environment: Mapping[str, str]) -> Worker:
-        """Start a process that loads ``flow``; it does so while others do something else."""
-        process = await asyncio.create_subprocess_exec(
-            *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        worker = cls(process)
-        worker._send(OpenFlow(flow, dict(environment)))
-        return worker
 
     async def opened(self, connections: ConnectionSource) -> dict[str, ConnectionUse]:
         """Wait until the flow is loaded, giving it the connections it asks for; return those that it uses.
@@ -54,35 +120,33 @@ class Worker:
         Raises FlowError, or what ``connections`` raised.
         """
         while True:
-            message = await self._receive()
+            message = await self._process.receive()
             match message:
                 case ConnectionWanted(name):
-                    self._send(_connection(connections, name))
+                    self._process.send(_connection(connections, name))
                 case Opened(uses):
                     return uses
                 case Refused(error):
                     raise error
                 case _:
-                    code = await self._process.wait()
-                    raise FlowError(f"the flow's process ended while it loaded the flow (exit code {code})")
+                    death = await self._process.death()
+                    raise FlowError(f"the flow's process ended while it loaded the flow ({death.how})")
 
     def begin(self, begin: Begin) -> None:
         """Say how rows become inputs. Comes once, before the first attempt."""
-        self._send(begin)
+        self._process.send(begin)
 
-    def submit(self, attempt: Attempt) -> None:
-        """Execute an attempt now."""
+    def submit(self, attempt: Attempt, now: float) -> None:
+        """Execute an attempt now, at ``now`` in monotonic seconds."""
         self.in_flight[attempt.number] = attempt
-        self._started[attempt.number] = time.monotonic()
-        self._send(attempt)
+        self._started[attempt.number] = now
+        self._process.send(attempt)
 
-    async def listen(self, on_ended: Callable[[Attempt, Ended], None]) -> str:
-        """Report each attempt that ends, until the process does; return how it ended."""
-        while isinstance(message := await self._receive(), Ended):
-            del self._started[message.number]
-            on_ended(self.in_flight.pop(message.number), message)
-        code = await self._process.wait()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    async def listen(self, on_ended: Callable[[Attempt, Ended, float], None]) -> Death:
+        """Report each attempt that ends, with its start, until the process does; return how it ended."""
+        while isinstance(message := await self._process.receive(), Ended):
+            on_ended(self.in_flight.pop(message.number), message, self._started.pop(message.number))
+        return await self._process.death()
 
     def kill_if_stuck(self, after_s: float) -> None:
         """End the process where an attempt has taken longer: its own time-out did not come, so its loop is blocked."""
@@ -91,22 +155,7 @@ class Worker:
 
     async def close(self) -> None:
         """End the process, with what it is doing."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
-
-    def _send(self, message: object) -> None:
-        assert self._process.stdin is not None
-        if not self._process.stdin.is_closing():
-            self._process.stdin.write(encode(message))
-
-    async def _receive(self) -> Any:
-        assert self._process.stdout is not None
-        try:
-            (size,) = HEADER.unpack(await self._process.stdout.readexactly(HEADER.size))
-            return pickle.loads(await self._process.stdout.readexactly(size))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+        await self._process.close()
 
 
 class Crew:
@@ -115,11 +164,13 @@ class Crew:
     ``public_connections`` has the values of each connection that the flow asked for, without the secret ones.
     """
 
-    def __init__(self, flow: Flow, environment: Mapping[str, str], connections: ConnectionSource) -> None:
+    def __init__(
+        self, start: StartProcess, flow: Flow, environment: Mapping[str, str], connections: ConnectionSource
+    ) -> None:
         self.workers: list[Worker] = []
         self.public_connections: dict[str, dict[str, Any]] = {}
-        self._flow = flow
-        self._environment = environment
+        self._start = start
+        self._order = OpenFlow(flow, dict(environment))
         self._connections = connections
         self._begin: Begin | None = None
 
@@ -151,7 +202,7 @@ class Crew:
         return worker
 
     async def _start_one(self) -> Worker:
-        worker = await Worker.start(self._flow, self._environment)
+        worker = Worker(await self._start(self._order))
         self.workers.append(worker)
         return worker
 
