@@ -5,7 +5,8 @@
         assert len(endpoint.requests) == 3
 
 It speaks both protocols: a path that ends in /chat/completions gets OpenAI's answers, any other the Azure ML wire
-contract's. Where no reply is scripted (any more) it answers ``echo: <the last user message>``.
+contract's. Where no reply is scripted (any more) it answers ``echo: <the last user message>``. ``TokenBucket`` and
+``Attempts`` are scripts; ``down`` takes the endpoint off the network for a while.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -96,6 +99,48 @@ Scripted = Reply | int | str | dict[str, Any]
 Handler = Callable[[Request], Scripted | None]
 
 
+class TokenBucket:
+    """A script: a rate limit. It holds ``burst`` tokens and gains ``rate`` a second; a request without one gets a 429.
+
+    ``retry_after`` is that reply's header, if any; ``accepted`` is what the others get.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, *, retry_after: str | None = None, accepted: Scripted | None = None
+    ) -> None:
+        self.refused = 0
+        self._rate, self._burst, self._accepted = rate, float(burst), accepted
+        self._tokens, self._filled_at = float(burst), time.monotonic()
+        self._refusal = Reply(429, headers={} if retry_after is None else {"Retry-After": retry_after})
+
+    def __call__(self, request: Request) -> Scripted | None:
+        self._tokens = min(self._burst, self._tokens + (request.time - self._filled_at) * self._rate)
+        self._filled_at = request.time
+        if self._tokens < 1:
+            self.refused += 1
+            return self._refusal
+        self._tokens -= 1
+        return self._accepted
+
+
+class Attempts:
+    """A script by question: the replies to each attempt at it in turn, the last again and again.
+
+    Where ``replies`` has none for a question, or None, it gets ``otherwise``. ``count`` says how often each came.
+    """
+
+    def __init__(self, replies: Mapping[str, Iterable[Scripted | None]], *, otherwise: Scripted | None = None) -> None:
+        self.count: Counter[str] = Counter()
+        self._replies = {question: list(script) for question, script in replies.items()}
+        self._otherwise = otherwise
+
+    def __call__(self, request: Request) -> Scripted | None:
+        script = self._replies.get(request.question, [None])
+        reply = script[min(self.count[request.question], len(script) - 1)]
+        self.count[request.question] += 1
+        return self._otherwise if reply is None else reply
+
+
 class FaultEndpoint:
     """The endpoint, as a context manager; it listens from entry to exit, in a thread of its own.
 
@@ -107,6 +152,7 @@ class FaultEndpoint:
         self._handler: Handler = script if callable(script) else _in_order(iter(script))
         self._key = key
         self._requests: list[Request] = []
+        self._given_up: list[Request] = []
         self._in_flight = 0
         self._peak_in_flight = 0
         self._lock = threading.Lock()
@@ -125,6 +171,12 @@ class FaultEndpoint:
             return list(self._requests)
 
     @property
+    def given_up(self) -> list[Request]:
+        """The requests whose client closed the connection before it had the answer, in that order."""
+        with self._lock:
+            return list(self._given_up)
+
+    @property
     def peak_in_flight(self) -> int:
         """The most requests that were being answered at one moment."""
         with self._lock:
@@ -140,21 +192,48 @@ class FaultEndpoint:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Be unreachable within: every connection is reset, new ones are refused. Afterwards the port is the same."""
+        self._call(self._leave())
+        try:
+            yield
+        finally:
+            self._call(self._listen())
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    async def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._site = web.SockSite(self._runner, self._listener)
+        await self._site.start()
+
+    async def _leave(self) -> None:
+        self._loop.remove_reader(self._listener)
+        await asyncio.sleep(0.01)  # what asyncio has accepted must be a connection, or stop() would leave it hanging
+        await self._site.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                _abort(connection.transport)
+
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_get("/{path:.*}", self._health)
         app.router.add_post("/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        self._port = 0
+        await self._listen()
+        self._port = self._runner.addresses[0][1]
+        self.base_url = f"http://127.0.0.1:{self._port}"
         self._ready.set()
         try:
             await self._stopping.wait()
         finally:
-            await runner.cleanup()
+            await self._runner.cleanup()
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="Healthy")
@@ -174,10 +253,15 @@ class FaultEndpoint:
                 in_flight=self._in_flight,
             )
             self._requests.append(recorded)
+        reply = self._reply_to(recorded)
         try:
-            reply = self._reply_to(recorded)
             await asyncio.sleep(reply.delay_s)
             return await self._send(request, reply, _content(recorded, reply))
+        except (asyncio.CancelledError, ConnectionError):
+            if reply.fault != "reset" and not self._stopping.is_set():
+                with self._lock:
+                    self._given_up.append(recorded)
+            raise
         finally:
             with self._lock:
                 self._in_flight -= 1
@@ -272,9 +356,13 @@ def _peer_port(request: web.Request) -> int:
 
 
 def _reset(request: web.Request) -> NoReturn:
-    """Close so that the kernel sends RST in place of FIN."""
     assert request.transport is not None
-    connection: socket.socket = request.transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
+    _abort(request.transport)
     raise asyncio.CancelledError
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    """Close so that the kernel sends RST in place of FIN."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
