@@ -24,13 +24,8 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("code", "workers"), VARIANTS)
-def test_runs_that_are_killed_and_resumed_equal_an_uninterrupted_one(
-    make_project: MakeProject, code: str, workers: int
-) -> None:
-    _kill_runs(
-        make_project(lines=LINES, code=code), kills=3 if code == ASYNC_CLIENT and workers == 1 else 1, workers=workers
-    )
+def test_runs_that_are_killed_and_resumed_equal_an_uninterrupted_one(make_project: MakeProject) -> None:
+    _kill_runs(make_project(lines=LINES, code=ASYNC_CLIENT), kills=3, workers=1)
 
 
 def test_a_run_that_was_killed_after_its_last_line_is_completed(make_project: MakeProject) -> None:

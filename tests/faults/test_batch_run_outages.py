@@ -31,7 +31,7 @@ def _attempts(project: BatchProject) -> int:
     return (project.folder / "attempts").stat().st_size
 
 
-@pytest.mark.parametrize("down_s", [0.5, 5.0])
+@pytest.mark.parametrize("down_s", [0.5, pytest.param(5.0, marks=pytest.mark.slow)])
 def test_an_endpoint_that_comes_back_costs_no_line_and_few_attempts(make_project: MakeProject, down_s: float) -> None:
     project = make_project(lines=LINES, code=COUNTED)
     with FaultEndpoint(lambda _: ANSWER, key=KEY) as endpoint:
@@ -61,6 +61,7 @@ class Burst:
         return Reply(503) if request.time < self._until else ANSWER
 
 
+@pytest.mark.slow
 def test_a_burst_of_503_is_waited_out_and_the_run_then_is_as_fast_as_before(make_project: MakeProject) -> None:
     project = make_project(lines=LINES)
     with FaultEndpoint(lambda _: ANSWER, key=KEY) as endpoint:

@@ -83,6 +83,7 @@ def _run(tmp_path: Path) -> RunFolder:
     return run_flow(plan, connections=dict)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_machines_equals_one_on_this(
     project: BatchProject, machines: TwoMachines, ray_folder: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_run_on_two_machines_equals_one_on_this(
         assert [file for file in folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_a_line_that_kills_its_actor_fails_alone(tmp_path: Path, machines: TwoMachines) -> None:
     code = ASYNC_CLIENT.replace("    headers", "    if question == 'q5': import os; os.abort()\n    headers")
     project = BatchProject(tmp_path, lines=20, code=code)
@@ -136,6 +138,7 @@ def test_a_machine_that_dies_costs_no_line(project: BatchProject, machines: TwoM
     assert project.unanswered == []
 
 
+@pytest.mark.slow
 def test_the_runner_is_killed_and_the_same_command_goes_on(project: BatchProject, ray_folder: Path) -> None:
     with FaultEndpoint(lambda _: Reply(delay_s=0.1), key=KEY) as endpoint:
         process = project.start(endpoint, *RAY)

@@ -25,7 +25,7 @@ def _run(tmp_path: Path, code: str, **options: float) -> RunFolder:
     return run_flow(plan, connections=dict)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_line_that_kills_the_process_fails_alone(tmp_path: Path, workers: int) -> None:
     code = ECHO.replace(
         "return", "import time\n    time.sleep(0.1)\n    if question == 'q13': import os; os.abort()\n    return"
