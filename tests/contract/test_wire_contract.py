@@ -17,6 +17,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.faults.batch_project import wait_until
 from tests.serving import KEY, ServerProcess, body_of
 from tests.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
 
@@ -317,6 +318,7 @@ def test_metrics_count_requests_tokens_and_batches(server: ServerProcess) -> Non
 def test_a_request_id_comes_back_and_is_logged(server: ServerProcess) -> None:
     reply = server.score("Hi", max_new_tokens=3, headers={"x-request-id": "line-7"})
     assert reply.headers["x-request-id"] == "line-7"
+    wait_until(lambda: any(line["request_id"] == "line-7" for line in server.access_log()))  # it follows the answer
     [line] = [line for line in server.access_log() if line["request_id"] == "line-7"]
     assert (line["method"], line["path"], line["status"], line["completion_tokens"]) == ("POST", "/score", 200, 3)
     assert line["latency_ms"] > 0
