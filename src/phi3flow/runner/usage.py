@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from phi3flow.datasets.tokens import TOKENS_PER_MESSAGE, TOKENS_TO_PRIME_REPLY
 from phi3flow.flows import FlowLine
 from phi3flow.records import Usage
-
-_TOKENS_PER_MESSAGE = 3
-_TOKENS_TO_PRIME_REPLY = 3
 
 
 def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str], int] | None) -> Usage | None:
@@ -30,7 +28,7 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
         return None
     messages = next((sent for answer in answers if (sent := getattr(answer, "messages", None))), None)
     prompt = [message["content"] for message in messages] if messages else list(_texts(inputs.values()))
-    overhead = _TOKENS_PER_MESSAGE * len(prompt) + _TOKENS_TO_PRIME_REPLY
+    overhead = TOKENS_PER_MESSAGE * len(prompt) + TOKENS_TO_PRIME_REPLY
     return Usage(
         prompt_tokens=sum(map(count, prompt)) + overhead,
         completion_tokens=sum(map(count, answers)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-FIRST_WINDOW = 8
+_FIRST_WINDOW = 8
 _HOLD_ROUNDS = 30  # round trips before a window that was enough is doubted again
 
 
@@ -18,7 +18,7 @@ class Window:
 
     def __init__(self, now: float, most: int) -> None:
         self._most = most
-        self._size = float(min(FIRST_WINDOW, most))
+        self._size = float(min(_FIRST_WINDOW, most))
         self._slow_start = True
         self._rounds: deque[tuple[float, float]] = deque(maxlen=20)
         self._best_s = deque[float](maxlen=50)
