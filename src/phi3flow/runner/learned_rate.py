@@ -3,118 +3,169 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import deque
+from collections.abc import Iterator
 
-SAME_S = 1e-6  # an attempt's start comes back as its end less its latency: floats differ in the last digits
-_DOUBLE_S = 0.25  # a slower ramp wastes time, a faster one learns less from its first refusal
+from phi3flow.runner.arrival_curve import SAME_S, ArrivalCurve, Moment
+
 _LEAST_PER_S = 0.2
-_REMEMBERED = 4000
-_SHORTEST_S = 0.01
-_SHORTEST_EPOCH_S = 0.5
-_FIRST_GUESS, _FIRST_S = 0.7, 0.27  # of what went through at first, and over so long at least: the rest was the burst
-_NARROW = 1.7
-_CLIMB = 1.6
-_CLIMB_S = 8.0
-_MARGIN = 0.01
-_EARLY_S = 5.0
-_CALM_S, _PROBE_S = 22.0, 2.0
+_STEP = 1.01  # from one rate that is considered to the next
+_REFUSALS = 6
+_SOON_S = 0.2  # after a refusal the bucket is empty, and the next one tells nothing new
+_CHECK_S = 0.05
+
+# How far the backlogs at two refusals may differ under one rate.
+_COUNT = 2.0
+_JITTER_S = 0.01  # by which attempts arrive earlier or later than they were started
+_WANDER = 0.006  # by which a rate may be off over the time between the two
+_LATE_S, _LATE = 0.03, 0.5  # a refusal that took so much longer than others arrived nobody knows when
+
+# How fast it is sent.
+_DOUBLE_S, _DOUBLE_AGAIN_S = 0.25, 2.0  # a slower ramp wastes time, a faster one learns less from its refusal
+_RAISED_DOUBLE_S = 1.0
+_BURST_S = 0.25  # a bucket's burst is assumed to be worth so much of its rate
+_WIDE = 4.0
+_AMONG = 0.35  # of the way from the lowest to the highest rate that is possible, in logarithms
+_AGAIN, _HALF = 0.8, 0.5
+_PROBE, _PROBE_S = 0.01, 2.0
+_CALM_S, _CALM_UNPAUSED_S = 22.0, 4.4
 
 
 class LearnedRate:
-    """Brackets the rate of a token bucket between two figures that each refusal gives, and probes for more.
+    """Finds the token buckets that explain every refusal, and sends at a rate among theirs.
 
-    At a refusal the bucket is empty. So what it let through since the refusal before, over that time, is at most its
-    rate (it may have run over in between); and what it let through just before, over that time, is at least its rate
-    (it held something at first). The longer a run goes without a refusal, the closer the two.
+    A bucket refuses when its backlog has come up to its burst. So at its true rate the backlogs at all refusals are
+    equal, and what was let through stayed below; the rates at which that is so, but for the jitter of arrivals, are
+    possible. Two refusals after ramps of different length tell a rate to a few percent, time tells the rest.
     """
 
     def __init__(self, now: float, first_per_s: float) -> None:
         self.per_s: float | None = None
-        self._first_per_s = first_per_s
-        self._sent = 0
-        self._starts_s: deque[float] = deque(maxlen=_REMEMBERED)
-        self._resumed_s, self._resumed_sent = now, 0
-        self._refusal: tuple[float, int] | None = None
         self._reacted_s = self._last_s = now
-        self._low = 0.0
-        self._high = math.inf
-        self._goal = 0.0
+        self._least_latency_s = math.inf
+        self._begin(now, first_per_s, _DOUBLE_S)
+
+    def _begin(self, now: float, per_s: float, double_s: float) -> None:
+        self._curve = ArrivalCurve(now)
+        self._refusals: list[Moment] = []
+        self._rates: list[float] = []
+        self._most: list[float] = []
+        self._lowest, self._highest_per_s = 0, math.inf
+        self._resumed_s, self._resumed_at = now, 0
+        self._checked_s, self._stale = now, False
         self._calm_s = _CALM_S
+        self._ramp(per_s, double_s)
+
+    def _ramp(self, per_s: float, double_s: float) -> None:
+        self._ramping, self._ramp_per_s, self._double_s = True, max(per_s, _LEAST_PER_S), double_s
 
     def bound_per_s(self, now: float) -> float:
-        """Attempts a second for now: doubling until the first refusal, then about the learned rate.
+        """Attempts a second for now: doubling until refusals tell a rate, then about that rate.
 
-        Where little is known it climbs; the rate known, it stays for `_calm_s` and then exceeds it ever faster
-        (a plateau, then growth, as in CUBIC: RFC 9438).
+        It is kept for a while and then exceeded, ever faster (a plateau, then growth, as in CUBIC: RFC 9438).
         """
         elapsed_s = max(0.0, now - self._resumed_s)
-        if self.per_s is None:
-            return self._first_per_s * math.exp2(min(elapsed_s / _DOUBLE_S, 30.0))
-        climbed = self.per_s * math.pow(self._goal / self.per_s, min(elapsed_s / _CLIMB_S, 10.0))
-        return climbed * (1 + _MARGIN * math.exp(min((elapsed_s - self._calm_s) / _PROBE_S, 30.0)))
+        if self._ramping or self.per_s is None:
+            return min(self._ramp_per_s * math.exp2(min(elapsed_s / self._double_s, 30.0)), self._highest_per_s)
+        return self.per_s * (1 + _PROBE * math.exp(min((elapsed_s - self._calm_s) / _PROBE_S, 30.0)))
 
     def start(self, now: float) -> None:
         """Count an attempt as let through; every one is, until its end says otherwise."""
         idle_s = now - max(self._last_s, self._resumed_s) - 0.1 - 2 / self.bound_per_s(now)
-        self._resumed_s += max(0.0, idle_s)  # an idle time is no proof that more would have gone through
+        self._resumed_s += max(0.0, idle_s)  # it is sending that raises the bound
         self._last_s = now
-        self._sent += 1
-        self._starts_s.append(now)
+        self._curve.add(now)
 
-    def forget(self) -> None:
+    def succeed(self, now: float, start_s: float) -> None:
+        """Learn from an attempt that was let through."""
+        if now - self._checked_s < _CHECK_S:
+            return
+        self._checked_s = now
+        self._curve.settle(start_s)
+        if self._refusals and start_s > self._refusals[-1].start_s:
+            self._raise_lowest(now, self._curve.at(start_s))
+
+    def forget(self, start_s: float) -> None:
         """Do not count one attempt as let through."""
-        self._sent -= 1
+        self._curve.take_back(start_s)
+        if self._refusals and self._refusals[-1].take_back(start_s):
+            self._stale = True
 
     def refuse(self, now: float, start_s: float, resume_s: float) -> bool:
         """Learn from a refusal; say whether it is news: that its attempt started after the last reaction."""
-        later = len(self._starts_s) - bisect_right(self._starts_s, start_s + SAME_S)
-        self._sent -= 1
+        bound = self.bound_per_s(now)
+        self.forget(start_s)
+        self._least_latency_s = min(self._least_latency_s, now - start_s)
         news = start_s >= self._reacted_s - SAME_S
-        if news and self.per_s and resume_s <= now and start_s - self._resumed_s < _SHORTEST_EPOCH_S:
-            self.per_s = max(0.95 * self.per_s, _LEAST_PER_S)  # the bucket is still empty: it tells nothing new
-            self._goal, self._reacted_s = max(self._goal, self.per_s), now
-            return True
         if news:
-            self._bracket(start_s, self._sent - later)
-            self._refusal = (start_s, self._sent - later)
+            self._learn(self._curve.at(start_s, now - start_s), bound, resume_s)
             self._reacted_s = now
-            self._calm_s = _CALM_S if resume_s > now else _CALM_S / 5
+            self._calm_s = _CALM_S if resume_s > now else _CALM_UNPAUSED_S
         if news or resume_s > self._resumed_s:
-            self._resumed_s, self._resumed_sent = max(now, resume_s), self._sent
+            self._resumed_s, self._resumed_at = max(now, resume_s), self._curve.started
         return news
 
-    def _bracket(self, at_s: float, sent: int) -> None:
-        high, low = self._highest_since_resume(at_s, sent), 0.0
-        if self._refusal:
-            before_s, before = self._refusal
-            low = min((sent - before) / max(at_s - before_s, _SHORTEST_S), high)
-        settled, epoch_s = self._high < _NARROW * self._low, at_s - self._resumed_s
-        if epoch_s > _EARLY_S and high > 1.1 * self._high:
-            self._low, self._high = max(low, 0.7 * high), 2 * high  # no burst lasts so long: the limit was raised
-        elif (settled and epoch_s < _EARLY_S) or max(low, self._low) > 1.02 * min(high, self._high):
-            self._low, self._high = low, high  # the limit has changed
+    def _learn(self, refusal: Moment, bound: float, resume_s: float) -> None:
+        if self._refusals and (refusal.start_s - self._refusals[-1].start_s < _SOON_S or self._came_late(refusal)):
+            return
+        sent, span_s = refusal.started - self._resumed_at, max(0.0, refusal.start_s - self._resumed_s)
+        self._refusals = [*self._refusals[1 - _REFUSALS :], refusal]
+        first = len(self._refusals) == 1
+        if not self._fit():
+            self._begin(resume_s, _HALF * bound, _DOUBLE_AGAIN_S)  # the limit has changed
+        elif first:
+            self._ramp(sent / (span_s + _BURST_S), max(_DOUBLE_AGAIN_S, span_s / 2))
+        elif self._highest_per_s > _WIDE * self._rates[0]:
+            self._ramp(_AGAIN * bound, _DOUBLE_AGAIN_S)
         else:
-            self._low, self._high = max(low, self._low), min(high, self._high)
-        self._decide(_FIRST_GUESS * (sent - self._resumed_sent) / max(at_s - self._resumed_s, _FIRST_S))
+            self._ramping = False
+        self._settle()
 
-    def _highest_since_resume(self, at_s: float, sent: int) -> float:
-        """Attempts a second since sending resumed, or of late: while it was slow the bucket may have run over."""
-        epoch_s = max(at_s - self._resumed_s, _SHORTEST_S)
-        rates = [(sent - self._resumed_sent) / epoch_s]
-        until = bisect_right(self._starts_s, at_s + SAME_S)
-        for part_s in (epoch_s / 2, epoch_s / 4):
-            rates.append((until - bisect_right(self._starts_s, at_s - part_s)) / part_s)
-        return max(*rates, _LEAST_PER_S)
+    def _came_late(self, refusal: Moment) -> bool:
+        return refusal.latency_s - self._least_latency_s > max(_LATE_S, _LATE * self._least_latency_s)
 
-    def _decide(self, guess: float) -> None:
-        low, high = self._low, self._high
-        if low <= 0.0:
-            rate, goal = guess, min(high, _CLIMB * guess)
-        elif high > _NARROW * low:
-            rate = math.sqrt(low * high)
-            goal = min(high, _CLIMB * rate)
+    def _fit(self) -> bool:
+        """List the rates that are possible, and how much backlog each allows; where none is, the old ones stay."""
+        fits = [(per_s, most) for per_s in self._candidates() if (most := self._most_backlog(per_s)) is not None]
+        self._stale = False
+        if fits:
+            self._rates, self._most = [per_s for per_s, _ in fits], [most for _, most in fits]
+            self._lowest, self._highest_per_s = 0, self._rates[-1]
+        return bool(fits)
+
+    def _candidates(self) -> Iterator[float]:
+        """Rates at which the last refusal finds anything taken out of the bucket."""
+        last = self._refusals[-1]
+        per_s = _LEAST_PER_S if len(self._refusals) < 3 else max(_LEAST_PER_S, self._rates[0] / 4)
+        while last.backlog(per_s) >= 1 + 0.003 * per_s:
+            yield per_s
+            per_s *= _STEP
+
+    def _most_backlog(self, per_s: float) -> float | None:
+        last = self._refusals[-1]
+        backlog, slack = last.backlog(per_s), self._slack(per_s, last)
+        for other in self._refusals[:-1]:
+            apart = max(slack, self._slack(per_s, other)) + _WANDER * per_s * (last.start_s - other.start_s)
+            if abs(other.backlog(per_s) - backlog) > apart:
+                return None
+        return backlog + slack
+
+    def _slack(self, per_s: float, refusal: Moment) -> float:
+        return _COUNT + per_s * max(_JITTER_S, refusal.latency_s - self._least_latency_s)
+
+    def _raise_lowest(self, now: float, accepted: Moment) -> None:
+        """Drop the rates whose bucket would have refused what was let through."""
+        if self._stale:
+            self._fit()
+        wander_s = _WANDER * (now - self._refusals[-1].start_s)
+        for place in range(self._lowest, len(self._rates)):
+            per_s = self._rates[place]
+            if accepted.backlog(per_s) <= self._most[place] + wander_s * per_s:
+                self._lowest = place
+                break
         else:
-            rate = goal = low + 0.55 * (high - low)
-        self.per_s = max((1 - _MARGIN) * rate, _LEAST_PER_S)
-        self._goal = max((1 - _MARGIN) * goal, self.per_s)
+            self._begin(now, self.bound_per_s(now), _RAISED_DOUBLE_S)  # more than any allows: the limit was raised
+        self._settle()
+
+    def _settle(self) -> None:
+        low = self._rates[self._lowest] if self._rates else 0.0
+        self.per_s = self._ramp_per_s if self._ramping else low * math.pow(self._highest_per_s / low, _AMONG)

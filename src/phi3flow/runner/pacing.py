@@ -11,13 +11,15 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 
-from phi3flow.runner.learned_rate import SAME_S, LearnedRate
+from phi3flow.runner.arrival_curve import SAME_S
+from phi3flow.runner.learned_rate import LearnedRate
 from phi3flow.runner.window import Window
 
 _MINUTE_S = 60.0
 _FIRST_PER_S = 100.0
 _FIRST_PER_S_A_SLOT, _FEW_SLOTS = 10.0, 64
-_CATCH_UP_S = 0.006
+_CATCH_UP_S, _CATCH_UP_MOST_S = 0.006, 0.02
+_CATCH_UP_STARTS = 4
 _FAULTS_HEARD = 50
 
 
@@ -81,7 +83,7 @@ class Pacer:
         if self._window:
             self._window.start(self.in_flight)
         self._learned.start(now)
-        gap_s = 1 / min(self._learned.bound_per_s(now), self._most_per_s)
+        gap_s = 1 / min(self._bound_per_s(now), self._most_per_s)
         if self._requests:
             self._requests.spend(now, 1.0)
             gap_s = max(gap_s, _MINUTE_S / self._requests.most)
@@ -90,11 +92,13 @@ class Pacer:
             gap_s = max(gap_s, _MINUTE_S * self._tokens_mean / self._tokens.most)
         # Starts are due on a schedule of their own, so that a caller who comes late catches up; by this much, or else
         # idle time would be saved up for a burst.
-        self._next_s = max(self._next_s, now - _CATCH_UP_S) + gap_s
+        catch_up_s = min(max(_CATCH_UP_S, _CATCH_UP_STARTS * gap_s), _CATCH_UP_MOST_S)
+        self._next_s = max(self._next_s, now - catch_up_s) + gap_s
 
     def succeed(self, now: float, *, latency_s: float, tokens: int = 0) -> None:
         """Take note that an attempt was answered `latency_s` after its start, and that it cost `tokens`."""
         self._refused.append(False)
+        self._learned.succeed(now, now - latency_s)
         if self._window:
             self._window.succeed(now, latency_s, self.in_flight)
         if self._tokens:
@@ -121,9 +125,9 @@ class Pacer:
         if retry_after_s:
             self.pause(now, for_s=retry_after_s)
         if explicit or (len(self._refused) >= _FAULTS_HEARD and sum(self._refused) >= len(self._refused) / 5):
-            self._slow_down(now, start_s)
+            self._slow_down(now, start_s, told=bool(retry_after_s))
         else:
-            self._learned.forget()
+            self._learned.forget(start_s)
         self._end_unpaid(start_s)
 
     def fail(self, now: float, *, latency_s: float) -> None:
@@ -147,10 +151,18 @@ class Pacer:
             self._tokens.correct(start_s, 0.0)
         self.in_flight -= 1
 
-    def _slow_down(self, now: float, start_s: float) -> None:
+    def _bound_per_s(self, now: float) -> float:
+        if self._window and self._window.is_known:
+            return math.inf
+        bound = self._learned.bound_per_s(now)
+        if self._window and self._learned.per_s:
+            self._window.allow(bound)
+        return bound
+
+    def _slow_down(self, now: float, start_s: float, *, told: bool) -> None:
         news = self._learned.refuse(now, start_s, max(now, self._paused_s))
         if news and self._window:
-            self._window.refuse(now, self._learned.per_s)
+            self._window.refuse(now, self.in_flight - 1, told=told)
 
 
 class _MinuteBudget:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
+from phi3flow.runner.slots import Slots
+
 _FIRST_WINDOW = 8
+_SPARE = 3.0
 _HOLD_ROUNDS = 30  # round trips before a window that was enough is doubted again
 
 
@@ -13,7 +16,8 @@ class Window:
     """Finds how many attempts in flight an endpoint needs to be full, and no more.
 
     Slow start (Jacobson 1988) until goodput stops growing (BBR's start-up exit, Cardwell et al. 2016) or latency
-    doubles; then one more a round trip (Chiu & Jain 1989), for as long as it pays.
+    doubles; then one more a round trip (Chiu & Jain 1989), for as long as it pays. Where refusals show how many the
+    endpoint takes, as many.
     """
 
     def __init__(self, now: float, most: int) -> None:
@@ -24,11 +28,24 @@ class Window:
         self._best_s = deque[float](maxlen=50)
         self._proven = (self._size, 0.0)
         self._hold = 0
+        self._slots = Slots()
+        self._floor = 0
         self._begin(now)
 
     @property
     def limit(self) -> int:
-        return int(self._size)
+        if self._slots.most is not None:
+            return min(self._slots.most, self._most)
+        return max(int(self._size), self._floor)
+
+    @property
+    def is_known(self) -> bool:
+        """True where refusals came for the number in flight: no rate has to be kept."""
+        return self._slots.most is not None
+
+    def allow(self, per_s: float) -> None:
+        """Leave room for a learned rate, and for what it may rise to, to be what binds."""
+        self._floor = min(self._most, int(_SPARE * per_s * min(self._best_s, default=0.0)))
 
     def _begin(self, now: float) -> None:
         self._round_s = now
@@ -43,6 +60,7 @@ class Window:
         if self._slow_start and 2 * in_flight > self._size:
             self._size = min(self._size + 2, self._most)
         self._latencies_s.append(latency_s)
+        self._slots.succeed()
         if len(self._latencies_s) >= self._round_size and now - latency_s >= self._round_s:
             goodput, middle_s = len(self._latencies_s) / (now - self._round_s), median(self._latencies_s)
             self._best_s.append(middle_s)
@@ -71,11 +89,12 @@ class Window:
                 self._proven = (self._round_size, goodput)
             self._size = min(self._size + 1, self._most)
 
-    def refuse(self, now: float, rate_per_s: float | None) -> None:
-        """Leave slow start and shrink, but not below three times what the learned rate needs: it may rise."""
+    def refuse(self, now: float, in_flight: int, *, told: bool) -> None:
+        """Leave slow start and shrink. ``told``: it said until when to wait, as it does who counts requests in time."""
+        if not told:
+            self._slots.refuse(now, in_flight)
         self._slow_start = False
-        needed = 3 * (rate_per_s or 0.0) * min(self._best_s, default=0.0)
-        self._size = min(self._size, max(1.0, 0.7 * self._size, needed))
+        self._size = max(1.0, 0.7 * self._size)
         self._hold = _HOLD_ROUNDS
         self._proven = (self._size, 0.0)
         self._begin(now)

@@ -1,0 +1,42 @@
+"""How many attempts an endpoint takes at a time, where its refusals show it."""
+
+from __future__ import annotations
+
+import math
+
+_SOON_S = 0.2  # refusals of one overload
+_SAME = 0.05
+_STRIKES = 4
+_MORE_AFTER = 40  # answers a slot, before one more is tried
+
+
+class Slots:
+    """Two refusals at the same number in flight show a limit on it, until refusals go on below that number.
+
+    A token bucket refuses at whatever number is in flight when it is empty.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self._refused_at: int | None = None
+        self._refused_s = -math.inf
+        self._strikes = 0
+        self._answered = 0
+
+    def succeed(self) -> None:
+        self._answered += 1
+        if self.most is not None and self._answered >= _MORE_AFTER * self.most:
+            self._answered, self._strikes = 0, max(0, self._strikes - 1)
+            self.most += 1
+
+    def refuse(self, now: float, in_flight: int) -> None:
+        """Learn from a refusal that came while so many others were in flight."""
+        if self._strikes == _STRIKES or (self.most is None and now - self._refused_s < _SOON_S):
+            return
+        self._refused_s = now
+        if self.most is not None:
+            self._strikes, self._answered = self._strikes + 1, 0
+            self.most = max(1, min(self.most, in_flight)) if self._strikes < _STRIKES else None
+        elif self._refused_at and in_flight > 1 and abs(in_flight - self._refused_at) <= max(1, _SAME * in_flight):
+            self.most = min(in_flight, self._refused_at)
+        self._refused_at = in_flight
