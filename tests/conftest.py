@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ _PROJECT = (
     "MLFLOW_TRACKING_URI",
 )
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what a test starts would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(_SETTINGS)  # before a test module imports a library that reads them once
 for _name in (*_UNSET, *_PROJECT):
     os.environ.pop(_name, None)

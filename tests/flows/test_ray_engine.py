@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import load_flow
 from phi3flow.run_store import RunFolder
 from phi3flow.runner import RunOptions, RunPlan, run_flow
-from tests.fault_endpoint import FaultEndpoint, Reply
+from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.faults.batch_project import KEY, BatchProject, wait_until
 from tests.foreign_flows import ASYNC_CLIENT, ECHO, write_flow, write_lines
 
@@ -125,10 +127,17 @@ def test_more_workers_than_the_cluster_has_cpus_are_refused(project: BatchProjec
 
 
 def test_a_machine_that_dies_costs_no_line(project: BatchProject, machines: TwoMachines) -> None:
-    with FaultEndpoint(lambda _: Reply(delay_s=0.3), key=KEY) as endpoint:
+    seen, killed = itertools.count(), threading.Event()
+
+    def answer(_: Request) -> Reply:
+        """From a third of the lines on, what is in flight stays in flight until the machine has died."""
+        return Reply(delay_s=0.1 if killed.is_set() or next(seen) < LINES // 3 else 4.0)
+
+    with FaultEndpoint(answer, key=KEY) as endpoint:
         process = project.start(endpoint, *RAY, environment=machines.environment)
-        wait_until(lambda: len(endpoint.requests) >= LINES // 3)
+        wait_until(lambda: len(endpoint.requests) >= LINES // 3 + 8)
         machines.kill_second()
+        killed.set()
         stdout, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stderr
         assert LINES < len(endpoint.requests) <= LINES + 8
