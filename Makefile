@@ -4,24 +4,29 @@ PYTHON ?= python3.11
 TORCH_INDEX ?=
 
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What is imported is compiled then: compiling all of it here would take longer than the rest.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+TESTS := pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
-.PHONY: quickstart test test-slow test-browser check bench format clean
+.PHONY: quickstart test test-slow test-browser coverage check bench format clean
 
 quickstart: .venv/.local
 	$(BIN)/phi3flow quickstart $(ARGS)
 
 test: .venv/.dev
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=90
+	$(BIN)/$(TESTS)
 
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow $(ARGS)
 
 test-browser: .venv/.dev
 	$(BIN)/pytest -m browser $(ARGS)
+
+coverage: .venv/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=90
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -43,14 +48,17 @@ clean:
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
 
-.venv/.local: .venv/bin/pip pyproject.toml constraints.txt
+.venv/.torch: .venv/bin/pip
 	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch)
+	touch $@
+
+.venv/.local: .venv/.torch pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local]'
 	touch $@
 
-.venv/.dev: .venv/.local
+.venv/.dev: .venv/.torch pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local,azure,ray,dev]'
-	touch $@
+	touch .venv/.local $@
 
 .venv/.bench: .venv/.dev
 	$(INSTALL) --editable '.[local,azure,ray,dev,bench]'

@@ -168,11 +168,17 @@ def tokenizer_counter(path: Path) -> TokenCounter:
     except ImportError as error:
         raise MissingExtraError("local", error) from error
 
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"there is no tokenizer at {file}: give a tokenizer.json or a folder that holds one")
+    file = tokenizer_file(path)
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
         raise ConfigError(f"{file} is not a tokenizer.json: {shorten(str(error))}") from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def tokenizer_file(path: Path) -> Path:
+    """Return the tokenizer.json that is at ``path``, or in the folder. Raises ConfigError where there is none."""
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"there is no tokenizer at {file}: give a tokenizer.json or a folder that holds one")
+    return file

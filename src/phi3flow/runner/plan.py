@@ -27,7 +27,7 @@ def default_run_name(flow: Flow, overrides: Mapping[str, str]) -> str:
     return "-".join(part for part in parts if part)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunPlan:
     """A flow over a JSON Lines file.
 
@@ -48,9 +48,8 @@ class RunPlan:
 
     def __post_init__(self) -> None:
         """Name the run, and put the connections in place."""
-        name = self.name or default_run_name(self.flow, self.overrides)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "flow", self.flow.with_connections(self.overrides))
+        self.name = self.name or default_run_name(self.flow, self.overrides)
+        self.flow = self.flow.with_connections(self.overrides)
 
     def read(self) -> PlannedRun:
         """Read the whole data file. Raises DatasetError for a line that does not parse, ColumnMappingError.

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from phi3flow.datasets.tokens import tokenizer_file
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import Flow, flow_files
 from phi3flow.jsonl import shorten
@@ -120,7 +121,8 @@ class _RayProcess:
             case OpenFlow():
                 return self._actor.open.remote(message)
             case Begin():
-                return self._actor.begin.remote(message, _tokenizer(message.tokenizer))
+                tokenizer = tokenizer_file(message.tokenizer).read_bytes() if message.tokenizer else None
+                return self._actor.begin.remote(message, tokenizer)
             case Attempt():
                 return self._actor.run.remote(message)
             case _:
@@ -153,15 +155,6 @@ def _pack(folder: Path) -> bytes:
         for name in flow_files(folder):
             files.write(folder / name, name.as_posix())
     return content.getvalue()
-
-
-def _tokenizer(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"there is no tokenizer at {file}: give a tokenizer.json or a folder that holds one")
-    return file.read_bytes()
 
 
 @contextlib.contextmanager
