@@ -4,9 +4,11 @@ PYTHON ?= python3.11
 TORCH_INDEX ?=
 
 BIN := .venv/bin
-# What is imported is compiled then: compiling all of it here would take longer than the rest.
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TESTS := pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
+
+# Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test test-slow test-browser coverage check bench format clean
 
