@@ -9,6 +9,7 @@ from phi3flow.runner.arrival_curve import SAME_S, ArrivalCurve, Moment
 
 _LEAST_PER_S = 0.2
 _STEP = 1.01  # from one rate that is considered to the next
+_LEAST_BURST_S = 0.003  # a bucket holds at least so much of its rate, and one
 _REFUSALS = 6
 _SOON_S = 0.2  # after a refusal the bucket is empty, and the next one tells nothing new
 _CHECK_S = 0.05
@@ -23,9 +24,9 @@ _LATE_S, _LATE = 0.03, 0.5  # a refusal that took so much longer than others arr
 _DOUBLE_S, _DOUBLE_AGAIN_S = 0.25, 2.0  # a slower ramp wastes time, a faster one learns less from its refusal
 _RAISED_DOUBLE_S = 1.0
 _BURST_S = 0.25  # a bucket's burst is assumed to be worth so much of its rate
-_WIDE = 4.0
+_WIDE = 4.0  # where the highest possible rate is so many times the lowest, little is known: it climbs on
 _AMONG = 0.35  # of the way from the lowest to the highest rate that is possible, in logarithms
-_AGAIN, _HALF = 0.8, 0.5
+_AGAIN, _HALF = 0.8, 0.5  # of the rate that was refused: to climb on, and after the limit has changed
 _PROBE, _PROBE_S = 0.01, 2.0
 _CALM_S, _CALM_UNPAUSED_S = 22.0, 4.4
 
@@ -136,7 +137,7 @@ class LearnedRate:
         """Rates at which the last refusal finds anything taken out of the bucket."""
         last = self._refusals[-1]
         per_s = _LEAST_PER_S if len(self._refusals) < 3 else max(_LEAST_PER_S, self._rates[0] / 4)
-        while last.backlog(per_s) >= 1 + 0.003 * per_s:
+        while last.backlog(per_s) >= 1 + _LEAST_BURST_S * per_s:
             yield per_s
             per_s *= _STEP
 

@@ -18,7 +18,7 @@ from phi3flow.runner.window import Window
 _MINUTE_S = 60.0
 _FIRST_PER_S = 100.0
 _FIRST_PER_S_A_SLOT, _FEW_SLOTS = 10.0, 64
-_CATCH_UP_S, _CATCH_UP_MOST_S = 0.006, 0.02
+_CATCH_UP_S, _CATCH_UP_MOST_S = 0.006, 0.02  # between the two, so many starts:
 _CATCH_UP_STARTS = 4
 _FAULTS_HEARD = 50
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 _SOON_S = 0.2  # refusals of one overload
-_SAME = 0.05
-_STRIKES = 4
+_SAME = 0.05  # by which two numbers may differ and be the same
+_STRIKES = 4  # refusals that disprove it
 _MORE_AFTER = 40  # answers a slot, before one more is tried
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from phi3flow.runner.slots import Slots
 
 _FIRST_WINDOW = 8
-_SPARE = 3.0
+_SPARE = 3.0  # times what a learned rate needs at the lowest latency
 _HOLD_ROUNDS = 30  # round trips before a window that was enough is doubted again
 
 
