@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from phi3flow.runner.pacing import Pacer
+from phi3flow.runner.start import Start
 
 
 @dataclass
@@ -133,13 +134,15 @@ class Simulation:
     endpoint: Endpoint
     latency_s: float = 0.1
     refusal_s: float | None = 0.002  # None: as slow as an answer
-    way_s: float = 0.0  # an attempt reaches the endpoint up to so much after it starts: a busy machine
+    way_s: float = 0.0  # an attempt reaches the endpoint up to so much after it was sent
+    busy_s: float = 0.0  # of processor time that sending takes, one attempt after the other
+    stalls: tuple[float, ...] = ()  # from each of these times on nothing is sent for 0.1 s
     tokens: Callable[[], int] = int
     changes: tuple[tuple[float, Callable[[Endpoint], None]], ...] = ()
     seed: int = 1
 
     def run(self, lines: int, *, most_s: float = math.inf) -> Outcome:
-        self.random, self.tie, self.now = random.Random(self.seed), itertools.count(), 0.0
+        self.random, self.tie, self.now, self.free_s = random.Random(self.seed), itertools.count(), 0.0, 0.0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.outcome, self.ready, self.wake_s = Outcome(lines), deque([0] * lines), -1.0
         for at_s, change in self.changes:
@@ -168,40 +171,44 @@ class Simulation:
             self._start(self.ready.popleft())
 
     def _start(self, tries: int) -> None:
-        self.pacer.start(self.now)
+        start = self.pacer.start(self.now)
         self.outcome.starts_s.append(self.now)
         self.outcome.most_in_flight = max(self.outcome.most_in_flight, self.pacer.in_flight)
-        start_s, way_s = self.now, self.random.uniform(0, self.way_s) if self.way_s else 0.0
-        if way_s:
-            self._at(self.now + way_s, lambda: self._arrive(start_s, tries))
+        sent_s = self._send_s()
+        way_s = self.random.uniform(0, self.way_s) if self.way_s else 0.0
+        if sent_s + way_s > self.now:
+            self._at(sent_s + way_s, lambda: self._arrive(start, sent_s, tries))
         else:
-            self._arrive(start_s, tries)
+            self._arrive(start, sent_s, tries)
 
-    def _arrive(self, start_s: float, tries: int) -> None:
+    def _send_s(self) -> float:
+        """Return when an attempt that starts now is sent."""
+        sent_s = max(self.now, self.free_s)
+        sent_s = next((stall_s + 0.1 for stall_s in self.stalls if stall_s <= sent_s < stall_s + 0.1), sent_s)
+        self.free_s = sent_s + self.busy_s
+        return sent_s
+
+    def _arrive(self, start: Start, sent_s: float, tries: int) -> None:
+        self.pacer.send(start, sent_s)
         latency_s = self.latency_s * self.random.uniform(0.8, 1.2)
         refusal = self.endpoint.admit(self.now)
         if refusal is None:
             self.endpoint.inside += 1
             end_s = self.now + self.endpoint.serve_s(self.now, latency_s)
-            self._at(end_s, lambda: self._succeed(end_s - start_s))
+            self._at(end_s, lambda: self._succeed(start))
         else:
             end_s = self.now + (latency_s if self.refusal_s is None else self.refusal_s)
-            self._at(end_s, lambda: self._refuse(end_s - start_s, refusal, tries))
+            self._at(end_s, lambda: self._refuse(start, refusal, tries))
 
-    def _succeed(self, latency_s: float) -> None:
+    def _succeed(self, start: Start) -> None:
         self.endpoint.inside -= 1
         tokens = self.tokens()
-        self.outcome.spent.append((self.now - latency_s, tokens))
+        self.outcome.spent.append((start.at_s, tokens))
         self.outcome.ends_s.append(self.now)
-        self.pacer.succeed(self.now, latency_s=latency_s, tokens=tokens)
+        self.pacer.succeed(self.now, start, tokens=tokens)
 
-    def _refuse(self, latency_s: float, refusal: Refusal, tries: int) -> None:
+    def _refuse(self, start: Start, refusal: Refusal, tries: int) -> None:
         self.outcome.refused += 1
-        self.pacer.refuse(
-            self.now,
-            latency_s=latency_s,
-            retry_after_s=refusal.retry_after_s,
-            explicit=refusal.explicit,
-        )
+        self.pacer.refuse(self.now, start, retry_after_s=refusal.retry_after_s, explicit=refusal.explicit)
         backoff_s = max(refusal.retry_after_s or 0.0, self.random.uniform(0, 0.5 * 2**tries))
         self._at(self.now + backoff_s, lambda: self.ready.append(tries + 1))

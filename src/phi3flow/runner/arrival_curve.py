@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 
-SAME_S = 1e-6  # an attempt's start comes back as its end less its latency: floats differ in the last digits
 _REMEMBERED = 10_000
 
 _Corner = tuple[float, float]
@@ -23,56 +22,71 @@ class ArrivalCurve:
     def __init__(self, now: float) -> None:
         self._origin_s = now  # times since then: the clock's own are long, which costs digits
         self._corners: list[_Corner] = []
-        self._starts_s: list[float] = []
-        self._forgotten = 0  # starts before the first that is listed
-        self._placed = 0  # listed starts that are on the hull, or under it
+        self._sent_s: list[float] = []
+        self._waiting_s: list[float] = []  # started, and not known to be sent
+        self._forgotten = 0  # sent before the first that is listed
+        self._placed = 0  # listed ones that are on the hull, or under it
 
     @property
     def started(self) -> int:
         """Attempts so far, but for those taken back."""
-        return self._forgotten + len(self._starts_s)
+        return self._forgotten + len(self._sent_s) + len(self._waiting_s)
 
-    def add(self, now: float) -> None:
-        """Count an attempt that starts."""
-        self._starts_s.append(now)
+    def start(self, now: float) -> None:
+        """Count an attempt that starts, until `send` tells more as one that is sent at once."""
+        self._waiting_s.append(now)
 
-    def take_back(self, start_s: float) -> None:
-        """Do not count the attempt that started at ``start_s``: it took no token."""
-        place = bisect_right(self._starts_s, start_s + SAME_S) - 1
-        if place < 0 or self._starts_s[place] < start_s - SAME_S:
+    def send(self, start_s: float, sent_s: float) -> None:
+        """Take note when the attempt that started at ``start_s`` was sent."""
+        place = _place(self._waiting_s, start_s)
+        if place is not None:
+            del self._waiting_s[place]
+            insort(self._sent_s, sent_s, lo=self._placed)
+
+    def take_back(self, sent_s: float) -> None:
+        """Do not count the attempt that was sent at ``sent_s``: it took no token."""
+        place = _place(self._sent_s, sent_s)
+        if place is None:
             return
-        del self._starts_s[place]
+        del self._sent_s[place]
         if place < self._placed:
             self._placed -= 1
-            _take_back(self._corners, start_s - self._origin_s)
+            _take_back(self._corners, sent_s - self._origin_s)
 
-    def settle(self, start_s: float) -> None:
-        """Take what started until then for let through, which makes `at` fast."""
-        until = bisect_right(self._starts_s, start_s + SAME_S)
-        self._extend(self._corners, until)
+    def settle(self, sent_s: float) -> None:
+        """Take what was sent until then for let through, which makes `at` fast."""
+        until = bisect_right(self._sent_s, sent_s)
+        self._extend(self._corners, self._sent_s[self._placed : until])
         self._placed = max(self._placed, until)
         if self._placed > _REMEMBERED:
             drop = self._placed // 2
-            del self._starts_s[:drop]
+            del self._sent_s[:drop]
             self._placed, self._forgotten = self._placed - drop, self._forgotten + drop
 
-    def at(self, start_s: float, latency_s: float = 0.0) -> Moment:
-        """Return the curve as it was when an attempt had just started."""
-        corners = [corner for corner in self._corners if corner[0] <= start_s - self._origin_s + SAME_S]
-        until = bisect_right(self._starts_s, start_s + SAME_S)
-        self._extend(corners, until)
-        return Moment(start_s, latency_s, self._forgotten + until, corners, self._origin_s)
+    def at(self, start_s: float, sent_s: float, latency_s: float = 0.0) -> Moment:
+        """Return the curve as it was when an attempt had just been sent."""
+        corners = [corner for corner in self._corners if corner[0] <= sent_s - self._origin_s]
+        until = bisect_right(self._sent_s, sent_s)
+        waiting = bisect_right(self._waiting_s, start_s)  # what started later is sent later
+        self._extend(corners, sorted([*self._sent_s[self._placed : until], *self._waiting_s[:waiting]]))
+        return Moment(sent_s, latency_s, self._forgotten + until + waiting, corners, self._origin_s)
 
-    def _extend(self, corners: list[_Corner], until: int) -> None:
-        for place in range(self._placed, until):
-            _extend(corners, (self._starts_s[place] - self._origin_s, self._forgotten + place))
+    def _extend(self, corners: list[_Corner], sent_s: list[float]) -> None:
+        """Add what was sent after all that is on the hull."""
+        for place, at_s in enumerate(sent_s, start=self._forgotten + self._placed):
+            _extend(corners, (max(at_s - self._origin_s, corners[-1][0] if corners else 0.0), place))
+
+
+def _place(times_s: list[float], at_s: float) -> int | None:
+    place = bisect_left(times_s, at_s)
+    return place if times_s[place : place + 1] == [at_s] else None
 
 
 @dataclass(slots=True)
 class Moment:
-    """The curve up to one attempt, which ended ``latency_s`` after its start."""
+    """The curve up to one attempt, which ended ``latency_s`` after it was sent."""
 
-    start_s: float
+    sent_s: float
     latency_s: float
     started: int
     _corners: list[_Corner]
@@ -86,19 +100,19 @@ class Moment:
             if level > lowest:
                 break  # it is convex: the lowest was found
             lowest = level
-        return max(0.0, self.started - per_s * (self.start_s - self._origin_s) - lowest)
+        return max(0.0, self.started - per_s * (self.sent_s - self._origin_s) - lowest)
 
-    def take_back(self, start_s: float) -> bool:
-        """Do not count an attempt that took no token; False where it started later."""
-        earlier = start_s < self.start_s - SAME_S
+    def take_back(self, sent_s: float) -> bool:
+        """Do not count an attempt that took no token; False where it was sent later."""
+        earlier = sent_s < self.sent_s
         if earlier:
             self.started -= 1
-            _take_back(self._corners, start_s - self._origin_s)
+            _take_back(self._corners, sent_s - self._origin_s)
         return earlier
 
 
 def _take_back(corners: list[_Corner], since_s: float) -> None:
-    points = [(at_s, before - (at_s > since_s + SAME_S)) for at_s, before in corners]
+    points = [(at_s, before - (at_s > since_s)) for at_s, before in corners]
     corners.clear()
     for point in points:
         _extend(corners, point)

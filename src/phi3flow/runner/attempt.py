@@ -25,6 +25,7 @@ class Attempts:
         self._count = tokenizer_counter(begin.tokenizer) if begin.tokenizer else None
         self._begin = begin
         secrets = (value for each in session.used_connections.values() for value in secret_values(each))
+        self._begun: list[tuple[int, float]] = []
         self._secrets = [_json_text(secret) for secret in secrets]
 
     async def run(self, attempt: Attempt) -> Ended:
@@ -35,6 +36,7 @@ class Attempts:
         try:
             inputs = map_line(self._begin.mapping, {"data": row}, optional=self._session.flow.optional_inputs)
             started = time.perf_counter()
+            self._begun.append((attempt.number, started))
             done = await self._session.exec_line(inputs, line_number=attempt.number, timeout_s=self._begin.timeout_s)
         except Exception as error:
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started)
@@ -54,7 +56,9 @@ class Attempts:
             latency_ms=_milliseconds(latency_s),
             usage=usage,
         )
-        return Ended(attempt.number, True, self._without_secrets(result), latency_s, usage=usage)
+        return Ended(
+            attempt.number, True, self._without_secrets(result), latency_s, usage=usage, begun=self._take_begun()
+        )
 
     def _failed(
         self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], error: Exception, latency_s: float
@@ -79,7 +83,13 @@ class Attempts:
             status_code=failure.error.status_code,
             retry_after_s=failure.retry_after_s,
             message=failure.error.message,
+            begun=self._take_begun(),
         )
+
+    def _take_begun(self) -> tuple[tuple[int, float], ...]:
+        now, begun = time.perf_counter(), self._begun
+        self._begun = []
+        return tuple((number, now - started) for number, started in begun)
 
     def _without_secrets(self, result: LineResult) -> bytes:
         content = result.model_dump_json().encode()

@@ -24,6 +24,7 @@ from phi3flow.runner.options import RunOptions
 from phi3flow.runner.outage import Outage
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.progress import RunProgress, Speed
+from phi3flow.runner.start import Start
 from phi3flow.runner.workers import Crew, Death, Worker
 
 _FIRST_BACKOFF_S = 0.5
@@ -133,8 +134,8 @@ class Batch:
         return None
 
     def _start(self, now: float, attempt: Attempt) -> None:
-        self._pacer.start(now)
-        min(self._workers, key=lambda worker: len(worker.in_flight)).submit(attempt, now)
+        start = self._pacer.start(now)
+        min(self._workers, key=lambda worker: len(worker.in_flight)).submit(attempt, start)
 
     def _due(self, now: float) -> Attempt | None:
         return heapq.heappop(self._again)[2] if self._again and self._again[0][0] <= now else None
@@ -164,9 +165,9 @@ class Batch:
         """Hear a worker, and those that come after it, for as long as the run lasts."""
         try:
             while True:
-                death = await worker.listen(self._ended)
+                death = await worker.listen(self._pacer.send, self._ended)
                 self._workers.remove(worker)
-                self._take_back(list(worker.in_flight.values()), death)
+                self._take_back(worker, death)
                 worker = await self._crew.replacement()
                 self._workers.append(worker)
                 self._changed.set()
@@ -174,16 +175,16 @@ class Batch:
             self._error = self._error or error
             self._changed.set()
 
-    def _take_back(self, lost: list[Attempt], death: Death) -> None:
+    def _take_back(self, worker: Worker, death: Death) -> None:
         """Find out which line a worker died of: the one that was alone with it; several are tried again, one by one.
 
         A machine that is gone died of none of them: they have a retry. Raises FlowError after some deaths without a
         line completed.
         """
-        now = time.monotonic()
+        now, lost = time.monotonic(), list(worker.in_flight.values())
         message = f"the flow's process ended ({death.how}) while it executed this line"
         for attempt in lost:
-            self._pacer.fail(now, latency_s=0.0)
+            self._pacer.fail(worker.starts[attempt.number])
             if death.machine_lost and self._has_retry(attempt):
                 self._retry_at(now, attempt)
             elif death.machine_lost or len(lost) == 1:
@@ -197,11 +198,11 @@ class Batch:
                 "was done is kept"
             )
 
-    def _ended(self, attempt: Attempt, ended: Ended, started: float) -> None:
+    def _ended(self, attempt: Attempt, ended: Ended, start: Start) -> None:
         now = time.monotonic()
         self._speed.attempt(ended.latency_s)
         down = not ended.completed and self._wait_for_endpoint(now, ended)
-        self._tell_pacer(now, ended, latency_s=now - started, down=down)
+        self._tell_pacer(now, ended, start, down=down)
         if ended.completed:
             self._outage.succeed()
             self._answered = True
@@ -214,17 +215,17 @@ class Batch:
             return
         self._keep(attempt, completed=ended.completed, result=ended.result, usage=ended.usage)
 
-    def _tell_pacer(self, now: float, ended: Ended, *, latency_s: float, down: bool) -> None:
+    def _tell_pacer(self, now: float, ended: Ended, start: Start, *, down: bool) -> None:
         """Say what an attempt says about load. An endpoint that is down says nothing, but when to come back."""
         retry_after_s = ended.retry_after_s
         if ended.completed:
             tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
-            self._pacer.succeed(now, latency_s=latency_s, tokens=tokens)
+            self._pacer.succeed(now, start, tokens=tokens)
         elif not down and ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
             explicit = ended.status_code == 429 or retry_after_s is not None
-            self._pacer.refuse(now, latency_s=latency_s, retry_after_s=retry_after_s, explicit=explicit)
+            self._pacer.refuse(now, start, retry_after_s=retry_after_s, explicit=explicit)
         else:
-            self._pacer.fail(now, latency_s=latency_s)
+            self._pacer.fail(start)
             self._pacer.pause(now, for_s=retry_after_s or 0.0)
         if retry_after_s is not None and retry_after_s > self._options.outage_s:
             self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({ended.message})")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from phi3flow.runner.arrival_curve import SAME_S, ArrivalCurve, Moment
+from phi3flow.runner.arrival_curve import ArrivalCurve, Moment
+from phi3flow.runner.start import Start
 
 _LEAST_PER_S = 0.2
 _STEP = 1.01  # from one rate that is considered to the next
-_LEAST_BURST_S = 0.003  # a bucket holds at least so much of its rate, and one
+_LEAST_BURST_S = 0.006  # a bucket holds at least so much of its rate, and one
 _REFUSALS = 6
 _SOON_S = 0.2  # after a refusal the bucket is empty, and the next one tells nothing new
 _CHECK_S = 0.05
@@ -59,6 +60,11 @@ class LearnedRate:
     def _ramp(self, per_s: float, double_s: float) -> None:
         self._ramping, self._ramp_per_s, self._double_s = True, max(per_s, _LEAST_PER_S), double_s
 
+    @property
+    def is_sure(self) -> bool:
+        """True where one token bucket explains refusals that it need not: two fit some bucket always."""
+        return len(self._refusals) > 2
+
     def bound_per_s(self, now: float) -> float:
         """Attempts a second for now: doubling until refusals tell a rate, then about that rate.
 
@@ -74,31 +80,38 @@ class LearnedRate:
         idle_s = now - max(self._last_s, self._resumed_s) - 0.1 - 2 / self.bound_per_s(now)
         self._resumed_s += max(0.0, idle_s)  # it is sending that raises the bound
         self._last_s = now
-        self._curve.add(now)
+        self._curve.start(now)
 
-    def succeed(self, now: float, start_s: float) -> None:
+    def send(self, start: Start) -> None:
+        """Take note that it is known when an attempt was sent, or that it never will be."""
+        self._curve.send(start.at_s, start.sent_s)
+
+    def succeed(self, now: float, start: Start) -> None:
         """Learn from an attempt that was let through."""
+        self.send(start)
         if now - self._checked_s < _CHECK_S:
             return
         self._checked_s = now
-        self._curve.settle(start_s)
-        if self._refusals and start_s > self._refusals[-1].start_s:
-            self._raise_lowest(now, self._curve.at(start_s))
+        self._curve.settle(start.sent_s)
+        if self._refusals and start.sent_s > self._refusals[-1].sent_s:
+            self._raise_lowest(now, self._curve.at(start.at_s, start.sent_s))
 
-    def forget(self, start_s: float) -> None:
+    def forget(self, start: Start) -> None:
         """Do not count one attempt as let through."""
-        self._curve.take_back(start_s)
-        if self._refusals and self._refusals[-1].take_back(start_s):
+        self.send(start)
+        self._curve.take_back(start.sent_s)
+        if self._refusals and self._refusals[-1].take_back(start.sent_s):
             self._stale = True
 
-    def refuse(self, now: float, start_s: float, resume_s: float) -> bool:
+    def refuse(self, now: float, start: Start, resume_s: float) -> bool:
         """Learn from a refusal; say whether it is news: that its attempt started after the last reaction."""
         bound = self.bound_per_s(now)
-        self.forget(start_s)
-        self._least_latency_s = min(self._least_latency_s, now - start_s)
-        news = start_s >= self._reacted_s - SAME_S
+        self.forget(start)
+        latency_s = now - start.sent_s
+        self._least_latency_s = min(self._least_latency_s, latency_s)
+        news = start.at_s >= self._reacted_s
         if news:
-            self._learn(self._curve.at(start_s, now - start_s), bound, resume_s)
+            self._learn(self._curve.at(start.at_s, start.sent_s, latency_s), bound, resume_s)
             self._reacted_s = now
             self._calm_s = _CALM_S if resume_s > now else _CALM_UNPAUSED_S
         if news or resume_s > self._resumed_s:
@@ -106,9 +119,9 @@ class LearnedRate:
         return news
 
     def _learn(self, refusal: Moment, bound: float, resume_s: float) -> None:
-        if self._refusals and (refusal.start_s - self._refusals[-1].start_s < _SOON_S or self._came_late(refusal)):
+        if self._refusals and (refusal.sent_s - self._refusals[-1].sent_s < _SOON_S or self._came_late(refusal)):
             return
-        sent, span_s = refusal.started - self._resumed_at, max(0.0, refusal.start_s - self._resumed_s)
+        sent, span_s = refusal.started - self._resumed_at, max(0.0, refusal.sent_s - self._resumed_s)
         self._refusals = [*self._refusals[1 - _REFUSALS :], refusal]
         first = len(self._refusals) == 1
         if not self._fit():
@@ -137,7 +150,7 @@ class LearnedRate:
         """Rates at which the last refusal finds anything taken out of the bucket."""
         last = self._refusals[-1]
         per_s = _LEAST_PER_S if len(self._refusals) < 3 else max(_LEAST_PER_S, self._rates[0] / 4)
-        while last.backlog(per_s) >= 1 + _LEAST_BURST_S * per_s:
+        while last.backlog(per_s) >= _least_burst(per_s):
             yield per_s
             per_s *= _STEP
 
@@ -145,8 +158,8 @@ class LearnedRate:
         last = self._refusals[-1]
         backlog, slack = last.backlog(per_s), self._slack(per_s, last)
         for other in self._refusals[:-1]:
-            apart = max(slack, self._slack(per_s, other)) + _WANDER * per_s * (last.start_s - other.start_s)
-            if abs(other.backlog(per_s) - backlog) > apart:
+            apart = max(slack, self._slack(per_s, other)) + _WANDER * per_s * (last.sent_s - other.sent_s)
+            if other.backlog(per_s) < _least_burst(per_s) or abs(other.backlog(per_s) - backlog) > apart:
                 return None
         return backlog + slack
 
@@ -157,7 +170,7 @@ class LearnedRate:
         """Drop the rates whose bucket would have refused what was let through."""
         if self._stale:
             self._fit()
-        wander_s = _WANDER * (now - self._refusals[-1].start_s)
+        wander_s = _WANDER * (now - self._refusals[-1].sent_s)
         for place in range(self._lowest, len(self._rates)):
             per_s = self._rates[place]
             if accepted.backlog(per_s) <= self._most[place] + wander_s * per_s:
@@ -170,3 +183,7 @@ class LearnedRate:
     def _settle(self) -> None:
         low = self._rates[self._lowest] if self._rates else 0.0
         self.per_s = self._ramp_per_s if self._ramping else low * math.pow(self._highest_per_s / low, _AMONG)
+
+
+def _least_burst(per_s: float) -> float:
+    return 1 + _LEAST_BURST_S * per_s

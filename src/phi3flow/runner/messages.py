@@ -76,7 +76,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Ended:
-    """Worker: what became of an attempt. ``result`` is the line of results.jsonl that it would be."""
+    """Worker: what became of an attempt. ``result`` is the line of results.jsonl that it would be.
+
+    ``begun`` has the attempts whose execution began since the last message, and how many seconds ago that was.
+    """
 
     number: int
     completed: bool
@@ -88,6 +91,7 @@ class Ended:
     status_code: int | None = None
     retry_after_s: float | None = None
     message: str = ""
+    begun: tuple[tuple[int, float], ...] = ()
 
 
 def encode(message: object) -> bytes:

@@ -11,11 +11,12 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 
-from phi3flow.runner.arrival_curve import SAME_S
 from phi3flow.runner.learned_rate import LearnedRate
+from phi3flow.runner.start import Start
 from phi3flow.runner.window import Window
 
 _MINUTE_S = 60.0
+_SAME = 1e-6  # of a budget: sums of floats differ in the last digits
 _FIRST_PER_S = 100.0
 _FIRST_PER_S_A_SLOT, _FEW_SLOTS = 10.0, 64
 _CATCH_UP_S, _CATCH_UP_MOST_S = 0.006, 0.02  # between the two, so many starts:
@@ -77,8 +78,9 @@ class Pacer:
             waits.append(self._tokens.wait_s(now, self._tokens_mean))
         return max(0.0, *waits)
 
-    def start(self, now: float) -> None:
+    def start(self, now: float) -> Start:
         """Take note that an attempt starts; `wait_s` had allowed it."""
+        start = Start(now, self.in_flight, now)
         self.in_flight += 1
         if self._window:
             self._window.start(self.in_flight)
@@ -94,45 +96,44 @@ class Pacer:
         # idle time would be saved up for a burst.
         catch_up_s = min(max(_CATCH_UP_S, _CATCH_UP_STARTS * gap_s), _CATCH_UP_MOST_S)
         self._next_s = max(self._next_s, now - catch_up_s) + gap_s
+        return start
 
-    def succeed(self, now: float, *, latency_s: float, tokens: int = 0) -> None:
-        """Take note that an attempt was answered `latency_s` after its start, and that it cost `tokens`."""
+    def send(self, start: Start, sent_s: float) -> None:
+        """Take note when an attempt was sent, if it is known."""
+        start.sent_s = max(start.at_s, sent_s)
+        self._learned.send(start)
+
+    def succeed(self, now: float, start: Start, *, tokens: int = 0) -> None:
+        """Take note that an attempt was answered, and that it cost `tokens`."""
         self._refused.append(False)
-        self._learned.succeed(now, now - latency_s)
+        self._learned.succeed(now, start)
         if self._window:
-            self._window.succeed(now, latency_s, self.in_flight)
+            self._window.succeed(now, now - start.at_s, self.in_flight)
         if self._tokens:
-            self._tokens.correct(now - latency_s, tokens)
+            self._tokens.correct(start.at_s, tokens)
             self._tokens_sum += tokens
             self._tokens_reports += 1
         self.in_flight -= 1
 
-    def refuse(
-        self,
-        now: float,
-        *,
-        latency_s: float,
-        retry_after_s: float | None = None,
-        explicit: bool = True,
-    ) -> None:
+    def refuse(self, now: float, start: Start, *, retry_after_s: float | None = None, explicit: bool = True) -> None:
         """Take note that an attempt was refused for load; where not `explicit`, it may have been a random fault.
 
         TCP's answer to random loss would be a window of sqrt(3/2p), 5 at p = 5 % (Mathis et al. 1997); so faults
         count only where they are a fifth of what comes back.
         """
-        start_s = now - latency_s
         self._refused.append(True)
         if retry_after_s:
             self.pause(now, for_s=retry_after_s)
         if explicit or (len(self._refused) >= _FAULTS_HEARD and sum(self._refused) >= len(self._refused) / 5):
-            self._slow_down(now, start_s, told=bool(retry_after_s))
+            self._slow_down(now, start, told=bool(retry_after_s))
         else:
-            self._learned.forget(start_s)
-        self._end_unpaid(start_s)
+            self._learned.forget(start)
+        self._end_unpaid(start)
 
-    def fail(self, now: float, *, latency_s: float) -> None:
+    def fail(self, start: Start) -> None:
         """Take note that an attempt ended otherwise, which says nothing about load."""
-        self._end_unpaid(now - latency_s)
+        self._learned.send(start)
+        self._end_unpaid(start)
 
     def pause(self, now: float, *, for_s: float) -> None:
         """Let nothing start for `for_s` seconds."""
@@ -146,9 +147,9 @@ class Pacer:
     def _tokens_mean(self) -> float:
         return self._tokens_sum / max(1, self._tokens_reports)
 
-    def _end_unpaid(self, start_s: float) -> None:
+    def _end_unpaid(self, start: Start) -> None:
         if self._tokens:
-            self._tokens.correct(start_s, 0.0)
+            self._tokens.correct(start.at_s, 0.0)
         self.in_flight -= 1
 
     def _bound_per_s(self, now: float) -> float:
@@ -159,10 +160,10 @@ class Pacer:
             self._window.allow(bound)
         return bound
 
-    def _slow_down(self, now: float, start_s: float, *, told: bool) -> None:
-        news = self._learned.refuse(now, start_s, max(now, self._paused_s))
+    def _slow_down(self, now: float, start: Start, *, told: bool) -> None:
+        news = self._learned.refuse(now, start, max(now, self._paused_s))
         if news and self._window:
-            self._window.refuse(now, self.in_flight - 1, told=told)
+            self._window.refuse(now, start.beside, told=told, by_rate=self._learned.is_sure)
 
 
 class _MinuteBudget:
@@ -179,7 +180,7 @@ class _MinuteBudget:
         self._spent -= sum(self._costs[:old])
         del self._starts_s[:old], self._costs[:old]
         over, gone = self._spent + cost - self.most, 0
-        while over > SAME_S and gone < len(self._costs):
+        while over > _SAME and gone < len(self._costs):
             over -= self._costs[gone]
             gone += 1
         return self._starts_s[gone - 1] + _MINUTE_S - now if gone else 0.0
@@ -190,7 +191,7 @@ class _MinuteBudget:
         self._spent += cost
 
     def correct(self, start_s: float, cost: float) -> None:
-        place = bisect_left(self._starts_s, start_s - SAME_S)
-        if place < len(self._starts_s) and self._starts_s[place] <= start_s + SAME_S:
+        place = bisect_left(self._starts_s, start_s)
+        if self._starts_s[place : place + 1] == [start_s]:
             self._spent += cost - self._costs[place]
             self._costs[place] = cost

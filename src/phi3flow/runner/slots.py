@@ -29,14 +29,18 @@ class Slots:
             self._answered, self._strikes = 0, max(0, self._strikes - 1)
             self.most += 1
 
-    def refuse(self, now: float, in_flight: int) -> None:
-        """Learn from a refusal that came while so many others were in flight."""
+    def refuse(self, now: float, in_flight: int, *, by_rate: bool) -> None:
+        """Learn from a refusal that came while so many others were in flight; maybe a limit ``by_rate`` explains it."""
         if self._strikes == _STRIKES or (self.most is None and now - self._refused_s < _SOON_S):
             return
         self._refused_s = now
         if self.most is not None:
             self._strikes, self._answered = self._strikes + 1, 0
             self.most = max(1, min(self.most, in_flight)) if self._strikes < _STRIKES else None
-        elif self._refused_at and in_flight > 1 and abs(in_flight - self._refused_at) <= max(1, _SAME * in_flight):
+        elif self._refused_at and not by_rate and self._is_same(in_flight):
             self.most = min(in_flight, self._refused_at)
         self._refused_at = in_flight
+
+    def _is_same(self, in_flight: int) -> bool:
+        assert self._refused_at is not None
+        return in_flight > 1 and abs(in_flight - self._refused_at) <= max(1, _SAME * in_flight)

@@ -89,10 +89,14 @@ class Window:
                 self._proven = (self._round_size, goodput)
             self._size = min(self._size + 1, self._most)
 
-    def refuse(self, now: float, in_flight: int, *, told: bool) -> None:
-        """Leave slow start and shrink. ``told``: it said until when to wait, as it does who counts requests in time."""
+    def refuse(self, now: float, in_flight: int, *, told: bool, by_rate: bool) -> None:
+        """Leave slow start and shrink.
+
+        ``told``: it said until when to wait, as it does who counts requests in time. ``by_rate``: a limit on the rate
+        explains the refusals so far.
+        """
         if not told:
-            self._slots.refuse(now, in_flight)
+            self._slots.refuse(now, in_flight, by_rate=by_rate)
         self._slow_start = False
         self._size = max(1.0, 0.7 * self._size)
         self._hold = _HOLD_ROUNDS

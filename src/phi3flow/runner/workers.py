@@ -30,6 +30,7 @@ from phi3flow.runner.messages import (
     encode,
 )
 from phi3flow.runner.secrets import public_values
+from phi3flow.runner.start import Start
 
 _COMMAND = (sys.executable, "-P", "-m", "phi3flow.runner.worker")
 
@@ -107,12 +108,12 @@ class _LocalProcess:
 
 
 class Worker:
-    """One worker. ``in_flight`` holds the attempts that it has, by line_number."""
+    """One worker. ``in_flight`` holds the attempts that it has, ``starts`` when it got them, by line_number."""
 
     def __init__(self, process: Process) -> None:
         self.in_flight: dict[int, Attempt] = {}
         self._process = process
-        self._started: dict[int, float] = {}
+        self.starts: dict[int, Start] = {}
 
     async def opened(self, connections: ConnectionSource) -> dict[str, ConnectionUse]:
         """Wait until the flow is loaded, giving it the connections it asks for; return those that it uses.
@@ -136,21 +137,26 @@ class Worker:
         """Say how rows become inputs. Comes once, before the first attempt."""
         self._process.send(begin)
 
-    def submit(self, attempt: Attempt, now: float) -> None:
-        """Execute an attempt now, at ``now`` in monotonic seconds."""
+    def submit(self, attempt: Attempt, start: Start) -> None:
+        """Execute an attempt now."""
         self.in_flight[attempt.number] = attempt
-        self._started[attempt.number] = now
+        self.starts[attempt.number] = start
         self._process.send(attempt)
 
-    async def listen(self, on_ended: Callable[[Attempt, Ended, float], None]) -> Death:
-        """Report each attempt that ends, with its start, until the process does; return how it ended."""
+    async def listen(
+        self, on_sent: Callable[[Start, float], None], on_ended: Callable[[Attempt, Ended, Start], None]
+    ) -> Death:
+        """Report when each attempt was sent, and what became of it, until the process ends; return how it did."""
         while isinstance(message := await self._process.receive(), Ended):
-            on_ended(self.in_flight.pop(message.number), message, self._started.pop(message.number))
+            now = time.monotonic()
+            for number, ago_s in message.begun:
+                on_sent(self.starts[number], now - ago_s)
+            on_ended(self.in_flight.pop(message.number), message, self.starts.pop(message.number))
         return await self._process.death()
 
     def kill_if_stuck(self, after_s: float) -> None:
         """End the process where an attempt has taken longer: its own time-out did not come, so its loop is blocked."""
-        if self._started and time.monotonic() - min(self._started.values()) > after_s:
+        if self.starts and time.monotonic() - min(start.at_s for start in self.starts.values()) > after_s:
             self._process.kill()
 
     async def close(self) -> None:
