@@ -1,34 +1,25 @@
-"""Compare two scored runs: pair their lines, then infer each metric's difference with ``phi3flow.stats``."""
+"""Compare scored runs: pair their lines, then infer each metric's difference with ``phi3flow.stats``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.records import Comparison, Difference, LineScore, MetricComparison, Unmatched
+from phi3flow.records import Comparison, Difference, LineScore, MetricComparison, SliceComparison, Unmatched
 from phi3flow.run_store import RunFolder
-from phi3flow.scoring import conversations
-from phi3flow.stats import ALPHA, compare_pairs, holm
+from phi3flow.scoring import cluster_labels
+from phi3flow.slices import LineSlice, describe_slices, slice_rows
+from phi3flow.stats import ALPHA, CORPUS_METRICS, PairedComparison, compare_corpora, compare_pairs, holm
 
 DEFAULT_CONFIRMATORY = ("value_accuracy", "f1")
 
 Verdict = Literal["better", "worse", "undecided", "no difference", "not comparable"]
 Scores = Mapping[int, LineScore]
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """The lines that two runs share: line numbers side by side, and each pair's conversation."""
-
-    baseline: list[int]
-    candidate: list[int]
-    clusters: list[str]
-    unmatched: Unmatched
 
 
 def compare_runs(
@@ -37,34 +28,120 @@ def compare_runs(
     *,
     metrics: Sequence[str] | None = None,
     pair_by: str | None = None,
+    by: Sequence[str] = (),
     seed: int = 0,
 ) -> Comparison:
     """Compare every metric that both runs are scored by, candidate minus baseline, over their common lines.
 
-    Lines are paired by line_id, or by the data column ``pair_by``; a metric counts those that both runs scored.
-    ``metrics`` (full or unambiguous short names) are confirmatory: only they get ``p_holm``. The default is the
-    first of value_accuracy and f1 that has pairs.
-
-    Raises ConfigError where a run is not scored, a metric is unknown, or no line is common to both.
+    As ``compare_with_baseline``, for one candidate.
     """
+    return compare_with_baseline(baseline, [candidate], metrics=metrics, pair_by=pair_by, by=by, seed=seed)[0]
+
+
+def compare_with_baseline(
+    baseline: RunFolder,
+    candidates: Sequence[RunFolder],
+    *,
+    metrics: Sequence[str] | None = None,
+    pair_by: str | None = None,
+    by: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare each candidate with the baseline, over the lines that the two have in common.
+
+    Lines are paired by line_id, or by the data column ``pair_by``; a metric counts those that both runs scored.
+    ``metrics`` (full or unambiguous short names) are confirmatory: only they get ``p_holm``, which is over all of
+    them and all candidates. The default is the first of value_accuracy and f1 that has pairs. They are compared within
+    each slice of the data's columns ``by`` too; there ``p_holm`` is over the slices.
+
+    Raises ConfigError where a run is not scored, a metric or column is unknown, or no line is common to both.
+    """
+    found = [_compare(baseline, candidate, metrics, pair_by, by, seed) for candidate in candidates]
+    tests = [(place, name) for place, (_, names) in enumerate(found) for name in names]
+    adjusted = holm([found[place][0].metrics[name].p for place, name in tests])
+    p_holm = dict(zip(tests, adjusted, strict=True))
+    return [
+        comparison.model_copy(
+            update={
+                "metrics": {
+                    name: metric.model_copy(update={"p_holm": p_holm.get((place, name))})
+                    for name, metric in comparison.metrics.items()
+                }
+            }
+        )
+        for place, (comparison, _) in enumerate(found)
+    ]
+
+
+def _compare(
+    baseline: RunFolder,
+    candidate: RunFolder,
+    metrics: Sequence[str] | None,
+    pair_by: str | None,
+    by: Sequence[str],
+    seed: int,
+) -> tuple[Comparison, list[str]]:
+    """Return the comparison, its confirmatory metrics first, and their names."""
     evaluations = _common_evaluations(baseline, candidate)
     scores = {name: (_by_number(baseline.scores(name)), _by_number(candidate.scores(name))) for name in evaluations}
     pairs = _pair(baseline, candidate, scores[evaluations[0]], pair_by)
-    compared = {
-        f"{evaluation}.{metric}": _compare_metric(metric, *sides, pairs, seed)
+    lower = {name: set(baseline.metrics(name).lower_is_better) for name in evaluations}
+    paired = {
+        f"{evaluation}.{one.name}": one
         for evaluation, sides in scores.items()
-        for metric in dict.fromkeys(name for side in sides for line in side.values() for name in line.scores)
+        for one in _paired_metrics(*sides, pairs, lower[evaluation])
     }
+    compared = {name: one.compare(seed) for name, one in paired.items()}
     confirmatory = resolve_metrics(metrics, compared) if metrics else _default_confirmatory(compared)
-    for name, p in zip(confirmatory, holm([compared[name].p for name in confirmatory]), strict=True):
-        compared[name] = compared[name].model_copy(update={"p_holm": p})
+    slices = [found for column in by for found in slice_rows(pairs.rows, column)]
     return Comparison(
         baseline=baseline.name,
         candidate=candidate.name,
         n_paired=len(pairs.baseline),
         unmatched=pairs.unmatched,
         metrics={name: compared[name] for name in dict.fromkeys([*confirmatory, *compared])},
-    )
+        slices=_compare_slices(slices, {name: paired[name] for name in confirmatory}, seed),
+        slices_note=describe_slices([len(one.places) for one in slices], ALPHA) if slices else None,
+    ), confirmatory
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The lines that two runs share: line numbers side by side, each pair's cluster and row of the data."""
+
+    baseline: list[int]
+    candidate: list[int]
+    clusters: np.ndarray[Any, Any]
+    rows: list[dict[str, Any]]
+    unmatched: Unmatched
+
+
+@dataclass(frozen=True)
+class _PairedMetric:
+    """One metric of all pairs: (n,) scores, nan where there is none, or (n, K) counts of a corpus metric."""
+
+    name: str
+    baseline: np.ndarray[Any, Any]
+    candidate: np.ndarray[Any, Any]
+    clusters: np.ndarray[Any, Any]
+    lower_is_better: bool = False
+
+    def compare(self, seed: int, places: Sequence[int] | None = None) -> MetricComparison:
+        """Compare over the pairs that have the metric in both, or over those of them at ``places``."""
+        left, right, clusters = self.baseline, self.candidate, self.clusters
+        if places is not None:
+            left, right, clusters = left[places], right[places], clusters[places]
+        corpus = CORPUS_METRICS.get(self.name) if left.ndim == 2 else None
+        known = np.isfinite(left + right).reshape(len(left), -1).all(axis=1)
+        left, right, clusters = left[known], right[known], clusters[known]
+        rng = np.random.default_rng(seed)
+        if corpus:
+            found = compare_corpora(left, right, corpus, clusters=clusters, rng=rng)
+            means = [float(corpus(side.sum(axis=0))) for side in (left, right)] if len(left) else [None, None]
+        else:
+            found = compare_pairs(left, right, clusters=clusters, rng=rng)
+            means = [float(side.mean()) for side in (left, right)] if len(left) else [None, None]
+        return _metric_comparison(found, *means, lower_is_better=self.lower_is_better)
 
 
 def judge(metric: MetricComparison) -> Verdict:
@@ -72,11 +149,11 @@ def judge(metric: MetricComparison) -> Verdict:
     p = metric.p if metric.p_holm is None else metric.p_holm
     if metric.n == 0 or metric.difference.mean is None:
         return "not comparable"
-    if metric.wins == metric.losses == 0:
+    if metric.difference.low == metric.difference.high == 0 or metric.wins == metric.losses == 0:
         return "no difference"
     if p is None or p >= ALPHA:
         return "undecided"
-    return "better" if metric.difference.mean > 0 else "worse"
+    return "better" if (metric.difference.mean > 0) != metric.lower_is_better else "worse"
 
 
 def describe_verdict(name: str, comparison: Comparison) -> str:
@@ -135,32 +212,73 @@ def _common_evaluations(baseline: RunFolder, candidate: RunFolder) -> list[str]:
     )
 
 
-def _compare_metric(metric: str, left: Scores, right: Scores, pairs: _Pairs, seed: int) -> MetricComparison:
-    before, after, clusters = list[float](), list[float](), list[str]()
-    for first, second, cluster in zip(pairs.baseline, pairs.candidate, pairs.clusters, strict=True):
-        one, other = _score(left, first, metric), _score(right, second, metric)
-        if one is not None and other is not None:
-            before.append(one)
-            after.append(other)
-            clusters.append(cluster)
-    found = compare_pairs(before, after, clusters=clusters, rng=np.random.default_rng(seed))
+def _paired_metrics(left: Scores, right: Scores, pairs: _Pairs, lower: set[str]) -> Iterator[_PairedMetric]:
+    """Yield each metric that a line of either run has, then those of the whole run that their counts make."""
+    before = [left.get(number) for number in pairs.baseline]
+    after = [right.get(number) for number in pairs.candidate]
+    lines = [line for line in (*before, *after) if line]
+    for name in dict.fromkeys(name for line in lines for name in line.scores):
+        yield _PairedMetric(name, _scores(before, name), _scores(after, name), pairs.clusters, name in lower)
+    for name in CORPUS_METRICS:
+        counts = name.removeprefix("corpus_")
+        width = max((len(line.counts.get(counts, ())) for line in lines), default=0)
+        if width:
+            yield _PairedMetric(name, _counts(before, counts, width), _counts(after, counts, width), pairs.clusters)
+
+
+def _scores(lines: Sequence[LineScore | None], name: str) -> np.ndarray[Any, Any]:
+    found = [line.scores.get(name) if line else None for line in lines]
+    return np.array([np.nan if score is None else score for score in found])
+
+
+def _counts(lines: Sequence[LineScore | None], name: str, width: int) -> np.ndarray[Any, Any]:
+    absent = [np.nan] * width
+    return np.array([line.counts.get(name, absent) if line else absent for line in lines])
+
+
+def _compare_slices(
+    slices: Sequence[LineSlice], confirmatory: Mapping[str, _PairedMetric], seed: int
+) -> list[SliceComparison]:
+    """Compare the confirmatory metrics within each slice; Holm is over the slices of a column, metric by metric."""
+    compared = [{name: one.compare(seed, found.places) for name, one in confirmatory.items()} for found in slices]
+    for column in dict.fromkeys(found.column for found in slices):
+        places = [place for place, found in enumerate(slices) if found.column == column]
+        for name in confirmatory:
+            for place, p in zip(places, holm([compared[place][name].p for place in places]), strict=True):
+                compared[place][name] = compared[place][name].model_copy(update={"p_holm": p})
+    return [
+        SliceComparison(column=found.column, value=found.value, n=len(found.places), metrics=metrics)
+        for found, metrics in zip(slices, compared, strict=True)
+    ]
+
+
+def _metric_comparison(
+    found: PairedComparison, baseline: float | None, candidate: float | None, *, lower_is_better: bool
+) -> MetricComparison:
+    wins, losses = (found.losses, found.wins) if lower_is_better else (found.wins, found.losses)
     return MetricComparison(
-        baseline=float(np.mean(before)) if before else None,
-        candidate=float(np.mean(after)) if after else None,
+        baseline=baseline,
+        candidate=candidate,
         difference=Difference(mean=found.mean, low=found.low, high=found.high),
         p=found.p,
         p_permutation=found.p_permutation,
-        wins=found.wins,
-        losses=found.losses,
+        wins=wins,
+        losses=losses,
         ties=found.ties,
         minimum_detectable_effect=found.minimum_detectable_effect,
         lines_needed=found.lines_needed,
         n=found.n,
         method=found.method,
+        lower_is_better=lower_is_better,
     )
 
 
-def _pair(baseline: RunFolder, candidate: RunFolder, sides: tuple[Scores, Scores], pair_by: str | None) -> _Pairs:
+def _pair(
+    baseline: RunFolder,
+    candidate: RunFolder,
+    sides: tuple[Scores, Scores],
+    pair_by: str | None,
+) -> _Pairs:
     left, right = (
         _keys_by_column(run, scores, pair_by)
         if pair_by
@@ -174,21 +292,25 @@ def _pair(baseline: RunFolder, candidate: RunFolder, sides: tuple[Scores, Scores
             + (f" by {pair_by}" if pair_by else ": pair them by a column of the data with --pair-by COLUMN")
         )
     first, second = [left[key] for key in common], [right[key] for key in common]
+    rows = _common_rows(baseline, candidate, first, second)
     return _Pairs(
         baseline=first,
         candidate=second,
-        clusters=_clusters(baseline, candidate, first, second),
+        clusters=np.array(cluster_labels(rows)),
+        rows=rows,
         unmatched=Unmatched(baseline=len(left) - len(common), candidate=len(right) - len(common)),
     )
 
 
-def _clusters(baseline: RunFolder, candidate: RunFolder, first: list[int], second: list[int]) -> list[str]:
-    """Return each pair's conversation from the baseline's data, or the candidate's where that file is gone."""
+def _common_rows(
+    baseline: RunFolder, candidate: RunFolder, first: list[int], second: list[int]
+) -> list[dict[str, Any]]:
+    """Return each pair's row of the baseline's data, or of the candidate's where that file is gone."""
     try:
-        labels, numbers = conversations(baseline.data_rows()), first
+        rows, numbers = baseline.data_rows(), first
     except DatasetError:
-        labels, numbers = conversations(candidate.data_rows()), second
-    return [labels[number] for number in numbers]
+        rows, numbers = candidate.data_rows(), second
+    return [rows[number] for number in numbers]
 
 
 def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, int]:
@@ -211,10 +333,6 @@ def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, in
 
 def _by_number(scores: list[LineScore]) -> dict[int, LineScore]:
     return {score.line_number: score for score in scores}
-
-
-def _score(scores: Scores, line_number: int, metric: str) -> float | None:
-    return scores[line_number].scores.get(metric) if line_number in scores else None
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -126,12 +126,16 @@ class Manifest(Record):
 
 
 class LineScore(Record):
-    """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line."""
+    """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line.
+
+    ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
+    """
 
     line_number: int
     line_id: str
     status: LineStatus
     scores: dict[str, float | None] = Field(default_factory=dict)
+    counts: dict[str, list[float]] = Field(default_factory=dict)
     error: LineError | None = None
 
 
@@ -152,10 +156,14 @@ class Estimate(Record):
 
 
 class RunMetrics(Record):
-    """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name."""
+    """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
+
+    ``lower_is_better`` has the names of those that count something bad.
+    """
 
     schema_version: int = SCHEMA_VERSION
     metrics: dict[str, Estimate]
+    lower_is_better: list[str] = Field(default_factory=list)
 
 
 class TrainingStep(Record):
@@ -210,8 +218,8 @@ class MetricComparison(Record):
 
     ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
     the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only. ``wins`` are
-    lines where the candidate is better. ``minimum_detectable_effect`` is at 80 % power; ``lines_needed``
-    resolve the observed difference at 80 % power.
+    lines where the candidate is better; a metric of the whole run has none. ``minimum_detectable_effect`` is at 80 %
+    power; ``lines_needed`` resolve the observed difference at 80 % power.
     """
 
     baseline: float | None
@@ -220,13 +228,23 @@ class MetricComparison(Record):
     p: float | None
     p_permutation: float | None
     p_holm: float | None = None
-    wins: int
-    losses: int
-    ties: int
+    wins: int | None
+    losses: int | None
+    ties: int | None
     minimum_detectable_effect: float | None
     lines_needed: int | None
     n: int
     method: str
+    lower_is_better: bool = False
+
+
+class SliceComparison(Record):
+    """The confirmatory metrics over the lines whose ``column`` is ``value``; ``p_holm`` counts the column's slices."""
+
+    column: str
+    value: str
+    n: int
+    metrics: dict[str, MetricComparison]
 
 
 class Unmatched(Record):
@@ -244,3 +262,5 @@ class Comparison(Record):
     n_paired: int
     unmatched: Unmatched
     metrics: dict[str, MetricComparison]
+    slices: list[SliceComparison] = Field(default_factory=list)
+    slices_note: str | None = None

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
 from phi3flow.datasets.splitting import question_key
 from phi3flow.errors import ColumnMappingError, DatasetError, FlowError
@@ -23,9 +25,10 @@ from phi3flow.pf_record import write_pf_metrics
 from phi3flow.records import Estimate, LineResult, LineScore, RunMetrics
 from phi3flow.run_config import complete_mapping, map_line
 from phi3flow.run_store import RunFolder
-from phi3flow.stats import estimate_mean
+from phi3flow.stats import CORPUS_METRICS, estimate_corpus, estimate_mean
 
 CLUSTER_COLUMN = "conversation_id"
+_COUNTS = "_statistics"
 
 Row = Mapping[str, Any]
 
@@ -63,7 +66,10 @@ def score_run(
         [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"],
         key=lambda score: score.line_number,
     )
-    metrics = RunMetrics(metrics=estimate_metrics(scores, logged=logged, clusters=conversations(rows)))
+    metrics = RunMetrics(
+        metrics=estimate_metrics(scores, logged=logged, clusters=cluster_labels(rows)),
+        lower_is_better=flow.lower_is_better,
+    )
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
@@ -80,7 +86,7 @@ def estimate_metrics(
     lines = list(scores)
     scored = [line for line in lines if line.status == "Completed"]
     n_failed = len(lines) - len(scored)
-    estimates = {}
+    estimates: dict[str, Estimate] = {}
     for name in dict.fromkeys(name for line in scored for name in line.scores):
         values, labels = list[float](), list[str]()
         for line in scored:
@@ -91,12 +97,24 @@ def estimate_metrics(
         estimates[name] = estimate_mean(values, clusters=labels, n_failed=n_failed)
     for name, value in logged.items():
         if name not in estimates:
-            mean = value if math.isfinite(value) else None
-            estimates[name] = Estimate(mean=mean, n=len(scored), n_failed=n_failed, method="aggregation")
+            estimates[name] = _estimate_logged(name, value, scored, n_failed, clusters)
     return estimates
 
 
-def conversations(rows: list[dict[str, Any]]) -> list[str]:
+def _estimate_logged(name: str, value: float, scored: list[LineScore], n_failed: int, clusters: list[str]) -> Estimate:
+    """Return what the aggregation logged, with an interval where it is a corpus metric of the lines' counts."""
+    counts = [line.counts.get(name.removeprefix("corpus_"), []) for line in scored]
+    if name in CORPUS_METRICS and all(counts):
+        labels = [clusters[line.line_number] for line in scored]
+        rng = np.random.default_rng(0)
+        found = estimate_corpus(counts, CORPUS_METRICS[name], clusters=labels, n_failed=n_failed, rng=rng)
+        if found.mean is not None and math.isclose(found.mean, value, rel_tol=1e-9, abs_tol=1e-9):
+            return found
+    mean = value if math.isfinite(value) else None
+    return Estimate(mean=mean, n=len(scored), n_failed=n_failed, method="aggregation")
+
+
+def cluster_labels(rows: list[dict[str, Any]]) -> list[str]:
     """Return each row's cluster: its conversation, or itself where it names none."""
     labels = (row.get(CLUSTER_COLUMN) for row in rows)
     return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]
@@ -177,7 +195,13 @@ class _Scorer:
                 error=describe_failure(error).error,
             )
             return _ScoredLine(score, inputs, None)
-        score = LineScore(line_number=result.line_number, line_id=result.line_id, status="Completed", scores=scores)
+        score = LineScore(
+            line_number=result.line_number,
+            line_id=result.line_id,
+            status="Completed",
+            scores=scores,
+            counts=read_counts(line.aggregation_inputs),
+        )
         return _ScoredLine(score, inputs, line)
 
     def _inputs(self, result: LineResult) -> dict[str, Any]:
@@ -208,6 +232,17 @@ def read_scores(outputs: Mapping[str, Any]) -> dict[str, float | None]:
                 raise FlowError(f"the evaluation flow's output {name} is {value}")
             scores[name] = float(value)
     return scores
+
+
+def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the lists of numbers among what the aggregation will want, by their names without ``_statistics``."""
+    values = [value for value in aggregation_inputs.values() if isinstance(value, dict)]
+    return {
+        name.removesuffix(_COUNTS): [float(count) for count in counts]
+        for value in values
+        for name, counts in value.items()
+        if name.endswith(_COUNTS) and isinstance(counts, list) and all(isinstance(one, int | float) for one in counts)
+    }
 
 
 def _complete(

@@ -75,6 +75,47 @@ def test_named_metrics_are_confirmatory(runs_dir, capsys):
     assert metrics["answer_match.f1"]["p_holm"] == 1.0
 
 
+def test_several_candidates_are_a_matrix_against_the_baseline(runs_dir, capsys):
+    right = [1.0] * 8 + [0.0] * 32
+    make_run(runs_dir, "other", ROWS, ["x"] * 40, scores={"answer_match": {"value_accuracy": right, "f1": [0.5] * 40}})
+    assert _compare(runs_dir, "base", "tuned", "other", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"baseline", "comparisons"}
+    assert [one["candidate"] for one in printed["comparisons"]] == ["tuned", "other"]
+    tuned, other = (one["metrics"]["answer_match.value_accuracy"] for one in printed["comparisons"])
+    assert tuned["p_holm"] == pytest.approx(2 * tuned["p"]), "Holm counts both candidates"
+    assert other["p_holm"] == other["p"]
+    assert _compare(runs_dir, "base", "tuned", "other") == 0
+    output = capsys.readouterr().out
+    assert "against base" in output.splitlines()[0]
+    assert "tuned against base" in output
+    assert "other against base" in output
+
+
+def test_slices_are_compared_by_a_column_of_the_data(tmp_path, capsys):
+    runs_dir, rows = (
+        tmp_path / ".runs",
+        [{"question": f"q{n}", "kind": "[red]fact" if n < 30 else "chat"} for n in range(40)],
+    )
+    for name, right in (("base", [0.0] * 40), ("tuned", [1.0] * 30 + [0.0] * 10)):
+        make_run(runs_dir, name, rows, ["x"] * 40, scores={"answer_match": {"f1": right, "bleu": right}})
+    assert _compare(runs_dir, "base", "tuned", "--by", "kind", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    fact, chat = printed["slices"]
+    assert (fact["column"], fact["value"], fact["n"], list(fact["metrics"])) == (
+        *("kind", "[red]fact", 30),
+        ["answer_match.f1"],
+    )
+    assert (fact["metrics"]["answer_match.f1"]["wins"], chat["metrics"]["answer_match.f1"]["ties"]) == (30, 10)
+    assert fact["metrics"]["answer_match.f1"]["p_holm"] == pytest.approx(2 * fact["metrics"]["answer_match.f1"]["p"])
+    assert _compare(runs_dir, "base", "tuned", "--by", "kind") == 0
+    output = capsys.readouterr().out
+    assert "kind: [red]fact" in output
+    assert "1 of 2 slices have fewer than 30 lines" in output
+    assert _compare(runs_dir, "base", "tuned", "--by", "colour") == 2
+    assert "--by colour: the data have no such column; they have question, kind" in capsys.readouterr().err
+
+
 def test_unmatched_lines_are_shown(runs_dir, capsys):
     scores = {"answer_match": {"f1": [0.5] * 30}}
     make_run(

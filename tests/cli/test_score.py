@@ -61,7 +61,10 @@ def test_score_writes_each_lines_scores_and_each_metrics_estimate(runs_dir, caps
     assert (metrics["f1"].mean, metrics["f1"].n, metrics["f1"].n_failed) == (pytest.approx(0.75), 2, 1)
     assert (metrics["value_accuracy"].mean, metrics["value_accuracy"].n) == (1.0, 1)
     assert metrics["value_accuracy"].method == "wilson"
-    assert (metrics["corpus_chrf"].method, metrics["corpus_chrf"].low) == ("aggregation", None)
+    chrf = metrics["corpus_chrf"]
+    assert chrf.method == "bootstrap, 10,000 draws"
+    assert chrf.low is not None
+    assert chrf.low <= chrf.mean <= chrf.high
     assert printed["run"] == "first"
     assert printed["metrics"]["answer_match.f1"] == metrics["f1"].model_dump()
 

@@ -1,14 +1,17 @@
-"""Compare two scored runs line by line; A is the baseline, B the candidate.
+"""Compare scored runs line by line; A is the baseline, each B a candidate.
 
 Lines are paired by their line_id, also those of runs that `pf` made. Each metric's difference comes with its 95 %
 interval and p, and what it takes to be sure: wins, losses and ties, the least effect that these lines would show, the
 lines that this difference needs.
-The metrics named with --metric are confirmatory and share one level of 5 % (Holm); all others are exploratory.
+The metrics named with --metric are confirmatory and share one level of 5 % (Holm), over all candidates; all others are
+exploratory. With --by they are compared within slices too: by a column of the data, such as kind or language, or by
+the length of one (question.length); a number of many values is cut into quartiles.
 
 Examples:
   phi3flow compare @previous @latest
   phi3flow compare base-run tuned-run --metric value_accuracy --metric answer_match.f1
   phi3flow compare old new --pair-by question --json
+  phi3flow compare base few-shot tuned --by kind --by question.length
 
 Exit codes: 0 compared, whatever the outcome; 2 usage, a run that is not scored, no line in common.
 """
@@ -16,6 +19,7 @@ Exit codes: 0 compared, whatever the outcome; 2 usage, a run that is not scored,
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
@@ -23,6 +27,7 @@ from phi3flow.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from phi3flow.records import Comparison, MetricComparison
 
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("baseline", metavar="A", help="a name (of pf's too), a path, @latest or @previous")
-    parser.add_argument("candidate", metavar="B", help="likewise")
+    parser.add_argument("candidates", metavar="B", nargs="+", help="likewise; several are each compared with A")
     parser.add_argument(
         "--metric",
         action="append",
@@ -38,42 +43,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a confirmatory metric; may be repeated (default: value_accuracy, else f1)",
     )
     parser.add_argument("--pair-by", metavar="COLUMN", help="pair lines by this column of the data, not by line_id")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="compare within slices too; may be repeated"
+    )
     add_runs_dir(parser)
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.comparison import compare_runs
+    from phi3flow.comparison import compare_with_baseline
     from phi3flow.pf_runs import open_run
 
-    baseline, candidate = (open_run(reference, args.runs_dir) for reference in (args.baseline, args.candidate))
-    comparison = compare_runs(baseline, candidate, metrics=args.metric, pair_by=args.pair_by)
-    terminal.result(comparison.model_dump(mode="json"), render_comparison(comparison))
+    baseline, *candidates = (open_run(reference, args.runs_dir) for reference in (args.baseline, *args.candidates))
+    found = compare_with_baseline(baseline, candidates, metrics=args.metric, pair_by=args.pair_by, by=args.by)
+    left_out = set() if args.by else {"slices", "slices_note"}
+    objects = [comparison.model_dump(mode="json", exclude=left_out) for comparison in found]
+    whole = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
+    terminal.result(whole, render_comparisons(found))
     return 0
 
 
-def render_comparison(comparison: Comparison) -> RenderableType:
-    """Return a comparison as a person reads it: the table, then a sentence for each confirmatory metric."""
-    from rich import box
+def render_comparisons(comparisons: Sequence[Comparison]) -> RenderableType:
+    """Return comparisons with one baseline as a person reads them: a matrix where there are several, then each."""
     from rich.console import Group
-    from rich.table import Table
+
+    matrix = [_matrix(comparisons)] if len(comparisons) > 1 else []
+    return Group(*matrix, *map(render_comparison, comparisons))
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """Return a comparison as a person reads it: the table, a sentence for each confirmatory metric, the slices."""
+    from rich.console import Group
 
     from phi3flow.comparison import describe_verdict
 
-    title = f"{comparison.candidate} against {comparison.baseline}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("metric", overflow="fold")
-    for name in ("baseline", "candidate", "difference [95 %]", "p", "won/lost/tied"):
+    table = _table(f"{comparison.candidate} against {comparison.baseline}", "metric", "baseline", "candidate")
+    for name in ("difference [95 %]", "p", "won/lost/tied"):
         table.add_column(name, justify="right")
-    confirmatory = [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
+    confirmatory = _confirmatory(comparison)
     for name, metric in comparison.metrics.items():
         table.add_row(
             name,
-            _number(metric.baseline),
-            _number(metric.candidate),
-            f"{_number(metric.difference.mean, sign=True)} {_interval(metric)}".rstrip(),
-            _p(metric.p),
-            f"{metric.wins}/{metric.losses}/{metric.ties}",
+            *_row(metric),
             style="bold" if name in confirmatory else None,
             end_section=bool(confirmatory) and name == confirmatory[-1],
         )
@@ -82,7 +93,56 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     if unmatched.baseline or unmatched.candidate:
         lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
     sentences = [describe_verdict(name, comparison) for name in confirmatory]
-    return Group(table, "\n".join([lines + ".", *sentences]))
+    slices = [_slices(comparison, name) for name in confirmatory if comparison.slices]
+    note = [f"Slices: {comparison.slices_note}."] if comparison.slices_note else []
+    return Group(table, "\n".join([lines + ".", *sentences]), *slices, *note)
+
+
+def _matrix(comparisons: Sequence[Comparison]) -> Table:
+    table = _table(f"against {comparisons[0].baseline}", "metric", "baseline", *(one.candidate for one in comparisons))
+    for name, metric in comparisons[0].metrics.items():
+        found = [one.metrics.get(name) for one in comparisons]
+        cells = [_difference(other) if other else "none" for other in found]
+        bold = any(other and other.p_holm is not None for other in found)
+        table.add_row(name, _number(metric.baseline), *cells, style="bold" if bold else None)
+    return table
+
+
+def _slices(comparison: Comparison, name: str) -> Table:
+    from rich.markup import escape
+
+    table = _table(f"{name} by slice", "slice", "lines", "baseline", "candidate")
+    for header in ("difference [95 %]", "p (Holm)", "won/lost/tied"):
+        table.add_column(header, justify="right")
+    for one in comparison.slices:
+        metric = one.metrics[name]
+        before, after, difference, _, counts = _row(metric)
+        table.add_row(f"{one.column}: {one.value}", str(metric.n), before, after, difference, _p(metric.p_holm), counts)
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _row(metric: MetricComparison) -> tuple[str, str, str, str, str]:
+    counts = "" if metric.wins is None else f"{metric.wins}/{metric.losses}/{metric.ties}"
+    return _number(metric.baseline), _number(metric.candidate), _difference(metric), _p(metric.p), counts
+
+
+def _confirmatory(comparison: Comparison) -> list[str]:
+    return [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
+
+
+def _difference(metric: MetricComparison) -> str:
+    return f"{_number(metric.difference.mean, sign=True)} {_interval(metric)}".rstrip()
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:

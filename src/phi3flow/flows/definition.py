@@ -61,6 +61,12 @@ class Flow:
         return {name: str(value) for name, value in (self.definition.get("environment_variables") or {}).items()}
 
     @property
+    def lower_is_better(self) -> list[str]:
+        """The metrics of an evaluation flow that count something bad: its tag of this name, with commas between."""
+        names = str((self.definition.get("tags") or {}).get("lower_is_better", ""))
+        return [name.strip() for name in names.split(",") if name.strip()]
+
+    @property
     def optional_inputs(self) -> set[str]:
         """The inputs that a line may lack: they have a default, or are the chat history."""
         return {name for name, one in self.inputs.items() if one.has_default or one.is_chat_history}

@@ -1,0 +1,69 @@
+"""Estimates and paired comparisons: numbers in, numbers out; no files, no clock, no hidden randomness.
+
+Every interval is 95 %, every p is two-sided, power is 80 %. ``clusters`` labels each line with its conversation;
+it matters only where lines share one.
+
+Sources, as cited in the modules:
+    Bloom 1995, Evaluation Review 19:547 (minimum detectable effect)
+    Chamandy, Muralidharan, Najmi, Naidu 2012, Estimating uncertainty for massive data streams (Poisson bootstrap)
+    Efron 1979, Annals of Statistics 7:1 (the bootstrap)
+    Fagerland, Lydersen, Laake 2013, BMC Medical Research Methodology 13:91 (mid-p McNemar test)
+    Franco, Little, Louis, Slud 2019, J. Survey Statistics and Methodology 7:334 (Wilson for clustered data)
+    Hesterberg 2015, The American Statistician 69:371 (expanded percentile interval)
+    Holm 1979, Scandinavian J. Statistics 6:65
+    Miller 2024, arXiv 2411.00640 (clustered standard errors and paired differences of evaluations)
+    Phipson, Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39 (p of a permutation test with random draws)
+    Riezler, Maxwell 2005, ACL workshop on evaluation measures (approximate randomisation of corpus metrics)
+    Tango 1998, Statistics in Medicine 17:891 (score interval of a paired difference of proportions)
+    Waudby-Smith, Ramdas 2024, J. Royal Statistical Society B 86:1 (means of bounded variables by betting)
+    Wilson 1927, J. American Statistical Association 22:209
+"""
+
+from __future__ import annotations
+
+from phi3flow.stats.corpus import CORPUS_METRICS, corpus_bleu, corpus_chrf
+from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpus
+from phi3flow.stats.estimates import (
+    ALPHA,
+    clustered_wilson_interval,
+    estimate_mean,
+    standard_error,
+    t_interval,
+    t_test,
+    wilson_interval,
+)
+from phi3flow.stats.pairs import (
+    POWER,
+    PairedComparison,
+    compare_pairs,
+    holm,
+    lines_needed,
+    mcnemar_mid_p,
+    minimum_detectable_effect,
+    tango_interval,
+)
+from phi3flow.stats.resampling import sign_flip_p
+
+__all__ = [
+    "ALPHA",
+    "CORPUS_METRICS",
+    "POWER",
+    "PairedComparison",
+    "clustered_wilson_interval",
+    "compare_corpora",
+    "compare_pairs",
+    "corpus_bleu",
+    "corpus_chrf",
+    "estimate_corpus",
+    "estimate_mean",
+    "holm",
+    "lines_needed",
+    "mcnemar_mid_p",
+    "minimum_detectable_effect",
+    "sign_flip_p",
+    "standard_error",
+    "t_interval",
+    "t_test",
+    "tango_interval",
+    "wilson_interval",
+]

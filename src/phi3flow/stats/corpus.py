@@ -1,0 +1,48 @@
+"""Metrics of a whole run, computed from counts that add up over lines. Arrays of any shape, counts on the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from phi3flow.stats.estimates import Floats
+
+_BLEU_ORDER = 4
+_CHRF_ORDER = 6
+_CHRF_BETA = 2
+
+
+def corpus_bleu(counts: Floats) -> Floats:
+    """Return BLEU, 0 to 100, of summed counts [answer length, reference length, 4 matches, 4 totals].
+
+    Papineni et al. 2002 with exponential smoothing, as sacrebleu 2.6 computes it over a corpus.
+    """
+    answer, reference = counts[..., 0], counts[..., 1]
+    matches, totals = counts[..., 2 : 2 + _BLEU_ORDER], counts[..., 2 + _BLEU_ORDER :]
+    halvings = np.cumsum((matches == 0) & (totals > 0), axis=-1)
+    smoothed = np.where(matches == 0, np.exp2(-halvings.astype(float)), matches)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
+        brevity = np.exp(np.minimum(0.0, 1 - reference / answer))
+    scored = matches.any(axis=-1) & (totals > 0).all(axis=-1)
+    return np.where(scored, 100 * brevity * precision, 0.0)
+
+
+def corpus_chrf(counts: Floats) -> Floats:
+    """Return chrF2, 0 to 100, of summed counts [answer's, reference's, shared] for each character order 1 to 6.
+
+    Popović 2015 as sacrebleu 2.6 computes it: precision and recall are averaged over the orders that both have.
+    """
+    by_order = counts.reshape(*counts.shape[:-1], _CHRF_ORDER, 3)
+    answer, reference, shared = by_order[..., 0], by_order[..., 1], by_order[..., 2]
+    used = (answer > 0) & (reference > 0)
+    orders = np.maximum(used.sum(axis=-1), 1)
+    precision = (shared * used / np.maximum(answer, 1)).sum(axis=-1) / orders
+    recall = (shared * used / np.maximum(reference, 1)).sum(axis=-1) / orders
+    weight = _CHRF_BETA**2 * precision + recall
+    return np.asarray(100 * (1 + _CHRF_BETA**2) * precision * recall / np.where(weight > 0, weight, 1.0))
+
+
+CORPUS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {"corpus_bleu": corpus_bleu, "corpus_chrf": corpus_chrf}
+"""By the metric's name; its counts are called the same without ``corpus_``."""
