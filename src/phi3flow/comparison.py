@@ -10,9 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.records import Comparison, Difference, LineScore, MetricComparison, SliceComparison, Unmatched
+from phi3flow.line_scores import cluster_labels
+from phi3flow.records import (
+    Comparison,
+    Difference,
+    LineScore,
+    MetricComparison,
+    SliceComparison,
+    StoppedEarly,
+    Unmatched,
+)
 from phi3flow.run_store import RunFolder
-from phi3flow.scoring import cluster_labels
 from phi3flow.slices import LineSlice, describe_slices, slice_rows
 from phi3flow.stats import ALPHA, CORPUS_METRICS, PairedComparison, compare_corpora, compare_pairs, holm
 
@@ -92,6 +100,8 @@ def _compare(
         for one in _paired_metrics(*sides, pairs, lower[evaluation])
     }
     compared = {name: one.compare(seed) for name, one in paired.items()}
+    if (early := candidate.manifest.stopped_early) and early.baseline == baseline.name:
+        compared = {name: _as_stopped(name, metric, early) for name, metric in compared.items()}
     confirmatory = resolve_metrics(metrics, compared) if metrics else _default_confirmatory(compared)
     slices = [found for column in by for found in slice_rows(pairs.rows, column)]
     return Comparison(
@@ -252,6 +262,14 @@ def _compare_slices(
     ]
 
 
+def _as_stopped(name: str, metric: MetricComparison, early: StoppedEarly) -> MetricComparison:
+    """Give the metric that stopped the run the interval and p that allow for it; mark the others."""
+    if name != early.metric:
+        return metric.model_copy(update={"method": f"{metric.method}; {early.metric} had stopped the run"})
+    decided = {"difference": early.difference, "p": early.p, "p_permutation": None, "method": "confidence sequence"}
+    return metric.model_copy(update=decided)
+
+
 def _metric_comparison(
     found: PairedComparison, baseline: float | None, candidate: float | None, *, lower_is_better: bool
 ) -> MetricComparison:
@@ -270,6 +288,7 @@ def _metric_comparison(
         n=found.n,
         method=found.method,
         lower_is_better=lower_is_better,
+        se=found.se,
     )
 
 

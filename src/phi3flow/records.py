@@ -95,6 +95,28 @@ class ConnectionUse(Record):
     host: str | None = None
 
 
+class Difference(Record):
+    """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class StoppedEarly(Record):
+    """Why a run ended before its last line: ``metric`` was decided against ``baseline`` over ``n`` paired lines.
+
+    ``p`` and the interval hold although the run was watched (``stats.SequentialTest``).
+    """
+
+    metric: str
+    baseline: str
+    verdict: Literal["better", "worse"]
+    difference: Difference
+    p: float
+    n: int
+
+
 class Manifest(Record):
     """``manifest.json``: everything that says what a run was, and nothing secret.
 
@@ -118,6 +140,7 @@ class Manifest(Record):
     counts: Counts = Counts()
     tokens: TokenTotal | None = None
     cache_hits: int = 0
+    stopped_early: StoppedEarly | None = None
     started_at: datetime
     ended_at: datetime | None = None
     duration_s: float = 0.0
@@ -129,6 +152,8 @@ class LineScore(Record):
     """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line.
 
     ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
+    ``failures`` say why a metric that does apply has no score; ``verdicts`` are what the score is the mean of, where
+    a line was judged several times.
     """
 
     line_number: int
@@ -136,6 +161,8 @@ class LineScore(Record):
     status: LineStatus
     scores: dict[str, float | None] = Field(default_factory=dict)
     counts: dict[str, list[float]] = Field(default_factory=dict)
+    failures: dict[str, str] = Field(default_factory=dict)
+    verdicts: dict[str, list[float | None]] = Field(default_factory=dict)
     error: LineError | None = None
 
 
@@ -155,6 +182,35 @@ class Estimate(Record):
     method: str
 
 
+class Agreement(Record):
+    """How far the verdicts of lines that were judged several times agree, over ``n`` lines with two or more.
+
+    ``alpha`` is Krippendorff's, for ordinal data (None where all verdicts are the same); ``exact`` the share of lines
+    whose verdicts are all equal; ``within_sd`` the standard deviation of a line's verdicts, pooled over lines.
+    """
+
+    alpha: float | None
+    exact: float
+    within_sd: float
+    n: int
+
+
+class Judging(Record):
+    """Who gave a judged evaluation's scores: connections (never a secret), model, prompts, and how far it agrees.
+
+    ``answered_as`` is what the judge calls itself; ``prompts`` has the SHA-256 of each metric's prompt, from
+    ``package``; ``repeats`` is how often each line was judged.
+    """
+
+    connections: list[ConnectionUse] = Field(default_factory=list)
+    model: str | None = None
+    answered_as: list[str] = Field(default_factory=list)
+    package: str | None = None
+    prompts: dict[str, str] = Field(default_factory=dict)
+    repeats: int = 1
+    agreement: dict[str, Agreement] = Field(default_factory=dict)
+
+
 class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
@@ -164,6 +220,7 @@ class RunMetrics(Record):
     schema_version: int = SCHEMA_VERSION
     metrics: dict[str, Estimate]
     lower_is_better: list[str] = Field(default_factory=list)
+    judging: Judging | None = None
 
 
 class TrainingStep(Record):
@@ -205,21 +262,13 @@ class TrainingRecord(Record):
     versions: dict[str, str]
 
 
-class Difference(Record):
-    """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
-
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
-
-
 class MetricComparison(Record):
     """One metric of two runs, over the lines that both scored.
 
     ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
     the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only. ``wins`` are
     lines where the candidate is better; a metric of the whole run has none. ``minimum_detectable_effect`` is at 80 %
-    power; ``lines_needed`` resolve the observed difference at 80 % power.
+    power; ``lines_needed`` resolve the observed difference at 80 % power; ``se`` is its standard error.
     """
 
     baseline: float | None
@@ -236,6 +285,7 @@ class MetricComparison(Record):
     n: int
     method: str
     lower_is_better: bool = False
+    se: float | None = None
 
 
 class SliceComparison(Record):

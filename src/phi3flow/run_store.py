@@ -29,6 +29,7 @@ from phi3flow.records import (
     Prices,
     Record,
     RunMetrics,
+    StoppedEarly,
     TokenTotal,
     Usage,
 )
@@ -188,13 +189,21 @@ class RunWriter:
         self._manifest = self._manifest.model_copy(update={"connections": connections})
         self._write_manifest()
 
-    def finish(self, status: str, *, duration_s: float, prices: Prices | None = None) -> Manifest:
+    def finish(
+        self,
+        status: str,
+        *,
+        duration_s: float,
+        prices: Prices | None = None,
+        stopped_early: StoppedEarly | None = None,
+    ) -> Manifest:
         """Write how the run ended, ``duration_s`` after this opening, and return the manifest."""
         self._manifest = self.manifest.model_copy(
             update={
                 "status": status,
                 "tokens": self._outcomes.tokens(prices),
                 "cache_hits": self._outcomes.cache_hits,
+                "stopped_early": stopped_early,
                 "ended_at": datetime.now(UTC),
                 "duration_s": round(self._manifest.duration_s + duration_s, 3),
             }
@@ -255,7 +264,7 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, _Outcomes]:
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
-    kept = {"started_at": before.started_at, "duration_s": before.duration_s, "connections": before.connections}
+    kept = {name: getattr(before, name) for name in ("started_at", "duration_s", "connections", "stopped_early")}
     return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from phi3flow.errors import ConfigError
+
 
 def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     """Add ``--runs-dir``."""
@@ -13,11 +15,30 @@ def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_table_output(parser: argparse.ArgumentParser, rows: str) -> None:
+    """Add ``--output`` for a table of ``rows``."""
+    parser.add_argument("--output", type=_table_file, metavar="FILE", help=f"write {rows} as .csv or .parquet")
+
+
+def _table_file(text: str) -> Path:
+    from phi3flow.tables import check_table_name
+
+    try:
+        return check_table_name(Path(text))
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--output ")) from error
+
+
 def positive_int(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def concurrency(text: str) -> int | None:
+    """Parse a whole number of at least 1; None for ``auto``."""
+    return None if text == "auto" else positive_int(text)
 
 
 def positive_float(text: str) -> float:

@@ -11,6 +11,7 @@ Examples:
   phi3flow batch-run flows/chat_phi3 --data test.jsonl --column-mapping question='${data.prompt}' temperature=0
   phi3flow batch-run flows/chat_phi3 --dry-run --tokenizer models/support --price-in 0.13 --price-out 0.52
   phi3flow batch-run flows/chat_phi3 --rpm 600 --fail-fast 20
+  phi3flow batch-run flows/chat_phi3 --name tuned --baseline base --stop-when-decided answer_match.f1
   phi3flow batch-run flows/chat_phi3 --engine ray --workers 8
 
 Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 3 the endpoint stayed down;
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from phi3flow.records import Prices
     from phi3flow.run_config import RunConfig
     from phi3flow.run_store import RunFolder
-    from phi3flow.runner import RunEstimate, RunPlan
+    from phi3flow.runner import RunEstimate, RunPlan, StopRule
 
 DEFAULT_DATA = Path("data/test_lines.jsonl")
 
@@ -83,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price-out", type=positive_float, metavar="PRICE", help="of a million tokens out")
     parser.add_argument(
         "--cache", action="store_true", help="reuse answers at temperature 0 (.phi3flow/answers.sqlite)"
+    )
+    parser.add_argument("--baseline", metavar="RUN", help="the run that --stop-when-decided compares with")
+    parser.add_argument(
+        "--stop-when-decided",
+        metavar="METRIC",
+        help="run lines in random order, score them, and stop once this one is shown better or worse than --baseline",
     )
     parser.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
@@ -138,7 +145,27 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
         ),
         limit=args.limit,
         cache=DEFAULT_CACHE if args.cache else None,
+        stop_rule=_stop_rule(args),
     )
+
+
+def _stop_rule(args: argparse.Namespace) -> StopRule | None:
+    from phi3flow.cli.score import DEFAULT_FLOW
+    from phi3flow.comparison import resolve_metrics
+    from phi3flow.flows import load_flow
+    from phi3flow.pf_runs import open_run
+    from phi3flow.runner import StopRule
+
+    if args.stop_when_decided is None and args.baseline is None:
+        return None
+    if args.stop_when_decided is None or args.baseline is None:
+        raise ConfigError("--baseline RUN and --stop-when-decided METRIC come together")
+    baseline = open_run(args.baseline, args.runs_dir)
+    known = {f"{flow}.{name}": flow for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics}
+    if not known:
+        raise ConfigError(f"run {baseline.name} is not scored: phi3flow score {baseline.name}")
+    (name,) = resolve_metrics([args.stop_when_decided], known)
+    return StopRule(baseline, load_flow(DEFAULT_FLOW.parent / known[name]), name.removeprefix(f"{known[name]}."))
 
 
 def _prices(args: argparse.Namespace) -> Prices | None:
@@ -191,6 +218,7 @@ def _concurrency(text: str) -> int | None:
 
 def _summary(run: RunFolder) -> dict[str, Any]:
     keep = {"name", "status", "flow", "variant", "data", "counts", "duration_s", "connections", "tokens", "cache_hits"}
+    keep |= {"stopped_early"} if run.manifest.stopped_early else set()
     return run.manifest.model_dump(mode="json", include=keep)
 
 
@@ -203,6 +231,12 @@ def _describe(run: RunFolder) -> str:
     )
     if manifest.cache_hits:
         line += f", {manifest.cache_hits} answers from the cache"
+    if early := manifest.stopped_early:
+        found = early.difference
+        line += (
+            f"\n  stopped early: {early.metric} is {early.verdict} than {early.baseline}'s: {found.mean:+.3f} "
+            f"(95 % interval {found.low:+.3f} to {found.high:+.3f}, {early.n:,} lines)"
+        )
     tokens = manifest.tokens
     if tokens and tokens.n_endpoint + tokens.n_tokenizer:
         line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
@@ -221,13 +255,13 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
 
     from phi3flow.cli.compare import render_comparison
     from phi3flow.cli.score import DEFAULT_FLOW, score_with_progress
-    from phi3flow.comparison import compare_runs
+    from phi3flow.comparison import compare_with_baseline
     from phi3flow.flows import load_flow
 
     evaluation = load_flow(DEFAULT_FLOW)
     for one in runs:
         score_with_progress(one, evaluation, {}, terminal=terminal)
-    comparisons = [compare_runs(runs[0], other) for other in runs[1:]]
+    comparisons = compare_with_baseline(runs[0], runs[1:])
     data = {
         "runs": [_summary(one) for one in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],

@@ -11,7 +11,7 @@ Examples:
   phi3flow compare @previous @latest
   phi3flow compare base-run tuned-run --metric value_accuracy --metric answer_match.f1
   phi3flow compare old new --pair-by question --json
-  phi3flow compare base few-shot tuned --by kind --by question.length
+  phi3flow compare base few-shot tuned --by kind --by question.length --output comparison.csv
 
 Exit codes: 0 compared, whatever the outcome; 2 usage, a run that is not scored, no line in common.
 """
@@ -19,10 +19,10 @@ Exit codes: 0 compared, whatever the outcome; 2 usage, a run that is not scored,
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir
+from phi3flow.cli.arguments import add_runs_dir, add_table_output
 from phi3flow.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="compare within slices too; may be repeated"
     )
+    add_table_output(parser, "a row for each metric and slice")
     add_runs_dir(parser)
 
 
@@ -59,8 +60,23 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     left_out = set() if args.by else {"slices", "slices_note"}
     objects = [comparison.model_dump(mode="json", exclude=left_out) for comparison in found]
     whole = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
+    if args.output:
+        from phi3flow.tables import write_table
+
+        write_table(args.output, [row for comparison in found for row in _rows(comparison)])
     terminal.result(whole, render_comparisons(found))
     return 0
+
+
+def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Yield a row for each metric over all lines, then within each slice."""
+    runs = {"baseline_run": comparison.baseline, "candidate_run": comparison.candidate}
+    parts = [(None, None, comparison.metrics), *((one.column, one.value, one.metrics) for one in comparison.slices)]
+    for column, value, metrics in parts:
+        for name, metric in metrics.items():
+            fields = metric.model_dump(exclude={"difference"})
+            difference = {f"difference_{key}": bound for key, bound in metric.difference.model_dump().items()}
+            yield {**runs, "metric": name, "slice_column": column, "slice_value": value, **difference, **fields}
 
 
 def render_comparisons(comparisons: Sequence[Comparison]) -> RenderableType:
@@ -109,7 +125,6 @@ def _matrix(comparisons: Sequence[Comparison]) -> Table:
 
 
 def _slices(comparison: Comparison, name: str) -> Table:
-    from rich.markup import escape
 
     table = _table(f"{name} by slice", "slice", "lines", "baseline", "candidate")
     for header in ("difference [95 %]", "p (Holm)", "won/lost/tied"):

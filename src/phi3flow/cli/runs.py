@@ -2,6 +2,7 @@
 
 Examples:
   phi3flow runs list
+  phi3flow runs list --output runs.parquet
   phi3flow runs show @latest
   phi3flow runs delete old-run --yes
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir
+from phi3flow.cli.arguments import add_runs_dir, add_table_output
 from phi3flow.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
     ]
     for action in parsers:
         add_runs_dir(action)
+    add_table_output(parsers[0], "a row for each run")
     for action in parsers[1:]:
         action.add_argument("runs", nargs="+", metavar="RUN", help="a name, a path, @latest or @previous")
     parsers[2].add_argument("--yes", action="store_true", help="delete without asking")
@@ -39,7 +41,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.run_store import find_run, list_runs
 
     if args.action == "list":
-        _list(list_runs(args.runs_dir), terminal)
+        runs = list_runs(args.runs_dir)
+        if args.output:
+            from phi3flow.tables import write_table
+
+            write_table(args.output, [_row(run) for run in runs])
+        _list(runs, terminal)
         return 0
     runs = [find_run(reference, args.runs_dir) for reference in args.runs]
     if args.action == "show":
@@ -75,6 +82,18 @@ def _list(runs: list[RunFolder], terminal: Terminal) -> None:
             ", ".join(evaluations),
         )
     terminal.result(data, table)
+
+
+def _row(run: RunFolder) -> dict[str, Any]:
+    """Return a run as one row: what it was, how it went, and each metric with its interval."""
+    manifest = run.manifest
+    names = ("name", "status", "flow", "flow_fingerprint", "variant", "data", "started_at", "ended_at", "duration_s")
+    row = {name: getattr(manifest, name) for name in names} | manifest.counts.model_dump()
+    for evaluation in run.evaluations():
+        for name, estimate in run.metrics(evaluation).metrics.items():
+            bounds = {"": estimate.mean, ".low": estimate.low, ".high": estimate.high, ".n": estimate.n}
+            row |= {f"{evaluation}.{name}{ending}": value for ending, value in bounds.items()}
+    return row
 
 
 def _show(runs: list[RunFolder], terminal: Terminal) -> None:

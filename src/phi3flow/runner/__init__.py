@@ -7,7 +7,7 @@ and that every outcome is on disk before the next line takes its place, is decid
 
 from phi3flow.runner.cache import DEFAULT_CACHE
 from phi3flow.runner.estimate import RunEstimate, estimate_run
-from phi3flow.runner.options import RunOptions
+from phi3flow.runner.options import RunOptions, StopRule
 from phi3flow.runner.plan import RunPlan, default_run_name
 from phi3flow.runner.progress import RunProgress
 from phi3flow.runner.run import run_flow
@@ -18,6 +18,7 @@ __all__ = [
     "RunOptions",
     "RunPlan",
     "RunProgress",
+    "StopRule",
     "default_run_name",
     "estimate_run",
     "run_flow",

@@ -37,7 +37,7 @@ _MOST_DEATHS = 5
 _STUCK_AFTER_TIMEOUT_S = 10.0
 _FIRST_ANSWER_S = 120.0  # an address that is wrong shows sooner than an outage that passes
 
-Stop = Literal["Canceled", "Failed"]
+Stop = Literal["Canceled", "Failed", "Completed"]
 
 
 class Batch:
@@ -51,6 +51,7 @@ class Batch:
         pacer: Pacer,
         cache: AnswerCache | None,
         on_progress: Callable[[RunProgress], None],
+        on_kept: Callable[[int, bytes | None], None] | None = None,
     ) -> None:
         self.stopped_as: Stop | None = None
         self._writer = writer
@@ -60,6 +61,7 @@ class Batch:
         self._cache = cache
         self._pacer = pacer
         self._on_progress = on_progress
+        self._on_kept = on_kept or (lambda number, result: None)
         self._outage = Outage()
         self._answered = False
         self._exhausted = False
@@ -98,6 +100,11 @@ class Batch:
         self.stopped_as = self.stopped_as or status
         self._changed.set()
 
+    def fail(self, error: Exception) -> None:
+        """Let ``run`` raise this, with all that was done kept."""
+        self._error = self._error or error
+        self._changed.set()
+
     @property
     def _in_flight(self) -> int:
         return sum(len(worker.in_flight) for worker in self._workers)
@@ -128,6 +135,7 @@ class Batch:
                 return Attempt(line.number, line.row, line.line_id, 1)
             result = found.model_dump_json().encode()
             self._writer.append(line.number, result, completed=True, attempts=0, usage=found.usage)
+            self._on_kept(line.number, result)
             self._speed.line()
             await asyncio.sleep(0)
         self._exhausted = True
@@ -172,8 +180,7 @@ class Batch:
                 self._workers.append(worker)
                 self._changed.set()
         except Exception as error:
-            self._error = self._error or error
-            self._changed.set()
+            self.fail(error)
 
     def _take_back(self, worker: Worker, death: Death) -> None:
         """Find out which line a worker died of: the one that was alone with it; several are tried again, one by one.
@@ -256,10 +263,7 @@ class Batch:
         return unreachable or not self._exhausted or not self._answered
 
     def _give_up(self, reason: str) -> None:
-        self._error = self._error or EndpointError(
-            f"{reason}; what was done is kept: give the same command again once it answers"
-        )
-        self._changed.set()
+        self.fail(EndpointError(f"{reason}; what was done is kept: give the same command again once it answers"))
 
     def _has_retry(self, attempt: Attempt) -> bool:
         return attempt.attempts <= self._options.max_retries and self._retries_left > 0
@@ -277,8 +281,9 @@ class Batch:
             self._writer.append(attempt.number, result, completed=completed, attempts=attempt.attempts, usage=usage)
             if completed and self._cache:
                 self._cache.keep(attempt.row, result)
+            self._on_kept(attempt.number, result if completed else None)
         except Exception as error:
-            self._error = self._error or error
+            self.fail(error)
         self._speed.line()
         if not completed:
             self._failures += 1

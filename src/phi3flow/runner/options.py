@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from phi3flow.flows import Flow
 from phi3flow.records import Prices
+from phi3flow.run_store import RunFolder
 
 Engine = Literal["local", "ray"]
 
@@ -35,3 +37,17 @@ class RunOptions:
     engine: Engine = "local"
     tokenizer: Path | None = None
     prices: Prices | None = None
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Stop when the run's ``metric`` by ``evaluation`` is shown to be better or worse than ``baseline``'s."""
+
+    baseline: RunFolder
+    evaluation: Flow
+    metric: str
+
+    @property
+    def name(self) -> str:
+        """The metric's full name."""
+        return f"{self.evaluation.name}.{self.metric}"

@@ -17,7 +17,7 @@ from phi3flow.flows import Flow
 from phi3flow.records import Counts, Manifest
 from phi3flow.run_config import complete_mapping
 from phi3flow.runner.data_lines import DataLines
-from phi3flow.runner.options import RunOptions
+from phi3flow.runner.options import RunOptions, StopRule
 
 
 def default_run_name(flow: Flow, overrides: Mapping[str, str]) -> str:
@@ -32,7 +32,8 @@ class RunPlan:
     """A flow over a JSON Lines file.
 
     ``overrides`` replaces connections (``{"node.input": name}``); ``environment`` is set for the flow; ``limit`` takes
-    the first lines only; ``cache`` is the file of answers at temperature 0. The run's folder is ``runs_dir``/``name``.
+    the first lines only; ``cache`` is the file of answers at temperature 0; ``stop_rule`` ends the run when it is
+    decided. The run's folder is ``runs_dir``/``name``.
     """
 
     flow: Flow
@@ -45,6 +46,7 @@ class RunPlan:
     options: RunOptions = field(default_factory=RunOptions)
     limit: int | None = None
     cache: Path | None = None
+    stop_rule: StopRule | None = None
 
     def __post_init__(self) -> None:
         """Name the run, and put the connections in place."""

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from phi3flow.flows import ConnectionSource
 from phi3flow.pf_record import write_pf_record
@@ -15,12 +16,16 @@ from phi3flow.records import ConnectionUse, Manifest, RunStatus
 from phi3flow.run_store import RunFolder, RunWriter
 from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
+from phi3flow.runner.data_lines import DataLines
 from phi3flow.runner.messages import Begin
-from phi3flow.runner.options import RunOptions
+from phi3flow.runner.options import RunOptions, StopRule
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runner.progress import RunProgress
 from phi3flow.runner.workers import Crew, StartProcess, start_process
+
+if TYPE_CHECKING:
+    from phi3flow.runner.early_stop import EarlyStop
 
 _AZURE_ML_HOST = ".inference.ml.azure.com"
 _AZURE_ML_REQUESTS_PER_S = 500.0
@@ -58,16 +63,24 @@ async def _run(
     async with _engine(plan) as start, Crew(start, plan.flow, environment, connections) as crew:
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         planned = await asyncio.to_thread(plan.read)
+        early = _early_stop(plan.stop_rule, planned.lines) if plan.stop_rule else None
         with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
             on_start(writer.manifest)
-            if writer.counts.completed < planned.lines.total:
-                await _finish(plan, planned, writer, crew, on_progress)
+            before = writer.manifest.stopped_early
+            if writer.counts.completed < planned.lines.total and not (early and early.decides_as(before)):
+                await _finish(plan, planned, writer, crew, connections, early, on_progress)
             else:
-                writer.finish("Completed", duration_s=0.0, prices=plan.options.prices)
+                writer.finish("Completed", duration_s=0.0, prices=plan.options.prices, stopped_early=before)
             run = RunFolder(writer.path)
             if not plan.flow.is_flex:  # pf cannot open a flex flow's record
                 write_pf_record(run, plan.flow)
     return run
+
+
+def _early_stop(rule: StopRule, lines: DataLines) -> EarlyStop:
+    from phi3flow.runner.early_stop import EarlyStop  # it imports SciPy
+
+    return EarlyStop(rule, lines)
 
 
 @contextlib.asynccontextmanager
@@ -83,28 +96,68 @@ async def _engine(plan: RunPlan) -> AsyncIterator[StartProcess]:
 
 
 async def _finish(
-    plan: RunPlan, planned: PlannedRun, writer: RunWriter, crew: Crew, on_progress: Callable[[RunProgress], None]
+    plan: RunPlan,
+    planned: PlannedRun,
+    writer: RunWriter,
+    crew: Crew,
+    connections: ConnectionSource,
+    early: EarlyStop | None,
+    on_progress: Callable[[RunProgress], None],
 ) -> None:
     started = time.monotonic()
     status: RunStatus = "Failed"
     try:
         uses = await crew.begin(Begin(planned.mapping, plan.options.timeout_s, plan.options.tokenizer))
         writer.use_connections(uses)
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             cache = (
                 stack.enter_context(AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections))
                 if plan.cache
                 else None
             )
-            batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress)
-            todo = (line for line in planned.lines if not writer.is_completed(line.number))
+            on_kept = early.keep if early else None
+            batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress, on_kept)
+            if early:
+                await stack.enter_async_context(_scoring(early, batch, writer, connections))
+            lines = early.lines if early else planned.lines
             stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
-            await batch.run(todo)
+            await batch.run(line for line in lines if not writer.is_completed(line.number))
         status = batch.stopped_as or "Completed"
     finally:
-        writer.finish(status, duration_s=time.monotonic() - started, prices=plan.options.prices)
+        writer.finish(
+            status,
+            duration_s=time.monotonic() - started,
+            prices=plan.options.prices,
+            stopped_early=early.outcome if early else None,
+        )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+@contextlib.asynccontextmanager
+async def _scoring(
+    early: EarlyStop, batch: Batch, writer: RunWriter, connections: ConnectionSource
+) -> AsyncIterator[None]:
+    """Score what the run answered before and answers now, and stop it once that decides."""
+    early.on_decided = lambda: batch.stop("Completed")
+    for result in RunFolder(writer.path).results():
+        if result.status == "Completed":
+            early.keep(result.line_number, result.model_dump_json().encode())
+    async with Crew(start_process, early.evaluation, {}, connections) as crew:
+        await crew.start(1)
+        await crew.begin(early.begin)  # lines that were answered before it can score would be answered for nothing
+        scoring = asyncio.create_task(early.score(crew.workers[0]))
+        scoring.add_done_callback(lambda task: batch.fail(error) if (error := _error_of(task)) else None)
+        try:
+            yield
+        finally:
+            scoring.cancel()
+            await asyncio.gather(scoring, return_exceptions=True)
+
+
+def _error_of(task: asyncio.Task[None]) -> Exception | None:
+    error = None if task.cancelled() else task.exception()
+    return error if isinstance(error, Exception) else None
 
 
 def _pacer(options: RunOptions, uses: dict[str, ConnectionUse]) -> Pacer:

@@ -43,12 +43,15 @@ from phi3flow.stats.pairs import (
     tango_interval,
 )
 from phi3flow.stats.resampling import sign_flip_p
+from phi3flow.stats.sequential import SequentialTest, anytime_p
 
 __all__ = [
     "ALPHA",
     "CORPUS_METRICS",
     "POWER",
     "PairedComparison",
+    "SequentialTest",
+    "anytime_p",
     "clustered_wilson_interval",
     "compare_corpora",
     "compare_pairs",

@@ -11,10 +11,11 @@ from typing import Any
 from phi3flow import state
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.jsonl import file_sha256
+from phi3flow.mlflow_store import store
 from phi3flow.state import ModelState
 from phi3flow.training import read_record
 from phi3flow.training.jobs import BACKEND, find_job
-from phi3flow.training.tracking import store, tracked_run
+from phi3flow.training.tracking import tracked_run
 
 TASK = "llm/v1/chat"
 WEIGHTS_TAG = "phi3flow.weights_sha256"

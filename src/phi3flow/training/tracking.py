@@ -1,22 +1,15 @@
-"""MLflow: one run for each fine-tuning job, and its models in the registry.
-
-The store is MLFLOW_TRACKING_URI's, or ``mlflow.db`` with artifacts in ``mlruns`` in the working directory.
-Telemetry is off, and nothing is looked up in the network.
-"""
+"""MLflow: one run for each fine-tuning job."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from phi3flow.errors import BackendError, MissingExtraError
+from phi3flow.mlflow_store import experiment, store
 from phi3flow.records import TrainingRecord
 from phi3flow.training.progress import TrainingProgress
 from phi3flow.training.settings import RECORD_FILE
@@ -24,8 +17,6 @@ from phi3flow.training.settings import RECORD_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
-EXPERIMENT = "phi3flow"
 _LOGGER = logging.getLogger(__name__)
 _LONGEST_PARAMETER = 500
 
@@ -82,7 +73,7 @@ def tracked_run(job: str) -> Iterator[TrackedRun]:
     """
     with store() as mlflow:
         client = mlflow.MlflowClient()
-        run_id = _find_run(client, job) or client.create_run(_experiment(client), run_name=job).info.run_id
+        run_id = _find_run(client, job) or client.create_run(experiment(client), run_name=job).info.run_id
         client.update_run(run_id, status="RUNNING")
     try:
         yield TrackedRun(client, run_id)
@@ -100,39 +91,5 @@ def _end(client: MlflowClient, run_id: str, status: str) -> None:
 
 
 def _find_run(client: MlflowClient, job: str) -> str | None:
-    found = client.search_runs([_experiment(client)], f"attributes.run_name = '{job}'", max_results=1)
+    found = client.search_runs([experiment(client)], f"attributes.run_name = '{job}'", max_results=1)
     return found[0].info.run_id if found else None
-
-
-def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
-
-
-@contextmanager
-def store() -> Iterator[ModuleType]:
-    """Give mlflow, quiet and set to this project's store; its errors become BackendError."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    try:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-    except ImportError as error:
-        raise MissingExtraError("local", error) from error
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    given = os.environ.get(TRACKING_VARIABLE)
-    uri = given or f"sqlite:///{Path('mlflow.db').resolve()}"
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield mlflow
-    except MlflowException as error:
-        raise BackendError(_without_password(f"MLflow at {uri}: {error}", uri)) from None
-    finally:
-        if not given:  # mlflow puts the store into the environment, where the next folder would find it
-            os.environ.pop(TRACKING_VARIABLE, None)
-
-
-def _without_password(text: str, uri: str) -> str:
-    """Take the user and password of ``uri`` out of ``text``."""
-    credentials = urlsplit(uri).netloc.rpartition("@")[0]
-    return text.replace(f"{credentials}@", "") if credentials else text

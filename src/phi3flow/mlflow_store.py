@@ -1,0 +1,58 @@
+"""The project's MLflow store: MLFLOW_TRACKING_URI's, or ``mlflow.db`` with artifacts in ``mlruns`` where one works.
+
+Telemetry is off, and nothing is looked up in the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from phi3flow.errors import BackendError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "phi3flow"
+
+
+def experiment(client: MlflowClient) -> str:
+    """Return the id of the experiment that everything of phi3flow is in; it is made where it is not there."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+
+
+@contextmanager
+def store() -> Iterator[ModuleType]:
+    """Give mlflow, quiet and set to this project's store; its errors become BackendError."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+    try:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise MissingExtraError("local", error) from error
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    given = os.environ.get(TRACKING_VARIABLE)
+    uri = given or f"sqlite:///{Path('mlflow.db').resolve()}"
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield mlflow
+    except MlflowException as error:
+        raise BackendError(_without_password(f"MLflow at {uri}: {error}", uri)) from None
+    finally:
+        if not given:  # mlflow puts the store into the environment, where the next folder would find it
+            os.environ.pop(TRACKING_VARIABLE, None)
+
+
+def _without_password(text: str, uri: str) -> str:
+    """Take the user and password of ``uri`` out of ``text``."""
+    credentials = urlsplit(uri).netloc.rpartition("@")[0]
+    return text.replace(f"{credentials}@", "") if credentials else text

@@ -1,0 +1,196 @@
+"""Stops a run as soon as it is certain whether it is better or worse than a baseline.
+
+Lines run in random order, by conversation. Each answer is scored by the evaluation flow, in a process of its own, while
+the run goes on; the paired differences are tested unit by unit (a unit is a conversation) in the order that was drawn,
+not in that in which answers come back: slow answers may differ from quick ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phi3flow.errors import ConfigError, FlowError
+from phi3flow.flows import Flow
+from phi3flow.jsonl import line_id, parse_row
+from phi3flow.line_scores import cluster_labels, evaluation_inputs, read_scores
+from phi3flow.records import Difference, LineResult, StoppedEarly
+from phi3flow.run_config import complete_mapping
+from phi3flow.runner.data_lines import DataLine, DataLines
+from phi3flow.runner.messages import Attempt, Begin, Ended
+from phi3flow.runner.options import StopRule
+from phi3flow.runner.start import Start
+from phi3flow.runner.workers import Worker
+from phi3flow.stats import SequentialTest
+
+_SEED = 0
+_SCORED_AT_ONCE = 8
+_TIMEOUT_S = 180.0
+_RANGES = {"bleu": 100.0, "chrf": 100.0, **dict.fromkeys(("relevance", "coherence", "fluency"), 4.0)}
+_RANGES |= dict.fromkeys(("similarity", "groundedness"), 4.0)
+
+
+@dataclass
+class _Unit:
+    """The lines of one conversation that have not ended, and what is known of the others."""
+
+    left: set[int]
+    total: float = 0.0
+    pairs: int = 0
+
+
+class EarlyStop:
+    """Decides. ``lines`` is the order to run them in; ``keep`` is told what became of each.
+
+    ``outcome`` is None until it is decided, when ``on_decided`` is called. Raises ConfigError where the baseline has no
+    score of the metric.
+    """
+
+    def __init__(self, rule: StopRule, lines: DataLines) -> None:
+        self.outcome: StoppedEarly | None = None
+        self.on_decided: Callable[[], None] = lambda: None
+        self._rule = rule
+        self._lines = list(lines)
+        rows = [parse_row(line.row) for line in self._lines]
+        self._before = _baseline_scores(rule, self._lines, rows)
+        self._units = _random_units(rows)
+        self._order = [number for unit in self._units for number in sorted(unit.left)]
+        self._unit_of = {number: unit for unit in self._units for number in unit.left}
+        self._scale = max(len(unit.left) for unit in self._units) * _RANGES.get(rule.metric, 1.0)
+        self._defaults = {name: one.default for name, one in rule.evaluation.inputs.items() if one.has_default}
+        self._test = SequentialTest()
+        self._pairs = 0
+        self._waiting: deque[Attempt] = deque()
+        self._free = asyncio.Semaphore(_SCORED_AT_ONCE)
+        self._some = asyncio.Event()
+
+    @property
+    def evaluation(self) -> Flow:
+        """The flow that scores."""
+        return self._rule.evaluation
+
+    def decides_as(self, before: StoppedEarly | None) -> bool:
+        """Whether an earlier opening of the run was ended by this rule."""
+        return before is not None and (before.metric, before.baseline) == (self._rule.name, self._rule.baseline.name)
+
+    @property
+    def lines(self) -> Iterator[DataLine]:
+        """The lines in the order that was drawn, which is the same for the same data."""
+        return (self._lines[number] for number in self._order)
+
+    def keep(self, number: int, result: bytes | None) -> None:
+        """Take note of a line's record of results.jsonl, None where it failed: it has no score."""
+        if result is None:
+            self._end(number, None)
+            return
+        row = json.dumps(self._inputs(number, LineResult.model_validate_json(result))).encode()
+        self._waiting.append(Attempt(number, row, None, 1))
+        self._some.set()
+
+    @property
+    def begin(self) -> Begin:
+        """What the evaluation flow's worker is to be told: the rows that it gets are its inputs."""
+        return Begin({name: f"${{data.{name}}}" for name in self._rule.evaluation.inputs}, _TIMEOUT_S, None)
+
+    async def score(self, worker: Worker) -> None:
+        """Score what is kept, until cancelled. Raises FlowError where the evaluation flow's process ends."""
+        feeding = asyncio.create_task(self._feed(worker))
+        try:
+            death = await worker.listen(lambda start, sent_s: None, self._scored)
+        finally:
+            feeding.cancel()
+        raise FlowError(f"{self._rule.evaluation.folder}: its process ended while it scored ({death.how})")
+
+    async def _feed(self, worker: Worker) -> None:
+        while True:
+            await self._free.acquire()
+            while not self._waiting:
+                self._some.clear()
+                await self._some.wait()
+            worker.submit(self._waiting.popleft(), Start(time.monotonic(), 0, 0.0))
+
+    def _scored(self, attempt: Attempt, ended: Ended, start: Start) -> None:
+        self._free.release()
+        outputs = LineResult.model_validate_json(ended.result).outputs if ended.completed else None
+        self._end(attempt.number, read_scores(outputs).get(self._rule.metric) if outputs else None)
+
+    def _inputs(self, number: int, result: LineResult) -> dict[str, Any]:
+        evaluation = self._rule.evaluation
+        sources = {
+            "run.outputs": result.outputs or {},
+            "data": parse_row(self._lines[number].row),
+            "run.inputs": result.inputs,
+        }
+        inputs = {name: name in self._defaults for name in evaluation.inputs}
+        mapping = complete_mapping({}, inputs=inputs, columns=sources, where=str(evaluation.folder))
+        return evaluation_inputs(mapping, sources, self._defaults)
+
+    def _end(self, number: int, score: float | None) -> None:
+        """Take a line's score; test the units that are whole, in the order that was drawn."""
+        unit = self._unit_of[number]
+        if number not in unit.left:
+            return  # a line that failed before and was tried again
+        unit.left.discard(number)
+        before = self._before.get(number)
+        if score is not None and before is not None:
+            unit.total += (score - before) / self._scale
+            unit.pairs += 1
+        while not self._test.is_decided and self._test.units < len(self._units):
+            unit = self._units[self._test.units]
+            if unit.left:
+                return
+            self._add(unit)
+        if self._test.is_decided and self.outcome is None:
+            self.outcome = self._outcome()
+            self.on_decided()
+
+    def _add(self, unit: _Unit) -> None:
+        try:
+            self._test.add(unit.total)
+        except ValueError as error:
+            raise ConfigError(
+                f"--stop-when-decided {self._rule.name}: its scores differ by more than "
+                f"{_RANGES.get(self._rule.metric, 1.0):g}: only a metric of known bounds can be tested while it runs"
+            ) from error
+        self._pairs += unit.pairs
+
+    def _outcome(self) -> StoppedEarly:
+        test, rule = self._test, self._rule
+        factor = self._scale * test.units / self._pairs
+        low, high = test.interval()
+        lower = rule.metric in rule.evaluation.lower_is_better
+        return StoppedEarly(
+            metric=rule.name,
+            baseline=rule.baseline.name,
+            verdict="better" if (test.mean > 0) != lower else "worse",
+            difference=Difference(mean=test.mean * factor, low=low * factor, high=high * factor),
+            p=test.p,
+            n=self._pairs,
+        )
+
+
+def _baseline_scores(rule: StopRule, lines: Sequence[DataLine], rows: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Return the baseline's score of each line that it has one for. Raises ConfigError where it has none at all."""
+    known = {score.line_id: score.scores.get(rule.metric) for score in rule.baseline.scores(rule.evaluation.name)}
+    found = {line.number: known.get(line.line_id or line_id(row)) for line, row in zip(lines, rows, strict=True)}
+    scores = {number: score for number, score in found.items() if score is not None}
+    if not scores:
+        raise ConfigError(
+            f"--baseline {rule.baseline.name}: none of its {len(known)} lines is in the data and has {rule.name}"
+        )
+    return scores
+
+
+def _random_units(rows: Sequence[dict[str, Any]]) -> list[_Unit]:
+    units: dict[str, _Unit] = {}
+    for number, label in enumerate(cluster_labels(rows)):
+        units.setdefault(label, _Unit(set())).left.add(number)
+    drawn = list(units.values())
+    random.Random(_SEED).shuffle(drawn)
+    return drawn
