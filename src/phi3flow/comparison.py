@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.line_scores import cluster_labels
+from phi3flow.line_scores import average_repeats, cluster_labels
 from phi3flow.records import (
     Comparison,
     Difference,
@@ -91,7 +91,7 @@ def _compare(
 ) -> tuple[Comparison, list[str]]:
     """Return the comparison, its confirmatory metrics first, and their names."""
     evaluations = _common_evaluations(baseline, candidate)
-    scores = {name: (_by_number(baseline.scores(name)), _by_number(candidate.scores(name))) for name in evaluations}
+    scores = {name: (_by_number(baseline, name), _by_number(candidate, name)) for name in evaluations}
     pairs = _pair(baseline, candidate, scores[evaluations[0]], pair_by)
     lower = {name: set(baseline.metrics(name).lower_is_better) for name in evaluations}
     paired = {
@@ -350,8 +350,8 @@ def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, in
     return keys
 
 
-def _by_number(scores: list[LineScore]) -> dict[int, LineScore]:
-    return {score.line_number: score for score in scores}
+def _by_number(run: RunFolder, evaluation: str) -> dict[int, LineScore]:
+    return {score.line_number: score for score in average_repeats(run.scores(evaluation), run.manifest.lines)}
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -147,6 +147,16 @@ class Manifest(Record):
     versions: dict[str, str] = Field(default_factory=dict)
     git_commit: str | None = None
 
+    @property
+    def repeats(self) -> int:
+        """How often each line of the data ran."""
+        return int(self.parameters.get("repeats", 1))
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the data ran: line_number modulo this is the place in the data."""
+        return int(self.parameters.get("lines", self.counts.total))
+
 
 class LineScore(Record):
     """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line.
@@ -166,6 +176,14 @@ class LineScore(Record):
     error: LineError | None = None
 
 
+class RepeatVariances(Record):
+    """Of a metric whose lines ran ``count`` times: the variance of the lines' means, and the mean one within a line."""
+
+    count: int
+    between: float | None
+    within: float | None
+
+
 class Estimate(Record):
     """A metric with its 95 % interval.
 
@@ -180,6 +198,7 @@ class Estimate(Record):
     n: int
     n_failed: int = 0
     method: str
+    repeats: RepeatVariances | None = None
 
 
 class Agreement(Record):
@@ -314,3 +333,27 @@ class Comparison(Record):
     metrics: dict[str, MetricComparison]
     slices: list[SliceComparison] = Field(default_factory=list)
     slices_note: str | None = None
+
+
+class Preferences(Record):
+    """Which of two runs' answers a judge prefers, each pair judged in both orders; A is the baseline.
+
+    ``wins`` are pairs where the candidate is preferred in both orders; ``flipped`` of the ties are verdicts that went
+    with the order. ``first_share`` of the verdicts that are no tie went to the answer shown first: 0.5 where the order
+    does not matter. ``preference`` is the mean of win 1, tie 0, loss -1, with its interval; ``p`` is the
+    sign test's (by conversation where lines share one). ``failure`` is the first of the ``n_failed`` pairs' reasons.
+    """
+
+    baseline: str
+    candidate: str
+    n: int
+    n_failed: int = 0
+    wins: int
+    losses: int
+    ties: int
+    flipped: int
+    first_share: float | None
+    preference: Difference
+    p: float | None
+    failure: LineError | None = None
+    judging: Judging | None = None

@@ -31,6 +31,7 @@ VERBS = {
     "score": "score a run with evaluation flows",
     "compare": "compare two runs line by line",
     "report": "write one HTML file about runs",
+    "gate": "hold a run to rules, for a pull request's check",
     "publish": "publish a flow",
     "runs": "list, show or delete runs",
 }

@@ -1,0 +1,96 @@
+"""A gate's outcome for others to show: Markdown for a job's summary, JUnit XML for a list of tests.
+
+Names of runs and metrics, and the rules, come from elsewhere: they are shown as text and never as markup.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from phi3flow.gating.decisions import GateResult, RuleResult
+from phi3flow.report.wording import visible
+
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&~!@$^]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
+
+
+def summarise(result: GateResult, *, undecided_passes: bool) -> str:
+    """Return one line: what the gate says about which run."""
+    against = f" against {result.baseline}" if result.baseline else ""
+    counted = " (undecided rules are let pass)" if result.outcome == "undecided" and undecided_passes else ""
+    return f"Gate {result.outcome}{counted}: {result.run}{against}"
+
+
+def describe_pairing(result: GateResult) -> str | None:
+    """Return which lines were compared, None without a baseline."""
+    if result.unmatched is None:
+        return None
+    text = f"{result.n_paired:,} lines paired"
+    if result.unmatched.baseline or result.unmatched.candidate:
+        text += f"; only in the baseline: {result.unmatched.baseline}, only in the run: {result.unmatched.candidate}"
+    return f"{text}."
+
+
+def interval(rule: RuleResult) -> str:
+    """Return "0.6320 [0.5881, 0.6759]", without what the rule has not."""
+    if rule.value is None:
+        return "none"
+    sign = "+" if rule.margin is not None else ""
+    value = f"{rule.value:{sign}.4f}" if rule.metric or rule.value != int(rule.value) else f"{rule.value:,.0f}"
+    return value if rule.low is None else f"{value} [{rule.low:{sign}.4f}, {rule.high:{sign}.4f}]"
+
+
+def render_markdown(result: GateResult, *, undecided_passes: bool) -> str:
+    """Return the gate as GitHub-flavoured Markdown: a heading, a table of the rules, a sentence for each."""
+    rows = [
+        [_MARKS[rule.outcome] + " " + rule.outcome, rule.rule, interval(rule), f"{rule.n:,}", _needed(rule)]
+        for rule in result.rules
+    ]
+    pairing = describe_pairing(result)
+    lines = [
+        f"## {_escape(summarise(result, undecided_passes=undecided_passes))}",
+        "",
+        "| outcome | rule | value, 95 % interval | lines | lines needed |",
+        "|---|---|---:|---:|---:|",
+        *("| " + " | ".join(map(_escape, row)) + " |" for row in rows),
+        "",
+        *(f"- {_escape(rule.sentence)}" for rule in result.rules),
+        *(["", _escape(pairing)] if pairing else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_junit(result: GateResult, *, undecided_passes: bool) -> bytes:
+    """Return the gate as JUnit XML, a test case a rule; undecided is a failure, or skipped where that passes."""
+    suite = ElementTree.Element("testsuite", name=_text(f"phi3flow gate {result.run}"))
+    for rule in result.rules:
+        case = ElementTree.SubElement(suite, "testcase", classname=_text(result.run), name=_text(rule.rule))
+        if rule.outcome == "undecided" and undecided_passes:
+            ElementTree.SubElement(case, "skipped", message=_text(rule.sentence))
+        elif rule.outcome != "passed":
+            ElementTree.SubElement(case, "failure", type=rule.outcome, message=_text(rule.sentence))
+        else:
+            ElementTree.SubElement(case, "system-out").text = _text(rule.sentence)
+    counts = {name: str(len(suite.findall(f"testcase/{tag}"))) for name, tag in _COUNTED.items()}
+    suite.attrib.update({"tests": str(len(result.rules)), **counts, "errors": "0"})
+    whole = ElementTree.Element("testsuites")
+    whole.append(suite)
+    ElementTree.indent(whole)
+    return bytes(ElementTree.tostring(whole, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+_COUNTED = {"failures": "failure", "skipped": "skipped"}
+
+
+def _needed(rule: RuleResult) -> str:
+    return "" if rule.lines_needed is None else f"{rule.lines_needed:,}"
+
+
+def _escape(text: str) -> str:
+    return _MARKUP.sub(lambda match: "\\" + match.group(), _text(text))
+
+
+def _text(text: str) -> str:
+    """Return text on one line, with the characters shown that XML refuses or that would hide others."""
+    return " ".join(visible(text).split())
