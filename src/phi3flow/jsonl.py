@@ -91,6 +91,11 @@ def line_id(row: Row) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def repeated_line_id(identity: str, repeat: int) -> str:
+    """Return the name of a line that runs again, ``repeat`` from 1."""
+    return f"{identity}~{repeat + 1}"
+
+
 def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     """Yield (line_id, row), each id once: the k-th row with the same id gets ``#k``, k from 2."""
     seen: Counter[str] = Counter()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, variance
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
+from phi3flow.records import LineScore, RepeatVariances
 from phi3flow.run_config import map_line
 
 _CLUSTER_COLUMN = "conversation_id"
@@ -58,3 +60,63 @@ def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]
         for name, counts in value.items()
         if name.endswith(_COUNTS) and isinstance(counts, list) and all(isinstance(one, int | float) for one in counts)
     }
+
+
+def average_repeats(scores: Sequence[LineScore], lines: int) -> list[LineScore]:
+    """Return one score for each line of the data: the mean over its repeats that have one.
+
+    ``lines`` is the run's ``Manifest.lines``; counts of corpus metrics are averaged too.
+    """
+    repeats: dict[int, list[LineScore]] = {}
+    for score in scores:
+        repeats.setdefault(score.line_number % lines, []).append(score)
+    return [_averaged(number, each) for number, each in sorted(repeats.items())]
+
+
+def repeat_variances(scores: Sequence[LineScore], lines: int, name: str) -> RepeatVariances | None:
+    """Return the variances of a metric between and within lines; None where each ran once."""
+    repeats: dict[int, list[float]] = {}
+    count = 1 + max((score.line_number for score in scores), default=0) // lines
+    for score in scores:
+        value = score.scores.get(name)
+        if value is not None:
+            repeats.setdefault(score.line_number % lines, []).append(value)
+    if count == 1:
+        return None
+    means = [fmean(values) for values in repeats.values()]
+    within = [variance(values) for values in repeats.values() if len(values) > 1]
+    return RepeatVariances(
+        count=count,
+        between=variance(means) if len(means) > 1 else None,
+        within=fmean(within) if within else None,
+    )
+
+
+def _averaged(number: int, repeats: Sequence[LineScore]) -> LineScore:
+    first, *others = repeats
+    completed = [score for score in repeats if score.status == "Completed"]
+    if not others and first.line_number == number:
+        return first
+    identity = first.line_id if first.line_number == number else first.line_id.rpartition("~")[0]
+    names = dict.fromkeys(name for score in completed for name in score.scores)
+    counts = dict.fromkeys(name for score in completed for name in score.counts)
+    return first.model_copy(
+        update={
+            "line_number": number,
+            "line_id": identity,
+            "status": "Completed" if completed else "Failed",
+            "scores": {name: _mean([score.scores.get(name) for score in completed]) for name in names},
+            "counts": {name: _mean_counts([score.counts[name] for score in completed if name in score.counts]) for name in counts},
+            "failures": {name: reason for score in completed for name, reason in score.failures.items()},
+            "error": None if completed else first.error,
+        }
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _mean_counts(counts: Sequence[Sequence[float]]) -> list[float]:
+    return [fmean(each) for each in zip(*counts, strict=True)]

@@ -65,7 +65,10 @@ class RunFolder:
         return [last[number] for number in sorted(last)]
 
     def data_rows(self) -> list[dict[str, Any]]:
-        """Return the data file's rows, indexed by line_number. Raises DatasetError where it is gone or changed."""
+        """Return the data file's rows, indexed by line_number. Raises DatasetError where it is gone or changed.
+
+        Where lines ran repeatedly each row is there as often.
+        """
         manifest = self.manifest
         path = Path(manifest.data)
         if not path.is_file():
@@ -74,7 +77,8 @@ class RunFolder:
             raise DatasetError(
                 f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
             )
-        return [row for _, row in read_rows(path)]
+        rows = [row for _, row in read_rows(path)]
+        return rows if manifest.repeats == 1 else rows[: manifest.lines] * manifest.repeats
 
     def evaluations(self) -> list[str]:
         """Return the names of the evaluation flows that scored this run."""
@@ -321,6 +325,8 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
         was, is_now = (manifest.parameters.get(name, {}) for manifest in (before, now))
         if was != is_now:
             changes.append(f"{name} was {was!r}, is {is_now!r}")
+    if before.lines != now.lines and max(before.repeats, now.repeats) > 1:
+        changes.append(f"it had {before.lines} lines to repeat, now {now.lines}")
     if changes:
         raise ResumeMismatchError(
             f"run {now.name} was made by something else: {'; '.join(changes)}. "

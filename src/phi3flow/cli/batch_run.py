@@ -85,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", action="store_true", help="reuse answers at temperature 0 (.phi3flow/answers.sqlite)"
     )
+    parser.add_argument(
+        "--repeats", type=positive_int, default=1, metavar="K", help="run each line K times (default: 1)"
+    )
     parser.add_argument("--baseline", metavar="RUN", help="the run that --stop-when-decided compares with")
     parser.add_argument(
         "--stop-when-decided",
@@ -146,6 +149,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
         limit=args.limit,
         cache=DEFAULT_CACHE if args.cache else None,
         stop_rule=_stop_rule(args),
+        repeats=args.repeats,
     )
 
 
@@ -160,6 +164,8 @@ def _stop_rule(args: argparse.Namespace) -> StopRule | None:
         return None
     if args.stop_when_decided is None or args.baseline is None:
         raise ConfigError("--baseline RUN and --stop-when-decided METRIC come together")
+    if args.repeats > 1:
+        raise ConfigError("--stop-when-decided tests each line once: leave --repeats out")
     baseline = open_run(args.baseline, args.runs_dir)
     known = {f"{flow}.{name}": flow for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics}
     if not known:

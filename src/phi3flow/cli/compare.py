@@ -153,7 +153,9 @@ def _row(metric: MetricComparison) -> tuple[str, str, str, str, str]:
 
 
 def _confirmatory(comparison: Comparison) -> list[str]:
-    return [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
+    """Return the metrics that the comparison was made for; they come first, also where none has a p."""
+    named = [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
+    return named or list(comparison.metrics)[:1]
 
 
 def _difference(metric: MetricComparison) -> str:

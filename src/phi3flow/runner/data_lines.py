@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import file_sha256, line_id, read_lines, read_rows, with_line_ids
+from phi3flow.jsonl import file_sha256, line_id, parse_row, read_lines, read_rows, repeated_line_id, with_line_ids
 
 _NUMBERED = re.compile(r"#\d+\Z")
 _BUCKETS = 256
@@ -32,16 +32,17 @@ class DataLine:
 
 @dataclass(frozen=True)
 class DataLines:
-    """A checked JSON Lines file: ``total`` lines will run, ``columns`` are the keys of any line of it."""
+    """A checked JSON Lines file: its first ``lines`` will run, ``repeats`` times; ``columns`` are any line's keys."""
 
     path: Path
-    total: int
+    lines: int
+    repeats: int
     columns: list[str]
     sha256: str
     line_ids: dict[int, str]
 
     @classmethod
-    def scan(cls, path: Path, *, limit: int | None = None) -> DataLines:
+    def scan(cls, path: Path, *, limit: int | None = None, repeats: int = 1) -> DataLines:
         """Read the whole file before anything is sent. Raises DatasetError with file:line for what does not parse."""
         columns: dict[str, None] = {}
         hashes = [array("Q") for _ in range(_BUCKETS)]
@@ -58,14 +59,23 @@ class DataLines:
             raise DatasetError(f"{path}: has no lines")
         repeated = set[int]().union(*map(_repeated, hashes))
         line_ids = _renamed(path, repeated) if repeated or some_numbered else {}
-        return cls(path, min(total, limit or total), list(columns), file_sha256(path), line_ids)
+        return cls(path, min(total, limit or total), repeats, list(columns), file_sha256(path), line_ids)
+
+    @property
+    def total(self) -> int:
+        """How many lines the run has."""
+        return self.lines * self.repeats
 
     def __iter__(self) -> Iterator[DataLine]:
-        """Yield the lines to run, in the order of the file."""
-        for number, (_, row) in enumerate(read_lines(self.path)):
-            if number == self.total:
-                return
-            yield DataLine(number, row, self.line_ids.get(number))
+        """Yield the lines to run, in the order of the file, then all of them again."""
+        for repeat in range(self.repeats):
+            for number, (_, row) in enumerate(read_lines(self.path)):
+                if number == self.lines:
+                    break
+                own = self.line_ids.get(number)
+                if repeat:
+                    own = repeated_line_id(own or line_id(parse_row(row)), repeat)
+                yield DataLine(repeat * self.lines + number, row, own)
 
 
 def _hash(identity: str) -> int:

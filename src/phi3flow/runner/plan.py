@@ -33,7 +33,7 @@ class RunPlan:
 
     ``overrides`` replaces connections (``{"node.input": name}``); ``environment`` is set for the flow; ``limit`` takes
     the first lines only; ``cache`` is the file of answers at temperature 0; ``stop_rule`` ends the run when it is
-    decided. The run's folder is ``runs_dir``/``name``.
+    decided; each line runs ``repeats`` times. The run's folder is ``runs_dir``/``name``.
     """
 
     flow: Flow
@@ -47,6 +47,7 @@ class RunPlan:
     limit: int | None = None
     cache: Path | None = None
     stop_rule: StopRule | None = None
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         """Name the run, and put the connections in place."""
@@ -60,7 +61,7 @@ class RunPlan:
         """
         if self.options.tokenizer:
             tokenizer_counter(self.options.tokenizer)
-        lines = DataLines.scan(self.data, limit=self.limit)
+        lines = DataLines.scan(self.data, limit=self.limit, repeats=self.repeats)
         optional = self.flow.optional_inputs
         mapping = complete_mapping(
             self.column_mapping,
@@ -87,6 +88,7 @@ class RunPlan:
                 "max_retries": options.max_retries,
                 "connections": dict(self.overrides),
                 **({"init": self.flow.init} if self.flow.init else {}),
+                **({"repeats": lines.repeats, "lines": lines.lines} if lines.repeats > 1 else {}),
                 **({"prices": options.prices.model_dump()} if options.prices else {}),
             },
             concurrency=options.concurrency or "auto",
