@@ -15,7 +15,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -41,25 +41,43 @@ class StoppingError(Exception):
     """The batcher was closed before the answer was complete."""
 
 
+class ScoredToken(NamedTuple):
+    """A token of the prompt, and its log-likelihood in nats given those before it."""
+
+    token_id: int
+    log_likelihood: float
+
+
 @dataclass(frozen=True)
 class Generation:
-    """A complete answer; ``completion_tokens`` counts the token that ended it, as vLLM does."""
+    """A complete answer; ``completion_tokens`` counts the token that ended it, as vLLM does.
+
+    ``scored`` has the prompt's tokens from the one on that the request named.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     finish_reason: Literal["stop", "length"]
+    scored: tuple[ScoredToken, ...] = ()
 
 
 class _Conversation:
-    """One request from submission to answer; ``slot`` counts once it is in flight."""
+    """One request from submission to answer; ``slot`` counts once it is in flight, ``scored`` once it was read."""
 
     def __init__(
-        self, model: LoadedModel, prompt: list[int], parameters: SamplingParameters, answer: AnswerText
+        self,
+        model: LoadedModel,
+        prompt: list[int],
+        parameters: SamplingParameters,
+        answer: AnswerText,
+        scored_from: int | None,
     ) -> None:
         room = model.context_tokens - len(prompt)
         self.prompt = prompt
         self.parameters = parameters
+        self.scored_from = scored_from
+        self.scored: tuple[ScoredToken, ...] = ()
         self.max_new_tokens = min(parameters.max_new_tokens or room, room)
         self.future: Future[Generation] = Future()
         self.slot = 0
@@ -87,6 +105,7 @@ class _Conversation:
             prompt_tokens=len(self.prompt),
             completion_tokens=len(self.tokens),
             finish_reason="stop" if ended or self._answer.stopped else "length",
+            scored=self.scored,
         )
         with suppress(InvalidStateError):  # the client hung up at this moment
             self.future.set_result(generation)
@@ -133,13 +152,15 @@ class Batcher:
         parameters: SamplingParameters,
         *,
         on_text: Callable[[str], None] | None = None,
+        scored_from: int | None = None,
     ) -> Future[Generation]:
         """Queue a prompt shorter than the context; ``on_text`` gets the answer's pieces, in the batcher's thread.
 
+        The prompt's tokens from number ``scored_from`` on, 1 or more, come back with their log-likelihoods.
         Raises QueueFullError, StoppingError.
         """
         answer = AnswerText(self._model.decode, stop=parameters.stop, on_text=on_text)
-        conversation = _Conversation(self._model, prompt, parameters, answer)
+        conversation = _Conversation(self._model, prompt, parameters, answer, scored_from)
         with self._changed:
             if self._closed:
                 raise StoppingError
@@ -216,8 +237,26 @@ class Batcher:
             torch.tensor(positions, device=self._device),
             Prefill(self._cache, lengths),
         )
-        last = [hidden[end - 1 : end] for end in accumulate(lengths.values())]
-        return torch.cat([self._decoder.logits(row) for row in last])
+        ends = list(accumulate(lengths.values()))
+        for conversation, end in zip(conversations, ends, strict=True):
+            if conversation.scored_from is not None:
+                conversation.scored = self._score(conversation, conversation.scored_from, hidden[:end])
+        return torch.cat([self._decoder.logits(hidden[end - 1 : end]) for end in ends])
+
+    def _score(self, conversation: _Conversation, first: int, hidden: torch.Tensor) -> tuple[ScoredToken, ...]:
+        """Score the prompt's tokens from ``first`` on; its rows are the last of ``hidden`` [rows, hidden].
+
+        A bounded number at a time: a long prompt's logits over a large vocabulary would take gigabytes.
+        """
+        scored: list[ScoredToken] = []
+        given = hidden[first - 1 - len(conversation.prompt) : -1]
+        for start in range(0, len(given), READ_TOGETHER):
+            tokens = conversation.prompt[first + start :][:READ_TOGETHER]
+            logits = self._decoder.logits(given[start : start + READ_TOGETHER]).float()
+            picked = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
+            found: list[float] = (picked - logits.logsumexp(dim=-1)).tolist()
+            scored += map(ScoredToken, tokens, found)
+        return tuple(scored)
 
     def _decode(self, conversations: list[_Conversation]) -> torch.Tensor:
         """Take one step with every slot, and return the logits after each conversation's latest token."""

@@ -23,7 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from phi3flow.serving import protocol
 from phi3flow.serving.batching import MAX_WAITING, SLOTS, Batcher, Generation, QueueFullError, StoppingError
-from phi3flow.serving.loading import LoadedModel
+from phi3flow.serving.loading import ChatTemplateError, LoadedModel
 from phi3flow.serving.observation import Exchange, Metrics, write_access_log
 from phi3flow.serving.protocol import ChatCompletion, ChatRequest, RequestError
 
@@ -148,7 +148,7 @@ class Endpoint:
             raise RequestError(404, "deployment_not_found", message)
         chat = protocol.parse_score(await self._read_body(request))
         generation = await _answer(request, await self._submit(chat))
-        return JSONResponse({"output": generation.text})
+        return JSONResponse(protocol.score_body(chat, generation))
 
     async def _chat_completions(self, request: Request) -> Response:
         self._check_key(request, request.headers.get("api-key", ""))
@@ -187,19 +187,25 @@ class Endpoint:
                 raise error
         return bytes(body)
 
-    async def _encode(self, messages: list[dict[str, str]]) -> list[int]:
-        """Return the prompt's tokens; a long one is cut up in a thread, while the server goes on answering."""
-        if sum(len(message["content"]) for message in messages) < LONG_PROMPT:
-            return self._model.encode_chat(messages)
-        return await run_in_threadpool(self._model.encode_chat, messages)
+    async def _encode(self, chat: ChatRequest) -> tuple[list[int], int | None]:
+        """Return the prompt's tokens and the first to score; long ones are cut in a thread, the server goes on."""
+        if sum(len(message["content"]) for message in chat.messages) < LONG_PROMPT:
+            return self._encode_now(chat)
+        return await run_in_threadpool(self._encode_now, chat)
+
+    def _encode_now(self, chat: ChatRequest) -> tuple[list[int], int | None]:
+        if chat.scored == "answer":
+            return self._model.encode_answered(chat.messages)
+        prompt = self._model.encode_chat(chat.messages, complete=chat.complete)
+        return prompt, 1 if chat.scored else None
 
     async def _submit(self, chat: ChatRequest, on_text: Callable[[str], None] | None = None) -> Future[Generation]:
         """Hand a request to the batcher, or raise RequestError: 422, 429, 503."""
         if self.draining:
             raise _stopping()
         try:
-            prompt = await self._encode(chat.messages)
-        except jinja2.TemplateError as error:
+            prompt, scored_from = await self._encode(chat)
+        except (jinja2.TemplateError, ChatTemplateError) as error:
             raise RequestError(422, "chat_template", f"the chat template refuses: {error}", "messages") from error
         if len(prompt) >= self._model.context_tokens:
             message = (
@@ -208,7 +214,7 @@ class Endpoint:
             )
             raise RequestError(422, "context_length_exceeded", message, "messages")
         try:
-            return self._batcher.submit(prompt, chat.parameters, on_text=on_text)
+            return self._batcher.submit(prompt, chat.parameters, on_text=on_text, scored_from=scored_from)
         except QueueFullError as error:
             raise RequestError(429, "queue_full", "too many requests are waiting", retry_after_s=1) from error
         except StoppingError as error:

@@ -8,6 +8,7 @@ are not served are accepted where their value changes nothing (n=1, presence_pen
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from dataclasses import dataclass
@@ -56,10 +57,16 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A request of either protocol, understood: ``stream`` and ``stream_usage`` are OpenAI's only."""
+    """A request of either protocol, understood: ``stream`` and ``stream_usage`` are OpenAI's only.
+
+    The assistant speaks next unless the messages are ``complete``; ``scored`` says which of their tokens come back
+    with log-likelihoods: the last message's, or all.
+    """
 
     messages: list[dict[str, str]]
     parameters: SamplingParameters
+    complete: bool = False
+    scored: Literal["answer", "prompt"] | None = None
     stream: bool = False
     stream_usage: bool = False
 
@@ -99,6 +106,13 @@ def _joined_parts(value: Any) -> Any:
     return value
 
 
+def _own_tokens_only(value: Any) -> Any:
+    """Refuse more than 0 of vLLM's prompt_logprobs, which counts the alternatives to each token of the prompt."""
+    if isinstance(value, int) and value != 0:
+        raise ValueError("only 0 is served, the log-likelihoods of the prompt's own tokens")
+    return value
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -126,11 +140,19 @@ class _ScoreParameters(_Body):
     do_sample: bool = True
     stop: _Stop = []
     seed: int | None = None
+    score_last: bool = False
 
 
 class _ScoreInput(_Body):
     input_string: Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
     parameters: _ScoreParameters = _ScoreParameters()
+
+    @model_validator(mode="after")
+    def _ends_with_what_is_scored(self) -> _ScoreInput:
+        last = self.input_string[-1].role
+        if self.parameters.score_last and (last != "assistant" or len(self.input_string) == 1):
+            raise ValueError("score_last scores the last message, which must be the assistant's and follow another")
+        return self
 
 
 class _ScoreBody(_Body):
@@ -163,6 +185,8 @@ class _OpenAIBody(_Body):
     seed: int | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
+    add_generation_prompt: bool = True
+    prompt_logprobs: Annotated[int, BeforeValidator(_own_tokens_only)] | None = None
 
     @classmethod
     def _asks_nothing(cls, key: str, value: Any) -> bool:
@@ -179,16 +203,20 @@ def parse_score(body: bytes) -> ChatRequest:
         parameters=SamplingParameters(
             temperature=asked.temperature if asked.do_sample else 0.0,
             top_p=asked.top_p,
-            max_new_tokens=asked.max_new_tokens,
+            max_new_tokens=1 if asked.score_last else asked.max_new_tokens,
             stop=tuple(asked.stop),
             seed=asked.seed,
         ),
+        complete=asked.score_last,
+        scored="answer" if asked.score_last else None,
     )
 
 
 def parse_chat_completion(body: bytes) -> ChatRequest:
     """Read a request to /v1/chat/completions; ``model`` may be any name. Raises RequestError as parse_score."""
     asked = _validate(_OpenAIBody, body)
+    if asked.stream and asked.prompt_logprobs is not None:
+        raise RequestError(422, "stream", "prompt_logprobs: not with stream", "prompt_logprobs")
     return ChatRequest(
         messages=[{"role": each.role, "content": each.content} for each in asked.messages],
         parameters=SamplingParameters(
@@ -198,9 +226,20 @@ def parse_chat_completion(body: bytes) -> ChatRequest:
             stop=tuple(asked.stop),
             seed=asked.seed,
         ),
+        complete=not asked.add_generation_prompt,
+        scored=None if asked.prompt_logprobs is None else "prompt",
         stream=asked.stream,
         stream_usage=asked.stream_options.include_usage,
     )
+
+
+def score_body(chat: ChatRequest, generation: Generation) -> dict[str, Any]:
+    """Return the answer to /score: the model's, or of ``score_last`` the given one with its log-likelihood in nats."""
+    if chat.scored is None:
+        return {"output": generation.text}
+    log_likelihood = math.fsum(each.log_likelihood for each in generation.scored)
+    answer = chat.messages[-1]["content"]
+    return {"output": answer, "log_likelihood": log_likelihood, "tokens": len(generation.scored)}
 
 
 def error_body(error: RequestError) -> dict[str, Any]:
@@ -219,10 +258,12 @@ class ChatCompletion:
         """Return the answer of a request without ``stream``."""
         message = {"role": "assistant", "content": generation.text}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}
+        scored = [{str(each.token_id): {"logprob": each.log_likelihood}} for each in generation.scored]
         return self._head | {
             "object": "chat.completion",
             "choices": [choice],
             "usage": _usage(generation),
+            **({"prompt_logprobs": [None, *scored]} if scored else {}),  # vLLM's: the first token follows nothing
         }
 
     def first(self) -> dict[str, Any]:

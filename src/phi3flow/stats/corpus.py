@@ -44,5 +44,14 @@ def corpus_chrf(counts: Floats) -> Floats:
     return np.asarray(100 * (1 + _CHRF_BETA**2) * precision * recall / np.where(weight > 0, weight, 1.0))
 
 
-CORPUS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {"corpus_bleu": corpus_bleu, "corpus_chrf": corpus_chrf}
+def corpus_perplexity(counts: Floats) -> Floats:
+    """Return exp(-log-likelihood / tokens) of summed counts [log-likelihood in nats, tokens]."""
+    return np.asarray(np.exp(-counts[..., 0] / counts[..., 1]))
+
+
+CORPUS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {
+    "corpus_bleu": corpus_bleu,
+    "corpus_chrf": corpus_chrf,
+    "corpus_perplexity": corpus_perplexity,
+}
 """By the metric's name; its counts are called the same without ``corpus_``."""
