@@ -233,7 +233,8 @@ def _paired_metrics(left: Scores, right: Scores, pairs: _Pairs, lower: set[str])
         counts = name.removeprefix("corpus_")
         width = max((len(line.counts.get(counts, ())) for line in lines), default=0)
         if width:
-            yield _PairedMetric(name, _counts(before, counts, width), _counts(after, counts, width), pairs.clusters)
+            both = (_counts(before, counts, width), _counts(after, counts, width))
+            yield _PairedMetric(name, *both, pairs.clusters, name in lower)
 
 
 def _scores(lines: Sequence[LineScore | None], name: str) -> np.ndarray[Any, Any]:

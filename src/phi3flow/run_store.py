@@ -301,7 +301,7 @@ class _Outcomes:
 
     def add(self, number: int, *, completed: bool, attempts: int, usage: Usage | None) -> None:
         self._retries += max(0, attempts - 1)
-        self.cache_hits += attempts == 0
+        self.cache_hits += completed and attempts == 0
         if number >= len(self._states):  # an earlier opening of the run had a larger --limit
             self._states.extend(bytes(number + 1 - len(self._states)))
         before = self._states[number]
@@ -321,8 +321,8 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
         for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
         if getattr(before, name) != getattr(now, name)
     ]
-    for name in ("connections", "init"):
-        was, is_now = (manifest.parameters.get(name, {}) for manifest in (before, now))
+    for name, default in (("connections", {}), ("init", {}), ("history", "given")):
+        was, is_now = (manifest.parameters.get(name, default) for manifest in (before, now))
         if was != is_now:
             changes.append(f"{name} was {was!r}, is {is_now!r}")
     if before.lines != now.lines and max(before.repeats, now.repeats) > 1:

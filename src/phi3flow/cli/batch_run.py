@@ -94,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="run lines in random order, score them, and stop once this one is shown better or worse than --baseline",
     )
+    parser.add_argument(
+        "--history",
+        choices=["given", "own"],
+        default="given",
+        help="a line's chat history: the data's, or the model's own earlier answers (default: given)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
     parser.add_argument("--fresh", action="store_true", help="start the run over")
@@ -149,6 +155,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
         limit=args.limit,
         cache=DEFAULT_CACHE if args.cache else None,
         stop_rule=_stop_rule(args),
+        history=args.history,
         repeats=args.repeats,
     )
 

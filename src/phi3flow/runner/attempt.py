@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.failures import describe_failure
-from phi3flow.flows import FlowLine, FlowSession
+from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.jsonl import line_id, parse_row
 from phi3flow.records import LineError, LineResult
 from phi3flow.run_config import map_line
@@ -34,7 +35,7 @@ class Attempts:
         inputs: dict[str, Any] = row
         started = time.perf_counter()
         try:
-            inputs = map_line(self._begin.mapping, {"data": row}, optional=self._session.flow.optional_inputs)
+            inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
             started = time.perf_counter()
             self._begun.append((attempt.number, started))
             done = await self._session.exec_line(inputs, line_number=attempt.number, timeout_s=self._begin.timeout_s)
@@ -98,15 +99,24 @@ class Attempts:
         return content
 
 
-def died_with(attempt: Attempt, message: str) -> bytes:
-    """Return the line of results.jsonl for an attempt whose worker died of it."""
+def line_inputs(
+    mapping: Mapping[str, Any], row: Mapping[str, Any], history: list[dict[str, Any]] | None, flow: Flow
+) -> dict[str, Any]:
+    """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one."""
+    inputs = map_line(mapping, {"data": row}, optional=flow.optional_inputs)
+    names = [name for name, one in flow.inputs.items() if one.is_chat_history]
+    return inputs if history is None else {**inputs, **dict.fromkeys(names, history)}
+
+
+def unanswered(attempt: Attempt, kind: str, message: str) -> bytes:
+    """Return the line of results.jsonl for what has no answer: its worker died of it, or it was not sent."""
     row = parse_row(attempt.row)
     result = LineResult(
         line_number=attempt.number,
         line_id=attempt.line_id or line_id(row),
         status="Failed",
         inputs=row,
-        error=LineError(type="WorkerDied", message=message),
+        error=LineError(type=kind, message=message),
         attempts=attempt.attempts,
         latency_ms=0.0,
     )

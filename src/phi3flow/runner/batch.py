@@ -9,16 +9,16 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from phi3flow.errors import EndpointError, FlowError
 from phi3flow.records import Usage
 from phi3flow.run_store import RunWriter
-from phi3flow.runner.attempt import died_with
+from phi3flow.runner.attempt import unanswered
 from phi3flow.runner.cache import AnswerCache
-from phi3flow.runner.data_lines import DataLine
+from phi3flow.runner.conversations import LineSource
 from phi3flow.runner.messages import Attempt, Ended
 from phi3flow.runner.options import RunOptions
 from phi3flow.runner.outage import Outage
@@ -51,7 +51,7 @@ class Batch:
         pacer: Pacer,
         cache: AnswerCache | None,
         on_progress: Callable[[RunProgress], None],
-        on_kept: Callable[[int, bytes | None], None] | None = None,
+        on_kept: Sequence[Callable[[int, bytes | None], None]] = (),
     ) -> None:
         self.stopped_as: Stop | None = None
         self._writer = writer
@@ -61,7 +61,7 @@ class Batch:
         self._cache = cache
         self._pacer = pacer
         self._on_progress = on_progress
-        self._on_kept = on_kept or (lambda number, result: None)
+        self._on_kept = on_kept
         self._outage = Outage()
         self._answered = False
         self._exhausted = False
@@ -75,7 +75,7 @@ class Batch:
         self._failures = 0
         self._retries_left = writer.counts.total + _RETRIES_BEYOND_LINES
 
-    async def run(self, lines: Iterator[DataLine]) -> None:
+    async def run(self, lines: LineSource) -> None:
         """Run ``lines`` until all are done or the run is stopped; what is in flight then has 10 s to end.
 
         Raises StorageError where the disk refuses a result, EndpointError where the endpoint stays down, FlowError
@@ -109,7 +109,7 @@ class Batch:
     def _in_flight(self) -> int:
         return sum(len(worker.in_flight) for worker in self._workers)
 
-    async def _dispatch(self, lines: Iterator[DataLine]) -> None:
+    async def _dispatch(self, lines: LineSource) -> None:
         waiting: Attempt | None = None
         while not self.stopped_as and self._error is None:
             now = time.monotonic()
@@ -127,18 +127,25 @@ class Batch:
             else:
                 await self._change(wait_s)
 
-    async def _new(self, lines: Iterator[DataLine]) -> Attempt | None:
+    async def _new(self, lines: LineSource) -> Attempt | None:
         """Return the next line that the cache does not answer."""
-        for line in lines:
+        while (line := lines.take()) is not None:
+            attempt = Attempt(line.number, line.row, line.line_id, 1, line.history)
+            if line.refused is not None:
+                refused = replace(attempt, attempts=0)
+                self._keep(refused, completed=False, result=unanswered(refused, "EarlierTurnFailed", line.refused))
+                continue
             found = self._cache.find(line) if self._cache else None
             if found is None:
-                return Attempt(line.number, line.row, line.line_id, 1)
+                self._exhausted = lines.is_exhausted
+                return attempt
             result = found.model_dump_json().encode()
             self._writer.append(line.number, result, completed=True, attempts=0, usage=found.usage)
-            self._on_kept(line.number, result)
+            for tell in self._on_kept:
+                tell(line.number, result)
             self._speed.line()
             await asyncio.sleep(0)
-        self._exhausted = True
+        self._exhausted = lines.is_exhausted
         return None
 
     def _start(self, now: float, attempt: Attempt) -> None:
@@ -195,7 +202,7 @@ class Batch:
             if death.machine_lost and self._has_retry(attempt):
                 self._retry_at(now, attempt)
             elif death.machine_lost or len(lost) == 1:
-                self._keep(attempt, completed=False, result=died_with(attempt, message))
+                self._keep(attempt, completed=False, result=unanswered(attempt, "WorkerDied", message))
             else:
                 self._suspects.append(attempt)
         self._deaths_in_a_row += not death.machine_lost
@@ -280,8 +287,9 @@ class Batch:
         try:
             self._writer.append(attempt.number, result, completed=completed, attempts=attempt.attempts, usage=usage)
             if completed and self._cache:
-                self._cache.keep(attempt.row, result)
-            self._on_kept(attempt.number, result if completed else None)
+                self._cache.keep(attempt, result)
+            for tell in self._on_kept:
+                tell(attempt.number, result if completed else None)
         except Exception as error:
             self.fail(error)
         self._speed.line()

@@ -14,8 +14,9 @@ from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
 from phi3flow.jsonl import line_id, parse_row
 from phi3flow.records import LineResult
-from phi3flow.run_config import map_line
+from phi3flow.runner.attempt import line_inputs
 from phi3flow.runner.data_lines import DataLine
+from phi3flow.runner.messages import Attempt
 from phi3flow.runner.settings import line_setting
 
 DEFAULT_CACHE = Path(".phi3flow/answers.sqlite")
@@ -58,7 +59,7 @@ class AnswerCache:
     def find(self, line: DataLine) -> LineResult | None:
         """Return the line's result, with ``attempts`` 0, where an equal line was answered before."""
         row = parse_row(line.row)
-        key = self._key(row)
+        key = self._key(row, line.history)
         found = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
         if found is None:
             return None
@@ -66,18 +67,18 @@ class AnswerCache:
         own = {"line_number": line.number, "line_id": line.line_id or line_id(row), "attempts": 0, "latency_ms": 0.0}
         return LineResult.model_validate_json(found[0]).model_copy(update=own)
 
-    def keep(self, row: bytes, result: bytes) -> None:
+    def keep(self, attempt: Attempt, result: bytes) -> None:
         """Keep a completed line's result."""
-        key = self._key(parse_row(row))
+        key = self._key(parse_row(attempt.row), attempt.history)
         if key:
             try:
                 self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, result])
             except sqlite3.Error as error:
                 raise StorageError(f"{self._path}: the cache cannot be written: {error}; leave out --cache") from error
 
-    def _key(self, row: dict[str, Any]) -> bytes | None:
+    def _key(self, row: dict[str, Any], history: list[dict[str, Any]] | None) -> bytes | None:
         try:
-            inputs = map_line(self._mapping, {"data": row}, optional=self._flow.optional_inputs)
+            inputs = line_inputs(self._mapping, row, history, self._flow)
         except ColumnMappingError:
             return None
         if line_setting(self._flow, inputs, "temperature") != 0:

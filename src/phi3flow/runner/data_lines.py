@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from phi3flow.errors import DatasetError
 from phi3flow.jsonl import file_sha256, line_id, parse_row, read_lines, read_rows, repeated_line_id, with_line_ids
@@ -23,11 +24,16 @@ _BUCKETS = 256
 
 @dataclass(frozen=True)
 class DataLine:
-    """A line to run: ``row`` as it stands in the file; ``line_id`` where it is not the row's own."""
+    """A line to run: ``row`` as it stands in the file; ``line_id`` where it is not the row's own.
+
+    ``history`` is what its chat history becomes, None where that is the row's; ``refused`` why it is not sent.
+    """
 
     number: int
     row: bytes
     line_id: str | None
+    history: list[dict[str, Any]] | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True)

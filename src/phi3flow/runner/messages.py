@@ -66,12 +66,13 @@ class Begin:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Runner: execute this line; ``attempts`` counts this one too."""
+    """Runner: execute this line, with ``history`` in place of the row's; ``attempts`` counts this one too."""
 
     number: int
     row: bytes
     line_id: str | None
     attempts: int
+    history: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from phi3flow.records import Prices
 from phi3flow.run_store import RunFolder
 
 Engine = Literal["local", "ray"]
+History = Literal["given", "own"]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from phi3flow.flows import Flow
 from phi3flow.records import Counts, Manifest
 from phi3flow.run_config import complete_mapping
 from phi3flow.runner.data_lines import DataLines
-from phi3flow.runner.options import RunOptions, StopRule
+from phi3flow.runner.options import History, RunOptions, StopRule
 
 
-def default_run_name(flow: Flow, overrides: Mapping[str, str]) -> str:
+def default_run_name(flow: Flow, overrides: Mapping[str, str], history: History = "given") -> str:
     """Name a run after flow, variant, replaced connections and fingerprint: the same command finds it again."""
     variant = flow.variant.strip("${}").split(".", 1)[1] if flow.variant else None
-    parts = [flow.name, variant, *overrides.values(), flow.fingerprint[:8]]
+    parts = [flow.name, variant, *overrides.values(), history == "own" and "own-history", flow.fingerprint[:8]]
     return "-".join(part for part in parts if part)
 
 
@@ -33,7 +33,8 @@ class RunPlan:
 
     ``overrides`` replaces connections (``{"node.input": name}``); ``environment`` is set for the flow; ``limit`` takes
     the first lines only; ``cache`` is the file of answers at temperature 0; ``stop_rule`` ends the run when it is
-    decided; each line runs ``repeats`` times. The run's folder is ``runs_dir``/``name``.
+    decided; each line runs ``repeats`` times; ``history`` says whose answers a line's chat history has, the data's or
+    the model's own. The run's folder is ``runs_dir``/``name``.
     """
 
     flow: Flow
@@ -48,10 +49,11 @@ class RunPlan:
     cache: Path | None = None
     stop_rule: StopRule | None = None
     repeats: int = 1
+    history: History = "given"
 
     def __post_init__(self) -> None:
         """Name the run, and put the connections in place."""
-        self.name = self.name or default_run_name(self.flow, self.overrides)
+        self.name = self.name or default_run_name(self.flow, self.overrides, self.history)
         self.flow = self.flow.with_connections(self.overrides)
 
     def read(self) -> PlannedRun:
@@ -87,6 +89,7 @@ class RunPlan:
                 "timeout_s": options.timeout_s,
                 "max_retries": options.max_retries,
                 "connections": dict(self.overrides),
+                **({"history": self.history} if self.history != "given" else {}),
                 **({"init": self.flow.init} if self.flow.init else {}),
                 **({"repeats": lines.repeats, "lines": lines.lines} if lines.repeats > 1 else {}),
                 **({"prices": options.prices.model_dump()} if options.prices else {}),

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from phi3flow.flows import ConnectionSource
@@ -16,7 +16,8 @@ from phi3flow.records import ConnectionUse, Manifest, RunStatus
 from phi3flow.run_store import RunFolder, RunWriter
 from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
-from phi3flow.runner.data_lines import DataLines
+from phi3flow.runner.conversations import AnyOrder, ChatNames, LineSource, OwnHistory
+from phi3flow.runner.data_lines import DataLine, DataLines
 from phi3flow.runner.messages import Begin
 from phi3flow.runner.options import RunOptions, StopRule
 from phi3flow.runner.pacing import Pacer
@@ -115,13 +116,13 @@ async def _finish(
                 if plan.cache
                 else None
             )
-            on_kept = early.keep if early else None
+            source = _source(plan, planned, writer, early.lines if early else planned.lines)
+            on_kept = [source.keep, *([early.keep] if early else [])]
             batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress, on_kept)
             if early:
                 await stack.enter_async_context(_scoring(early, batch, writer, connections))
-            lines = early.lines if early else planned.lines
             stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
-            await batch.run(line for line in lines if not writer.is_completed(line.number))
+            await batch.run(source)
         status = batch.stopped_as or "Completed"
     finally:
         writer.finish(
@@ -132,6 +133,13 @@ async def _finish(
         )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterable[DataLine]) -> LineSource:
+    if plan.history == "given":
+        return AnyOrder(line for line in order if not writer.is_completed(line.number))
+    names, results = ChatNames.of(plan.flow), RunFolder(writer.path).results()
+    return OwnHistory(planned.lines, order, names=names, mapping=planned.mapping, results=results)
 
 
 @contextlib.asynccontextmanager
