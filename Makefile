@@ -59,9 +59,9 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/.torch pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[local,azure,ray,dev]'
+	$(INSTALL) --editable '.[local,azure,judge,ray,dev]'
 	touch .venv/.local $@
 
 .venv/.bench: .venv/.dev
-	$(INSTALL) --editable '.[local,azure,ray,dev,bench]'
+	$(INSTALL) --editable '.[local,azure,judge,ray,dev,bench]'
 	touch $@

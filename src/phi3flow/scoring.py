@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,21 @@ import numpy as np
 
 from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
 from phi3flow.datasets.splitting import question_key
-from phi3flow.errors import ColumnMappingError, DatasetError, FlowError
-from phi3flow.failures import describe_failure
-from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
+from phi3flow.errors import ColumnMappingError, DatasetError
+from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
+from phi3flow.judging import describe_judging
+from phi3flow.line_scores import average_repeats, cluster_labels, repeat_variances
 from phi3flow.pf_record import write_pf_metrics
-from phi3flow.records import Estimate, LineResult, LineScore, RunMetrics
-from phi3flow.run_config import complete_mapping, map_line
+from phi3flow.records import Estimate, Judging, LineResult, LineScore, RunMetrics
+from phi3flow.run_config import complete_mapping
 from phi3flow.run_store import RunFolder
+from phi3flow.runner.options import RunOptions
+from phi3flow.scorer import ScoredLine, Scorer
 from phi3flow.stats import CORPUS_METRICS, estimate_corpus, estimate_mean
+from phi3flow.stats.agreement import measure_agreement
 
 CLUSTER_COLUMN = "conversation_id"
-_COUNTS = "_statistics"
+_DEFAULT_OPTIONS = RunOptions()
 
 Row = Mapping[str, Any]
 
@@ -39,53 +42,53 @@ def score_run(
     flow: Flow,
     connections: ConnectionSource,
     column_mapping: Mapping[str, str] | None = None,
-    concurrency: int = 8,
+    options: RunOptions = _DEFAULT_OPTIONS,
+    repeats: int = 1,
     on_line: Callable[[LineScore], None] = lambda _: None,
 ) -> RunMetrics:
     """Score ``run`` with the evaluation flow ``flow``; write and return its metrics.
 
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
+    ``options`` bounds a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
     Nothing is written unless all lines were scored; what was there is replaced.
 
-    Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError.
+    Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
+    where an endpoint stays down.
     """
     results, rows = run.results(), run.data_rows()
     if not results:
         raise DatasetError(f"run {run.name} has no lines to score")
     completed = [result for result in results if result.status == "Completed"]
-    scored: list[_ScoredLine] = []
-    logged: dict[str, float] = {}
+    scored, logged, judging = list[ScoredLine](), dict[str, float](), None
     if completed:
         mapping = _complete(column_mapping or {}, run, flow, completed, rows)
-        with open_flow(flow, connections=connections) as session:
-            scorer = _Scorer(session, mapping, rows, on_line)
-            scored = asyncio.run(scorer.score(completed, concurrency))
+        with open_flow(flow, connections=connections, environment={"PHI3_MAX_RETRIES": "0"}) as session:
+            scorer = Scorer(session, mapping, rows, options=options, repeats=repeats, on_line=on_line)
+            scored = asyncio.run(scorer.score(completed))
             logged = _aggregate(session, scored)
-    scores = sorted(
-        [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"],
-        key=lambda score: score.line_number,
-    )
-    metrics = RunMetrics(
-        metrics=estimate_metrics(scores, logged=logged, clusters=cluster_labels(rows)),
-        lower_is_better=flow.lower_is_better,
-    )
+            judging = _describe_judging(session, scored, repeats)
+    scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
+    scores.sort(key=lambda score: score.line_number)
+    estimates = estimate_metrics(scores, logged=logged, clusters=cluster_labels(rows), lines=run.manifest.lines)
+    metrics = RunMetrics(metrics=estimates, lower_is_better=flow.lower_is_better, judging=judging)
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
 
 
 def estimate_metrics(
-    scores: Iterable[LineScore], *, logged: Mapping[str, float], clusters: list[str]
+    scores: Sequence[LineScore], *, logged: Mapping[str, float], clusters: list[str], lines: int
 ) -> dict[str, Estimate]:
     """Return an estimate for each metric of the lines, and each logged one that no line has, without interval.
 
-    ``clusters`` holds a label for each line_number. A line without a number for a metric (it does not apply to
-    it) counts neither as scored nor as failed.
+    ``clusters`` holds a label for each line_number; ``lines`` is ``Manifest.lines``: what ran repeatedly is averaged
+    within a line first. A line without a number for a metric counts as failed where its
+    ``failures`` say why, else neither as scored nor as failed (the metric does not apply to it).
     """
-    lines = list(scores)
-    scored = [line for line in lines if line.status == "Completed"]
-    n_failed = len(lines) - len(scored)
+    averaged = average_repeats(scores, lines)
+    scored = [line for line in averaged if line.status == "Completed"]
+    n_failed = len(averaged) - len(scored)
     estimates: dict[str, Estimate] = {}
     for name in dict.fromkeys(name for line in scored for name in line.scores):
         values, labels = list[float](), list[str]()
@@ -94,7 +97,9 @@ def estimate_metrics(
             if value is not None:
                 values.append(value)
                 labels.append(clusters[line.line_number])
-        estimates[name] = estimate_mean(values, clusters=labels, n_failed=n_failed)
+        without = sum(name in line.failures and line.scores.get(name) is None for line in scored)
+        found = estimate_mean(values, clusters=labels, n_failed=n_failed + without)
+        estimates[name] = found.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
     for name, value in logged.items():
         if name not in estimates:
             estimates[name] = _estimate_logged(name, value, scored, n_failed, clusters)
@@ -112,12 +117,6 @@ def _estimate_logged(name: str, value: float, scored: list[LineScore], n_failed:
             return found
     mean = value if math.isfinite(value) else None
     return Estimate(mean=mean, n=len(scored), n_failed=n_failed, method="aggregation")
-
-
-def cluster_labels(rows: list[dict[str, Any]]) -> list[str]:
-    """Return each row's cluster: its conversation, or itself where it names none."""
-    labels = (row.get(CLUSTER_COLUMN) for row in rows)
-    return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]
 
 
 def leaked_lines(run: RunFolder) -> list[int]:
@@ -141,108 +140,6 @@ def _first_question(row: Row) -> str:
         case {"chat_history": [{"inputs": {"question": str(first)}}, *_]} | {"question": str(first)}:
             return first
     return ""
-
-
-@dataclass(frozen=True)
-class _ScoredLine:
-    """A line's score and, where scoring succeeded, what the aggregation will want of it."""
-
-    score: LineScore
-    inputs: dict[str, Any]
-    line: FlowLine | None
-
-
-class _Scorer:
-    """Scores lines, a bounded number at once."""
-
-    def __init__(
-        self,
-        session: FlowSession,
-        mapping: Mapping[str, Any],
-        rows: list[dict[str, Any]],
-        on_line: Callable[[LineScore], None],
-    ) -> None:
-        self._session = session
-        self._mapping = mapping
-        self._rows = rows
-        self._on_line = on_line
-        self._defaults = {name: one.default for name, one in session.flow.inputs.items() if one.has_default}
-
-    async def score(self, results: list[LineResult], concurrency: int) -> list[_ScoredLine]:
-        remaining = iter(results)
-        scored: list[_ScoredLine] = []
-
-        async def work() -> None:
-            for result in remaining:
-                line = await self._score_line(result)
-                scored.append(line)
-                self._on_line(line.score)
-
-        await asyncio.gather(*(work() for _ in range(concurrency)))
-        return sorted(scored, key=lambda line: line.score.line_number)
-
-    async def _score_line(self, result: LineResult) -> _ScoredLine:
-        inputs: dict[str, Any] = {}
-        try:
-            inputs = self._inputs(result)
-            line = await self._session.exec_line(inputs, line_number=result.line_number)
-            scores = read_scores(line.outputs)
-        except Exception as error:
-            score = LineScore(
-                line_number=result.line_number,
-                line_id=result.line_id,
-                status="Failed",
-                error=describe_failure(error).error,
-            )
-            return _ScoredLine(score, inputs, None)
-        score = LineScore(
-            line_number=result.line_number,
-            line_id=result.line_id,
-            status="Completed",
-            scores=scores,
-            counts=read_counts(line.aggregation_inputs),
-        )
-        return _ScoredLine(score, inputs, line)
-
-    def _inputs(self, result: LineResult) -> dict[str, Any]:
-        sources = {
-            "run.outputs": result.outputs or {},
-            "data": self._rows[result.line_number],
-            "run.inputs": result.inputs,
-        }
-        mapped = map_line(self._mapping, sources, optional=self._defaults)
-        inputs = {**self._defaults, **{name: value for name, value in mapped.items() if value is not None}}
-        for name in mapped.keys() - inputs.keys():
-            # promptflow would turn the null into the text "None", and score it
-            raise ColumnMappingError(f"{name} is null in this line ({self._mapping[name]})")
-        return inputs
-
-
-def read_scores(outputs: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the outputs that are scores: numbers, truth values, and nulls; texts and others are left out.
-
-    Raises FlowError for NaN and infinity, which are neither a score nor the absence of one.
-    """
-    scores: dict[str, float | None] = {}
-    for name, value in outputs.items():
-        if value is None:
-            scores[name] = None
-        elif isinstance(value, int | float):
-            if not math.isfinite(value):
-                raise FlowError(f"the evaluation flow's output {name} is {value}")
-            scores[name] = float(value)
-    return scores
-
-
-def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the lists of numbers among what the aggregation will want, by their names without ``_statistics``."""
-    values = [value for value in aggregation_inputs.values() if isinstance(value, dict)]
-    return {
-        name.removesuffix(_COUNTS): [float(count) for count in counts]
-        for value in values
-        for name, counts in value.items()
-        if name.endswith(_COUNTS) and isinstance(counts, list) and all(isinstance(one, int | float) for one in counts)
-    }
 
 
 def _complete(
@@ -269,11 +166,22 @@ def _complete(
     return complete
 
 
-def _aggregate(session: FlowSession, scored: list[_ScoredLine]) -> dict[str, float]:
-    lines = [(one.inputs, one.line) for one in scored if one.line is not None]
-    if not lines or not session.has_aggregation:
+def _aggregate(session: FlowSession, scored: list[ScoredLine]) -> dict[str, float]:
+    executions = [one for line in scored for one in line.executions]
+    if not executions or not session.has_aggregation:
         return {}
-    return session.exec_aggregation([inputs for inputs, _ in lines], [line for _, line in lines])
+    return session.exec_aggregation([one.inputs for one in executions], [one.line for one in executions])
+
+
+def _describe_judging(session: FlowSession, scored: list[ScoredLine], repeats: int) -> Judging | None:
+    names = dict.fromkeys(name for line in scored for name in line.score.verdicts)
+    agreement = {name: measure_agreement([line.score.verdicts.get(name, ()) for line in scored]) for name in names}
+    return describe_judging(
+        session,
+        [one.line.outputs for line in scored for one in line.executions],
+        repeats=repeats,
+        agreement={name: one for name, one in agreement.items() if one is not None},
+    )
 
 
 def _unscored(result: LineResult) -> LineScore:

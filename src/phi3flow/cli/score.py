@@ -2,32 +2,38 @@
 
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
 run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
-be one that `pf run create --data` made.
+be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
+again as in batch-run.
 
 Examples:
   phi3flow score @latest
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
+  phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
+    --connections judge_line.connection=judge_local judge_line.model=phi3
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
-Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data.
+Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
+3 an endpoint that the flow asks stays down.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi3flow.cli.arguments import add_runs_dir, positive_int
+from phi3flow.cli.arguments import add_runs_dir, concurrency, positive_float, positive_int
 from phi3flow.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from phi3flow.flows import Flow
-    from phi3flow.records import Estimate, LineScore
+    from phi3flow.records import Estimate, Judging, LineScore
     from phi3flow.run_store import RunFolder
+    from phi3flow.runner.options import RunOptions
 
 DEFAULT_FLOW = Path("flows/eval/answer_match")
 
@@ -43,7 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"an evaluation flow; may be repeated (default: {DEFAULT_FLOW})",
     )
     parser.add_argument("--column-mapping", nargs="+", action="extend", default=[], metavar="INPUT=VALUE")
-    parser.add_argument("--concurrency", type=positive_int, default=8, metavar="N", help="lines at once (default: 8)")
+    parser.add_argument("--connections", nargs="+", action="extend", default=[], metavar="NODE.INPUT=NAME")
+    parser.add_argument(
+        "--concurrency",
+        type=concurrency,
+        metavar="N|auto",
+        help="lines at once (default: auto, what the endpoint takes; 8 where there is none)",
+    )
+    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
+    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+    parser.add_argument(
+        "--judge-repeats",
+        type=positive_int,
+        default=1,
+        metavar="K",
+        help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
+    )
     add_runs_dir(parser)
 
 
@@ -52,33 +73,54 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.flows import load_flow
     from phi3flow.pf_runs import open_run
     from phi3flow.run_config import parse_pairs
+    from phi3flow.runner.options import RunOptions
     from phi3flow.scoring import leaked_lines
 
     found = open_run(args.run, args.runs_dir)
-    flows = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
+    overrides = parse_pairs(args.connections, flag="--connections")
+    loaded = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
+    flows = [flow.with_connections(_overrides_of(flow, loaded, overrides)) for flow in loaded]
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
+    options = RunOptions(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
     estimates: dict[str, Estimate] = {}
+    judging: dict[str, Judging] = {}
     n_failed = 0
     for flow in flows:
         own = _mapping_of(flow, flows, mapping)
-        n_failed += score_with_progress(found, flow, own, terminal=terminal, concurrency=args.concurrency)
-        estimates |= {f"{flow.name}.{name}": one for name, one in found.metrics(flow.name).metrics.items()}
+        n_failed += score_with_progress(
+            found, flow, own, terminal=terminal, options=options, repeats=args.judge_repeats
+        )
+        metrics = found.metrics(flow.name)
+        estimates |= {f"{flow.name}.{name}": one for name, one in metrics.metrics.items()}
+        judging |= {flow.name: metrics.judging} if metrics.judging else {}
     leaked = leaked_lines(found)
     if leaked:
         terminal.note(
             f"warning: {len(leaked)} lines ask what train.jsonl or validation.jsonl beside the data also asks, so the "
             f"scores flatter a model trained on them: lines {', '.join(map(str, leaked[:5]))}{' …' * (len(leaked) > 5)}"
         )
-    metrics = {name: one.model_dump(mode="json") for name, one in estimates.items()}
-    terminal.result({"run": found.name, "metrics": metrics, "leaked_lines": leaked}, _table(found.name, estimates))
+    data = {
+        "run": found.name,
+        "metrics": {name: one.model_dump(mode="json") for name, one in estimates.items()},
+        "leaked_lines": leaked,
+        **({"judging": {name: one.model_dump(mode="json") for name, one in judging.items()}} if judging else {}),
+    }
+    terminal.result(data, _render(found.name, estimates, judging))
     return 1 if n_failed else 0
 
 
 def score_with_progress(
-    run: RunFolder, flow: Flow, mapping: Mapping[str, str], *, terminal: Terminal, concurrency: int = 8
+    run: RunFolder,
+    flow: Flow,
+    mapping: Mapping[str, str],
+    *,
+    terminal: Terminal,
+    options: RunOptions | None = None,
+    repeats: int = 1,
 ) -> int:
-    """Score with one flow, show what failed, and return how many lines have no score."""
+    """Score with one flow, show what failed, and return how many lines lack a score that they should have."""
     from phi3flow.connections import resolve_connection
+    from phi3flow.runner.options import RunOptions
     from phi3flow.scoring import score_run
 
     folder = Path("connections").resolve()
@@ -89,18 +131,30 @@ def score_with_progress(
             flow=flow,
             column_mapping=mapping,
             connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            concurrency=concurrency,
+            options=options or RunOptions(),
+            repeats=repeats,
             on_line=lambda _: progress.advance(task),
         )
-    scores = run.scores(flow.name)
+    return _note_failures(run, flow.name, terminal)
+
+
+def _note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
+    scores = run.scores(evaluation)
     failed = [score for score in scores if score.status == "Failed"]
     if failed:
         terminal.note(
-            f"{flow.name}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
+            f"{evaluation}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
+        )
+    without = [score for score in scores if score.failures]
+    if without:
+        name, reason = next(iter(without[0].failures.items()))
+        terminal.note(
+            f"{evaluation}: {len(without)} of {len(scores)} lines lack a score; the first: line "
+            f"{without[0].line_number}: {name}: {reason}"
         )
     if missing := run.manifest.counts.total - len(scores):
         terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
-    return len(failed)
+    return len(failed) + len(without)
 
 
 def _reason(score: LineScore) -> str:
@@ -112,6 +166,41 @@ def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> di
     """Return the part of the mapping that is for ``flow``, with what is for none of the flows (which is refused)."""
     others = {name for other in flows for name in other.inputs} - set(flow.inputs)
     return {name: value for name, value in mapping.items() if name not in others}
+
+
+def _overrides_of(flow: Flow, flows: list[Flow], overrides: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of --connections that is for ``flow``, with what is for no flow's node (which is refused)."""
+    own = _nodes(flow)
+    others = {name for other in flows for name in _nodes(other)} - own
+    return {key: name for key, name in overrides.items() if key.partition(".")[0] not in others}
+
+
+def _nodes(flow: Flow) -> set[str]:
+    return {node["name"] for node in flow.definition.get("nodes") or ()}
+
+
+def _render(title: str, estimates: Mapping[str, Estimate], judging: Mapping[str, Judging]) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(
+        _table(title, estimates), *(Text(line) for name, one in judging.items() for line in _describe(name, one))
+    )
+
+
+def _describe(name: str, judging: Judging) -> Iterator[str]:
+    where = ", ".join(f"{use.name} ({use.host})" for use in judging.connections)
+    who = judging.model or "a flow that names no model"
+    also = [model for model in judging.answered_as if model != judging.model]
+    answered = f", which answered as {', '.join(also)}" if also else ""
+    prompts = f", prompts of {judging.package}" if judging.package else ""
+    yield f"{name}: judged by {who}{answered}{f' at {where}' if where else ''}{prompts}"
+    for metric, one in judging.agreement.items():
+        alpha = "none, since all verdicts are the same" if one.alpha is None else f"{one.alpha:.3f}"
+        yield (
+            f"  {metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {one.exact:.1%} of "
+            f"{one.n} lines; standard deviation within a line {one.within_sd:.3f}"
+        )
 
 
 def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
