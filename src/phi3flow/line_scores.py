@@ -106,7 +106,10 @@ def _averaged(number: int, repeats: Sequence[LineScore]) -> LineScore:
             "line_id": identity,
             "status": "Completed" if completed else "Failed",
             "scores": {name: _mean([score.scores.get(name) for score in completed]) for name in names},
-            "counts": {name: _mean_counts([score.counts[name] for score in completed if name in score.counts]) for name in counts},
+            "counts": {
+                name: _mean_counts([score.counts[name] for score in completed if name in score.counts])
+                for name in counts
+            },
             "failures": {name: reason for score in completed for name, reason in score.failures.items()},
             "error": None if completed else first.error,
         }

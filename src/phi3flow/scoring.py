@@ -31,6 +31,7 @@ from phi3flow.stats import CORPUS_METRICS, estimate_corpus, estimate_mean
 from phi3flow.stats.agreement import measure_agreement
 
 CLUSTER_COLUMN = "conversation_id"
+_HISTORY = "chat_history"
 _DEFAULT_OPTIONS = RunOptions()
 
 Row = Mapping[str, Any]
@@ -154,6 +155,9 @@ def _complete(
         "data": _names(rows),
         "run.inputs": _names(result.inputs for result in completed),
     }
+    own_history = run.manifest.parameters.get("history") == "own"
+    if own_history and _HISTORY in flow.inputs and _HISTORY in columns["run.inputs"]:
+        mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}  # the model said so, not the data
     inputs = {name: one.has_default for name, one in flow.inputs.items()}
     where = f"{flow.folder} over run {run.name}"
     complete = complete_mapping(mapping, inputs=inputs, columns=columns, where=where)

@@ -9,6 +9,9 @@ import pytest
 
 from phi3flow.cli.main import main
 from tests.answered_runs import make_run
+from tests.fault_endpoint import FaultEndpoint, Request
+
+ROOT = Path(__file__).parents[2]
 
 ROWS = [{"question": f"q{number}"} for number in range(40)]
 
@@ -114,6 +117,34 @@ def test_slices_are_compared_by_a_column_of_the_data(tmp_path, capsys):
     assert "1 of 2 slices have fewer than 30 lines" in output
     assert _compare(runs_dir, "base", "tuned", "--by", "colour") == 2
     assert "--by colour: the data have no such column; they have question, kind" in capsys.readouterr().err
+
+
+def test_a_judge_prefers_one_of_each_two_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prefers the answer that names Paris, wherever it is shown."""
+    runs_dir, rows = tmp_path / ".runs", [{"question": f"q{number}"} for number in range(6)]
+    for name, answers in (("base", ["no"] * 5 + ["Paris"]), ("tuned", ["Paris"] * 5 + ["no"])):
+        make_run(runs_dir, name, rows, answers, scores={"answer_match": {"f1": [0.5] * 6}})
+
+    def prefer(request: Request) -> str:
+        before, _, after = request.question.partition("[The End of Assistant A's Answer]")
+        return f"[[{'A' if 'Paris' in before else 'B' if 'Paris' in after else 'C'}]]"
+
+    monkeypatch.chdir(ROOT)
+    with FaultEndpoint(prefer, key="judge-key") as endpoint:
+        monkeypatch.setenv("JUDGE_BASE_URL", f"{endpoint.base_url}/v1")
+        monkeypatch.setenv("JUDGE_KEY", "judge-key")
+        flags = ("--judge", "judge_local", "--judge-model", "phi3")
+        assert _compare(runs_dir, "base", "tuned", *flags, "--json") == 0
+        judged = json.loads(capsys.readouterr().out)["judged"]
+        assert len(endpoint.requests) == 12, "each pair in both orders"
+        assert _compare(runs_dir, "base", "tuned", *flags) == 0
+    assert (judged["wins"], judged["losses"], judged["flipped"], judged["judging"]["model"]) == (5, 1, 0, "phi3")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Judged: tuned is preferred in 5 of 6 pairs, base in 1, neither in 0: +0.667 [" in text
+    assert "judge-key" not in text
+    assert _compare(runs_dir, "base", "tuned", "--judge-model", "phi3") == 2
 
 
 def test_unmatched_lines_are_shown(runs_dir, capsys):

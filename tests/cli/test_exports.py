@@ -43,6 +43,19 @@ def test_runs_list_writes_a_row_for_each_run(runs_dir: Path, tmp_path: Path) -> 
     assert tuned["answer_match.f1.low"] < tuned["answer_match.f1"] < tuned["answer_match.f1.high"]
 
 
+def test_score_writes_a_row_for_each_line(runs_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    flow = str(Path(__file__).parents[2] / "flows" / "eval" / "answer_match")
+    arguments = ["tuned", "--flow", flow, "--runs-dir", str(runs_dir), "--output", str(file), "--quiet"]
+    assert main(["score", *arguments]) == 1
+    rows = parquet.read_table(file).to_pylist()
+    assert [row["exact_match"] for row in rows] == [1.0] * 9 + [None]
+    assert (rows[0]["evaluation"], rows[9]["status"], rows[9]["error"]) == (
+        *("answer_match", "Failed"),
+        "the endpoint answered 503",
+    )
+
+
 def test_a_format_that_is_none_is_refused_before_anything_is_done(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

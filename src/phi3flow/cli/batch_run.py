@@ -24,7 +24,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, percentage, positive_float, positive_int
+from phi3flow.cli.arguments import add_runs_dir, concurrency, percentage, positive_float, positive_int
 from phi3flow.cli.progress_line import ProgressLine
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the run's name (default: after flow, variant and fingerprint)")
     parser.add_argument(
         "--concurrency",
-        type=_concurrency,
+        type=concurrency,
         metavar="N|auto",
         help="attempts in flight (default: auto, what the endpoint takes)",
     )
@@ -223,10 +223,6 @@ def _describe_estimate(estimate: RunEstimate) -> str:
     if estimate.cost is not None:
         line += f", {most}{estimate.cost:,.2f} at the given prices"
     return f"{line} (from {'this run' if estimate.based_on == 'earlier lines' else 'the tokenizer'})"
-
-
-def _concurrency(text: str) -> int | None:
-    return None if text == "auto" else positive_int(text)
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:

@@ -12,24 +12,31 @@ Examples:
   phi3flow compare base-run tuned-run --metric value_accuracy --metric answer_match.f1
   phi3flow compare old new --pair-by question --json
   phi3flow compare base few-shot tuned --by kind --by question.length --output comparison.csv
+  phi3flow compare base tuned --judge judge_local --judge-model phi3
 
-Exit codes: 0 compared, whatever the outcome; 2 usage, a run that is not scored, no line in common.
+Exit codes: 0 compared, whatever the outcome; 1 the judge gave no verdict on some pairs; 2 usage, a run that is not
+scored, no line in common; 3 the judge stays down.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output
 from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from phi3flow.records import Comparison, MetricComparison
+    from phi3flow.records import Comparison, MetricComparison, Preferences
+    from phi3flow.run_store import RunFolder
+
+JUDGE_FLOW = Path("flows/eval/answer_preference")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="compare within slices too; may be repeated"
     )
+    parser.add_argument(
+        "--judge",
+        metavar="CONNECTION",
+        help="have a model prefer one of each two answers too, in both orders (flows/eval/answer_preference)",
+    )
+    parser.add_argument("--judge-model", metavar="NAME", help="its model; on Azure the deployment's name")
     add_table_output(parser, "a row for each metric and slice")
     add_runs_dir(parser)
 
@@ -57,15 +70,55 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     baseline, *candidates = (open_run(reference, args.runs_dir) for reference in (args.baseline, *args.candidates))
     found = compare_with_baseline(baseline, candidates, metrics=args.metric, pair_by=args.pair_by, by=args.by)
+    if args.judge_model and not args.judge:
+        raise ConfigError("--judge-model names the model of --judge CONNECTION: give that too")
+    judged = [_judge(baseline, candidate, args, terminal) for candidate in candidates] if args.judge else []
     left_out = set() if args.by else {"slices", "slices_note"}
     objects = [comparison.model_dump(mode="json", exclude=left_out) for comparison in found]
+    for one, preferences in zip(objects, judged, strict=False):
+        one["judged"] = preferences.model_dump(mode="json")
     whole = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
     if args.output:
         from phi3flow.tables import write_table
 
         write_table(args.output, [row for comparison in found for row in _rows(comparison)])
-    terminal.result(whole, render_comparisons(found))
-    return 0
+    from rich.console import Group
+
+    terminal.result(whole, Group(render_comparisons(found), *map(_describe_preferences, judged)))
+    return 1 if any(preferences.n_failed for preferences in judged) else 0
+
+
+def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, terminal: Terminal) -> Preferences:
+    from phi3flow.connections import resolve_connection
+    from phi3flow.flows import load_flow
+    from phi3flow.judging import judge_pairs
+
+    model = {"compare_answers.model": args.judge_model} if args.judge_model else {}
+    flow = load_flow(JUDGE_FLOW).with_connections({"compare_answers.connection": args.judge, **model})
+    folder = Path("connections").resolve()
+    with terminal.progress() as progress:
+        task = progress.add_task(f"{candidate.name} against {baseline.name}, judged", total=None)
+        return judge_pairs(
+            baseline,
+            candidate,
+            flow=flow,
+            connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
+            on_pair=lambda: progress.advance(task),
+        )
+
+
+def _describe_preferences(found: Preferences) -> str:
+    """Return one sentence on what a judge prefers, and one on how far it can be trusted."""
+    preference = found.preference
+    text = (
+        f"Judged: {found.candidate} is preferred in {found.wins} of {found.n} pairs, "
+        f"{found.baseline} in {found.losses}, neither in {found.ties}"
+    )
+    if preference.low is not None and preference.high is not None:
+        text += f": {preference.mean:+.3f} [{preference.low:+.3f}, {preference.high:+.3f}], p {_p(found.p)}"
+    text += f". {found.flipped} verdicts went with the order, which makes them ties"
+    text += f"; {found.n_failed} pairs have no verdict: {found.failure.message}." if found.failure else "."
+    return text
 
 
 def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:

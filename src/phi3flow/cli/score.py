@@ -10,6 +10,7 @@ Examples:
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
   phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
     --connections judge_line.connection=judge_local judge_line.model=phi3
+  phi3flow score my-run --output scores.parquet
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
 Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
@@ -21,9 +22,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, concurrency, positive_float, positive_int
+from phi3flow.cli.arguments import add_runs_dir, add_table_output, concurrency, positive_float, positive_int
 from phi3flow.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
     )
+    add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
 
 
@@ -105,8 +107,19 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         "leaked_lines": leaked,
         **({"judging": {name: one.model_dump(mode="json") for name, one in judging.items()}} if judging else {}),
     }
+    if args.output:
+        from phi3flow.tables import write_table
+
+        write_table(args.output, [row for flow in flows for row in _rows(found, flow.name)])
     terminal.result(data, _render(found.name, estimates, judging))
     return 1 if n_failed else 0
+
+
+def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
+    """Yield each line's scores as a row of a table."""
+    for score in run.scores(evaluation):
+        names = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
+        yield {**names, "status": score.status, **score.scores, "error": score.error.message if score.error else None}
 
 
 def score_with_progress(
