@@ -1,9 +1,10 @@
-"""Take the pictures of a report for the documentation: docs/report-light.png and docs/report-dark.png.
+"""Take the pictures of a report for the documentation: docs/report-light.png, report-dark.png, report-slices.png.
 
-python docs/take_picture.py .quickstart/report.html
+phi3flow report quickstart-base quickstart-fine-tuned --by kind --by language --output report.html
+python docs/take_picture.py report.html
 
 Needs Chromium and ``pip install playwright pillow``. Two parts of one page stand under each other: the verdict with
-the first metrics, and the lines with one of them open.
+the first metrics, and the lines with one of them open; the slices have a picture of their own.
 """
 
 from __future__ import annotations
@@ -17,32 +18,49 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTH, LINES = 1280, 640
+MARGIN = 24
 METRIC_ROWS = 5
 FOLDER = Path(__file__).parent
 
 
 def take(page: Page, report: Path, output: Path) -> None:
-    """Write the picture of ``report`` to ``output``, with few colours so that it stays small."""
+    """Write the picture of ``report`` to ``output``."""
     page.set_viewport_size({"width": WIDTH, "height": LINES})
     page.goto(report.resolve().as_uri())
-    rows = page.locator(".metrics tbody tr")
+    rows = page.locator("#metrics .metrics tbody tr")
     last = rows.nth(min(METRIC_ROWS, rows.count() - 1)).bounding_box()
     assert last, f"{report} shows no metrics"
     clip = {"x": 0, "y": 0, "width": WIDTH, "height": round(last["y"] + last["height"])}
     top = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
     page.evaluate("document.getElementById('lines').scrollIntoView()")
     page.keyboard.press("j")
+    page.evaluate("document.getElementById('lines').scrollIntoView()")
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(200)
     lines = Image.open(io.BytesIO(page.screenshot()))
     picture = Image.new("RGB", (WIDTH, top.height + lines.height))
     picture.paste(top, (0, 0))
     picture.paste(lines, (0, top.height))
-    picture.quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
+    save(picture, output)
+
+
+def take_slices(page: Page, report: Path, output: Path) -> None:
+    """Write the picture of the report's slices to ``output``."""
+    page.set_viewport_size({"width": WIDTH, "height": LINES})
+    page.goto(report.resolve().as_uri())
+    box = page.locator("#slices").bounding_box()
+    assert box, f"{report} shows no slices: make it with --by COLUMN"
+    clip = {"x": 0, "y": box["y"] - MARGIN, "width": WIDTH, "height": box["height"] + 2 * MARGIN}
+    save(Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True))), output)
+
+
+def save(picture: Image.Image, output: Path) -> None:
+    """Write a picture with few colours, so that it stays small."""
+    picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
 
 
 def main() -> None:
-    """Take one picture in light and one in dark colours."""
+    """Take one picture in light and one in dark colours, and one of the slices."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, metavar="REPORT.html")
     report = parser.parse_args().report
@@ -52,6 +70,7 @@ def main() -> None:
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme)
             take(page, report, FOLDER / f"report-{scheme}.png")
+        take_slices(browser.new_page(color_scheme="light"), report, FOLDER / "report-slices.png")
         browser.close()
 
 

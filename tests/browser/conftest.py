@@ -51,12 +51,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _unavailable("playwright is not installed: pip install playwright")
+        unavailable("playwright is not installed: pip install playwright")
     executable = next((found for found in map(shutil.which, _NAMES) if found), None)
     with sync_playwright() as playwright:
         bundled = playwright.chromium.executable_path
         if not executable and not Path(bundled).is_file():
-            _unavailable("no Chromium was found: apt-get install chromium, or playwright install chromium")
+            unavailable("no Chromium was found: apt-get install chromium, or playwright install chromium")
         home = tmp_path_factory.mktemp("browser-home")
         browser = playwright.chromium.launch(
             executable_path=executable or bundled, args=list(_ARGUMENTS), env={**os.environ, "HOME": str(home)}
@@ -95,16 +95,27 @@ def open_page(chromium: Any) -> Iterator[Callable[..., OpenedReport]]:
 def open_report(open_page: Callable[..., OpenedReport], tmp_path: Path) -> Callable[..., OpenedReport]:
     """Write the report of runs (the first is the baseline) and open it at its lines."""
 
-    def open_(*runs: RunFolder, training: Sequence[TrainingRecord] = (), **settings: Any) -> OpenedReport:
+    def open_(
+        *runs: RunFolder, training: Sequence[TrainingRecord] = (), by: Sequence[str] = (), **settings: Any
+    ) -> OpenedReport:
         comparable = [run for run in runs[1:] if set(run.evaluations()) & set(runs[0].evaluations())]
-        comparisons = [compare_runs(runs[0], run) for run in comparable]
-        path = write_report(runs, comparison=comparisons, training=training, output=tmp_path / "report.html")
+        comparisons = [compare_runs(runs[0], run, by=by) for run in comparable]
+        output = tmp_path / "report.html"
+        path = write_report(runs, comparison=comparisons, training=training, by=by, output=output)
         return open_page(path, **{"fragment": "#lines"} | settings)
 
     return open_
 
 
-def _unavailable(reason: str) -> NoReturn:
+def wait_for_text(page: Any, selector: str, text: str) -> None:
+    """Wait until the element holds the text; unlike wait_for_function, this needs no eval, which the policy forbids."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_contain_text(text)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where all tests must run."""
     if os.environ.get("CI") == "true" or os.environ.get("PHI3FLOW_REQUIRE_BROWSER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

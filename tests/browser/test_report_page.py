@@ -12,7 +12,7 @@ import pytest
 from phi3flow.comparison import compare_runs
 from phi3flow.report import write_report
 from phi3flow.run_store import RunFolder
-from tests.browser.conftest import OpenedReport
+from tests.browser.conftest import OpenedReport, wait_for_text
 from tests.run_folders import line, write_run
 from tests.training_records import training_record
 
@@ -55,7 +55,7 @@ def test_the_verdict_the_metrics_and_the_counts_are_on_the_page(open_report: Ope
     assert report.page.title() == report.texts("h1")[0].removeprefix("≈ ")
     assert report.page.get_by_role("row", name=re.compile("base baseline 5 5 0")).count() == 1
     assert report.page.get_by_role("row", name=re.compile("tuned 5 4 ✕ 1")).count() == 1
-    for section in ("Metrics", "Failures", "Latency and tokens", "Training", "Lines", "Provenance"):
+    for section in ("Metrics", "Failures", "Latency, tokens and cost", "Training", "Lines", "Provenance"):
         assert report.page.get_by_role("heading", name=section, exact=True).is_visible()
 
 
@@ -142,7 +142,7 @@ def test_a_link_opens_its_line_and_follows_what_is_shown(
     full_hash = open_page(path, fragment=f"#line={runs[0].results()[2].line_id}")
     assert full_hash.texts(".open .line-text") == [QUESTIONS[2]]
     full_hash.page.evaluate(f"location.hash = 'line={runs[0].results()[4].line_id}'")
-    full_hash.page.wait_for_function("document.querySelector('.open .line-text').textContent.startsWith('Why')")
+    wait_for_text(full_hash.page, ".open .line-text", "Why")
 
 
 def test_the_failures_table_links_to_the_line(open_report: Open, runs: tuple[RunFolder, ...]) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
+from phi3flow.comparison import compare_runs, compare_with_baseline
+from phi3flow.report.wording import p_value
+from phi3flow.run_store import RunFolder
 from tests.run_folders import line, write_run
 from tests.training_records import training_record
 
@@ -84,3 +87,32 @@ def test_two_runs_of_one_name_are_refused(runs_dir: Path, tmp_path: Path, capsys
     other = write_run(tmp_path / "elsewhere" / "base", [line(0, "a")])
     assert report(runs_dir, "base", str(other.path)) == 2
     assert "are both named base" in capsys.readouterr().err
+
+
+def test_by_shows_slices_and_an_unknown_column_is_named(
+    runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report.html"
+    assert report(runs_dir, "base", "tuned", "--by", "ground_truth", "--output", str(output)) == 0
+    assert "f1 by ground_truth" in output.read_text(encoding="utf-8")
+    for runs in (["base"], ["base", "tuned"]):
+        assert report(runs_dir, *runs, "--by", "colour", "--output", str(output)) == 2
+        assert "--by colour: the data have no such column" in capsys.readouterr().err
+
+
+def test_several_candidates_share_one_level(runs_dir: Path, tmp_path: Path) -> None:
+    results = [line(0, "a"), line(1, "b")]
+    write_run(runs_dir / "third", results, scores={"answer_match": {"f1": [0.15, 0.35]}})
+    output = tmp_path / "report.html"
+    assert report(runs_dir, "base", "tuned", "third", "--output", str(output)) == 0
+    runs = [RunFolder(runs_dir / name) for name in ("base", "tuned", "third")]
+    together = compare_with_baseline(runs[0], runs[1:])
+    assert together[1].metrics["answer_match.f1"].p_holm != compare_runs(runs[0], runs[2]).metrics["answer_match.f1"].p
+    html = output.read_text(encoding="utf-8")
+    for comparison in together:
+        assert f'data-label="p">{p_value(comparison.metrics["answer_match.f1"].p_holm)}<' in html
+
+
+def test_serve_writes_no_file(runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(runs_dir, "base", "--serve", "--output", str(tmp_path / "report.html")) == 2
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -336,9 +336,13 @@ def test_five_thousand_lines_stay_below_five_megabytes(tmp_path: Path) -> None:
     runs = []
     for name in ("base", "tuned"):
         results = [line(number, f"{name} {number} " * 60, question=f"What is {number}? " * 8) for number in range(5000)]
-        rows = [{"ground_truth": f"truth {number} " * 20, "values": [str(number)]} for number in range(5000)]
+        rows = [
+            {"ground_truth": f"truth {number} " * 20, "values": [str(number)], "kind": f"kind {number % 100}"}
+            for number in range(5000)
+        ]
         runs.append(write_run(tmp_path / name, results, rows=rows, scores={"answer_match": metrics}))
-    assert write_report(runs, output=tmp_path / "report.html").stat().st_size < 5_000_000
+    comparison = compare_runs(*runs, by=["kind"])
+    assert write_report(runs, comparison=comparison, output=tmp_path / "report.html").stat().st_size < 5_000_000
 
 
 def test_training_is_read_from_a_folder_or_a_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One self-contained HTML file about runs: what they show, and every line behind it."""
+"""One self-contained HTML file about runs: what they show, and every line behind it; or a page that follows them."""
 
 from __future__ import annotations
 

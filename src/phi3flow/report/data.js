@@ -4,6 +4,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const LINES = DATA.lines;
 const RUNS = DATA.runs;
 const METRICS = DATA.metrics;
+const SLICES = DATA.slices;
 const COUNT = LINES.id.length;
 const PAIRED = RUNS.length > 1;
 
@@ -21,8 +22,8 @@ const OUTCOMES = {
 
 const SORTS = {
   file: { label: "Order of the data", key: (i) => i },
-  gain: { label: "Difference: greatest gain first", key: (i) => negated(difference(i)), where: () => PAIRED && comparable() },
-  drop: { label: "Difference: greatest loss first", key: (i) => difference(i), where: () => PAIRED && comparable() },
+  gain: { label: "Difference: greatest gain first", key: (i) => negated(gain(i)), where: () => PAIRED && comparable() },
+  drop: { label: "Difference: greatest loss first", key: (i) => gain(i), where: () => PAIRED && comparable() },
   low: { label: "Score: lowest first", key: (i) => score(view.candidate, i), where: () => METRICS.length },
   high: { label: "Score: highest first", key: (i) => negated(score(view.candidate, i)), where: () => METRICS.length },
   slow: { label: "Latency: slowest first", key: (i) => negated(RUNS[view.candidate].ms[i]), where: () => true },
@@ -30,8 +31,8 @@ const SORTS = {
   slower: { label: "Latency: most slowed down first", key: (i) => negated(slowdown(i)), where: () => PAIRED },
 };
 
-/** What is shown: `open` is a line's place in the data or null; `metric` an index into METRICS. */
-const view = { candidate: PAIRED ? 1 : 0, metric: 0, show: "all", sort: "file", query: "", open: null };
+/** What is shown: `open` is a line's place in the data or null; `metric` an index into METRICS; `slice` a label. */
+const view = { candidate: PAIRED ? 1 : 0, metric: 0, show: "all", sort: "file", query: "", slice: "", open: null };
 
 const negated = (value) => (value === null ? null : -value);
 const full = (text) => (Array.isArray(text) ? text[0] : text);
@@ -49,6 +50,12 @@ function difference(i, metric = METRICS[view.metric]) {
   return before === null || after === null ? null : after - before;
 }
 
+/** Return how much better the candidate did: the difference, turned round where lower is better. */
+function gain(i) {
+  const change = difference(i);
+  return METRICS[view.metric]?.lower ? negated(change) : change;
+}
+
 function slowdown(i) {
   const [before, after] = [RUNS[0].ms[i], RUNS[view.candidate].ms[i]];
   return before === null || after === null ? null : after - before;
@@ -64,7 +71,7 @@ function outcome(i) {
   if (runs.some((run) => run.answer[i] === null)) return "unmatched";
   if (!PAIRED) return "done";
   if (!comparable()) return full(runs[0].answer[i]) === full(runs[1].answer[i]) ? "same" : "differ";
-  const change = difference(i);
+  const change = gain(i);
   return change === null ? "unscored" : change > 0 ? "win" : change < 0 ? "loss" : "tie";
 }
 
@@ -75,15 +82,27 @@ function countOutcomes(places) {
   return counts;
 }
 
-/** Return the places that hold every word of the query, in the order of the data; #5fec finds a line by its id. */
+/** Return the places in the slice that hold every word of the query, in the order of the data; #5fec is an id. */
 function searched() {
   const words = queryWords();
+  const within = sliceTest();
   const places = [];
   for (let i = 0; i < COUNT; i++) {
     const holds = (word) => word.startsWith("#") ? `#${LINES.id[i]}`.startsWith(word) : searchable(i).includes(word);
-    if (words.every(holds)) places.push(i);
+    if (within(i) && words.every(holds)) places.push(i);
   }
   return places;
+}
+
+const sliceLabels = () => SLICES.flatMap(({ column, values }) => values.map((value) => `${column}: ${value}`));
+
+/** Return a test of whether a line is in the chosen slice. */
+function sliceTest() {
+  for (const { column, values, of } of SLICES) {
+    const chosenValue = values.findIndex((value) => `${column}: ${value}` === view.slice);
+    if (chosenValue >= 0) return (i) => of[i] === chosenValue;
+  }
+  return () => true;
 }
 
 const queryWords = () => view.query.toLowerCase().split(/\s+/).filter(Boolean);

@@ -9,13 +9,16 @@ from __future__ import annotations
 import bisect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from phi3flow.records import LineResult
-from phi3flow.report.run_view import RunView, answer, history, question, texts
+from phi3flow.records import LineResult, Manifest
+from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
+from phi3flow.scoring import CLUSTER_COLUMN
+from phi3flow.slices import slice_rows
 
-BUDGET_BYTES = 4_800_000
+BUDGET_BYTES = 4_700_000
 LONGEST_TEXT = 20_000
 SHORTEST_CUT = 100
 _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
@@ -25,17 +28,18 @@ _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 Cut = Callable[[str], str | list[Any]]
 
 
-def embed(runs: Sequence[RunView]) -> dict[str, Any]:
-    """Return {"lines": columns, "runs": [columns a run], "text_limit"}; every array has one place a line.
+def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> dict[str, Any]:
+    """Return {"lines": columns, "runs": [columns a run], "slices", "text_limit"}; every array has one place a line.
 
     A line of any run is in; ``answer`` and ``error`` of a run are both null where that run lacks the line.
     A text longer than ``text_limit`` characters is [its beginning, the number of characters left out]. The
-    limit is 20,000, and less (never below 100) where all this would pass 4.8 MB.
+    limit is 20,000, and less (never below 100) where all this would pass 4.7 MB. ``slices`` are
+    {"column", "values", "of"}, the last an index into the values or null, for each column of ``by``.
     """
-    without_texts = len(to_json(_columns(runs, lambda _: "")).encode())
+    without_texts = len(to_json(_columns(runs, lambda _: "", by)).encode())
     limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
     return {"text_limit": limit} | _columns(
-        runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit]
+        runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit], by
     )
 
 
@@ -51,12 +55,51 @@ def short_ids(line_ids: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else list(line_ids)
 
 
-def _columns(runs: Sequence[RunView], cut: Cut) -> dict[str, Any]:
+def rest_of_ids(line_ids: Sequence[str]) -> list[str]:
+    """Return what ``short_ids`` left out of each id, which an export needs."""
+    return [
+        "" if short == line_id else line_id.partition("#")[0][12:]
+        for short, line_id in zip(short_ids(line_ids), line_ids, strict=True)
+    ]
+
+
+def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> dict[str, Any]:
     lines = _union(runs)
+    rows = _rows(runs)
     return {
-        "lines": _line_columns(lines, runs, cut),
+        "lines": _line_columns(lines, runs, rows, cut),
+        "slices": [_slice_column(list(lines), rows, column) for column in by if rows],
         "runs": [_run_columns(run, list(lines), cut) for run in runs],
     }
+
+
+def _rows(runs: Sequence[RunView]) -> dict[str, dict[str, Any]]:
+    """Return the rows of the data by line_id, as the first run has them whose data is there."""
+    return {line_id: row for run in reversed(runs) for line_id, row in run.rows.items()}
+
+
+def _slice_column(line_ids: Sequence[str], rows: dict[str, dict[str, Any]], column: str) -> dict[str, Any]:
+    known = [line_id for line_id in line_ids if line_id in rows]
+    slices = slice_rows([rows[line_id] for line_id in known], column)
+    index = {known[place]: number for number, found in enumerate(slices) for place in found.places}
+    return {
+        "column": column,
+        "values": [found.value for found in slices],
+        "of": [index.get(line_id) for line_id in line_ids],
+    }
+
+
+def _conversations(lines: Iterable[LineResult], data: Sequence[dict[str, Any]], manifest: Manifest) -> list[int | None]:
+    """Return the number of each line's conversation; None for a line that is the only one of its own.
+
+    Where lines ran repeatedly, so did conversations, each for itself.
+    """
+    names = [row.get(CLUSTER_COLUMN) for row in data]
+    repeats = [line.line_number // manifest.lines if manifest.repeats > 1 else 0 for line in lines]
+    keys = [None if name is None else f"{repeat} {as_text(name)}" for repeat, name in zip(repeats, names, strict=True)]
+    shared = [key for key, count in Counter(keys).items() if key is not None and count > 1]
+    numbers = {key: number for number, key in enumerate(shared)}
+    return [None if key is None else numbers.get(key) for key in keys]
 
 
 def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
@@ -68,13 +111,14 @@ def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
     return lines
 
 
-def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], cut: Cut) -> dict[str, list[Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for run in reversed(runs):
-        rows.update(run.rows)
+def _line_columns(
+    lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, dict[str, Any]], cut: Cut
+) -> dict[str, list[Any]]:
     data = [rows.get(line_id, {}) for line_id in lines]
     return {
         "id": short_ids(list(lines)),
+        "rest": rest_of_ids(list(lines)),
+        "conversation": _conversations(lines.values(), data, runs[0].manifest),
         "number": [line.line_number for line in lines.values()],
         "question": [cut(question(line)) for line in lines.values()],
         "history": [[[role, cut(text)] for role, text in history(line)] for line in lines.values()],
@@ -128,8 +172,7 @@ def _texts(runs: Sequence[RunView]) -> list[str]:
         found += [line.error.message if line.error else answer(line) for line in run.results.values()]
         found += [text for errors in run.score_errors.values() for text in errors]
     columns = ("context", "ground_truth")
-    rows = {line_id: row for run in reversed(runs) for line_id, row in run.rows.items()}
-    return found + [text for row in rows.values() for name in columns for text in texts(row.get(name))]
+    return found + [text for row in _rows(runs).values() for name in columns for text in texts(row.get(name))]
 
 
 def _text_limit(found: Sequence[str], budget: int) -> int:

@@ -20,7 +20,7 @@ _MAX_POINTS = 600
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear axis from ``low`` to ``high``."""
+    """A linear axis from ``low`` to ``high``; where ``low`` is the greater, it runs downwards."""
 
     low: float
     high: float

@@ -60,7 +60,7 @@ function buildOpen(place) {
   link.title = "Link to this line";
   const { sign, one } = OUTCOMES[outcome(place)];
   facts.append(element("span", `chip ${outcome(place)}`, `${sign} ${one}`), link);
-  const parts = [facts];
+  const parts = [facts, buildTurns(place)];
   if (LINES.history[place].length) parts.push(buildHistory(place));
   LINES.context[place].forEach((text) => parts.push(block("Context", text)));
   LINES.truths[place].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text)));
@@ -70,22 +70,7 @@ function buildOpen(place) {
   parts.push(pair);
   if (clipped) parts.push(element("p", "note", "The answers are too long for their differing words to be marked."));
   if (METRICS.length) parts.push(buildScores(place));
-  return parts;
-}
-
-function buildHistory(place) {
-  const list = element("ol", "history");
-  list.setAttribute("aria-label", "Conversation so far");
-  for (const [role, text] of LINES.history[place]) {
-    const turn = element("li", role, element("span", "label", role === "user" ? "User" : "Assistant"));
-    const said = element("div", "said");
-    said.dir = "auto";
-    paintFound(said, full(text));
-    appendMissing(said, text);
-    turn.append(said);
-    list.append(turn);
-  }
-  return list;
+  return parts.filter(Boolean);
 }
 
 /** Return a labelled text; a long one is folded away, so that the answers stay near the question. */

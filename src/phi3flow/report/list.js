@@ -25,7 +25,7 @@ function refresh() {
   shown = chosen(places);
   if (openIndex() < 0) view.open = null;
   document.getElementById("shown-count").textContent =
-    shown.length === COUNT ? `${count(COUNT)} lines` : `${count(shown.length)} of ${count(COUNT)} lines`;
+    `${shown.length === COUNT ? "" : `${count(shown.length)} of `}${count(COUNT)} line${COUNT === 1 ? "" : "s"}`;
   document.getElementById("no-lines").hidden = shown.length > 0;
   redraw();
   writeAddress();

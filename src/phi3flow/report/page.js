@@ -6,6 +6,7 @@ const controls = {
   sort: document.getElementById("sort"),
   metric: document.getElementById("metric"),
   candidate: document.getElementById("candidate"),
+  slice: document.getElementById("slice"),
 };
 
 function fill(select, options) {
@@ -21,10 +22,12 @@ function buildControls() {
   fill(controls.sort, Object.entries(SORTS).filter(([, { where }]) => !where || where()).map(([key, { label }]) => [key, label]));
   fill(controls.metric, METRICS.map(({ name }, index) => [index, name]));
   fill(controls.candidate, RUNS.slice(1).map(({ name }, index) => [index + 1, name]));
+  fill(controls.slice, SLICES.length ? ["", ...sliceLabels()].map((label) => [label, label || "all"]) : []);
   for (const key of ["all", ...Object.keys(OUTCOMES)]) {
     const button = element("button", `filter ${key}`);
     button.type = "button";
     button.dataset.show = key;
+    button.id = `show-${key}`;
     const { sign, label } = OUTCOMES[key] ?? { sign: "", label: "All" };
     if (sign) button.append(element("span", "sign", sign));
     button.append(element("span", "", label), element("span", "count", ""));
@@ -49,6 +52,7 @@ function showControls() {
   controls.sort.value = view.sort;
   controls.metric.value = view.metric;
   controls.candidate.value = view.candidate;
+  controls.slice.value = view.slice;
   document.getElementById("lines").dataset.runs = shownRuns().length;
   const names = shownRuns().map((run) => element("span", side(run), RUNS[run].name));
   const outcomeLabel = comparable() ? metricName(METRICS[view.metric]) : "outcome";
@@ -57,15 +61,21 @@ function showControls() {
   );
 }
 
-/** Keep what is shown in the address, so that it can be sent to somebody: #line=ID&show=loss. */
-function writeAddress() {
+/** Return what is shown as an address, so that it can be sent to somebody: line=ID&show=loss; `open` is the line. */
+function addressOf(open) {
   const address = new URLSearchParams();
-  if (view.open !== null) address.set("line", LINES.id[view.open]);
+  if (open !== null) address.set("line", LINES.id[open]);
   if (view.query) address.set("search", view.query);
   if (view.show !== "all") address.set("show", view.show);
   if (view.sort !== "file") address.set("sort", view.sort);
   if (view.metric) address.set("metric", METRICS[view.metric].name);
   if (view.candidate > 1) address.set("run", RUNS[view.candidate].name);
+  if (view.slice) address.set("slice", view.slice);
+  return address;
+}
+
+function writeAddress() {
+  const address = addressOf(view.open);
   const hash = address.size ? `#${address}` : location.hash.includes("=") ? "#lines" : location.hash;
   if (hash !== location.hash) history.replaceState(null, "", hash);
 }
@@ -80,6 +90,7 @@ function readAddress() {
     sort: Object.hasOwn(SORTS, address.get("sort")) ? address.get("sort") : "file",
     metric: Math.max(0, METRICS.findIndex(({ name }) => name === address.get("metric"))),
     candidate: PAIRED ? Math.max(1, RUNS.findIndex(({ name }) => name === address.get("run"))) : 0,
+    slice: sliceLabels().find((label) => label === address.get("slice")) ?? "",
     open: place < 0 ? null : place,
   });
   showControls();
@@ -153,6 +164,11 @@ function start() {
   controls.sort.addEventListener("change", () => choose({ sort: controls.sort.value }));
   controls.metric.addEventListener("change", () => choose({ metric: Number(controls.metric.value) }));
   controls.candidate.addEventListener("change", () => choose({ candidate: Number(controls.candidate.value) }));
+  controls.slice.addEventListener("change", () => choose({ slice: controls.slice.value }));
+  document.getElementById("export").addEventListener("click", saveShown);
+  document.getElementById("slices")?.addEventListener("click", ({ target }) => {
+    if (target.closest("a")) document.getElementById("lines").scrollIntoView();
+  });
   controls.filters.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button) choose({ show: button.dataset.show });

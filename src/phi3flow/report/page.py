@@ -2,7 +2,8 @@
 
 The file asks the network for nothing: style, script and data are inside. The policy names the one script and
 the one style by their hash, so that nothing else can run even where a text slipped through the escaping; and
-it forbids the script itself to turn text into HTML (``require-trusted-types-for``).
+it forbids the script itself to turn text into HTML (``require-trusted-types-for``). Only the page that follows a
+running run may ask a server, its own, whether there is a newer one.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from pydantic import ValidationError
 from phi3flow import __version__
 from phi3flow.errors import ConfigError
 from phi3flow.files import write_file
-from phi3flow.records import Comparison, TrainingRecord
+from phi3flow.records import Comparison, LineResult, TrainingRecord
 from phi3flow.report import wording
 from phi3flow.report.embedded_lines import LONGEST_TEXT, embed, to_json
 from phi3flow.report.figures import histograms
+from phi3flow.report.gains import GainsFigure, gains_figure
 from phi3flow.report.run_view import RunView, view_run
+from phi3flow.report.slice_tables import SliceTable, compared_slices, run_slices
 from phi3flow.report.tables import MetricTable, metric_table, provenance
+from phi3flow.report.tokens_view import token_rows
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import Verdict, compare_verdict, headline, single_verdict, unscored_verdict
 
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
 
     from phi3flow.run_store import RunFolder
 
-_SCRIPTS = ("text.js", "data.js", "line.js", "list.js", "page.js")
+_SCRIPTS = ("text.js", "data.js", "line.js", "conversation.js", "list.js", "export.js", "page.js")
+_STYLES = ("report.css", "lines.css", "narrow.css")
 
 
 def write_report(
@@ -42,16 +47,18 @@ def write_report(
     *,
     comparison: Comparison | Sequence[Comparison] | None = None,
     training: Sequence[TrainingRecord] = (),
+    by: Sequence[str] = (),
     output: Path,
 ) -> Path:
     """Write one HTML file about ``runs`` to ``output``, atomically, and return its path.
 
     The first run is the baseline. ``comparison`` is the other run's with it, or one for each of the others; a run
-    without one is shown beside the baseline all the same. Raises ConfigError where ``output``
-    cannot be written, DatasetError where a run's files are damaged.
+    without one is shown beside the baseline all the same. ``by`` are the columns of the data that slice a single
+    run; comparisons bring their own slices. Raises ConfigError where ``output`` cannot be written or a column is
+    unknown, DatasetError where a run's files are damaged.
     """
     comparisons = [comparison] if isinstance(comparison, Comparison) else list(comparison or ())
-    html = render([view_run(run) for run in runs], comparisons=comparisons, training=training)
+    html = render([view_run(run) for run in runs], comparisons=comparisons, training=training, by=by)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_file(output, html.encode())
@@ -63,34 +70,44 @@ def write_report(
 
 
 def render(
-    runs: Sequence[RunView], *, comparisons: Sequence[Comparison] = (), training: Sequence[TrainingRecord] = ()
+    runs: Sequence[RunView],
+    *,
+    comparisons: Sequence[Comparison] = (),
+    training: Sequence[TrainingRecord] = (),
+    by: Sequence[str] = (),
+    live: int | None = None,
 ) -> str:
-    """Return the page's HTML."""
+    """Return the page's HTML; with ``live``, the version of a served page that looks for newer ones."""
     from markupsafe import Markup
 
     by_candidate = {comparison.candidate: comparison for comparison in comparisons}
     tables = _tables(runs, by_candidate)
     verdicts = _verdicts(runs, by_candidate)
-    data = embed(runs)
-    script = "".join(_asset(name) for name in _SCRIPTS)
-    style = _asset("report.css")
+    data = embed(runs, by=by)
+    script = "".join(_asset(name) for name in (*_SCRIPTS, *(() if live is None else ("live.js",))))
+    style = "".join(_asset(name) for name in _STYLES)
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            policy=_policy(script, style),
+            policy=_policy(script, style, live=live is not None),
             script=Markup(script),
             style=Markup(style),
-            data=Markup(to_json(data | {"metrics": _line_metrics(tables, data)})),
+            data=Markup(to_json(data | {"metrics": _line_metrics(tables, data), "live": live})),
             title=str(verdicts[0]),
             verdicts=verdicts,
+            leaks=_leaks(runs),
             runs=runs,
             tables=tables,
+            gains=[_gains(table) for table in tables],
+            slices=_slices(runs, tables, by),
             latency=histograms([run.latencies for run in runs]),
+            tokens=token_rows(runs),
             provenance=provenance(runs),
             training=[view_training(record) for record in training],
             text_limit=data["text_limit"] if data["text_limit"] < LONGEST_TEXT else None,
             line_count=len(data["lines"]["id"]),
+            live=live,
             written=datetime.now(UTC),
             version=__version__,
         )
@@ -120,6 +137,30 @@ def _tables(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> lis
     return [table for table in tables if table.groups]
 
 
+def _gains(table: MetricTable) -> list[GainsFigure]:
+    """Return the figures of the line by line differences of a comparison's confirmatory metrics."""
+    if table.comparison is None:
+        return []
+    figures = [gains_figure(row.name, table.comparison, table.runs) for row in table.rows if row.confirmatory]
+    return [figure for figure in figures if figure]
+
+
+def _slices(runs: Sequence[RunView], tables: Sequence[MetricTable], by: Sequence[str]) -> list[SliceTable]:
+    if len(runs) == 1:
+        return run_slices(runs[0], by)
+    return [found for table in tables if table.comparison for found in compared_slices(table.runs, table.comparison)]
+
+
+def _leaks(runs: Sequence[RunView]) -> list[tuple[Path, list[LineResult]]]:
+    """Return the data of which training has seen lines that the runs answered, and those lines, each once."""
+    seen: dict[Path, dict[str, LineResult]] = {}
+    for run in runs:
+        for line in run.results.values():
+            if line.line_number in run.data.leaked and line.line_number < max(run.manifest.lines, 1):
+                seen.setdefault(run.data.path, {}).setdefault(line.line_id, line)
+    return [(path, list(lines.values())) for path, lines in seen.items()]
+
+
 def _verdicts(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[Verdict]:
     if len(runs) == 1:
         return [single_verdict(runs[0])]
@@ -133,17 +174,18 @@ def _verdicts(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> l
 
 def _line_metrics(tables: Sequence[MetricTable], data: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the metrics that lines have scores of, the one to open with first."""
-    digits = {row.name: row.scale.digits for table in tables for row in table.rows}
-    names = [name for name in digits if any(name in run["scores"] for run in data["runs"])]
-    confirmatory = [row.name for table in tables for row in table.rows if row.confirmatory]
+    rows = {row.name: row for table in tables for row in table.rows}
+    names = [name for name in rows if any(name in run["scores"] for run in data["runs"])]
+    confirmatory = [name for name in names if rows[name].confirmatory]
     first = confirmatory[0] if confirmatory else headline(names)
     names.sort(key=lambda name: name != first)
-    return [{"name": name, "digits": digits[name]} for name in names]
+    return [{"name": name, "digits": rows[name].scale.digits, "lower": rows[name].lower_is_better} for name in names]
 
 
-def _policy(script: str, style: str) -> str:
+def _policy(script: str, style: str, *, live: bool) -> str:
+    connect = "connect-src 'self'; " if live else ""
     return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; {connect}"
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.errors import DatasetError
+from phi3flow.line_scores import average_repeats
 from phi3flow.records import Estimate, LineResult, LineScore, Manifest
+from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class RunView:
     """One run: its results and scores by line_id, metrics by full name (``answer_match.f1``).
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
-    answers and scores can still be read without it.
+    answers and scores can still be read without it. ``lower_is_better`` names the metrics that count something bad.
+    ``mean_scores`` are those of the data's lines, averaged where lines ran repeatedly.
     """
 
     name: str
@@ -46,7 +49,10 @@ class RunView:
     evaluations: list[str]
     estimates: dict[str, Estimate]
     scores: dict[str, dict[str, float | None]]
+    mean_scores: dict[str, dict[str, float | None]]
     score_errors: dict[str, list[str]]
+    lower_is_better: frozenset[str]
+    data: DataView
 
     @property
     def total(self) -> int:
@@ -97,26 +103,33 @@ class RunView:
         ]
 
 
-def view_run(run: RunFolder) -> RunView:
-    """Read everything the report shows of a run."""
+def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
+    """Read everything the report shows of a run; ``data`` holds what was read of its data before."""
     results = run.results()
     rows, note = _rows(run, results)
     evaluations = run.evaluations()
+    metrics = {evaluation: run.metrics(evaluation) for evaluation in evaluations}
     scored = {evaluation: run.scores(evaluation) for evaluation in evaluations}
+    manifest = run.manifest
     return RunView(
         name=run.name,
-        manifest=run.manifest,
+        manifest=manifest,
         results={line.line_id: line for line in results},
         rows=rows,
         data_note=note,
         evaluations=evaluations,
         estimates={
             f"{evaluation}.{metric}": estimate
-            for evaluation in evaluations
-            for metric, estimate in run.metrics(evaluation).metrics.items()
+            for evaluation, found in metrics.items()
+            for metric, estimate in found.metrics.items()
         },
         scores=_scores_by_metric(scored),
+        mean_scores=_scores_by_metric(_averaged(scored, manifest)),
         score_errors=_score_errors(scored),
+        lower_is_better=frozenset(
+            f"{evaluation}.{metric}" for evaluation, found in metrics.items() for metric in found.lower_is_better
+        ),
+        data=(data or DataViews()).of(run),
     )
 
 
@@ -181,6 +194,12 @@ def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, dict
     except DatasetError as error:
         return {}, str(error)
     return {line.line_id: rows[line.line_number] for line in results if line.line_number < len(rows)}, None
+
+
+def _averaged(scored: Mapping[str, list[LineScore]], manifest: Manifest) -> Mapping[str, list[LineScore]]:
+    if manifest.repeats == 1:
+        return scored
+    return {evaluation: average_repeats(lines, manifest.lines) for evaluation, lines in scored.items()}
 
 
 def _scores_by_metric(scored: Mapping[str, list[LineScore]]) -> dict[str, dict[str, float | None]]:

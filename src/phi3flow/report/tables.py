@@ -16,7 +16,10 @@ from phi3flow.report.wording import duration
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric: each run's estimate on ``scale``, and the paired difference on ``difference_scale``."""
+    """One metric: each run's estimate on ``scale``, and the paired difference on ``difference_scale``.
+
+    What is better lies to the right on the second: it is reversed where ``lower_is_better``.
+    """
 
     name: str
     estimates: list[Estimate | None]
@@ -24,6 +27,7 @@ class MetricRow:
     confirmatory: bool
     scale: Scale
     difference_scale: Scale
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
     names = list(dict.fromkeys([*leading, *compared, *(name for run in runs for name in run.estimates)]))
     names.sort(key=_evaluation)
     scales = {name: scale_of(name, runs) for name in names}
+    lower = frozenset[str]().union(*(run.lower_is_better for run in runs))
     rows = [
         MetricRow(
             name=name,
@@ -67,7 +72,10 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
             comparison=compared.get(name),
             confirmatory=name in leading,
             scale=scale,
-            difference_scale=_difference_scale([compared[other] for other in compared if scales[other] == scale]),
+            difference_scale=difference_scale(
+                [compared[other] for other in compared if scales[other] == scale], reverse=name in lower
+            ),
+            lower_is_better=name in lower,
         )
         for name, scale in scales.items()
     ]
@@ -75,9 +83,16 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
     return MetricTable(list(runs), comparison, groups)
 
 
+def difference_scale(alike: Sequence[MetricComparison], *, reverse: bool) -> Scale:
+    """Return an axis with zero in its middle that holds the differences of all ``alike``, low to high or reversed."""
+    bounds = [getattr(metric.difference, bound) for metric in alike for bound in ("mean", "low", "high")]
+    reach = max((abs(bound) for bound in bounds if bound is not None), default=0.0) or 1.0
+    return Scale(reach, -reach) if reverse else Scale(-reach, reach)
+
+
 def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
-    """Return the manifests side by side, without the facts that no run has."""
-    facts = [_facts(run.manifest) for run in runs]
+    """Return the manifests and what is known of their data side by side, without the facts that no run has."""
+    facts = [_facts(run.manifest) | run.data.facts for run in runs]
     names = dict.fromkeys(name for fact in facts for name in fact)
     rows = [ProvenanceRow(name, [fact.get(name, "") for fact in facts]) for name in names]
     return [row for row in rows if any(row.values)]
@@ -85,13 +100,6 @@ def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
 
 def _evaluation(metric: str) -> str:
     return metric.rpartition(".")[0]
-
-
-def _difference_scale(alike: Sequence[MetricComparison]) -> Scale:
-    """Return an axis with zero in its middle for the differences of all metrics of one scale."""
-    bounds = [getattr(metric.difference, bound) for metric in alike for bound in ("mean", "low", "high")]
-    reach = max((abs(bound) for bound in bounds if bound is not None), default=0.0) or 1.0
-    return Scale(-reach, reach)
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

@@ -36,6 +36,12 @@ class TrainingView:
     forgetting: str | None
     settings: dict[str, str]
 
+    @property
+    def last_step(self) -> int:
+        """The last step that was logged or validated; 0 where none was."""
+        logged = [step.step for step in self.record.steps] + [point.step for point in self.record.validation]
+        return max(logged, default=0)
+
 
 def view_training(record: TrainingRecord) -> TrainingView:
     """Return what the report shows of a training record."""

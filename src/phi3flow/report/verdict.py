@@ -107,7 +107,7 @@ def _claim(comparison: Comparison, signs: dict[str, int]) -> str:
         return f"{candidate} is better than {baseline} on {_names(better)}, worse on {_names(worse)}"
     if better or worse:
         return f"{candidate} is {'better' if better else 'worse'} than {baseline} on {_names(better or worse)}"
-    if all(_identical(comparison.metrics[name]) for name in signs):
+    if all(judge(comparison.metrics[name]) == "no difference" for name in signs):
         return f"{candidate} and {baseline} have the same {_names(signs)} on every line"
     return f"No difference in {_names(signs)} is shown between {candidate} and {baseline}"
 
@@ -118,6 +118,8 @@ def _evidence(metric: MetricComparison, digits: int) -> str:
         f"a difference of {signed(metric.difference.mean, digits)}{_bounds(metric.difference, digits, write=signed)} "
         f"over {plural(metric.n, 'paired line')}"
     )
+    if metric.lower_is_better:
+        text += "; lower is better"
     if _shown(metric) == 0 and metric.lines_needed and metric.lines_needed > metric.n:
         text += f"; about {metric.lines_needed:,} would be needed to show it"
     return text
@@ -125,10 +127,6 @@ def _evidence(metric: MetricComparison, digits: int) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return " and ".join(metric_name(name) for name in names)
-
-
-def _identical(metric: MetricComparison) -> bool:
-    return metric.wins == metric.losses == 0
 
 
 def _tone(signs: list[int]) -> str:
