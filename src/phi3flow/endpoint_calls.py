@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from phi3flow.errors import ConfigError, EndpointError
+from phi3flow.errors import ConfigError
 from phi3flow.failures import Failure, describe_failure
+from phi3flow.runner.endpoint_health import EndpointHealth, Fault, backoff_s
 from phi3flow.runner.options import RunOptions
-from phi3flow.runner.outage import Outage
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.start import Start
 
-_FIRST_BACKOFF_S = 0.5
-_LONGEST_BACKOFF_S = 30.0
-_RETRIES_BEYOND_CALLS = 100
 _MOST_IN_FLIGHT = 500
-_FIRST_ANSWER_S = 120.0  # an address that is wrong shows sooner than an outage that passes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,19 +51,16 @@ class EndpointCalls(Generic[T, R]):
             rpm=options.rpm / requests_each if options.rpm else None,
             tpm=options.tpm,
         )
-        self._outage = Outage()
-        self._answered = False
         self._new: list[T] = []
         self._again: list[tuple[float, int, T, int]] = []
         self._order = itertools.count()
-        self._retries_left = 0
         self._changed = asyncio.Event()
         self._error: Exception | None = None
 
     async def run(self, items: Sequence[T]) -> None:
         """Call for every item. Raises EndpointError where the endpoint stays down, and what ``on_end`` raises."""
         self._new = list(reversed(items))
-        self._retries_left = len(items) + _RETRIES_BEYOND_CALLS
+        self._health = EndpointHealth(self._pacer, self._options, len(items))
         running: set[asyncio.Task[None]] = set()
         try:
             while self._error is None and (self._new or self._again or running):
@@ -92,7 +84,7 @@ class EndpointCalls(Generic[T, R]):
 
     def _wait_s(self, now: float) -> float | None:
         """Return the seconds until a call may start, None where only a call's end can change that."""
-        if self._outage.is_open and self._pacer.in_flight:
+        if self._health.is_down and self._pacer.in_flight:
             return None
         due_s = 0.0 if self._new else max(0.0, self._again[0][0] - now) if self._again else None
         if due_s is None:
@@ -119,59 +111,27 @@ class EndpointCalls(Generic[T, R]):
             result = await self._call(item)
         except Exception as error:
             failure = describe_failure(error)
-            outcome: R | Failure = failure
-            again_at = self._fail(failure, attempts, start, timed_out=isinstance(error, TimeoutError))
-            if again_at is not None:
-                when, attempts = again_at
-                heapq.heappush(self._again, (when, next(self._order), item, attempts))
+            if self._is_tried_again(item, attempts, start, failure, timed_out=isinstance(error, TimeoutError)):
                 return
+            outcome: R | Failure = failure
         else:
             outcome = result
-            self._outage.succeed()
-            self._answered = True
-            self._pacer.succeed(time.monotonic(), start, tokens=self._tokens(result))
+            self._health.succeed(time.monotonic(), start, tokens=self._tokens(result))
         try:
             self._on_end(item, outcome)
         except Exception as error:
             self._error = self._error or error
 
-    def _fail(self, failure: Failure, attempts: int, start: Start, *, timed_out: bool) -> tuple[float, int] | None:
-        """Tell the pacer; return when to try again, as which attempt, or None where it is over."""
-        now = time.monotonic()
-        down = self._is_down(now, failure, timed_out=timed_out)
-        status, retry_after_s = failure.error.status_code, failure.retry_after_s
-        if not down and failure.retryable and (status in (424, 429, 503) or retry_after_s is not None):
-            explicit = status == 429 or retry_after_s is not None
-            self._pacer.refuse(now, start, retry_after_s=retry_after_s, explicit=explicit)
-        else:
-            self._pacer.fail(start)
-            self._pacer.pause(now, for_s=retry_after_s or 0.0)
-        if retry_after_s is not None and retry_after_s > self._options.outage_s:
-            self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({failure.error.message})")
-        if down:
-            return now, attempts
-        if not failure.retryable or attempts > self._options.max_retries or self._retries_left == 0:
-            return None
-        self._retries_left -= 1
-        # Exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015), Retry-After first.
-        backoff_s = random.uniform(0.0, min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (attempts - 1)))
-        return now + (backoff_s if retry_after_s is None else retry_after_s), attempts + 1
-
-    def _is_down(self, now: float, failure: Failure, *, timed_out: bool) -> bool:
-        """Whether the endpoint is down, so that this attempt does not count against its item."""
-        status = failure.error.status_code
-        unreachable = status in (502, 503, 504) or (status is None and not timed_out)
-        if not failure.retryable or status == 429 or not (unreachable or self._new or not self._answered):
-            self._outage.succeed()
-            return False
-        pause_s = self._outage.fail(now)
-        if pause_s is not None:
-            self._pacer.pause(now, for_s=pause_s)
-        since = self._outage.since
-        patience_s = self._options.outage_s if self._answered else min(self._options.outage_s, _FIRST_ANSWER_S)
-        if since is not None and now - since > patience_s:
-            self._give_up(f"the endpoint has not answered for {now - since:.0f} s ({failure.error.message})")
-        return since is not None
-
-    def _give_up(self, reason: str) -> None:
-        self._error = self._error or EndpointError(f"{reason}; give the same command again once it answers")
+    def _is_tried_again(self, item: T, attempts: int, start: Start, failure: Failure, *, timed_out: bool) -> bool:
+        now, error = time.monotonic(), failure.error
+        fault = Fault(error.message, error.status_code, failure.retryable, timed_out, failure.retry_after_s)
+        down = self._health.fail(now, start, fault, is_last=not self._new)
+        self._error = self._error or self._health.error
+        when = now
+        if not down:
+            if not failure.retryable or not self._health.has_retry(attempts):
+                return False
+            self._health.retry()
+            when, attempts = now + backoff_s(fault, attempts), attempts + 1
+        heapq.heappush(self._again, (when, next(self._order), item, attempts))
+        return True

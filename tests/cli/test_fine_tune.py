@@ -115,6 +115,7 @@ def test_what_is_wrong_is_one_paragraph(project: Path, arguments: tuple[str, ...
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_the_checkpoint_and_resume_goes_on(tmp_path: Path) -> None:
     make_project(tmp_path)
     command = [sys.executable, "-m", "phi3flow.cli.main", "fine-tune", "--model", "phi3", "--epochs", "24"]

@@ -148,6 +148,7 @@ def test_rpm_spaces_lines_by_the_requests_that_each_may_make(tmp_path: Path) -> 
     assert first[3] - first[1] > 0.2  # 5 of 1200 a minute each: 0.5 s; by lines it would be 0.1 s
 
 
+@pytest.mark.slow
 def test_a_judge_with_a_rate_limit_judges_every_line(tmp_path: Path) -> None:
     bucket = TokenBucket(rate=60, burst=5, accepted="4")
     with judge(lambda metric, part, request: bucket(request) or "4") as endpoint:

@@ -23,13 +23,13 @@ from tests.tiny_phi3 import save_tiny_phi3
 class FailingModel(LoadedModel):
     """A model that fails where the prompt says so."""
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+    def encode_chat(self, messages: list[dict[str, str]], *, complete: bool = False) -> list[int]:
         content = messages[-1]["content"]
         if "roles" in content:
             raise TemplateError("roles must alternate")
         if "bug" in content:
             raise RuntimeError(content)
-        return [10**9] if "step" in content else super().encode_chat(messages)
+        return [10**9] if "step" in content else super().encode_chat(messages, complete=complete)
 
 
 @pytest.fixture(scope="module")

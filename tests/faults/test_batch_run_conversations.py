@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from phi3flow.jsonl import write_rows
 from tests.chat_flow import FLOW
 from tests.fault_endpoint import Attempts, FaultEndpoint, Reply
@@ -117,6 +119,7 @@ def test_a_failed_turn_fails_the_later_ones_and_the_same_command_mends_all(tmp_p
     assert _histories(project) == _expected(6, 4)
 
 
+@pytest.mark.slow
 def test_transient_faults_are_retried_in_place(tmp_path: Path) -> None:
     project = Conversations(tmp_path, _rows(6, 4))
     script = Attempts({f"c{c} t{t}": [503, Reply(fault="reset"), None] for c in range(6) for t in (1, 3)})
@@ -159,6 +162,7 @@ def test_turns_out_of_order_are_refused(tmp_path: Path) -> None:
     assert "needs each turn once, in order" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_cache_knows_a_line_by_the_history_that_it_got(tmp_path: Path) -> None:
     project = Conversations(tmp_path, _rows(3, 3))
     flags = ("--cache", "--column-mapping", "temperature=0")

@@ -98,18 +98,21 @@ def test_a_much_better_run_is_stopped_early_and_says_so(
     assert "stopped_early" not in json.loads(whole.stdout)
 
 
+@pytest.mark.slow
 def test_a_much_worse_run_is_stopped_too(project: BatchProject) -> None:
     found = json.loads(_run(project, 0, *STOP).stdout)
     assert found["stopped_early"]["verdict"] == "worse"
     assert found["counts"]["completed"] < LINES
 
 
+@pytest.mark.slow
 def test_a_run_that_answers_alike_runs_to_its_end(project: BatchProject) -> None:
     found = json.loads(_run(project, 33, *STOP).stdout)
     assert found["counts"]["completed"] == LINES
     assert "stopped_early" not in found
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_what_it_knew(project: BatchProject) -> None:
     with FaultEndpoint(_right_in(60), key=KEY) as endpoint:
         process = project.start(endpoint, "--concurrency", "4", *STOP)

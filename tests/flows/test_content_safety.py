@@ -113,6 +113,7 @@ def test_a_verdict_that_takes_time_is_waited_for(tmp_path, monkeypatch):
     assert service.count("operation") == 2 * 5
 
 
+@pytest.mark.slow
 def test_a_busy_service_is_asked_again_after_the_time_that_it_names(tmp_path, monkeypatch):
     refusals = {1: Reply(429, {"error": "busy"}, {"Retry-After": "1"}), 2: Reply(503), 3: Reply(500)}
     with SafetyService(fault=lambda call: refusals.get(call.number) if call.step != "check" else None) as service:
@@ -290,6 +291,7 @@ def test_nltk_is_not_needed(tmp_path):
     assert loaded == "[]"
 
 
+@pytest.mark.slow
 def test_a_pf_run_of_the_flow_equals_our_score(tmp_path, own_home, monkeypatch):
     verdicts = {
         ("violence", "A fight"): {"label": 5, "reasoning": "they fight"},

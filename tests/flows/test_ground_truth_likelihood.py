@@ -121,6 +121,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
 def test_a_fine_tune_reports_the_perplexity_that_scoring_its_validation_file_gives(tmp_path: Path) -> None:
     from phi3flow.training import fine_tune

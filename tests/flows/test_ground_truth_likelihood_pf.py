@@ -43,6 +43,7 @@ def pf(server: ServerProcess, tmp_path: Path, own_home: Path) -> Callable[..., s
     return run
 
 
+@pytest.mark.slow
 def test_a_pf_run_of_the_flow_equals_our_score(
     server: ServerProcess, pf: Callable[..., str], tmp_path: Path, own_home: Path
 ) -> None:

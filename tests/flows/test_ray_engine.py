@@ -126,6 +126,7 @@ def test_more_workers_than_the_cluster_has_cpus_are_refused(project: BatchProjec
     assert "--workers 3: the Ray cluster has 2 CPUs" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_machine_that_dies_costs_no_line(project: BatchProject, machines: TwoMachines) -> None:
     seen, killed = itertools.count(), threading.Event()
 

@@ -54,6 +54,7 @@ def test_each_line_runs_k_times_under_names_of_its_own(project: BatchProject) ->
     assert [row["question"] for row in project.run.data_rows()] == [f"q{n}" for n in range(LINES)] * REPEATS
 
 
+@pytest.mark.slow
 def test_more_repeats_add_to_those_that_are_there(project: BatchProject) -> None:
     assert _run(project)["completed"] == LINES
     assert _run(project, "--repeats", 2)["completed"] == 2 * LINES
@@ -62,6 +63,7 @@ def test_more_repeats_add_to_those_that_are_there(project: BatchProject) -> None
         assert len(endpoint.requests) == LINES, "only the third time was missing"
 
 
+@pytest.mark.slow
 def test_other_lines_cannot_be_repeated_in_the_same_run(project: BatchProject) -> None:
     _run(project, "--repeats", 2)
     with FaultEndpoint(_Moody(), key=KEY) as endpoint:

@@ -3,15 +3,20 @@ that is known by its pid and start time."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import psutil
@@ -74,8 +79,10 @@ class LocalBackend:
         log = self._state_path.parent / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [str(Path(model).resolve()), "--name", name, "--host", host, "--port", str(port)]
-        child = _start([*arguments, "--key-env", key_env], log, environment=os.environ | {key_env: key})
+        child = None
         try:
+            with _interrupts_wait():
+                child = _start([*arguments, "--key-env", key_env], log, environment=os.environ | {key_env: key})
             endpoint = EndpointState(
                 backend=BACKEND,
                 endpoint=name,
@@ -89,8 +96,9 @@ class LocalBackend:
             )
             self._change([endpoint], without=name)
         except BaseException:  # Ctrl-C too: no server may stay that nobody knows of
-            child.kill()
-            child.wait()
+            if child:
+                child.kill()
+                child.wait()
             raise
         return endpoint
 
@@ -138,6 +146,22 @@ class LocalBackend:
             return before.model_copy(update={"endpoints": kept + added})
 
         state.update(change, self._state_path)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is left: a process that is just being started is in nobody's hands."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *caught: held.append(caught))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held and callable(before):
+        before(*held[0])
 
 
 def _start(arguments: list[str], log: Path, *, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -6,36 +6,31 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from phi3flow.errors import EndpointError, FlowError
+from phi3flow.errors import FlowError
 from phi3flow.records import Usage
 from phi3flow.run_store import RunWriter
 from phi3flow.runner.attempt import unanswered
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import LineSource
+from phi3flow.runner.endpoint_health import EndpointHealth, Fault, backoff_s
 from phi3flow.runner.messages import Attempt, Ended
 from phi3flow.runner.options import RunOptions
-from phi3flow.runner.outage import Outage
 from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.progress import RunProgress, Speed
 from phi3flow.runner.start import Start
 from phi3flow.runner.workers import Crew, Death, Worker
 
-_FIRST_BACKOFF_S = 0.5
-_LONGEST_BACKOFF_S = 30.0
 _DRAIN_S = 10.0
 _PROGRESS_EVERY_S = 0.2
-_RETRIES_BEYOND_LINES = 100
 _MOST_TO_RETRY = 1000
 _MOST_DEATHS = 5
 _STUCK_AFTER_TIMEOUT_S = 10.0
-_FIRST_ANSWER_S = 120.0  # an address that is wrong shows sooner than an outage that passes
 
 Stop = Literal["Canceled", "Failed", "Completed"]
 
@@ -62,8 +57,7 @@ class Batch:
         self._pacer = pacer
         self._on_progress = on_progress
         self._on_kept = on_kept
-        self._outage = Outage()
-        self._answered = False
+        self._health = EndpointHealth(pacer, options, writer.counts.total)
         self._exhausted = False
         self._speed = Speed()
         self._again: list[tuple[float, int, Attempt]] = []
@@ -73,7 +67,6 @@ class Batch:
         self._changed = asyncio.Event()
         self._error: Exception | None = None
         self._failures = 0
-        self._retries_left = writer.counts.total + _RETRIES_BEYOND_LINES
 
     async def run(self, lines: LineSource) -> None:
         """Run ``lines`` until all are done or the run is stopped; what is in flight then has 10 s to end.
@@ -159,7 +152,7 @@ class Batch:
         """Return the seconds until something may be done, None where only an attempt's end can change that."""
         if waiting is None:
             return self._again[0][0] - now if self._again else None
-        if self._suspects or not self._workers or (self._outage.is_open and self._in_flight):
+        if self._suspects or not self._workers or (self._health.is_down and self._in_flight):
             return None
         return self._pacer.wait_s(now)
 
@@ -199,7 +192,7 @@ class Batch:
         message = f"the flow's process ended ({death.how}) while it executed this line"
         for attempt in lost:
             self._pacer.fail(worker.starts[attempt.number])
-            if death.machine_lost and self._has_retry(attempt):
+            if death.machine_lost and self._health.has_retry(attempt.attempts):
                 self._retry_at(now, attempt)
             elif death.machine_lost or len(lost) == 1:
                 self._keep(attempt, completed=False, result=unanswered(attempt, "WorkerDied", message))
@@ -215,68 +208,29 @@ class Batch:
     def _ended(self, attempt: Attempt, ended: Ended, start: Start) -> None:
         now = time.monotonic()
         self._speed.attempt(ended.latency_s)
-        down = not ended.completed and self._wait_for_endpoint(now, ended)
-        self._tell_pacer(now, ended, start, down=down)
         if ended.completed:
-            self._outage.succeed()
-            self._answered = True
+            tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
+            self._health.succeed(now, start, tokens=tokens)
             self._deaths_in_a_row = 0
-        elif down:
-            self._again_at(now, attempt)
-            return
-        elif ended.retryable and self._has_retry(attempt):
-            self._retry_at(now + _backoff_s(ended, attempt), attempt)
+        elif self._is_tried_again(now, attempt, ended, start):
             return
         self._keep(attempt, completed=ended.completed, result=ended.result, usage=ended.usage)
 
-    def _tell_pacer(self, now: float, ended: Ended, start: Start, *, down: bool) -> None:
-        """Say what an attempt says about load. An endpoint that is down says nothing, but when to come back."""
-        retry_after_s = ended.retry_after_s
-        if ended.completed:
-            tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
-            self._pacer.succeed(now, start, tokens=tokens)
-        elif not down and ended.retryable and (ended.status_code in (424, 429, 503) or retry_after_s is not None):
-            explicit = ended.status_code == 429 or retry_after_s is not None
-            self._pacer.refuse(now, start, retry_after_s=retry_after_s, explicit=explicit)
+    def _is_tried_again(self, now: float, attempt: Attempt, ended: Ended, start: Start) -> bool:
+        fault = Fault(ended.message, ended.status_code, ended.retryable, ended.timed_out, ended.retry_after_s)
+        down = self._health.fail(now, start, fault, is_last=self._exhausted)
+        if self._health.error:
+            self.fail(self._health.error)
+        if down:
+            self._again_at(now, attempt)
+        elif ended.retryable and self._health.has_retry(attempt.attempts):
+            self._retry_at(now + backoff_s(fault, attempt.attempts), attempt)
         else:
-            self._pacer.fail(start)
-            self._pacer.pause(now, for_s=retry_after_s or 0.0)
-        if retry_after_s is not None and retry_after_s > self._options.outage_s:
-            self._give_up(f"the endpoint asks to come back in {retry_after_s:.0f} s ({ended.message})")
-
-    def _wait_for_endpoint(self, now: float, ended: Ended) -> bool:
-        """Whether the endpoint is down, so that this attempt does not count."""
-        if not self._is_endpoints_fault(ended):
-            self._outage.succeed()
             return False
-        pause_s = self._outage.fail(now)
-        if pause_s is not None:
-            self._pacer.pause(now, for_s=pause_s)
-        since = self._outage.since
-        patience_s = self._options.outage_s if self._answered else min(self._options.outage_s, _FIRST_ANSWER_S)
-        if since is not None and now - since > patience_s:
-            self._give_up(f"the endpoint has not answered for {now - since:.0f} s ({ended.message})")
-        return since is not None
-
-    def _is_endpoints_fault(self, ended: Ended) -> bool:
-        """Whether a failure may mean that the endpoint is down.
-
-        A line that is always answered by 500, or never in time, is one of the last to be left: once no other is,
-        its failures in a row are its own.
-        """
-        if not ended.retryable or ended.status_code == 429:
-            return False
-        unreachable = ended.status_code in (502, 503, 504) or (ended.status_code is None and not ended.timed_out)
-        return unreachable or not self._exhausted or not self._answered
-
-    def _give_up(self, reason: str) -> None:
-        self.fail(EndpointError(f"{reason}; what was done is kept: give the same command again once it answers"))
-
-    def _has_retry(self, attempt: Attempt) -> bool:
-        return attempt.attempts <= self._options.max_retries and self._retries_left > 0
+        return True
 
     def _retry_at(self, when: float, attempt: Attempt) -> None:
-        self._retries_left -= 1
+        self._health.retry()
         self._again_at(when, replace(attempt, attempts=attempt.attempts + 1))
 
     def _again_at(self, when: float, attempt: Attempt) -> None:
@@ -331,14 +285,7 @@ class Batch:
         )
 
     def _waits_for(self) -> str | None:
-        if self._outage.is_open:
+        if self._health.is_down:
             return "the endpoint, which gives no answer"
         paused_s = self._pacer.paused_s(time.monotonic())
         return f"the endpoint, which asks for {paused_s:.0f} s" if paused_s > 1.0 else None
-
-
-def _backoff_s(ended: Ended, attempt: Attempt) -> float:
-    """The server's Retry-After, else exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015)."""
-    if ended.retry_after_s is not None:
-        return ended.retry_after_s
-    return random.uniform(0.0, min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (attempt.attempts - 1)))
