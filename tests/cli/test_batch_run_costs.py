@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +151,13 @@ def test_the_cache_answers_at_temperature_0_what_was_answered_before(run: Run) -
     with FaultEndpoint(key=KEY) as other:
         run(other, *cached)
         assert len(other.requests) == 4, "another endpoint answers for itself"
+
+
+def test_a_run_does_not_pay_for_statistics_that_it_does_not_use(tmp_path: Path) -> None:
+    """Importing SciPy would cost each run a second and 50 MB."""
+    data = write_lines(tmp_path / "lines.jsonl", [{"question": "q"}])
+    flow = str(ROOT / "flows" / "chat_phi3")
+    command = f"from phi3flow.cli.main import main; main(['batch-run', {flow!r}, '--data', {str(data)!r}, '--dry-run'])"
+    check = "import sys; print([name for name in ('numpy', 'scipy', 'pyarrow', 'promptflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{command}; {check}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -161,14 +161,14 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
 
 
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
+    if args.stop_when_decided is None and args.baseline is None:
+        return None
     from phi3flow.cli.score import DEFAULT_FLOW
     from phi3flow.comparison import resolve_metrics
     from phi3flow.flows import load_flow
     from phi3flow.pf_runs import open_run
     from phi3flow.runner import StopRule
 
-    if args.stop_when_decided is None and args.baseline is None:
-        return None
     if args.stop_when_decided is None or args.baseline is None:
         raise ConfigError("--baseline RUN and --stop-when-decided METRIC come together")
     if args.repeats > 1:
