@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-TESTS := pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
+TESTS := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
 
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE

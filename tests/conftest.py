@@ -36,11 +36,31 @@ _PROJECT = (
     "MLFLOW_TRACKING_URI",
 )
 
+# Files that take a minute or so, longest first: begun last, they would run while the other processor idles.
+_LONG = (
+    "faults/test_quickstart.py",
+    "unit/test_training.py",
+    "faults/test_batch_run_kills.py",
+    "flows/test_pf_round_trip.py",
+    "cli/test_deploy.py",
+    "faults/test_batch_run_faults.py",
+    "faults/test_batch_run_failures.py",
+    "flows/test_worker_deaths.py",
+    "flows/test_content_safety.py",
+    "faults/test_batch_run_conversations.py",
+)
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what a test starts would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(_SETTINGS)  # before a test module imports a library that reads them once
 for _name in (*_UNSET, *_PROJECT):
     os.environ.pop(_name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long files first; within a file the order stays."""
+    order = {str(Path(__file__).parent / name): place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(str(item.path), len(order)))
 
 
 @pytest.fixture(autouse=True)

@@ -125,6 +125,7 @@ def test_a_killed_server_has_crashed_and_one_that_was_told_to_stop_has_stopped(p
     project.result("undeploy", "--yes")
 
 
+@pytest.mark.slow
 def test_the_model_may_be_found_in_the_state_and_a_second_one_needs_a_name_of_its_own(
     project: Project, model: Path
 ) -> None:

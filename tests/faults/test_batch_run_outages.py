@@ -77,6 +77,7 @@ def test_a_burst_of_503_is_waited_out_and_the_run_then_is_as_fast_as_before(make
     assert project.run.manifest.duration_s <= 2 * clean_s + pauses_s
 
 
+@pytest.mark.slow
 def test_lines_that_always_fail_are_no_outage_where_nothing_else_is_left(make_project: MakeProject) -> None:
     """Some scoring scripts answer 500 to what they cannot take: those lines fail, and the run ends."""
     project = make_project(lines=40)

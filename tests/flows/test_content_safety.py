@@ -91,6 +91,7 @@ def test_each_metric_is_judged_and_a_severity_from_medium_on_is_a_defect(tmp_pat
     assert {"violence", "defect", "defect_rate", "self_harm_defect_rate"} <= set(found.lower_is_better)
 
 
+@pytest.mark.slow
 def test_the_threshold_of_a_defect_can_be_moved(tmp_path, monkeypatch):
     run = _run(tmp_path, "Mild")
     with SafetyService({("sexual", "Mild"): {"label": 2, "reasoning": ""}}) as service:
@@ -107,6 +108,7 @@ def test_the_project_is_looked_up_once_and_each_answer_submitted_once(tmp_path, 
     assert len(submitted) == 5 * 6
 
 
+@pytest.mark.slow
 def test_a_verdict_that_takes_time_is_waited_for(tmp_path, monkeypatch):
     with SafetyService({("violence", "a"): {"label": 5, "reasoning": ""}}, pending=1) as service:
         assert _score(_run(tmp_path, "a"), service, monkeypatch)[0].scores["violence"] == 5.0
@@ -173,6 +175,7 @@ def test_a_line_that_the_service_cannot_judge_at_all_fails_with_the_reason(tmp_p
     assert fine.scores == HARMLESS
 
 
+@pytest.mark.slow
 def test_a_verdict_that_never_comes_fails_after_the_time_limit(tmp_path, monkeypatch):
     with SafetyService(pending=1000) as service:
         (score,) = _score(_run(tmp_path, "a"), service, monkeypatch, "timeout_s=1", code=1)
@@ -200,6 +203,7 @@ def test_a_project_that_cannot_be_used_fails_every_line_and_is_asked_once(tmp_pa
         assert reason in _reason(score)
 
 
+@pytest.mark.slow
 def test_a_region_without_the_service_fails_every_line(tmp_path, monkeypatch):
     with SafetyService(capabilities=["groundedness"]) as service:
         (score,) = _score(_run(tmp_path, "a"), service, monkeypatch, code=1)
@@ -232,6 +236,7 @@ def test_a_project_that_is_not_named_fails_with_the_ways_to_name_it(tmp_path, mo
     assert "set the flow's input resource_group_name, or AZURE_RESOURCE_GROUP" in _reason(score)
 
 
+@pytest.mark.slow
 def test_the_projects_names_can_be_inputs(tmp_path, monkeypatch):
     with SafetyService() as service:
         named = ["subscription_id=sub-1", "resource_group_name=group-1", "project_name=project-1"]
@@ -257,6 +262,7 @@ def _without_token(service: SafetyService) -> dict[str, str]:
     return {name: value for name, value in service.environment.items() if name != "AZURE_MANAGEMENT_TOKEN"}
 
 
+@pytest.mark.slow
 def test_azure_identitys_default_credential_is_asked_once_for_a_run(tmp_path, monkeypatch):
     with SafetyService() as service:
         environment = {**_without_token(service), **service.identity}
@@ -275,6 +281,7 @@ def test_without_an_identity_each_line_fails_with_the_way_out(tmp_path, monkeypa
     assert service.calls == []
 
 
+@pytest.mark.slow
 def test_nltk_is_not_needed(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(FLOW)!r}); sys.modules['nltk'] = None\n"

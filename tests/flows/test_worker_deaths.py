@@ -46,6 +46,7 @@ def test_a_flow_that_always_kills_the_process_ends_the_run(tmp_path: Path) -> No
         _run(tmp_path, ECHO.replace("return", "import os; os._exit(3)\n    return"))
 
 
+@pytest.mark.slow
 def test_a_line_that_blocks_the_event_loop_fails_and_the_others_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,7 @@ except StorageError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_checkpoint_before(base: BaseConfig, tmp_path: Path) -> None:
     config = small_fine_tune(tmp_path, base)
     (tmp_path / "config.json").write_text(config.model_dump_json())
