@@ -22,7 +22,7 @@ test-slow: .venv/.dev
 	$(BIN)/pytest -m slow $(ARGS)
 
 test-browser: .venv/.dev
-	$(BIN)/pytest -m browser $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m browser $(ARGS)
 
 coverage: .venv/.dev
 	$(BIN)/coverage erase
