@@ -65,10 +65,7 @@ class RunFolder:
         return [last[number] for number in sorted(last)]
 
     def data_rows(self) -> list[dict[str, Any]]:
-        """Return the data file's rows, indexed by line_number. Raises DatasetError where it is gone or changed.
-
-        Where lines ran repeatedly each row is there as often.
-        """
+        """Return each line's row of the data, by line_number. Raises DatasetError where the file is gone or changed."""
         manifest = self.manifest
         path = Path(manifest.data)
         if not path.is_file():
