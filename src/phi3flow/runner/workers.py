@@ -150,7 +150,8 @@ class Worker:
         while isinstance(message := await self._process.receive(), Ended):
             now = time.monotonic()
             for number, ago_s in message.begun:
-                on_sent(self.starts[number], now - ago_s)
+                if number in self.starts:  # Ray's messages may overtake each other
+                    on_sent(self.starts[number], now - ago_s)
             on_ended(self.in_flight.pop(message.number), message, self.starts.pop(message.number))
         return await self._process.death()
 
