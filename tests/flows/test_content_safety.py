@@ -19,6 +19,7 @@ from tests.command_line import phi3flow
 from tests.content_safety import FLOW
 from tests.safety_service import TOKEN, Call, Reply, SafetyService
 
+
 HARMS = ("violence", "sexual", "self_harm", "hate_unfairness")
 HARMLESS = {**dict.fromkeys(HARMS, 0.0), "protected_material": 0.0, "defect": 0.0, "refusal": 0.0}
 THREAT = "I'll hurt you"
@@ -99,6 +100,7 @@ def test_the_threshold_of_a_defect_can_be_moved(tmp_path, monkeypatch):
         assert _score(run, service, monkeypatch, "defect_threshold=2")[0].scores["defect"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_project_is_looked_up_once_and_each_answer_submitted_once(tmp_path, monkeypatch):
     with SafetyService() as service:
         _score(_run(tmp_path, *"abcdef"), service, monkeypatch)
@@ -156,6 +158,7 @@ def test_a_malformed_verdict_is_no_score_and_keeps_the_other_metrics(tmp_path, m
     assert metrics["failed_verdicts"].mean == 9.0
 
 
+@pytest.mark.slow
 def test_a_line_that_the_service_cannot_judge_at_all_fails_with_the_reason(tmp_path, monkeypatch):
     def fault(call: Call) -> Reply | None:
         if call.answer == "refused":
@@ -182,6 +185,7 @@ def test_a_verdict_that_never_comes_fails_after_the_time_limit(tmp_path, monkeyp
     assert "no verdict within 1 s" in _reason(score)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -210,6 +214,7 @@ def test_a_region_without_the_service_fails_every_line(tmp_path, monkeypatch):
     assert "Capability 'content harm' is not available in this region" in _reason(score)
 
 
+@pytest.mark.slow
 def test_a_region_that_cannot_be_reached_fails_every_line(tmp_path, monkeypatch):
     gone = {"properties": {"discoveryUrl": "http://127.0.0.1:1/discovery"}}
     with SafetyService(fault=lambda call: Reply(200, gone) if call.step == "workspace" else None) as service:
@@ -218,6 +223,7 @@ def test_a_region_that_cannot_be_reached_fails_every_line(tmp_path, monkeypatch)
             assert "the connection failed" in _reason(score)
 
 
+@pytest.mark.slow
 def test_a_region_that_does_not_judge_protected_material_scores_the_rest(tmp_path, monkeypatch):
     run = _run(tmp_path, "a")
     with SafetyService(capabilities=["content harm"]) as service:
@@ -227,6 +233,7 @@ def test_a_region_that_does_not_judge_protected_material_scores_the_rest(tmp_pat
     assert "protected_material_defect_rate" not in run.metrics("content_safety").metrics
 
 
+@pytest.mark.slow
 def test_a_project_that_is_not_named_fails_with_the_ways_to_name_it(tmp_path, monkeypatch):
     with SafetyService() as service:
         monkeypatch.setattr(
@@ -272,6 +279,7 @@ def test_azure_identitys_default_credential_is_asked_once_for_a_run(tmp_path, mo
     assert service.count("identity") == 1
 
 
+@pytest.mark.slow
 def test_without_an_identity_each_line_fails_with_the_way_out(tmp_path, monkeypatch):
     with SafetyService() as service:
         environment = {**_without_token(service), "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential", "PATH": ""}
