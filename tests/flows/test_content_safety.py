@@ -19,7 +19,6 @@ from tests.command_line import phi3flow
 from tests.content_safety import FLOW
 from tests.safety_service import TOKEN, Call, Reply, SafetyService
 
-
 HARMS = ("violence", "sexual", "self_harm", "hate_unfairness")
 HARMLESS = {**dict.fromkeys(HARMS, 0.0), "protected_material": 0.0, "defect": 0.0, "refusal": 0.0}
 THREAT = "I'll hurt you"
