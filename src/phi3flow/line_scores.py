@@ -11,13 +11,13 @@ from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.records import LineScore, RepeatVariances
 from phi3flow.run_config import map_line
 
-_CLUSTER_COLUMN = "conversation_id"
+CLUSTER_COLUMN = "conversation_id"
 _COUNTS = "_statistics"
 
 
 def cluster_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return each row's cluster: its conversation, or itself where it names none."""
-    labels = (row.get(_CLUSTER_COLUMN) for row in rows)
+    labels = (row.get(CLUSTER_COLUMN) for row in rows)
     return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]
 
 
@@ -75,14 +75,14 @@ def average_repeats(scores: Sequence[LineScore], lines: int) -> list[LineScore]:
 
 def repeat_variances(scores: Sequence[LineScore], lines: int, name: str) -> RepeatVariances | None:
     """Return the variances of a metric between and within lines; None where each ran once."""
-    repeats: dict[int, list[float]] = {}
     count = 1 + max((score.line_number for score in scores), default=0) // lines
+    if count == 1:
+        return None
+    repeats: dict[int, list[float]] = {}
     for score in scores:
         value = score.scores.get(name)
         if value is not None:
             repeats.setdefault(score.line_number % lines, []).append(value)
-    if count == 1:
-        return None
     means = [fmean(values) for values in repeats.values()]
     within = [variance(values) for values in repeats.values() if len(values) > 1]
     return RepeatVariances(

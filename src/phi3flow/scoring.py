@@ -30,7 +30,6 @@ from phi3flow.scorer import ScoredLine, Scorer
 from phi3flow.stats import CORPUS_METRICS, estimate_corpus, estimate_mean
 from phi3flow.stats.agreement import measure_agreement
 
-CLUSTER_COLUMN = "conversation_id"
 _HISTORY = "chat_history"
 _DEFAULT_OPTIONS = RunOptions()
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from phi3flow.line_scores import CLUSTER_COLUMN
 from phi3flow.records import LineResult, Manifest
 from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
-from phi3flow.scoring import CLUSTER_COLUMN
 from phi3flow.slices import slice_rows
 
 BUDGET_BYTES = 4_700_000
