@@ -76,10 +76,10 @@ def _azure(folder: Path) -> process_tree.Cost:
 
 
 def _compare(folder: Path, lines: int) -> process_tree.Cost:
-    """Compare two runs, whose scores are the scored run's again and again, the second's shifted by a line."""
+    """Compare two runs, whose scores are the scored run's again and again, the second's shifted by three lines."""
     scored = RunFolder(folder / ".runs" / "base").scores("answer_match")
     metrics = RunFolder(folder / ".runs" / "base").metrics("answer_match")
-    for name, shift in (("first", 0), ("second", 1)):
+    for name, shift in (("first", 0), ("second", 3)):
         run = _make_run(folder, name, _rows(lines, seed=1), lines)
         run.write_scores("answer_match", _repeated(scored, lines, shift), metrics)
     return _run(folder, str(BIN / "phi3flow"), "compare", "first", "second", "--quiet")

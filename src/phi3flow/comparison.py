@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.line_scores import average_repeats, cluster_labels
+from phi3flow.machine import processors
 from phi3flow.records import (
     Comparison,
     Difference,
@@ -99,7 +103,7 @@ def _compare(
         for evaluation, sides in scores.items()
         for one in _paired_metrics(*sides, pairs, lower[evaluation])
     }
-    compared = {name: one.compare(seed) for name, one in paired.items()}
+    compared = _compare_metrics(paired, seed)
     if (early := candidate.manifest.stopped_early) and early.baseline == baseline.name:
         compared = {name: _as_stopped(name, metric, early) for name, metric in compared.items()}
     confirmatory = resolve_metrics(metrics, compared) if metrics else _default_confirmatory(compared)
@@ -136,22 +140,55 @@ class _PairedMetric:
     clusters: np.ndarray[Any, Any]
     lower_is_better: bool = False
 
-    def compare(self, seed: int, places: Sequence[int] | None = None) -> MetricComparison:
-        """Compare over the pairs that have the metric in both, or over those of them at ``places``."""
-        left, right, clusters = self.baseline, self.candidate, self.clusters
-        if places is not None:
-            left, right, clusters = left[places], right[places], clusters[places]
-        corpus = CORPUS_METRICS.get(self.name) if left.ndim == 2 else None
-        known = np.isfinite(left + right).reshape(len(left), -1).all(axis=1)
-        left, right, clusters = left[known], right[known], clusters[known]
-        rng = np.random.default_rng(seed)
-        if corpus:
-            found = compare_corpora(left, right, corpus, clusters=clusters, rng=rng)
-            means = [float(corpus(side.sum(axis=0))) for side in (left, right)] if len(left) else [None, None]
-        else:
-            found = compare_pairs(left, right, clusters=clusters, rng=rng)
-            means = [float(side.mean()) for side in (left, right)] if len(left) else [None, None]
-        return _metric_comparison(found, *means, lower_is_better=self.lower_is_better)
+    @property
+    def is_corpus(self) -> bool:
+        """Whether it is a metric of the whole run, made of counts."""
+        return self.baseline.ndim == 2
+
+    def known(self) -> _PairedMetric:
+        """Return it over the pairs that have it in both runs."""
+        return self.at(np.isfinite(self.baseline + self.candidate).reshape(len(self.baseline), -1).all(axis=1))
+
+    def at(self, places: Sequence[int] | np.ndarray[Any, Any]) -> _PairedMetric:
+        """Return it over some of the pairs."""
+        left, right, clusters = self.baseline[places], self.candidate[places], self.clusters[places]
+        return replace(self, baseline=left, candidate=right, clusters=clusters)
+
+    def means(self) -> tuple[float | None, float | None]:
+        """Return the metric of either run."""
+        if not len(self.baseline):
+            return None, None
+        if self.is_corpus:
+            corpus = CORPUS_METRICS[self.name]
+            return float(corpus(self.baseline.sum(axis=0))), float(corpus(self.candidate.sum(axis=0)))
+        return float(self.baseline.mean()), float(self.candidate.mean())
+
+
+def _compare_metrics(
+    paired: Mapping[str, _PairedMetric], seed: int, places: Sequence[int] | None = None
+) -> dict[str, MetricComparison]:
+    """Compare metrics over the pairs that have them in both runs, or over those of them at ``places``."""
+    known = {name: (one if places is None else one.at(places)).known() for name, one in paired.items()}
+    groups: dict[Any, list[str]] = {}
+    for name, one in known.items():  # corpus metrics of the same lines share their draws
+        groups.setdefault(one.clusters.tobytes() if one.is_corpus else name, []).append(name)
+    slow_first = sorted(groups.values(), key=lambda names: not known[names[0]].is_corpus)
+    with threadpool_limits(1), ThreadPoolExecutor(processors()) as threads:  # NumPy computes outside of Python's lock
+        found = threads.map(lambda names: _infer([known[name] for name in names], seed), slow_first)
+        compared = dict(zip(itertools.chain(*slow_first), itertools.chain(*found), strict=True))
+    return {
+        name: _metric_comparison(compared[name], *one.means(), lower_is_better=one.lower_is_better)
+        for name, one in known.items()
+    }
+
+
+def _infer(metrics: Sequence[_PairedMetric], seed: int) -> list[PairedComparison]:
+    """Compare one metric of scores, or corpus metrics of the same lines."""
+    rng, clusters = np.random.default_rng(seed), metrics[0].clusters
+    if metrics[0].is_corpus:
+        corpora = [(one.baseline, one.candidate, CORPUS_METRICS[one.name]) for one in metrics]
+        return compare_corpora(corpora, clusters=clusters, rng=rng)
+    return [compare_pairs(one.baseline, one.candidate, clusters=clusters, rng=rng) for one in metrics]
 
 
 def judge(metric: MetricComparison) -> Verdict:
@@ -251,7 +288,7 @@ def _compare_slices(
     slices: Sequence[LineSlice], confirmatory: Mapping[str, _PairedMetric], seed: int
 ) -> list[SliceComparison]:
     """Compare the confirmatory metrics within each slice; Holm is over the slices of a column, metric by metric."""
-    compared = [{name: one.compare(seed, found.places) for name, one in confirmatory.items()} for found in slices]
+    compared = [_compare_metrics(confirmatory, seed, found.places) for found in slices]
     for column in dict.fromkeys(found.column for found in slices):
         places = [place for place, found in enumerate(slices) if found.column == column]
         for name in confirmatory:

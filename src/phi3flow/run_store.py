@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError, StorageError
 from phi3flow.files import held_alone, write_file
-from phi3flow.jsonl import file_sha256, read_rows
+from phi3flow.jsonl import file_sha256, read_lines, read_rows, shorten
 from phi3flow.records import (
     Counts,
     LineResult,
@@ -82,9 +82,12 @@ class RunFolder:
         return sorted(path.parent.name for path in self.path.glob("scores/*/metrics.json"))
 
     def scores(self, evaluation: str) -> list[LineScore]:
-        """Return one evaluation's scores by line_number. Raises ConfigError where the run is not scored by it."""
+        """Return one evaluation's scores by line_number.
+
+        Raises ConfigError where the run is not scored by it, DatasetError for a line that is no score.
+        """
         path = self._scores_folder(evaluation) / "scores.jsonl"
-        return [LineScore.model_validate(row) for _, row in read_rows(path)]
+        return [_read_score(path, number, line) for number, line in read_lines(path)]
 
     def metrics(self, evaluation: str) -> RunMetrics:
         """Return one evaluation's estimates. Raises ConfigError where the run is not scored by it."""
@@ -392,6 +395,14 @@ def _read_record(record: type[R], path: Path) -> R:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: {key}: {first['msg']}: it was written by another version, or damaged") from error
+
+
+def _read_score(path: Path, number: int, line: bytes) -> LineScore:
+    try:
+        return LineScore.model_validate_json(line)
+    except ValidationError as error:
+        reason, value = error.errors()[0]["msg"], shorten(line.decode(errors="replace"))
+        raise DatasetError(f"{path}:{number}: no score ({reason}): {value}") from error
 
 
 def dump_line(record: dict[str, Any]) -> bytes:

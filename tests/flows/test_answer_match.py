@@ -48,7 +48,7 @@ def test_unicode_tokens_ignore_form_case_and_punctuation(answer, truth):
     ],
 )
 def test_scripts_without_spaces_are_cut_by_character(written, tokens):
-    assert text.unicode_tokens(written) == tokens
+    assert text.unicode_tokens(written) == tuple(tokens)
 
 
 def test_unicode_f1_sees_the_characters_that_two_chinese_answers_share():

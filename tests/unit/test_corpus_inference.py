@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from phi3flow.stats import compare_corpora, corpus_bleu, corpus_chrf, estimate_corpus
+from phi3flow.records import Estimate
+from phi3flow.stats import PairedComparison, compare_corpora, corpus_bleu, corpus_chrf, estimate_corpora
 from phi3flow.stats.estimates import Floats
 
 DRAWS = 2000
@@ -31,6 +32,14 @@ def _lines(n: int, seed: int = 0, share: float = 0.6) -> Floats:
     return np.stack([_rng(seed + 1).binomial(totals, share), totals], axis=1).astype(float)
 
 
+def _estimate(lines: Floats, **options: Any) -> Estimate:
+    return estimate_corpora([(lines, _ratio)], **options)[0]
+
+
+def _compare(left: Floats, right: Floats, **options: Any) -> PairedComparison:
+    return compare_corpora([(left, right, _ratio)], **options)[0]
+
+
 @given(st.lists(st.tuples(count, count, *[st.tuples(count, count)] * 4), min_size=1, max_size=3))
 def test_bleu_of_summed_counts_is_sacrebleus(lines: list[Any]) -> None:
     rows = [[answer, reference, *map(min, pairs), *map(max, pairs)] for answer, reference, *pairs in lines]
@@ -48,19 +57,19 @@ def test_chrf_of_summed_counts_is_sacrebleus(lines: list[Any]) -> None:
 
 def test_an_estimate_is_the_metric_of_the_sums_and_repeats_with_its_seed() -> None:
     lines = _lines(50)
-    found = estimate_corpus(lines, _ratio, rng=_rng(), draws=DRAWS)
+    found = _estimate(lines, rng=_rng(), draws=DRAWS)
     assert found.mean == pytest.approx(lines[:, 0].sum() / lines[:, 1].sum())
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.mean < found.high
     assert (found.n, found.method) == (50, "bootstrap, 2,000 draws")
-    assert found == estimate_corpus(lines, _ratio, rng=_rng(), draws=DRAWS)
+    assert found == _estimate(lines, rng=_rng(), draws=DRAWS)
 
 
 def test_conversations_are_drawn_whole() -> None:
     lines, labels = np.repeat(_lines(20), 5, axis=0), np.repeat(np.arange(20), 5)
-    alone = estimate_corpus(lines, _ratio, rng=_rng(), draws=DRAWS)
-    together = estimate_corpus(lines, _ratio, rng=_rng(), clusters=labels, draws=DRAWS)
+    alone = _estimate(lines, rng=_rng(), draws=DRAWS)
+    together = _estimate(lines, rng=_rng(), clusters=labels, draws=DRAWS)
     assert alone.se is not None
     assert together.se is not None
     assert together.se == pytest.approx(alone.se * np.sqrt(5), rel=0.1)
@@ -68,23 +77,38 @@ def test_conversations_are_drawn_whole() -> None:
 
 
 def test_one_conversation_has_no_interval_and_no_line_has_nothing() -> None:
-    one = estimate_corpus(_lines(3), _ratio, rng=_rng(), clusters=["a"] * 3)
+    one = _estimate(_lines(3), rng=_rng(), clusters=["a"] * 3)
     assert (one.low, one.n) == (None, 3)
-    none = estimate_corpus(np.empty((0, 2)), _ratio, rng=_rng())
+    none = _estimate(np.empty((0, 2)), rng=_rng())
     assert (none.mean, none.n) == (None, 0)
-    assert compare_corpora(np.empty((0, 2)), np.empty((0, 2)), _ratio, rng=_rng()).mean is None
-    assert compare_corpora(_lines(3), _lines(3, 5), _ratio, rng=_rng(), clusters=["a"] * 3).low is None
+    assert _compare(np.empty((0, 2)), np.empty((0, 2)), rng=_rng()).mean is None
+    assert _compare(_lines(3), _lines(3, 5), rng=_rng(), clusters=["a"] * 3).low is None
+
+
+def test_metrics_together_are_what_each_is_alone() -> None:
+    left, right, other = _lines(40), _lines(40, 7, share=0.65), _lines(40, 9)
+    alone = [_compare(left, right, rng=_rng(), draws=DRAWS), _compare(left, other, rng=_rng(), draws=DRAWS)]
+    corpora = [(left, right, _ratio), (left, left, _ratio), (left, other, _ratio)]
+    together = compare_corpora(corpora, rng=_rng(), draws=DRAWS)
+    assert together[1].method == "no line differs"
+    for one, each in zip(alone, (together[0], together[2]), strict=True):
+        assert (each.mean, each.p_permutation) == (one.mean, one.p_permutation)
+        assert each.low == pytest.approx(one.low, rel=1e-5)
+    estimates = estimate_corpora([(left, _ratio), (other, _ratio)], rng=_rng(), draws=DRAWS)
+    assert [one.low for one in estimates] == [
+        pytest.approx(_estimate(lines, rng=_rng(), draws=DRAWS).low, rel=1e-5) for lines in (left, other)
+    ]
 
 
 def test_runs_that_answer_alike_do_not_differ() -> None:
-    found = compare_corpora(_lines(30), _lines(30), _ratio, rng=_rng())
+    found = _compare(_lines(30), _lines(30), rng=_rng())
     assert (found.mean, found.low, found.high, found.p, found.p_permutation) == (0.0, 0.0, 0.0, 1.0, 1.0)
 
 
 def test_swapping_the_runs_mirrors_the_comparison() -> None:
     left, right = _lines(40), _lines(40, 7, share=0.65)
-    one = compare_corpora(left, right, _ratio, rng=_rng(), draws=DRAWS)
-    other = compare_corpora(right, left, _ratio, rng=_rng(), draws=DRAWS)
+    one = _compare(left, right, rng=_rng(), draws=DRAWS)
+    other = _compare(right, left, rng=_rng(), draws=DRAWS)
     assert (one.mean, one.low, one.high) == tuple(
         pytest.approx(value)
         for value in (-other.mean, -other.high, -other.low)  # type: ignore[operator]
@@ -95,7 +119,7 @@ def test_swapping_the_runs_mirrors_the_comparison() -> None:
 @pytest.mark.parametrize("share", [0.60, 0.62, 0.64, 0.68])
 def test_the_interval_excludes_zero_where_p_is_below_its_level(share: float) -> None:
     for seed in range(20):
-        found = compare_corpora(_lines(60, seed), _lines(60, seed + 100, share), _ratio, rng=_rng(seed), draws=DRAWS)
+        found = _compare(_lines(60, seed), _lines(60, seed + 100, share), rng=_rng(seed), draws=DRAWS)
         assert found.low is not None
         assert found.high is not None
         assert found.p is not None
@@ -107,7 +131,7 @@ def test_the_bootstrap_covers_and_the_swaps_keep_their_level() -> None:
     covered, rejected, simulations = 0, 0, 1500
     for seed in range(simulations):
         left, right = _lines(30, 2 * seed), _lines(30, 10_000 + 2 * seed)
-        found = compare_corpora(left, right, _ratio, rng=_rng(seed), draws=400)
+        found = _compare(left, right, rng=_rng(seed), draws=400)
         assert found.low is not None
         assert found.high is not None
         assert found.p_permutation is not None

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from phi3flow.endpoint_calls import EndpointCalls
 from phi3flow.errors import EndpointError
 from phi3flow.failures import Failure
 from phi3flow.runner.options import RunOptions
+from phi3flow.scoring.endpoint_calls import EndpointCalls
 
 Call = Callable[[int], Awaitable[str]]
 

@@ -66,8 +66,7 @@ def rouge(answer: str, ground_truths: Sequence[str]) -> dict[str, float]:
 
 def bleu_statistics(answer: str, ground_truths: Sequence[str]) -> Statistics:
     """Return sacrebleu's counts for BLEU, 13a tokens: [answer length, reference length, 4 matches, 4 totals]."""
-    score = _SENTENCE_BLEU.sentence_score(answer, list(ground_truths))
-    return [score.sys_len, score.ref_len, *score.counts, *score.totals]
+    return list(_BLEU._extract_corpus_statistics([answer], [[truth] for truth in ground_truths])[0])
 
 
 def bleu(statistics: Statistics, *, corpus: bool = False) -> float:
@@ -105,11 +104,11 @@ def value_accuracy(answer: str, values: Sequence[str]) -> float | None:
     return float(all(holds_value(answer, str(value)) for value in values))
 
 
-_SENTENCE_BLEU = BLEU(effective_order=True)
+_BLEU = BLEU(force=True)  # no advice on texts that end in a period after a space
 _CHRF = CHRF()
 
 
-def _bag_f1(answer: list[str], truth: list[str]) -> float:
+def _bag_f1(answer: Sequence[str], truth: Sequence[str]) -> float:
     shared = sum((Counter(answer) & Counter(truth)).values())
     if shared == 0:
         return 0.0

@@ -25,22 +25,24 @@ _WORD = rf"(?V1)[\w--[{_NO_SPACES}]]"
 _STARTS_WITH_WORD = regex.compile(_WORD)
 
 
-def squad_tokens(text: str) -> list[str]:
+@functools.lru_cache(maxsize=64)
+def squad_tokens(text: str) -> tuple[str, ...]:
     """Cut as SQuAD v1.1 does: lower case, without ASCII punctuation and English articles, split on white space.
 
     Source: Rajpurkar et al. 2016, the official evaluation script's ``normalize_answer``.
     """
-    return _ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split()
+    return tuple(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
 
 
-def unicode_tokens(text: str) -> list[str]:
+@functools.lru_cache(maxsize=64)
+def unicode_tokens(text: str) -> tuple[str, ...]:
     """Cut a text of any script: on ASCII the same as ``squad_tokens``.
 
     NFKC and case folding; punctuation and symbols of every script are dropped; Chinese, Japanese, Korean, Thai,
     Lao, Khmer and Burmese, whose words are not (or not only) set apart by spaces, are cut by character.
     """
     tokens = _UNICODE_TOKEN.findall(_UNICODE_PUNCTUATION.sub("", _fold(text)))
-    return [token for token in tokens if token not in {"a", "an", "the"}]
+    return tuple(token for token in tokens if token not in {"a", "an", "the"})
 
 
 def holds_value(answer: str, value: str) -> bool:

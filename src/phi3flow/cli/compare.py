@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, terminal: Terminal) -> Preferences:
     from phi3flow.connections import resolve_connection
     from phi3flow.flows import load_flow
-    from phi3flow.judging import judge_pairs
+    from phi3flow.scoring.judging import judge_pairs
 
     model = {"compare_answers.model": args.judge_model} if args.judge_model else {}
     flow = load_flow(JUDGE_FLOW).with_connections({"compare_answers.connection": args.judge, **model})

@@ -7,6 +7,7 @@ Exit codes: 0 success; 1 lines failed or a gate not met; 2 usage, configuration 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    gc.set_threshold(100_000, 50, 50)  # records are many and without cycles: to search them takes longer than to read
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if word in VERBS), None)
     try:

@@ -130,6 +130,9 @@ def _line_tracker() -> Any:
         def _ensure_inputs_is_json_serializable(self, inputs: Any, node_name: str) -> Any:
             return inputs
 
+        def _ensure_serializable_value(self, val: Any, warning_msg: str | None = None) -> Any:
+            return val
+
     return _LineTracker
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from phi3flow.flows import Flow
 from phi3flow.records import ConnectionUse, Usage
@@ -101,7 +101,7 @@ def encode(message: object) -> bytes:
     return HEADER.pack(len(content)) + content
 
 
-def receive(pipe: BinaryIO) -> Any:
+def receive(pipe: IO[bytes]) -> Any:
     """Return the next message of a blocking, unbuffered pipe. Raises EOFError at its end."""
     (size,) = HEADER.unpack(_read(pipe, HEADER.size))
     return pickle.loads(_read(pipe, size))
@@ -119,7 +119,7 @@ def take_messages(content: bytearray) -> Iterator[Any]:
         yield message
 
 
-def _read(pipe: BinaryIO, size: int) -> bytes:
+def _read(pipe: IO[bytes], size: int) -> bytes:
     content = b""
     while len(content) < size:
         part = pipe.read(size - len(content))

@@ -22,7 +22,7 @@ Sources, as cited in the modules:
 from __future__ import annotations
 
 from phi3flow.stats.corpus import CORPUS_METRICS, corpus_bleu, corpus_chrf
-from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpus
+from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpora
 from phi3flow.stats.estimates import (
     ALPHA,
     clustered_wilson_interval,
@@ -57,7 +57,7 @@ __all__ = [
     "compare_pairs",
     "corpus_bleu",
     "corpus_chrf",
-    "estimate_corpus",
+    "estimate_corpora",
     "estimate_mean",
     "holm",
     "lines_needed",

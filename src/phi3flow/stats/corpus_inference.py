@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,79 +17,132 @@ from phi3flow.stats.resampling import DRAWS, bootstrap_sums, swapped_sums
 Metric = Callable[[Floats], Floats]
 
 
-def estimate_corpus(
-    counts: ArrayLike,
-    metric: Metric,
+def estimate_corpora(
+    corpora: Sequence[tuple[ArrayLike, Metric]],
     *,
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     n_failed: int = 0,
     draws: int = DRAWS,
-) -> Estimate:
-    """Estimate a metric of the run from its lines' counts, (n, K), with a bootstrap interval over conversations.
+) -> list[Estimate]:
+    """Estimate metrics of the run from its lines' counts, (n, K) for each, with a bootstrap interval by conversation.
 
-    The interval is the expanded percentile one (Hesterberg 2015), as wide in small samples as Student's t.
+    The interval is the expanded percentile one (Hesterberg 2015), as wide in small samples as Student's t. All metrics
+    share the draws, which take most of the time.
     """
-    lines = np.asarray(counts, dtype=float)
-    if len(lines) == 0:
-        return Estimate(mean=None, n=0, n_failed=n_failed, method="no scored lines")
-    sums = _by_cluster(lines, clusters)
-    value = float(metric(lines.sum(axis=0)))
-    if len(sums) == 1:
-        return Estimate(mean=value, n=len(lines), n_failed=n_failed, method="one cluster has no interval")
-    drawn = np.concatenate([metric(totals) for totals in bootstrap_sums(sums, rng=rng, draws=draws)])
-    low, high = _expanded_percentiles(drawn, len(sums))
-    method = _method(len(sums) < len(lines), draws)
-    return Estimate(
-        mean=value, low=low, high=high, se=float(drawn.std(ddof=1)), n=len(lines), n_failed=n_failed, method=method
-    )
+    tables = [(np.asarray(counts, dtype=float), metric) for counts, metric in corpora]
+    n = len(tables[0][0])
+    if n == 0:
+        return [Estimate(mean=None, n=0, n_failed=n_failed, method="no scored lines") for _ in tables]
+    values = [float(metric(counts.sum(axis=0))) for counts, metric in tables]
+    grouped = [(_by_cluster(counts, clusters), metric) for counts, metric in tables]
+    count = len(grouped[0][0])
+    if count == 1:
+        method = "one cluster has no interval"
+        return [Estimate(mean=value, n=n, n_failed=n_failed, method=method) for value in values]
+    method, estimates = _method(count < n, draws), list[Estimate]()
+    for value, drawn in zip(values, _bootstrap(grouped, rng, draws), strict=True):
+        low, high = _expanded_percentiles(drawn, count)
+        se = float(drawn.std(ddof=1))
+        estimates.append(Estimate(mean=value, low=low, high=high, se=se, n=n, n_failed=n_failed, method=method))
+    return estimates
 
 
 def compare_corpora(
-    baseline: ArrayLike,
-    candidate: ArrayLike,
-    metric: Metric,
+    corpora: Sequence[tuple[ArrayLike, ArrayLike, Metric]],
     *,
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
-) -> PairedComparison:
-    """Compare a metric of two runs from the counts, (n, K) each, of their common lines.
+) -> list[PairedComparison]:
+    """Compare metrics of two runs from the counts, (n, K) of the baseline and of the candidate, of their common lines.
 
     The interval and ``p`` come from a paired bootstrap over conversations, ``p_permutation`` from swapping the two
-    runs' answers conversation by conversation (Riezler and Maxwell 2005). No line wins or loses.
+    runs' answers conversation by conversation (Riezler and Maxwell 2005). No line wins or loses. All metrics share the
+    draws, which take most of the time.
     """
-    left, right = np.asarray(baseline, dtype=float), np.asarray(candidate, dtype=float)
-    n = len(left)
+    sides = [(np.asarray(left, dtype=float), np.asarray(right, dtype=float)) for left, right, _ in corpora]
+    n = len(sides[0][0])
     if n == 0:
-        return PairedComparison(n=0, method="no line is scored in both")
-    mean = float(metric(right.sum(axis=0)) - metric(left.sum(axis=0)))
-    sums = _by_cluster(np.concatenate([left, right], axis=1), clusters)
-    first, second = np.split(sums, 2, axis=1)
-    if np.array_equal(first, second):
-        return PairedComparison(n=n, method="no line differs", mean=0.0, low=0.0, high=0.0, p=1.0, p_permutation=1.0)
-    if len(sums) == 1:
-        return PairedComparison(n=n, method="one cluster has no interval", mean=mean)
-    drawn = np.concatenate(
-        [
-            np.subtract(*map(metric, np.split(totals, 2, axis=1)[::-1]))
-            for totals in bootstrap_sums(sums, rng=rng, draws=draws)
-        ]
-    )
-    low, high = _expanded_percentiles(drawn, len(sums))
-    se = float(drawn.std(ddof=1))
-    return PairedComparison(
-        n=n,
-        method=f"paired {_method(len(sums) < n, draws)}",
-        mean=mean,
-        low=low,
-        high=high,
-        se=se,
-        p=_bootstrap_p(drawn, len(sums)),
-        p_permutation=_swap_p(first, second, metric, mean, rng, draws),
-        minimum_detectable_effect=minimum_detectable_effect(se, df=len(sums) - 1) if se else None,
-        lines_needed=lines_needed(se * math.sqrt(n), mean) if se and mean else None,
-    )
+        return [PairedComparison(n=0, method="no line is scored in both") for _ in sides]
+    tables = [
+        (_by_cluster(np.concatenate(both, axis=1), clusters), _difference(metric))
+        for both, (_, _, metric) in zip(sides, corpora, strict=True)
+    ]
+    means = [float(difference(sums.sum(axis=0))) for sums, difference in tables]
+    found = {
+        place: PairedComparison(n=n, method="no line differs", mean=0.0, low=0.0, high=0.0, p=1.0, p_permutation=1.0)
+        for place, (sums, _) in enumerate(tables)
+        if not (sums[:, : sums.shape[1] // 2] - sums[:, sums.shape[1] // 2 :]).any()
+    }
+    differing = [place for place in range(len(tables)) if place not in found]
+    if len(tables[0][0]) == 1:
+        method = "one cluster has no interval"
+        found |= {place: PairedComparison(n=n, method=method, mean=means[place]) for place in differing}
+    elif differing:
+        observed, some = [means[place] for place in differing], [tables[place] for place in differing]
+        found |= dict(zip(differing, _compare_tables(some, observed, n, rng, draws), strict=True))
+    return [found[place] for place in range(len(tables))]
+
+
+_Table = tuple[Floats, Metric]
+
+
+def _compare_tables(
+    tables: Sequence[_Table], means: Sequence[float], n: int, rng: np.random.Generator, draws: int
+) -> Iterable[PairedComparison]:
+    """Yield the comparison of each table: the clusters' sums, (C, 2K), and the difference of a metric."""
+    count = len(tables[0][0])
+    bootstrapped = _bootstrap(tables, rng, draws)
+    for mean, drawn, p in zip(means, bootstrapped, _swap_p(tables, means, rng, draws), strict=True):
+        low, high = _expanded_percentiles(drawn, count)
+        se = float(drawn.std(ddof=1))
+        yield PairedComparison(
+            n=n,
+            method=f"paired {_method(count < n, draws)}",
+            mean=mean,
+            low=low,
+            high=high,
+            se=se,
+            p=_bootstrap_p(drawn, count),
+            p_permutation=p,
+            minimum_detectable_effect=minimum_detectable_effect(se, df=count - 1) if se else None,
+            lines_needed=lines_needed(se * math.sqrt(n), mean) if se and mean else None,
+        )
+
+
+def _difference(metric: Metric) -> Metric:
+    """Return what computes candidate minus baseline from their counts side by side."""
+
+    def difference(counts: Floats) -> Floats:
+        left, right = np.split(counts, 2, axis=-1)
+        return np.asarray(metric(right) - metric(left))
+
+    return difference
+
+
+def _bootstrap(tables: Sequence[_Table], rng: np.random.Generator, draws: int) -> list[Floats]:
+    """Return each metric's values, (draws,)."""
+    totals = bootstrap_sums(np.concatenate([sums for sums, _ in tables], axis=1), rng=rng, draws=draws)
+    return _apply(tables, totals)
+
+
+def _swap_p(tables: Sequence[_Table], means: Sequence[float], rng: np.random.Generator, draws: int) -> list[float]:
+    as_is = np.concatenate([sums for sums, _ in tables], axis=1)
+    swapped = np.concatenate([np.roll(sums, sums.shape[1] // 2, axis=1) for sums, _ in tables], axis=1)
+    values = _apply(tables, swapped_sums(as_is, swapped, rng=rng, draws=draws))
+    extreme = [(np.abs(each) >= abs(mean) * (1 - ROUNDING)).sum() for each, mean in zip(values, means, strict=True)]
+    return [(int(one) + 1) / (draws + 1) for one in extreme]
+
+
+def _apply(tables: Sequence[_Table], totals: Iterable[Floats]) -> list[Floats]:
+    """Return each metric's values from the totals of all tables' columns."""
+    ends = np.cumsum([sums.shape[1] for sums, _ in tables])[:-1]
+    values = [
+        [metric(part) for (_, metric), part in zip(tables, np.split(some, ends, axis=1), strict=True)]
+        for some in totals
+    ]
+    return [np.concatenate(each) for each in zip(*values, strict=True)]
 
 
 def _by_cluster(lines: Floats, clusters: ArrayLike | None) -> Floats:
@@ -108,15 +161,6 @@ def _bootstrap_p(drawn: Floats, count: int) -> float:
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
     share = min((beyond + 1) / (len(drawn) + 1), 0.5)
     return float(2 * special.stdtr(count - 1, math.sqrt((count - 1) / count) * special.ndtri(share)))
-
-
-def _swap_p(
-    first: Floats, second: Floats, metric: Metric, observed: float, rng: np.random.Generator, draws: int
-) -> float:
-    extreme, least = 0, abs(observed) * (1 - ROUNDING)
-    for left, right in swapped_sums(first, second, rng=rng, draws=draws):
-        extreme += int((np.abs(metric(right) - metric(left)) >= least).sum())
-    return (extreme + 1) / (draws + 1)
 
 
 def _method(clustered: bool, draws: int) -> str:

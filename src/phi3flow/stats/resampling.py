@@ -37,19 +37,16 @@ def sign_flip_p(
     return (extreme + 1) / (draws + 1)
 
 
-def swapped_sums(
-    left: Floats, right: Floats, *, rng: np.random.Generator, draws: int = DRAWS
-) -> Iterator[tuple[Floats, Floats]]:
-    """Yield the two totals of statistics, (rows, K) each, after each cluster was swapped or not by a coin.
+def swapped_sums(as_is: Floats, swapped: Floats, *, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[Floats]:
+    """Yield totals, (rows, K), of statistics of which each cluster's are ``swapped`` or not, by a coin.
 
-    ``left`` and ``right`` are (C, K). All rows together are ``draws``.
+    ``as_is`` and ``swapped`` are (C, K). All rows together are ``draws``.
     """
-    moved, total_left, total_right = _single(right - left), left.sum(axis=0), right.sum(axis=0)
+    moved, total = _single(swapped - as_is), as_is.sum(axis=0)
     width = -(-len(moved) // _BYTE)
     for rows in _chunks(draws, len(moved)):
         random = np.frombuffer(rng.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
-        shift = np.unpackbits(random, axis=1, count=len(moved)).astype(np.float32) @ moved
-        yield total_left + shift, total_right - shift
+        yield total + np.unpackbits(random, axis=1, count=len(moved)).astype(np.float32) @ moved
 
 
 def bootstrap_sums(statistics: Floats, *, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[Floats]:
@@ -72,7 +69,7 @@ def _poisson(rng: np.random.Generator, rows: int, count: int) -> NDArray[np.uint
     random = words.view(np.uint16)[: rows * count].reshape(rows, count)
     times = np.zeros((rows, count), dtype=np.uint8)
     for threshold in _POISSON:
-        times += random >= threshold
+        times += (random >= threshold).view(np.uint8)
     return times
 
 

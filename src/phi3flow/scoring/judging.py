@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phi3flow.endpoint_calls import EndpointCalls
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.failures import Failure
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
@@ -23,6 +22,7 @@ from phi3flow.run_store import RunFolder
 from phi3flow.runner.options import RunOptions
 from phi3flow.runner.usage import line_usage
 from phi3flow.runner.worker import connection_uses
+from phi3flow.scoring.endpoint_calls import EndpointCalls
 from phi3flow.stats import compare_pairs
 
 _DEFAULT_OPTIONS = RunOptions()

@@ -19,19 +19,22 @@ from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
 from phi3flow.datasets.splitting import question_key
 from phi3flow.errors import ColumnMappingError, DatasetError
 from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
-from phi3flow.judging import describe_judging
 from phi3flow.line_scores import average_repeats, cluster_labels, repeat_variances
 from phi3flow.pf_record import write_pf_metrics
 from phi3flow.records import Estimate, Judging, LineResult, LineScore, RunMetrics
 from phi3flow.run_config import complete_mapping
 from phi3flow.run_store import RunFolder
 from phi3flow.runner.options import RunOptions
-from phi3flow.scorer import ScoredLine, Scorer
-from phi3flow.stats import CORPUS_METRICS, estimate_corpus, estimate_mean
+from phi3flow.scoring.execution import OpenEvaluation
+from phi3flow.scoring.helpers import start_helpers
+from phi3flow.scoring.judging import describe_judging
+from phi3flow.scoring.scorer import ScoredLine, Scorer, requests_per_line
+from phi3flow.stats import CORPUS_METRICS, estimate_corpora, estimate_mean
 from phi3flow.stats.agreement import measure_agreement
 
 _HISTORY = "chat_history"
 _DEFAULT_OPTIONS = RunOptions()
+_ENVIRONMENT = {"PHI3_MAX_RETRIES": "0"}
 
 Row = Mapping[str, Any]
 
@@ -63,9 +66,14 @@ def score_run(
     scored, logged, judging = list[ScoredLine](), dict[str, float](), None
     if completed:
         mapping = _complete(column_mapping or {}, run, flow, completed, rows)
-        with open_flow(flow, connections=connections, environment={"PHI3_MAX_RETRIES": "0"}) as session:
-            scorer = Scorer(session, mapping, rows, options=options, repeats=repeats, on_line=on_line)
-            scored = asyncio.run(scorer.score(completed))
+        lines = [(result, rows[result.line_number]) for result in completed]
+        tries = 0 if requests_per_line(flow) else len(lines) * repeats
+        with (
+            start_helpers(OpenEvaluation(flow, _ENVIRONMENT, mapping), tries) as helpers,
+            open_flow(flow, connections=connections, environment=_ENVIRONMENT) as session,
+        ):
+            scorer = Scorer(session, mapping, options=options, repeats=repeats, helpers=helpers, on_line=on_line)
+            scored = asyncio.run(scorer.score(lines))
             logged = _aggregate(session, scored)
             judging = _describe_judging(session, scored, repeats)
     scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
@@ -100,23 +108,31 @@ def estimate_metrics(
         without = sum(name in line.failures and line.scores.get(name) is None for line in scored)
         found = estimate_mean(values, clusters=labels, n_failed=n_failed + without)
         estimates[name] = found.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
+    corpora = _estimate_corpora(scored, n_failed, clusters)
     for name, value in logged.items():
         if name not in estimates:
-            estimates[name] = _estimate_logged(name, value, scored, n_failed, clusters)
+            corpus, logged_one = corpora.get(name), _logged(value, len(scored), n_failed)
+            estimates[name] = corpus if corpus and _is_close(corpus.mean, value) else logged_one
     return estimates
 
 
-def _estimate_logged(name: str, value: float, scored: list[LineScore], n_failed: int, clusters: list[str]) -> Estimate:
-    """Return what the aggregation logged, with an interval where it is a corpus metric of the lines' counts."""
-    counts = [line.counts.get(name.removeprefix("corpus_"), []) for line in scored]
-    if name in CORPUS_METRICS and all(counts):
-        labels = [clusters[line.line_number] for line in scored]
-        rng = np.random.default_rng(0)
-        found = estimate_corpus(counts, CORPUS_METRICS[name], clusters=labels, n_failed=n_failed, rng=rng)
-        if found.mean is not None and math.isclose(found.mean, value, rel_tol=1e-9, abs_tol=1e-9):
-            return found
-    mean = value if math.isfinite(value) else None
-    return Estimate(mean=mean, n=len(scored), n_failed=n_failed, method="aggregation")
+def _estimate_corpora(scored: list[LineScore], n_failed: int, clusters: list[str]) -> dict[str, Estimate]:
+    """Return the corpus metrics whose counts every line has, with intervals."""
+    counts = {name: [line.counts.get(name.removeprefix("corpus_"), []) for line in scored] for name in CORPUS_METRICS}
+    names = [name for name, each in counts.items() if each and all(each)]
+    if not names:
+        return {}
+    corpora = [(counts[name], CORPUS_METRICS[name]) for name in names]
+    labels, rng = [clusters[line.line_number] for line in scored], np.random.default_rng(0)
+    return dict(zip(names, estimate_corpora(corpora, clusters=labels, n_failed=n_failed, rng=rng), strict=True))
+
+
+def _is_close(mean: float | None, value: float) -> bool:
+    return mean is not None and math.isclose(mean, value, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def _logged(value: float, n: int, n_failed: int) -> Estimate:
+    return Estimate(mean=value if math.isfinite(value) else None, n=n, n_failed=n_failed, method="aggregation")
 
 
 def leaked_lines(run: RunFolder) -> list[int]:
