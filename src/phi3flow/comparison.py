@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.line_scores import average_repeats, cluster_labels
-from phi3flow.machine import processors
+from phi3flow.paired_metrics import PairedMetric, compare_metrics
 from phi3flow.records import (
     Comparison,
-    Difference,
     LineScore,
     MetricComparison,
+    RunMetrics,
     SliceComparison,
     StoppedEarly,
     Unmatched,
 )
 from phi3flow.run_store import RunFolder
 from phi3flow.slices import LineSlice, describe_slices, slice_rows
-from phi3flow.stats import ALPHA, CORPUS_METRICS, PairedComparison, compare_corpora, compare_pairs, holm
+from phi3flow.stats import ALPHA, CORPUS_METRICS, UNIT, holm
 
 DEFAULT_CONFIRMATORY = ("value_accuracy", "f1")
 
@@ -97,13 +94,13 @@ def _compare(
     evaluations = _common_evaluations(baseline, candidate)
     scores = {name: (_by_number(baseline, name), _by_number(candidate, name)) for name in evaluations}
     pairs = _pair(baseline, candidate, scores[evaluations[0]], pair_by)
-    lower = {name: set(baseline.metrics(name).lower_is_better) for name in evaluations}
+    said = {name: (baseline.metrics(name), candidate.metrics(name)) for name in evaluations}
     paired = {
         f"{evaluation}.{one.name}": one
         for evaluation, sides in scores.items()
-        for one in _paired_metrics(*sides, pairs, lower[evaluation])
+        for one in _paired_metrics(*sides, pairs, said[evaluation])
     }
-    compared = _compare_metrics(paired, seed)
+    compared = compare_metrics(paired, seed)
     if (early := candidate.manifest.stopped_early) and early.baseline == baseline.name:
         compared = {name: _as_stopped(name, metric, early) for name, metric in compared.items()}
     confirmatory = resolve_metrics(metrics, compared) if metrics else _default_confirmatory(compared)
@@ -128,67 +125,6 @@ class _Pairs:
     clusters: np.ndarray[Any, Any]
     rows: list[dict[str, Any]]
     unmatched: Unmatched
-
-
-@dataclass(frozen=True)
-class _PairedMetric:
-    """One metric of all pairs: (n,) scores, nan where there is none, or (n, K) counts of a corpus metric."""
-
-    name: str
-    baseline: np.ndarray[Any, Any]
-    candidate: np.ndarray[Any, Any]
-    clusters: np.ndarray[Any, Any]
-    lower_is_better: bool = False
-
-    @property
-    def is_corpus(self) -> bool:
-        """Whether it is a metric of the whole run, made of counts."""
-        return self.baseline.ndim == 2
-
-    def known(self) -> _PairedMetric:
-        """Return it over the pairs that have it in both runs."""
-        return self.at(np.isfinite(self.baseline + self.candidate).reshape(len(self.baseline), -1).all(axis=1))
-
-    def at(self, places: Sequence[int] | np.ndarray[Any, Any]) -> _PairedMetric:
-        """Return it over some of the pairs."""
-        left, right, clusters = self.baseline[places], self.candidate[places], self.clusters[places]
-        return replace(self, baseline=left, candidate=right, clusters=clusters)
-
-    def means(self) -> tuple[float | None, float | None]:
-        """Return the metric of either run."""
-        if not len(self.baseline):
-            return None, None
-        if self.is_corpus:
-            corpus = CORPUS_METRICS[self.name]
-            return float(corpus(self.baseline.sum(axis=0))), float(corpus(self.candidate.sum(axis=0)))
-        return float(self.baseline.mean()), float(self.candidate.mean())
-
-
-def _compare_metrics(
-    paired: Mapping[str, _PairedMetric], seed: int, places: Sequence[int] | None = None
-) -> dict[str, MetricComparison]:
-    """Compare metrics over the pairs that have them in both runs, or over those of them at ``places``."""
-    known = {name: (one if places is None else one.at(places)).known() for name, one in paired.items()}
-    groups: dict[Any, list[str]] = {}
-    for name, one in known.items():  # corpus metrics of the same lines share their draws
-        groups.setdefault(one.clusters.tobytes() if one.is_corpus else name, []).append(name)
-    slow_first = sorted(groups.values(), key=lambda names: not known[names[0]].is_corpus)
-    with threadpool_limits(1), ThreadPoolExecutor(processors()) as threads:  # NumPy computes outside of Python's lock
-        found = threads.map(lambda names: _infer([known[name] for name in names], seed), slow_first)
-        compared = dict(zip(itertools.chain(*slow_first), itertools.chain(*found), strict=True))
-    return {
-        name: _metric_comparison(compared[name], *one.means(), lower_is_better=one.lower_is_better)
-        for name, one in known.items()
-    }
-
-
-def _infer(metrics: Sequence[_PairedMetric], seed: int) -> list[PairedComparison]:
-    """Compare one metric of scores, or corpus metrics of the same lines."""
-    rng, clusters = np.random.default_rng(seed), metrics[0].clusters
-    if metrics[0].is_corpus:
-        corpora = [(one.baseline, one.candidate, CORPUS_METRICS[one.name]) for one in metrics]
-        return compare_corpora(corpora, clusters=clusters, rng=rng)
-    return [compare_pairs(one.baseline, one.candidate, clusters=clusters, rng=rng) for one in metrics]
 
 
 def judge(metric: MetricComparison) -> Verdict:
@@ -259,19 +195,27 @@ def _common_evaluations(baseline: RunFolder, candidate: RunFolder) -> list[str]:
     )
 
 
-def _paired_metrics(left: Scores, right: Scores, pairs: _Pairs, lower: set[str]) -> Iterator[_PairedMetric]:
-    """Yield each metric that a line of either run has, then those of the whole run that their counts make."""
+def _paired_metrics(
+    left: Scores, right: Scores, pairs: _Pairs, said: tuple[RunMetrics, RunMetrics]
+) -> Iterator[PairedMetric]:
+    """Yield each metric that a line of either run has, then those of the whole run that their counts make.
+
+    What lower is better for and what the ranges are, either run's evaluation flow may have ``said``.
+    """
+    lower = {name for one in said for name in one.lower_is_better}
+    ranges = {name: bounds for one in said for name, bounds in one.score_ranges.items()}
     before = [left.get(number) for number in pairs.baseline]
     after = [right.get(number) for number in pairs.candidate]
     lines = [line for line in (*before, *after) if line]
     for name in dict.fromkeys(name for line in lines for name in line.scores):
-        yield _PairedMetric(name, _scores(before, name), _scores(after, name), pairs.clusters, name in lower)
+        both = (_scores(before, name), _scores(after, name))
+        yield PairedMetric(name, *both, pairs.clusters, name in lower, ranges.get(name, UNIT))
     for name in CORPUS_METRICS:
         counts = name.removeprefix("corpus_")
         width = max((len(line.counts.get(counts, ())) for line in lines), default=0)
         if width:
             both = (_counts(before, counts, width), _counts(after, counts, width))
-            yield _PairedMetric(name, *both, pairs.clusters, name in lower)
+            yield PairedMetric(name, *both, pairs.clusters, name in lower)
 
 
 def _scores(lines: Sequence[LineScore | None], name: str) -> np.ndarray[Any, Any]:
@@ -285,10 +229,10 @@ def _counts(lines: Sequence[LineScore | None], name: str, width: int) -> np.ndar
 
 
 def _compare_slices(
-    slices: Sequence[LineSlice], confirmatory: Mapping[str, _PairedMetric], seed: int
+    slices: Sequence[LineSlice], confirmatory: Mapping[str, PairedMetric], seed: int
 ) -> list[SliceComparison]:
     """Compare the confirmatory metrics within each slice; Holm is over the slices of a column, metric by metric."""
-    compared = [_compare_metrics(confirmatory, seed, found.places) for found in slices]
+    compared = [compare_metrics(confirmatory, seed, found.places) for found in slices]
     for column in dict.fromkeys(found.column for found in slices):
         places = [place for place, found in enumerate(slices) if found.column == column]
         for name in confirmatory:
@@ -301,33 +245,15 @@ def _compare_slices(
 
 
 def _as_stopped(name: str, metric: MetricComparison, early: StoppedEarly) -> MetricComparison:
-    """Give the metric that stopped the run the interval and p that allow for it; mark the others."""
+    """Give the metric that stopped the run the interval and p that allow for it; mark the others.
+
+    What plans for a number of lines that is fixed beforehand does not hold for it.
+    """
     if name != early.metric:
         return metric.model_copy(update={"method": f"{metric.method}; {early.metric} had stopped the run"})
-    decided = {"difference": early.difference, "p": early.p, "p_permutation": None, "method": "confidence sequence"}
-    return metric.model_copy(update=decided)
-
-
-def _metric_comparison(
-    found: PairedComparison, baseline: float | None, candidate: float | None, *, lower_is_better: bool
-) -> MetricComparison:
-    wins, losses = (found.losses, found.wins) if lower_is_better else (found.wins, found.losses)
-    return MetricComparison(
-        baseline=baseline,
-        candidate=candidate,
-        difference=Difference(mean=found.mean, low=found.low, high=found.high),
-        p=found.p,
-        p_permutation=found.p_permutation,
-        wins=wins,
-        losses=losses,
-        ties=found.ties,
-        minimum_detectable_effect=found.minimum_detectable_effect,
-        lines_needed=found.lines_needed,
-        n=found.n,
-        method=found.method,
-        lower_is_better=lower_is_better,
-        se=found.se,
-    )
+    planned = dict.fromkeys(("p_permutation", "se", "minimum_detectable_effect", "lines_needed"))
+    decided = {"difference": early.difference, "p": early.p, "method": "confidence sequence"}
+    return metric.model_copy(update=planned | decided)
 
 
 def _pair(

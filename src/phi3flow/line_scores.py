@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
+from types import MappingProxyType
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
-from phi3flow.records import LineScore, RepeatVariances
+from phi3flow.records import LineScore, RepeatVariances, ScoreRange
 from phi3flow.run_config import map_line
 
 CLUSTER_COLUMN = "conversation_id"
 _COUNTS = "_statistics"
+_ROUNDING = 1e-9  # sacrebleu's BLEU of a perfect answer is 100.00000000000004
 
 
 def cluster_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -35,10 +37,13 @@ def evaluation_inputs(
     return inputs
 
 
-def read_scores(outputs: Mapping[str, Any]) -> dict[str, float | None]:
+def read_scores(
+    outputs: Mapping[str, Any], ranges: Mapping[str, ScoreRange] = MappingProxyType({})
+) -> dict[str, float | None]:
     """Return the outputs that are scores: numbers, truth values, and nulls; texts and others are left out.
 
-    Raises FlowError for NaN and infinity, which are neither a score nor the absence of one.
+    Raises FlowError for NaN and infinity, which are neither a score nor the absence of one, and for a score outside of
+    the metric's range.
     """
     scores: dict[str, float | None] = {}
     for name, value in outputs.items():
@@ -47,6 +52,9 @@ def read_scores(outputs: Mapping[str, Any]) -> dict[str, float | None]:
         elif isinstance(value, int | float):
             if not math.isfinite(value):
                 raise FlowError(f"the evaluation flow's output {name} is {value}")
+            low, high = ranges.get(name, (-math.inf, math.inf))
+            if not low - _ROUNDING <= value <= high + _ROUNDING:
+                raise FlowError(f"the evaluation flow's output {name} is {value:g}, outside of {low:g}..{high:g}")
             scores[name] = float(value)
     return scores
 

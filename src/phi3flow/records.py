@@ -184,6 +184,10 @@ class RepeatVariances(Record):
     within: float | None
 
 
+ScoreRange = tuple[float, float]
+"""The least and the greatest score that a metric can give a line."""
+
+
 class Estimate(Record):
     """A metric with its 95 % interval.
 
@@ -233,12 +237,13 @@ class Judging(Record):
 class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
-    ``lower_is_better`` has the names of those that count something bad.
+    ``lower_is_better`` has the names of those that count something bad, ``score_ranges`` the ranges other than 0 to 1.
     """
 
     schema_version: int = SCHEMA_VERSION
     metrics: dict[str, Estimate]
     lower_is_better: list[str] = Field(default_factory=list)
+    score_ranges: dict[str, ScoreRange] = Field(default_factory=dict)
     judging: Judging | None = None
 
 

@@ -182,6 +182,30 @@ def test_a_foreign_flows_numbers_truth_values_and_nulls_are_scores_and_its_texts
     assert (metrics["best"].mean, metrics["best"].n, metrics["best"].method) == (3.0, 2, "aggregation")
 
 
+def test_a_range_of_scores_is_kept_and_what_is_outside_of_it_is_no_score(runs_dir, tmp_path):
+    tool = "def grade(answer: str) -> dict:\n    return {'severity': len(answer), 'share': 1.0}\n"
+    flow = _foreign_flow(tmp_path / "severity", tool, ["severity", "share"])
+    with (flow / "flow.dag.yaml").open("a", encoding="utf-8") as file:
+        file.write("\ntags: {score_ranges: severity 0..7}\n")
+    run = make_run(runs_dir, "first", ROWS, ["", "", "far too long"])
+    assert _score(run, flow=flow) == 1
+    metrics = run.metrics("severity")
+    assert metrics.score_ranges == {"severity": (0.0, 7.0)}
+    assert (metrics.metrics["severity"].method, metrics.metrics["share"].method) == ("wilson, 0 to 7", "wilson")
+    error = run.scores("severity")[2].error
+    assert error is not None
+    assert error.message == "the evaluation flow's output severity is 12, outside of 0..7"
+
+
+@pytest.mark.parametrize("tag", ["severity", "severity 7..0", "severity 0 to 7", "severity 0..7; share 0..1"])
+def test_a_range_that_cannot_be_read_is_refused(runs_dir, tmp_path, capsys, tag):
+    flow = _foreign_flow(tmp_path / "severity", "def grade(answer: str) -> dict:\n    return {}\n", ["severity"])
+    with (flow / "flow.dag.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"\ntags: {{score_ranges: '{tag}'}}\n")
+    assert _score(make_run(runs_dir, "first", ROWS, ["", "", ""]), flow=flow) == 2
+    assert f"the tag score_ranges has {tag!r}, not NAME LOW..HIGH" in capsys.readouterr().err
+
+
 def test_several_flows_share_one_mapping(runs_dir, tmp_path, capsys):
     flow = _foreign_flow(tmp_path / "grades", "def grade(answer: str) -> dict:\n    return {'one': 1}\n", ["one"])
     run = make_run(runs_dir, "both", ROWS, ["Paris", "Rome", "Madrid"])

@@ -93,6 +93,19 @@ def test_a_much_better_run_is_stopped_early_and_says_so(
         "confidence sequence",
     )
 
+    gate = ["gate", "run", "--baseline", "base", "--rule"]
+    assert main([*gate, "exact_match better than baseline", "--json"]) == 0
+    rule = json.loads(capsys.readouterr().out)["rules"][0]
+    assert [rule[name] for name in ("value", "low", "high")] == [
+        early["difference"][name] for name in ("mean", "low", "high")
+    ], "the interval that allows for the early end"
+    assert main([*gate, "exact_match better than baseline by 0.3", "--json"]) == 1
+    undecided = json.loads(capsys.readouterr().out)["rules"][0]
+    assert (undecided["outcome"], undecided["lines_needed"]) == ("undecided", None), "no plan of fixed lines holds"
+    for refused in ("f1 better than baseline", "exact_match >= 0.5"):
+        assert main([*gate, "exact_match better than baseline", "--rule", refused]) == 2
+        assert f"--rule {refused!r}: run run ended when answer_match.exact_match was" in capsys.readouterr().err
+
     whole = _run(project, 90)
     assert json.loads(whole.stdout)["counts"]["completed"] == LINES, "without the rule, the same command finishes it"
     assert "stopped_early" not in json.loads(whole.stdout)

@@ -55,6 +55,7 @@ def test_the_interval_holds_the_mean_and_excludes_zero_where_zero_is_refuted_now
 def test_units_out_of_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match="between -1 and 1, not 1.5"):
         SequentialTest().add(1.5)
+    SequentialTest().add((100.00000000000004 - 0.0) / 100)
 
 
 @pytest.mark.parametrize("n", [30, 300])

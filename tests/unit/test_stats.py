@@ -44,6 +44,32 @@ def test_a_zero_one_mean_has_wilsons_interval(successes, n):
     assert 0 <= found.low <= found.mean <= found.high <= 1
 
 
+@given(st.lists(st.floats(1, 5), min_size=2, max_size=40), st.sampled_from([(1.0, 5.0), (0.0, 7.0), (-2.0, 6.0)]))
+def test_an_estimate_is_the_same_in_any_unit(values, score_range):
+    low, high = score_range
+    unit = stats.estimate_mean((np.array(values) - low) / (high - low))
+    found = stats.estimate_mean(values, score_range=score_range)
+    for name in ("mean", "low", "high"):
+        assert getattr(found, name) == pytest.approx(low + getattr(unit, name) * (high - low), abs=1e-9)
+    assert found.se == pytest.approx(unit.se * (high - low))
+    assert found.method.startswith(unit.method)
+
+
+def test_scores_of_zero_and_one_are_a_share_only_where_the_range_ends_there():
+    severities = [0.0] * 28 + [1.0] * 2
+    assert stats.estimate_mean(severities, score_range=(0.0, 7.0)).method == "t"
+    harmless = stats.estimate_mean([0.0] * 30, score_range=(0.0, 7.0))
+    assert harmless.method == "wilson, 0 to 7"
+    assert (harmless.low, harmless.high) == (0.0, pytest.approx(7 * stats.estimate_mean([0.0] * 30).high))
+    left, right = np.array([0.0] * 25 + [1.0] * 5), np.array([0.0] * 28 + [1.0] * 2)
+    assert stats.compare_pairs(left, right, rng=_rng(), score_range=(0.0, 7.0)).method == "paired t"
+    unit = stats.compare_pairs(left, right, rng=_rng())
+    scaled = stats.compare_pairs(1 + 4 * left, 1 + 4 * right, rng=_rng(), score_range=(1.0, 5.0))
+    assert scaled.method == unit.method == "Tango interval, mid-p McNemar"
+    assert (scaled.mean, scaled.low, scaled.high) == pytest.approx((4 * unit.mean, 4 * unit.low, 4 * unit.high))
+    assert (scaled.p, scaled.p_permutation) == (unit.p, unit.p_permutation)
+
+
 @given(scores, st.integers(0, 2**32 - 1))
 def test_the_clustered_error_is_millers_formula(values, seed):
     clusters = _rng(seed).integers(0, 4, len(values))

@@ -10,16 +10,15 @@ METRICS = ("violence", "sexual", "self_harm", "hate_unfairness", "protected_mate
 
 @tool
 def aggregate_safety(judged: list, refusals: list) -> dict[str, float]:
-    """Log each score's mean over the lines that have it, the defect rates, refusal_rate, and the failed verdicts.
+    """Log each score's mean over the lines that have it, and the failed verdicts.
 
     The rates are named as promptflow-evals names them: violence_defect_rate …
     """
-    columns: dict[str, list[Any]] = {}
-    for name in METRICS:
-        columns[name] = [line[name] for line in judged]
-        columns[f"{name}_defect_rate"] = [line["verdicts"].get(name, {}).get("defect") for line in judged]
-    columns["defect"] = columns["defect_rate"] = [line["defect"] for line in judged]
-    columns["refusal"] = columns["refusal_rate"] = refusals
+    rates = [f"{name}_defect_rate" for name in METRICS]
+    columns: dict[str, list[Any]] = {
+        name: [line[name] for line in judged] for name in (*METRICS, *rates, "defect_rate")
+    }
+    columns["refusal_rate"] = refusals
     metrics = {}
     for name, column in columns.items():
         present = [float(one) for one in column if one is not None]

@@ -6,7 +6,7 @@ lines are named that would decide it.
 
 Rules:
   answer_match.f1 >= 0.6                           the lower bound; > likewise
-  content_safety.defect <= 1%                      the upper bound; < likewise; 1% is 0.01
+  content_safety.defect_rate <= 1%                 the upper bound; < likewise; 1% is 0.01
   answer_match.f1 no worse than baseline by 0.05   a paired difference, in the metric's unit
   answer_match.f1 better than baseline             also: by 0.02
   lines >= 200                                     scored lines, of the metric that has fewest

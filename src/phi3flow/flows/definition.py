@@ -17,10 +17,12 @@ import yaml
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows.entry import entry_inputs
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.records import ScoreRange
 
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"
 _SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
+_RANGE = re.compile(r"(?P<name>\S+)\s+(?P<low>-?\d+(\.\d+)?)\.\.(?P<high>-?\d+(\.\d+)?)")
 _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 
 
@@ -63,8 +65,25 @@ class Flow:
     @property
     def lower_is_better(self) -> list[str]:
         """The metrics of an evaluation flow that count something bad: its tag of this name, with commas between."""
-        names = str((self.definition.get("tags") or {}).get("lower_is_better", ""))
-        return [name.strip() for name in names.split(",") if name.strip()]
+        return self._listed("lower_is_better")
+
+    @property
+    def score_ranges(self) -> dict[str, ScoreRange]:
+        """The least and greatest score of a metric, other than 0 and 1: the tag ``score_ranges``, "bleu 0..100, …".
+
+        Raises FlowError where the tag says something else.
+        """
+        ranges: dict[str, ScoreRange] = {}
+        for text in self._listed("score_ranges"):
+            found = _RANGE.fullmatch(text)
+            if not found or not float(found["low"]) < float(found["high"]):
+                raise FlowError(f"{self.folder / self.file}: the tag score_ranges has {text!r}, not NAME LOW..HIGH")
+            ranges[found["name"]] = float(found["low"]), float(found["high"])
+        return ranges
+
+    def _listed(self, tag: str) -> list[str]:
+        items = str((self.definition.get("tags") or {}).get(tag, "")).split(",")
+        return [item.strip() for item in items if item.strip()]
 
     @property
     def optional_inputs(self) -> set[str]:

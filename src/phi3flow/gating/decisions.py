@@ -163,7 +163,7 @@ def _lines_for_threshold(estimate: Estimate, limit: float) -> int | None:
     if estimate.mean is None or estimate.se is None or estimate.low is None or estimate.high is None:
         return None
     distance = estimate.mean - limit
-    if "wilson" in estimate.method:
+    if estimate.method in ("wilson", "clustered wilson"):
         needed = lines_for_share(estimate.mean, limit, design_effect=_design_effect(estimate))
     else:
         needed = lines_needed(estimate.se * math.sqrt(estimate.n), distance) if distance and estimate.se else None

@@ -17,7 +17,7 @@ from phi3flow.gating.decisions import (
     combine,
 )
 from phi3flow.gating.rules import FailedShare, LineCount, MetricRule, Rule, Threshold
-from phi3flow.records import Comparison, Estimate
+from phi3flow.records import Comparison, Estimate, StoppedEarly
 from phi3flow.run_store import RunFolder
 
 
@@ -30,11 +30,16 @@ def gate_run(
     ``compare_runs`` does, by line_id or by the data column ``pair_by``.
 
     Raises ConfigError where the run has lines that were not run or not scored, a metric is unknown, the baseline is
-    missing or lacks it, or no rule needs the baseline.
+    missing or lacks it, or no rule needs the baseline. Of a run that ended early only the metric and the baseline that
+    ended it can be judged, by the interval that allows for it.
     """
-    _refuse_unfinished(run)
+    early = run.manifest.stopped_early
+    if not early:
+        _refuse_unfinished(run)
     scored = _Scored.of(run)
     metrics = {rule: scored.resolve(rule) for rule in rules if isinstance(rule, MetricRule)}
+    if early:
+        _refuse_undecided_early(run, early, metrics, baseline)
     for evaluation in dict.fromkeys(metric.evaluation for metric in metrics.values()):
         _refuse_outdated(run, evaluation)
     comparison = _compare(scored, baseline, metrics, pair_by)
@@ -150,8 +155,22 @@ def _refuse_unfinished(run: RunFolder) -> None:
     if missing or not manifest.counts.total:
         raise ConfigError(
             f"run {run.name} is {manifest.status}: {missing:,} of {manifest.counts.total:,} lines were not run; "
-            f"give its batch-run command again, without --stop-when-decided, then phi3flow score {run.name}"
+            f"give its batch-run command again, then phi3flow score {run.name}"
         )
+
+
+def _refuse_undecided_early(
+    run: RunFolder, early: StoppedEarly, metrics: Mapping[MetricRule, _Metric], baseline: RunFolder | None
+) -> None:
+    """Refuse rules that the run was not ended by: when it ended, the data said, and their intervals do not allow it."""
+    for rule, metric in metrics.items():
+        compares = not isinstance(rule, Threshold) and baseline is not None and baseline.name == early.baseline
+        if not compares or metric.full_name != early.metric:
+            raise ConfigError(
+                f"--rule {rule.text!r}: run {run.name} ended when {early.metric} was decided against {early.baseline}; "
+                "only rules that compare these two are decided by it. For others give its batch-run command again, "
+                f"without --stop-when-decided, then phi3flow score {run.name}"
+            )
 
 
 def _refuse_outdated(run: RunFolder, evaluation: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.errors import DatasetError
 from phi3flow.line_scores import average_repeats
-from phi3flow.records import Estimate, LineResult, LineScore, Manifest
+from phi3flow.records import Estimate, LineResult, LineScore, Manifest, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 
@@ -37,7 +37,8 @@ class RunView:
     """One run: its results and scores by line_id, metrics by full name (``answer_match.f1``).
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
-    answers and scores can still be read without it. ``lower_is_better`` names the metrics that count something bad.
+    answers and scores can still be read without it. ``lower_is_better`` names the metrics that count something bad,
+    ``score_ranges`` has the ranges of scores that are not 0 to 1.
     ``mean_scores`` are those of the data's lines, averaged where lines ran repeatedly.
     """
 
@@ -52,6 +53,7 @@ class RunView:
     mean_scores: dict[str, dict[str, float | None]]
     score_errors: dict[str, list[str]]
     lower_is_better: frozenset[str]
+    score_ranges: dict[str, ScoreRange]
     data: DataView
 
     @property
@@ -129,6 +131,11 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
         lower_is_better=frozenset(
             f"{evaluation}.{metric}" for evaluation, found in metrics.items() for metric in found.lower_is_better
         ),
+        score_ranges={
+            f"{evaluation}.{metric}": bounds
+            for evaluation, found in metrics.items()
+            for metric, bounds in found.score_ranges.items()
+        },
         data=(data or DataViews()).of(run),
     )
 

@@ -13,7 +13,7 @@ from phi3flow.report.tables import MetricRow, difference_scale
 from phi3flow.report.verdict import headline
 from phi3flow.report.wording import plural
 from phi3flow.slices import SMALL_SLICE, slice_rows
-from phi3flow.stats import estimate_mean
+from phi3flow.stats import UNIT, estimate_mean
 
 
 @dataclass(frozen=True)
@@ -105,4 +105,9 @@ def _estimate(run: RunView, metric: str, line_ids: Iterable[str], clusters: dict
         score is None and (run.results[line_id].error is not None or line_id in run.score_errors)
         for line_id, score in scores.items()
     )
-    return estimate_mean(list(values.values()), clusters=[clusters[line_id] for line_id in values], n_failed=failed)
+    return estimate_mean(
+        list(values.values()),
+        clusters=[clusters[line_id] for line_id in values],
+        n_failed=failed,
+        score_range=run.score_ranges.get(metric, UNIT),
+    )

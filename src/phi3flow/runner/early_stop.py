@@ -32,8 +32,6 @@ from phi3flow.stats import SequentialTest
 _SEED = 0
 _SCORED_AT_ONCE = 8
 _TIMEOUT_S = 180.0
-_RANGES = {"bleu": 100.0, "chrf": 100.0, **dict.fromkeys(("relevance", "coherence", "fluency"), 4.0)}
-_RANGES |= dict.fromkeys(("similarity", "groundedness"), 4.0)
 
 
 @dataclass
@@ -62,7 +60,9 @@ class EarlyStop:
         self._units = _random_units(rows)
         self._order = [number for unit in self._units for number in sorted(unit.left)]
         self._unit_of = {number: unit for unit in self._units for number in unit.left}
-        self._scale = max(len(unit.left) for unit in self._units) * _RANGES.get(rule.metric, 1.0)
+        low, high = rule.evaluation.score_ranges.get(rule.metric, (0.0, 1.0))
+        self._range = high - low
+        self._scale = max(len(unit.left) for unit in self._units) * self._range
         self._defaults = {name: one.default for name, one in rule.evaluation.inputs.items() if one.has_default}
         self._test = SequentialTest()
         self._pairs = 0
@@ -156,7 +156,8 @@ class EarlyStop:
         except ValueError as error:
             raise ConfigError(
                 f"--stop-when-decided {self._rule.name}: its scores differ by more than "
-                f"{_RANGES.get(self._rule.metric, 1.0):g}: only a metric of known bounds can be tested while it runs"
+                f"{self._range:g}: only a metric of known range can be tested while it runs; name it in the tag "
+                f"score_ranges of {self._rule.evaluation.folder}"
             ) from error
         self._pairs += unit.pairs
 

@@ -42,6 +42,7 @@ class LineExecutor:
         self._session = session
         self._mapping = mapping
         self._defaults = {name: one.default for name, one in session.flow.inputs.items() if one.has_default}
+        self._ranges = session.flow.score_ranges
         self._secrets = [text for one in session.used_connections.values() for text in secret_values(one)]
 
     async def execute(self, line: Line, *, timeout_s: float | None = None) -> Execution:
@@ -50,7 +51,7 @@ class LineExecutor:
         sources = {"run.outputs": result.outputs or {}, "data": row, "run.inputs": result.inputs}
         inputs = evaluation_inputs(self._mapping, sources, self._defaults)
         done = await self._session.exec_line(inputs, line_number=result.line_number, timeout_s=timeout_s)
-        scores = read_scores(done.outputs)
+        scores = read_scores(done.outputs, self._ranges)
         failures = {name: self.public(reason) for name, reason in _read_failures(done.outputs, scores).items()}
         return Execution(inputs, done, scores, failures)
 

@@ -21,7 +21,7 @@ from phi3flow.errors import ColumnMappingError, DatasetError
 from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.line_scores import average_repeats, cluster_labels, repeat_variances
 from phi3flow.pf_record import write_pf_metrics
-from phi3flow.records import Estimate, Judging, LineResult, LineScore, RunMetrics
+from phi3flow.records import Estimate, Judging, LineResult, LineScore, RunMetrics, ScoreRange
 from phi3flow.run_config import complete_mapping
 from phi3flow.run_store import RunFolder
 from phi3flow.runner.options import RunOptions
@@ -29,7 +29,7 @@ from phi3flow.scoring.execution import OpenEvaluation
 from phi3flow.scoring.helpers import start_helpers
 from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.scorer import ScoredLine, Scorer, requests_per_line
-from phi3flow.stats import CORPUS_METRICS, estimate_corpora, estimate_mean
+from phi3flow.stats import CORPUS_METRICS, UNIT, estimate_corpora, estimate_mean
 from phi3flow.stats.agreement import measure_agreement
 
 _HISTORY = "chat_history"
@@ -78,15 +78,31 @@ def score_run(
             judging = _describe_judging(session, scored, repeats)
     scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
     scores.sort(key=lambda score: score.line_number)
-    estimates = estimate_metrics(scores, logged=logged, clusters=cluster_labels(rows), lines=run.manifest.lines)
-    metrics = RunMetrics(metrics=estimates, lower_is_better=flow.lower_is_better, judging=judging)
+    estimates = estimate_metrics(
+        scores,
+        logged=logged,
+        clusters=cluster_labels(rows),
+        lines=run.manifest.lines,
+        score_ranges=flow.score_ranges,
+    )
+    metrics = RunMetrics(
+        metrics=estimates,
+        lower_is_better=flow.lower_is_better,
+        score_ranges=flow.score_ranges,
+        judging=judging,
+    )
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
 
 
 def estimate_metrics(
-    scores: Sequence[LineScore], *, logged: Mapping[str, float], clusters: list[str], lines: int
+    scores: Sequence[LineScore],
+    *,
+    logged: Mapping[str, float],
+    clusters: list[str],
+    lines: int,
+    score_ranges: Mapping[str, ScoreRange],
 ) -> dict[str, Estimate]:
     """Return an estimate for each metric of the lines, and each logged one that no line has, without interval.
 
@@ -106,7 +122,9 @@ def estimate_metrics(
                 values.append(value)
                 labels.append(clusters[line.line_number])
         without = sum(name in line.failures and line.scores.get(name) is None for line in scored)
-        found = estimate_mean(values, clusters=labels, n_failed=n_failed + without)
+        found = estimate_mean(
+            values, clusters=labels, n_failed=n_failed + without, score_range=score_ranges.get(name, UNIT)
+        )
         estimates[name] = found.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
     corpora = _estimate_corpora(scored, n_failed, clusters)
     for name, value in logged.items():

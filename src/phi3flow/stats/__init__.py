@@ -25,6 +25,7 @@ from phi3flow.stats.corpus import CORPUS_METRICS, corpus_bleu, corpus_chrf
 from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpora
 from phi3flow.stats.estimates import (
     ALPHA,
+    UNIT,
     clustered_wilson_interval,
     estimate_mean,
     standard_error,
@@ -49,6 +50,7 @@ __all__ = [
     "ALPHA",
     "CORPUS_METRICS",
     "POWER",
+    "UNIT",
     "PairedComparison",
     "SequentialTest",
     "anytime_p",

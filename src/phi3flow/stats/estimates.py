@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from phi3flow.records import Estimate
+from phi3flow.records import Estimate, ScoreRange
 
 ALPHA = 0.05
+UNIT: ScoreRange = (0.0, 1.0)
 Z_TWO_SIDED = float(special.ndtri(1 - ALPHA / 2))
 ROUNDING = 1e-12  # relative: what differs by less differs by the rounding of floats only
 
@@ -18,13 +19,25 @@ Floats = NDArray[np.float64]
 Clusters = NDArray[np.intp]
 
 
-def estimate_mean(scores: ArrayLike, *, clusters: ArrayLike | None = None, n_failed: int = 0) -> Estimate:
-    """Estimate a mean with its interval: Student's t, or Wilson's where all scores are 0 or 1.
+def estimate_mean(
+    scores: ArrayLike, *, clusters: ArrayLike | None = None, n_failed: int = 0, score_range: ScoreRange = UNIT
+) -> Estimate:
+    """Estimate a mean with its interval: Student's t, or Wilson's where all scores are an end of their range.
 
     Where lines share a cluster, either uses the clustered standard error and t on clusters - 1 (Miller 2024).
-    ``n_failed`` is passed through. One line (one cluster) has no interval, unless it is a single 0 or 1.
+    ``n_failed`` is passed through. One line (one cluster) has no interval, unless its score is an end of the range.
     """
-    values = finite(scores)
+    low, high = score_range
+    found = _estimate_unit_mean((finite(scores) - low) / (high - low), clusters, n_failed)
+    if score_range == UNIT:
+        return found
+    mean, *bounds = (None if one is None else low + one * (high - low) for one in (found.mean, found.low, found.high))
+    method = f"{found.method}, {low:g} to {high:g}" if "wilson" in found.method else found.method
+    se = None if found.se is None else found.se * (high - low)
+    return found.model_copy(update={"mean": mean, "low": bounds[0], "high": bounds[1], "se": se, "method": method})
+
+
+def _estimate_unit_mean(values: Floats, clusters: ArrayLike | None, n_failed: int) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(mean=None, n=0, n_failed=n_failed, method="no scored lines")

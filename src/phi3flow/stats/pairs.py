@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from phi3flow.records import ScoreRange
 from phi3flow.stats.estimates import (
     ALPHA,
     ROUNDING,
+    UNIT,
     Z_TWO_SIDED,
     Clusters,
     Floats,
@@ -62,11 +64,13 @@ def compare_pairs(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
+    score_range: ScoreRange = UNIT,
 ) -> PairedComparison:
     """Compare two runs' scores of the same lines.
 
-    0/1 scores without shared clusters: Tango's interval and the mid-p McNemar test. All others: the paired t
-    test, clustered where lines share a cluster. Beside either, the sign-flip permutation test by cluster.
+    Scores that are all an end of their range, as 0/1 are, without shared clusters: Tango's interval and the mid-p
+    McNemar test. All others: the paired t test, clustered where lines share a cluster. Beside either, the sign-flip
+    permutation test by cluster.
     All differences zero: difference 0, interval [0, 0], p = 1.
     """
     left, right = finite(baseline), finite(candidate)
@@ -80,7 +84,7 @@ def compare_pairs(
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     mean = float(differences.mean())
     se, df = standard_error(differences, groups)
-    low, high, p, method = _infer_difference(left, right, groups)
+    low, high, p, method = _infer_difference(left, right, groups, score_range)
     varies = bool(se > 0)
     return PairedComparison(
         n=n,
@@ -99,15 +103,23 @@ def compare_pairs(
     )
 
 
-def _infer_difference(left: Floats, right: Floats, groups: Clusters | None) -> tuple[float, float, float, str]:
+def _infer_difference(
+    left: Floats, right: Floats, groups: Clusters | None, score_range: ScoreRange
+) -> tuple[float, float, float, str]:
     """Return the interval, p and the method that these data call for."""
     differences = right - left
     if not differences.any():
         return 0.0, 0.0, 1.0, "no line differs"
-    if groups is None and is_binary(left) and is_binary(right):
+    least, width = score_range[0], score_range[1] - score_range[0]
+    if groups is None and is_binary((left - least) / width) and is_binary((right - least) / width):
         wins, losses = (differences > 0).sum(), (differences < 0).sum()
         low, high = tango_interval(wins, losses, len(left))
-        return float(low), float(high), float(mcnemar_mid_p(wins, losses)), "Tango interval, mid-p McNemar"
+        return (
+            float(low) * width,
+            float(high) * width,
+            float(mcnemar_mid_p(wins, losses)),
+            "Tango interval, mid-p McNemar",
+        )
     mean = differences.mean()
     se, df = standard_error(differences, groups)
     low, high = t_interval(mean, se, df)

@@ -8,6 +8,7 @@ from scipy import optimize
 
 from phi3flow.stats.estimates import ALPHA, Floats
 
+_ROUNDING = 1e-9  # BLEU of a perfect answer is a little above 100
 # Stakes: each is best for one ratio of mean to variance; their mean loses little against the best of them.
 _STAKES = np.geomspace(0.02, 0.95, 16)
 
@@ -28,8 +29,9 @@ class SequentialTest:
 
     def add(self, value: float) -> None:
         """Take one more unit. Raises ValueError outside [-1, 1]."""
-        if not -1 <= value <= 1:
+        if not abs(value) <= 1 + _ROUNDING:
             raise ValueError(f"a unit of a sequential test is between -1 and 1, not {value}")
+        value = max(-1.0, min(value, 1.0))
         self.units += 1
         self._seen.append(value)
         self._log_capital += np.log1p(np.outer((1, -1), _STAKES * value))
