@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from phi3flow.comparison import compare_runs
 from phi3flow.errors import ConfigError
-from phi3flow.records import LineResult
+from phi3flow.records import Agreement, ConnectionUse, Judging, LineResult
 from phi3flow.report import read_training, write_report
 from phi3flow.report.embedded_lines import BUDGET_BYTES, SHORTEST_CUT, embed, short_ids, to_json
 from phi3flow.report.figures import Scale, histograms, metric_scale, percentile, round_up, training_figure
@@ -201,6 +201,24 @@ def test_provenance_marks_what_the_runs_do_not_share(tmp_path: Path) -> None:
     differing = {row.name for row in provenance(views) if row.differs}
     assert "variant" in differing
     assert "flow fingerprint" not in differing
+
+
+def test_provenance_says_who_judged_and_how_far_the_verdicts_agree(tmp_path: Path) -> None:
+    run = scored_run(tmp_path / "a", [1.0])
+    agreement = {"relevance": Agreement(alpha=0.8123, exact=0.9, within_sd=0.25, n=40)}
+    uses = [ConnectionUse(name="judge", host="judge.example:443")]
+    judging = Judging(connections=uses, model="gpt-4o", answered_as=["gpt-4o-2024"], repeats=3, agreement=agreement)
+    run.write_scores(
+        "answer_match",
+        run.scores("answer_match"),
+        run.metrics("answer_match").model_copy(update={"judging": judging}),
+    )
+    (judged,) = (row.values for row in provenance([view_run(run)]) if row.name == "scores of answer_match")
+    assert judged[0].splitlines() == [
+        "judged by gpt-4o, which answered as gpt-4o-2024 at judge (judge.example:443)",
+        "relevance: Krippendorff's alpha 0.812; all 3 verdicts equal on 90.0% of 40 lines; standard deviation within a "
+        "line 0.250",
+    ]
 
 
 def test_a_run_is_shown_without_its_ground_truth_where_the_data_changed(tmp_path: Path) -> None:

@@ -196,24 +196,11 @@ def _render(title: str, estimates: Mapping[str, Estimate], judging: Mapping[str,
     from rich.console import Group
     from rich.text import Text
 
-    return Group(
-        _table(title, estimates), *(Text(line) for name, one in judging.items() for line in _describe(name, one))
-    )
+    from phi3flow.report.wording import judging_lines
 
-
-def _describe(name: str, judging: Judging) -> Iterator[str]:
-    where = ", ".join(f"{use.name} ({use.host})" for use in judging.connections)
-    who = judging.model or "a flow that names no model"
-    also = [model for model in judging.answered_as if model != judging.model]
-    answered = f", which answered as {', '.join(also)}" if also else ""
-    prompts = f", prompts of {judging.package}" if judging.package else ""
-    yield f"{name}: judged by {who}{answered}{f' at {where}' if where else ''}{prompts}"
-    for metric, one in judging.agreement.items():
-        alpha = "none, since all verdicts are the same" if one.alpha is None else f"{one.alpha:.3f}"
-        yield (
-            f"  {metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {one.exact:.1%} of "
-            f"{one.n} lines; standard deviation within a line {one.within_sd:.3f}"
-        )
+    judged = [(name, list(judging_lines(one))) for name, one in judging.items()]
+    texts = [Text("\n  ".join([f"{name}: {lines[0]}", *lines[1:]])) for name, lines in judged]
+    return Group(_table(title, estimates), *texts)
 
 
 def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:

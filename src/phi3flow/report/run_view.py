@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.errors import DatasetError
 from phi3flow.line_scores import average_repeats
-from phi3flow.records import Estimate, LineResult, LineScore, Manifest, ScoreRange
+from phi3flow.records import Estimate, Judging, LineResult, LineScore, Manifest, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 
@@ -38,7 +38,7 @@ class RunView:
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
     answers and scores can still be read without it. ``lower_is_better`` names the metrics that count something bad,
-    ``score_ranges`` has the ranges of scores that are not 0 to 1.
+    ``score_ranges`` has the ranges of scores that are not 0 to 1, ``judging`` who gave an evaluation's scores.
     ``mean_scores`` are those of the data's lines, averaged where lines ran repeatedly.
     """
 
@@ -54,6 +54,7 @@ class RunView:
     score_errors: dict[str, list[str]]
     lower_is_better: frozenset[str]
     score_ranges: dict[str, ScoreRange]
+    judging: dict[str, Judging]
     data: DataView
 
     @property
@@ -136,6 +137,7 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
             for evaluation, found in metrics.items()
             for metric, bounds in found.score_ranges.items()
         },
+        judging={evaluation: found.judging for evaluation, found in metrics.items() if found.judging},
         data=(data or DataViews()).of(run),
     )
 

@@ -11,7 +11,7 @@ from phi3flow.records import Comparison, Estimate, Manifest, MetricComparison
 from phi3flow.report.figures import Scale
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.verdict import confirmatory
-from phi3flow.report.wording import duration
+from phi3flow.report.wording import duration, judging_lines
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def difference_scale(alike: Sequence[MetricComparison], *, reverse: bool) -> Sca
 
 def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
     """Return the manifests and what is known of their data side by side, without the facts that no run has."""
-    facts = [_facts(run.manifest) | run.data.facts for run in runs]
+    facts = [_facts(run.manifest) | run.data.facts | _judges(run) for run in runs]
     names = dict.fromkeys(name for fact in facts for name in fact)
     rows = [ProvenanceRow(name, [fact.get(name, "") for fact in facts]) for name in names]
     return [row for row in rows if any(row.values)]
@@ -122,6 +122,10 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "git commit": manifest.git_commit or "",
         "versions": _pairs(manifest.versions),
     }
+
+
+def _judges(run: RunView) -> dict[str, str]:
+    return {f"scores of {evaluation}": "\n".join(judging_lines(one)) for evaluation, one in run.judging.items()}
 
 
 def _pairs(values: dict[str, object] | dict[str, str]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+
+from phi3flow.records import Judging
 
 ABSENT = "–"
 _MINUS = "−"
@@ -76,6 +79,22 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def judging_lines(judging: Judging) -> Iterator[str]:
+    """Yield who judged, then how far each metric's repeated verdicts agree."""
+    where = ", ".join(f"{use.name} ({use.host})" for use in judging.connections)
+    who = judging.model or "a flow that names no model"
+    also = [model for model in judging.answered_as if model != judging.model]
+    answered = f", which answered as {', '.join(also)}" if also else ""
+    prompts = f", prompts of {judging.package}" if judging.package else ""
+    yield f"judged by {who}{answered}{f' at {where}' if where else ''}{prompts}"
+    for metric, one in judging.agreement.items():
+        alpha = "none, since all verdicts are the same" if one.alpha is None else f"{one.alpha:.3f}"
+        yield (
+            f"{metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {one.exact:.1%} of "
+            f"{one.n} lines; standard deviation within a line {one.within_sd:.3f}"
+        )
 
 
 def plural(count: int, noun: str) -> str:
