@@ -39,6 +39,7 @@ _PROJECT = (
 # Files that take a minute or so, longest first: begun last, they would run while the other processor idles.
 _LONG = (
     "faults/test_quickstart.py",
+    "cli/test_register.py",
     "unit/test_training.py",
     "faults/test_batch_run_kills.py",
     "flows/test_pf_round_trip.py",
