@@ -95,6 +95,7 @@ def _compare(
     scores = {name: (_by_number(baseline, name), _by_number(candidate, name)) for name in evaluations}
     pairs = _pair(baseline, candidate, scores[evaluations[0]], pair_by)
     said = {name: (baseline.metrics(name), candidate.metrics(name)) for name in evaluations}
+    _refuse_unlike_failures(baseline, candidate, said)
     paired = {
         f"{evaluation}.{one.name}": one
         for evaluation, sides in scores.items()
@@ -174,6 +175,18 @@ def resolve_metrics(names: Sequence[str], known: Mapping[str, object]) -> list[s
     return list(dict.fromkeys(resolved))
 
 
+def _refuse_unlike_failures(
+    baseline: RunFolder, candidate: RunFolder, said: Mapping[str, tuple[RunMetrics, RunMetrics]]
+) -> None:
+    for evaluation, (before, after) in said.items():
+        if before.failed_as_zero != after.failed_as_zero:
+            one, other = (baseline, candidate) if before.failed_as_zero else (candidate, baseline)
+            raise ConfigError(
+                f"{one.name} is scored by {evaluation} with --failed-as-zero and {other.name} without: failed lines "
+                f"would count in one of them only; score either again with the other's choice"
+            )
+
+
 def _default_confirmatory(compared: Mapping[str, MetricComparison]) -> list[str]:
     for wanted in DEFAULT_CONFIRMATORY:
         for name, metric in compared.items():
@@ -219,7 +232,7 @@ def _paired_metrics(
 
 
 def _scores(lines: Sequence[LineScore | None], name: str) -> np.ndarray[Any, Any]:
-    found = [line.scores.get(name) if line else None for line in lines]
+    found = [line.value(name) if line else None for line in lines]
     return np.array([np.nan if score is None else score for score in found])
 
 

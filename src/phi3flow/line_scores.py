@@ -70,6 +70,26 @@ def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]
     }
 
 
+def count_failed(scores: Sequence[LineScore], least: Mapping[str, float]) -> list[LineScore]:
+    """Return the scores where each metric of ``least`` that failed on a line counts as that.
+
+    A metric that some lines lack although it did not fail there does not apply to all: of a line that failed nobody
+    knows whether it would, so that such a metric is left as it is.
+    """
+    completed = [score for score in scores if score.status == "Completed"]
+    counted = {
+        name: value
+        for name, value in least.items()
+        if all(score.scores.get(name) is not None or name in score.failures for score in completed)
+    }
+    return [
+        score.model_copy(
+            update={"counted_as": {name: value for name, value in counted.items() if score.scores.get(name) is None}}
+        )
+        for score in scores
+    ]
+
+
 def average_repeats(scores: Sequence[LineScore], lines: int) -> list[LineScore]:
     """Return one score for each line of the data: the mean over its repeats that have one.
 
@@ -88,7 +108,7 @@ def repeat_variances(scores: Sequence[LineScore], lines: int, name: str) -> Repe
         return None
     repeats: dict[int, list[float]] = {}
     for score in scores:
-        value = score.scores.get(name)
+        value = score.value(name)
         if value is not None:
             repeats.setdefault(score.line_number % lines, []).append(value)
     means = [fmean(values) for values in repeats.values()]
@@ -113,7 +133,7 @@ def _averaged(number: int, repeats: Sequence[LineScore]) -> LineScore:
             "line_number": number,
             "line_id": identity,
             "status": "Completed" if completed else "Failed",
-            "scores": {name: _mean([score.scores.get(name) for score in completed]) for name in names},
+            "scores": {name: _mean([score.value(name) for score in repeats]) for name in names},
             "counts": {
                 name: _mean_counts([score.counts[name] for score in completed if name in score.counts])
                 for name in counts

@@ -163,7 +163,7 @@ class LineScore(Record):
 
     ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
     ``failures`` say why a metric that does apply has no score; ``verdicts`` are what the score is the mean of, where
-    a line was judged several times.
+    a line was judged several times. ``counted_as`` has what a metric that failed counts as, by the user's choice.
     """
 
     line_number: int
@@ -173,7 +173,12 @@ class LineScore(Record):
     counts: dict[str, list[float]] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
     verdicts: dict[str, list[float | None]] = Field(default_factory=dict)
+    counted_as: dict[str, float] = Field(default_factory=dict)
     error: LineError | None = None
+
+    def value(self, metric: str) -> float | None:
+        """Return what the line counts as: its score, None where it has none."""
+        return self.counted_as.get(metric, self.scores.get(metric))
 
 
 class RepeatVariances(Record):
@@ -238,12 +243,14 @@ class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
     ``lower_is_better`` has the names of those that count something bad, ``score_ranges`` the ranges other than 0 to 1.
+    ``failed_as_zero``: lines that failed count as the least score.
     """
 
     schema_version: int = SCHEMA_VERSION
     metrics: dict[str, Estimate]
     lower_is_better: list[str] = Field(default_factory=list)
     score_ranges: dict[str, ScoreRange] = Field(default_factory=dict)
+    failed_as_zero: bool = False
     judging: Judging | None = None
 
 

@@ -10,7 +10,7 @@ Examples:
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
   phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
     --connections judge_line.connection=judge_local judge_line.model=phi3
-  phi3flow score my-run --output scores.parquet
+  phi3flow score my-run --failed-as-zero --output scores.parquet
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
 Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
@@ -66,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
     )
+    parser.add_argument(
+        "--failed-as-zero",
+        action="store_true",
+        help="count a line that failed as the least score (default: it has none), in metrics that apply to all lines",
+    )
     add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
 
@@ -90,7 +95,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     for flow in flows:
         own = _mapping_of(flow, flows, mapping)
         n_failed += score_with_progress(
-            found, flow, own, terminal=terminal, options=options, repeats=args.judge_repeats
+            found,
+            flow,
+            own,
+            terminal=terminal,
+            options=options,
+            repeats=args.judge_repeats,
+            failed_as_zero=args.failed_as_zero,
         )
         metrics = found.metrics(flow.name)
         estimates |= {f"{flow.name}.{name}": one for name, one in metrics.metrics.items()}
@@ -119,7 +130,13 @@ def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
     """Yield each line's scores as a row of a table."""
     for score in run.scores(evaluation):
         names = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
-        yield {**names, "status": score.status, **score.scores, "error": score.error.message if score.error else None}
+        yield {
+            **names,
+            "status": score.status,
+            **score.scores,
+            **score.counted_as,
+            "error": score.error.message if score.error else None,
+        }
 
 
 def score_with_progress(
@@ -130,6 +147,7 @@ def score_with_progress(
     terminal: Terminal,
     options: RunOptions | None = None,
     repeats: int = 1,
+    failed_as_zero: bool = False,
 ) -> int:
     """Score with one flow, show what failed, and return how many lines lack a score that they should have."""
     from phi3flow.connections import resolve_connection
@@ -146,6 +164,7 @@ def score_with_progress(
             connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
             options=options or RunOptions(),
             repeats=repeats,
+            failed_as_zero=failed_as_zero,
             on_line=lambda _: progress.advance(task),
         )
     return _note_failures(run, flow.name, terminal)

@@ -54,6 +54,7 @@ class RunView:
     score_errors: dict[str, list[str]]
     lower_is_better: frozenset[str]
     score_ranges: dict[str, ScoreRange]
+    failed_as_zero: bool
     judging: dict[str, Judging]
     data: DataView
 
@@ -137,6 +138,7 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
             for evaluation, found in metrics.items()
             for metric, bounds in found.score_ranges.items()
         },
+        failed_as_zero=any(found.failed_as_zero for found in metrics.values()),
         judging={evaluation: found.judging for evaluation, found in metrics.items() if found.judging},
         data=(data or DataViews()).of(run),
     )
@@ -215,7 +217,8 @@ def _scores_by_metric(scored: Mapping[str, list[LineScore]]) -> dict[str, dict[s
     by_metric: dict[str, dict[str, float | None]] = {}
     for evaluation, lines in scored.items():
         for line in lines:
-            for metric, score in line.scores.items():
+            for metric in {**line.scores, **line.counted_as}:
+                score = line.value(metric)
                 finite = score if score is not None and math.isfinite(score) else None
                 by_metric.setdefault(f"{evaluation}.{metric}", {})[line.line_id] = finite
     return by_metric

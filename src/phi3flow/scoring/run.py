@@ -19,7 +19,7 @@ from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
 from phi3flow.datasets.splitting import question_key
 from phi3flow.errors import ColumnMappingError, DatasetError
 from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
-from phi3flow.line_scores import average_repeats, cluster_labels, repeat_variances
+from phi3flow.line_scores import average_repeats, cluster_labels, count_failed, repeat_variances
 from phi3flow.pf_record import write_pf_metrics
 from phi3flow.records import Estimate, Judging, LineResult, LineScore, RunMetrics, ScoreRange
 from phi3flow.run_config import complete_mapping
@@ -47,6 +47,7 @@ def score_run(
     column_mapping: Mapping[str, str] | None = None,
     options: RunOptions = _DEFAULT_OPTIONS,
     repeats: int = 1,
+    failed_as_zero: bool = False,
     on_line: Callable[[LineScore], None] = lambda _: None,
 ) -> RunMetrics:
     """Score ``run`` with the evaluation flow ``flow``; write and return its metrics.
@@ -54,7 +55,9 @@ def score_run(
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
     ``options`` bounds a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
-    Nothing is written unless all lines were scored; what was there is replaced.
+    ``failed_as_zero`` counts a line that failed as the least score of each metric that applies to all lines and of
+    which more is better; BLEU and chrF of the whole run leave it out. Nothing is written unless all lines were scored;
+    what was there is replaced.
 
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
     where an endpoint stays down.
@@ -78,6 +81,8 @@ def score_run(
             judging = _describe_judging(session, scored, repeats)
     scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
     scores.sort(key=lambda score: score.line_number)
+    if failed_as_zero:
+        scores = count_failed(scores, _least_scores(scores, flow))
     estimates = estimate_metrics(
         scores,
         logged=logged,
@@ -89,6 +94,7 @@ def score_run(
         metrics=estimates,
         lower_is_better=flow.lower_is_better,
         score_ranges=flow.score_ranges,
+        failed_as_zero=failed_as_zero,
         judging=judging,
     )
     run.write_scores(flow.name, scores, metrics)
@@ -116,8 +122,8 @@ def estimate_metrics(
     estimates: dict[str, Estimate] = {}
     for name in dict.fromkeys(name for line in scored for name in line.scores):
         values, labels = list[float](), list[str]()
-        for line in scored:
-            value = line.scores.get(name)
+        for line in averaged:
+            value = line.value(name)
             if value is not None:
                 values.append(value)
                 labels.append(clusters[line.line_number])
@@ -132,6 +138,11 @@ def estimate_metrics(
             corpus, logged_one = corpora.get(name), _logged(value, len(scored), n_failed)
             estimates[name] = corpus if corpus and _is_close(corpus.mean, value) else logged_one
     return estimates
+
+
+def _least_scores(scores: Sequence[LineScore], flow: Flow) -> dict[str, float]:
+    names = dict.fromkeys(name for score in scores for name in score.scores)
+    return {name: flow.score_ranges.get(name, UNIT)[0] for name in names if name not in flow.lower_is_better}
 
 
 def _estimate_corpora(scored: list[LineScore], n_failed: int, clusters: list[str]) -> dict[str, Estimate]:
