@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.errors import ConfigError, FlowError
-from phi3flow.flows import Flow
 from phi3flow.jsonl import line_id, parse_row
 from phi3flow.line_scores import cluster_labels, evaluation_inputs, read_scores
 from phi3flow.records import Difference, LineResult, StoppedEarly
@@ -26,7 +25,7 @@ from phi3flow.runner.data_lines import DataLine, DataLines
 from phi3flow.runner.messages import Attempt, Begin, Ended
 from phi3flow.runner.options import StopRule
 from phi3flow.runner.start import Start
-from phi3flow.runner.workers import Worker
+from phi3flow.runner.workers import Crew, Worker
 from phi3flow.stats import SequentialTest
 
 _SEED = 0
@@ -46,14 +45,15 @@ class _Unit:
 class EarlyStop:
     """Decides. ``lines`` is the order to run them in; ``keep`` is told what became of each.
 
-    ``outcome`` is None until it is decided, when ``on_decided`` is called. Raises ConfigError where the baseline has no
-    score of the metric.
+    ``scorers`` is one process that loads the evaluation flow. ``outcome`` is None until it is decided, when
+    ``on_decided`` is called. Raises ConfigError where the baseline has no score of the metric.
     """
 
-    def __init__(self, rule: StopRule, lines: DataLines) -> None:
+    def __init__(self, rule: StopRule, lines: DataLines, scorers: Crew) -> None:
         self.outcome: StoppedEarly | None = None
         self.on_decided: Callable[[], None] = lambda: None
         self._rule = rule
+        self._scorers = scorers
         self._lines = list(lines)
         rows = [parse_row(line.row) for line in self._lines]
         self._before = _baseline_scores(rule, self._lines, rows)
@@ -69,11 +69,6 @@ class EarlyStop:
         self._waiting: deque[Attempt] = deque()
         self._free = asyncio.Semaphore(_SCORED_AT_ONCE)
         self._some = asyncio.Event()
-
-    @property
-    def evaluation(self) -> Flow:
-        """The flow that scores."""
-        return self._rule.evaluation
 
     def decides_as(self, before: StoppedEarly | None) -> bool:
         """Whether an earlier opening of the run was ended by this rule."""
@@ -93,13 +88,14 @@ class EarlyStop:
         self._waiting.append(Attempt(number, row, None, 1))
         self._some.set()
 
-    @property
-    def begin(self) -> Begin:
-        """What the evaluation flow's worker is to be told: the rows that it gets are its inputs."""
-        return Begin({name: f"${{data.{name}}}" for name in self._rule.evaluation.inputs}, _TIMEOUT_S, None)
+    async def begin(self) -> None:
+        """Wait until the evaluation flow is loaded; the rows that it gets are its inputs. Raises FlowError."""
+        inputs = {name: f"${{data.{name}}}" for name in self._rule.evaluation.inputs}
+        await self._scorers.begin(Begin(inputs, _TIMEOUT_S, None))
 
-    async def score(self, worker: Worker) -> None:
+    async def score(self) -> None:
         """Score what is kept, until cancelled. Raises FlowError where the evaluation flow's process ends."""
+        worker = self._scorers.workers[0]
         feeding = asyncio.create_task(self._feed(worker))
         try:
             death = await worker.listen(lambda start, sent_s: None, self._scored)

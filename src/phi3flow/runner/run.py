@@ -61,15 +61,22 @@ async def _run(
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
     environment = {**plan.environment, "PHI3_MAX_RETRIES": "0"}
-    async with _engine(plan) as start, Crew(start, plan.flow, environment, connections) as crew:
+    async with contextlib.AsyncExitStack() as stack:
+        start = await stack.enter_async_context(_engine(plan))
+        crew = await stack.enter_async_context(Crew(start, plan.flow, environment, connections))
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
+        scorers = None
+        if plan.stop_rule:
+            evaluation = plan.stop_rule.evaluation
+            scorers = await stack.enter_async_context(Crew(start_process, evaluation, {}, connections))
+            await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
-        early = _early_stop(plan.stop_rule, planned.lines) if plan.stop_rule else None
+        early = _early_stop(plan.stop_rule, planned.lines, scorers) if plan.stop_rule and scorers else None
         with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
             on_start(writer.manifest)
             before = writer.manifest.stopped_early
             if writer.counts.completed < planned.lines.total and not (early and early.decides_as(before)):
-                await _finish(plan, planned, writer, crew, connections, early, on_progress)
+                await _finish(plan, planned, writer, crew, early, on_progress)
             else:
                 writer.finish("Completed", duration_s=0.0, prices=plan.options.prices, stopped_early=before)
             run = RunFolder(writer.path)
@@ -78,10 +85,10 @@ async def _run(
     return run
 
 
-def _early_stop(rule: StopRule, lines: DataLines) -> EarlyStop:
+def _early_stop(rule: StopRule, lines: DataLines, scorers: Crew) -> EarlyStop:
     from phi3flow.runner.early_stop import EarlyStop  # it imports SciPy
 
-    return EarlyStop(rule, lines)
+    return EarlyStop(rule, lines, scorers)
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +108,6 @@ async def _finish(
     planned: PlannedRun,
     writer: RunWriter,
     crew: Crew,
-    connections: ConnectionSource,
     early: EarlyStop | None,
     on_progress: Callable[[RunProgress], None],
 ) -> None:
@@ -120,7 +126,7 @@ async def _finish(
             on_kept = [source.keep, *([early.keep] if early else [])]
             batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress, on_kept)
             if early:
-                await stack.enter_async_context(_scoring(early, batch, writer, connections))
+                await stack.enter_async_context(_scoring(early, batch, writer))
             stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
             await batch.run(source)
         status = batch.stopped_as or "Completed"
@@ -143,24 +149,20 @@ def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterab
 
 
 @contextlib.asynccontextmanager
-async def _scoring(
-    early: EarlyStop, batch: Batch, writer: RunWriter, connections: ConnectionSource
-) -> AsyncIterator[None]:
+async def _scoring(early: EarlyStop, batch: Batch, writer: RunWriter) -> AsyncIterator[None]:
     """Score what the run answered before and answers now, and stop it once that decides."""
     early.on_decided = lambda: batch.stop("Completed")
     for result in RunFolder(writer.path).results():
         if result.status == "Completed":
             early.keep(result.line_number, result.model_dump_json().encode())
-    async with Crew(start_process, early.evaluation, {}, connections) as crew:
-        await crew.start(1)
-        await crew.begin(early.begin)  # lines that were answered before it can score would be answered for nothing
-        scoring = asyncio.create_task(early.score(crew.workers[0]))
-        scoring.add_done_callback(lambda task: batch.fail(error) if (error := _error_of(task)) else None)
-        try:
-            yield
-        finally:
-            scoring.cancel()
-            await asyncio.gather(scoring, return_exceptions=True)
+    await early.begin()  # lines that were answered before it can score would be answered for nothing
+    scoring = asyncio.create_task(early.score())
+    scoring.add_done_callback(lambda task: batch.fail(error) if (error := _error_of(task)) else None)
+    try:
+        yield
+    finally:
+        scoring.cancel()
+        await asyncio.gather(scoring, return_exceptions=True)
 
 
 def _error_of(task: asyncio.Task[None]) -> Exception | None:
