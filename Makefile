@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 # Python compiles what is imported; pip would compile all of it, which takes as long as the rest of the installation.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
-TESTS := pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
+TESTS := pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
 
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -107,6 +107,7 @@ def test_the_key_stands_nowhere(project: Project, model: Path) -> None:
     assert not [file for file in files.values() if b"the-key-of-dotenv" in file.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_killed_server_has_crashed_and_one_that_was_told_to_stop_has_stopped(project: Project, model: Path) -> None:
     project.result("deploy", str(model))
     process = project.process("tiny")

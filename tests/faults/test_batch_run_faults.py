@@ -86,7 +86,7 @@ def test_a_second_writer_is_refused_and_the_first_is_undisturbed(make_project: M
         assert len(endpoint.requests) == 40
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_few_lines_of_an_endpoint_that_is_not_there_fail_and_not_the_command(
     make_project: MakeProject, workers: int
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_run_keeps_to_a_rate_limit_and_uses_it(
     assert pace.refused <= 0.05
 
 
-@pytest.mark.parametrize(("form", "workers"), [("seconds", 2), ("an HTTP date", 1)])
+@pytest.mark.parametrize(("form", "workers"), [("seconds", 2), pytest.param("an HTTP date", 1, marks=pytest.mark.slow)])
 def test_after_a_429_nothing_is_sent_until_retry_after_is_over(
     make_project: MakeProject, form: str, workers: int
 ) -> None:

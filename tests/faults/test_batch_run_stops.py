@@ -18,7 +18,11 @@ DRAIN_S = 10
 """What the lines in flight are given after the first Ctrl-C."""
 
 
-@pytest.mark.parametrize(("flags", "failures"), [(("--fail-fast", 3), 3), (("--max-failures", "5%"), 6)], ids=str)
+@pytest.mark.parametrize(
+    ("flags", "failures"),
+    [pytest.param(("--fail-fast", 3), 3, marks=pytest.mark.slow), (("--max-failures", "5%"), 6)],
+    ids=str,
+)
 def test_too_many_failures_stop_the_run_and_the_same_command_goes_on(
     make_project: MakeProject, flags: tuple[object, ...], failures: int
 ) -> None:

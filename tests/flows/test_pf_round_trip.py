@@ -170,6 +170,7 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     assert "made_by = pf run create" in report
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_work")
 def test_pf_still_opens_and_deletes_a_run_of_its_own_that_we_scored(
     workspace: Workspace, theirs: Path, tmp_path: Path

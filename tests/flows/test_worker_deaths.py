@@ -41,6 +41,7 @@ def test_a_line_that_kills_the_process_fails_alone(tmp_path: Path, workers: int)
     assert run.manifest.status == "Completed"
 
 
+@pytest.mark.slow
 def test_a_flow_that_always_kills_the_process_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(FlowError, match=r"died 5 times \(exit code 3\) and completed no line"):
         _run(tmp_path, ECHO.replace("return", "import os; os._exit(3)\n    return"))

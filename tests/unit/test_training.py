@@ -210,6 +210,7 @@ def interrupt_after(step: int) -> Any:
     return stop
 
 
+@pytest.mark.slow
 def test_an_unfinished_training_is_neither_thrown_away_nor_mixed_up(base: BaseConfig, tmp_path: Path) -> None:
     config = small_fine_tune(tmp_path, base)
     with pytest.raises(KeyboardInterrupt):

@@ -25,8 +25,8 @@ def corpus_bleu(counts: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
         brevity = np.exp(np.minimum(0.0, 1 - reference / answer))
-    scored = matches.any(axis=-1) & (totals > 0).all(axis=-1)
-    return np.where(scored, 100 * brevity * precision, 0.0)
+        scored = matches.any(axis=-1) & (totals > 0).all(axis=-1)
+        return np.where(scored, 100 * brevity * precision, 0.0)
 
 
 def corpus_chrf(counts: Floats) -> Floats:
