@@ -22,6 +22,7 @@ from phi3flow.records import ScoreRange
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"
 _SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
+_SKIPPED_FOLDERS |= {"process_log"}  # pf's, for as long as a run of its own lasts
 _RANGE = re.compile(r"(?P<name>\S+)\s+(?P<low>-?\d+(\.\d+)?)\.\.(?P<high>-?\d+(\.\d+)?)")
 _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 
