@@ -26,7 +26,7 @@ from phi3flow.runner.messages import Attempt, Begin, Ended
 from phi3flow.runner.options import StopRule
 from phi3flow.runner.start import Start
 from phi3flow.runner.workers import Crew, Worker
-from phi3flow.stats import SequentialTest
+from phi3flow.stats import UNIT, SequentialTest
 
 _SEED = 0
 _SCORED_AT_ONCE = 8
@@ -60,7 +60,7 @@ class EarlyStop:
         self._units = _random_units(rows)
         self._order = [number for unit in self._units for number in sorted(unit.left)]
         self._unit_of = {number: unit for unit in self._units for number in unit.left}
-        low, high = rule.evaluation.score_ranges.get(rule.metric, (0.0, 1.0))
+        low, high = rule.evaluation.score_ranges.get(rule.metric, UNIT)
         self._range = high - low
         self._scale = max(len(unit.left) for unit in self._units) * self._range
         self._defaults = {name: one.default for name, one in rule.evaluation.inputs.items() if one.has_default}

@@ -132,7 +132,7 @@ def estimate_metrics(
             values, clusters=labels, n_failed=n_failed + without, score_range=score_ranges.get(name, UNIT)
         )
         estimates[name] = found.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
-    corpora = _estimate_corpora(scored, n_failed, clusters)
+    corpora = _estimate_corpora(logged, scored, n_failed, clusters)
     for name, value in logged.items():
         if name not in estimates:
             corpus, logged_one = corpora.get(name), _logged(value, len(scored), n_failed)
@@ -145,9 +145,12 @@ def _least_scores(scores: Sequence[LineScore], flow: Flow) -> dict[str, float]:
     return {name: flow.score_ranges.get(name, UNIT)[0] for name in names if name not in flow.lower_is_better}
 
 
-def _estimate_corpora(scored: list[LineScore], n_failed: int, clusters: list[str]) -> dict[str, Estimate]:
-    """Return the corpus metrics whose counts every line has, with intervals."""
-    counts = {name: [line.counts.get(name.removeprefix("corpus_"), []) for line in scored] for name in CORPUS_METRICS}
+def _estimate_corpora(
+    logged: Iterable[str], scored: list[LineScore], n_failed: int, clusters: list[str]
+) -> dict[str, Estimate]:
+    """Return the corpus metrics among ``logged`` whose counts every line has, with intervals."""
+    wanted = [name for name in logged if name in CORPUS_METRICS]
+    counts = {name: [line.counts.get(name.removeprefix("corpus_"), []) for line in scored] for name in wanted}
     names = [name for name, each in counts.items() if each and all(each)]
     if not names:
         return {}
