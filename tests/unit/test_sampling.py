@@ -17,9 +17,10 @@ def _pick(logits: torch.Tensor, parameters: SamplingParameters, seed: int = 0) -
     return pick_tokens(logits, [parameters] * rows, [random.Random(seed + row) for row in range(rows)])
 
 
-def test_temperature_zero_takes_the_likeliest_token() -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-45, 1e-6])
+def test_temperature_zero_and_nearly_zero_take_the_likeliest_token(temperature: float) -> None:
     logits = torch.tensor([[0.1, 3.0, 2.9], [5.0, 1.0, 0.0]])
-    assert _pick(logits, SamplingParameters(temperature=0)) == [1, 0]
+    assert _pick(logits, SamplingParameters(temperature=temperature)) == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

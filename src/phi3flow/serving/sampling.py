@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUCLEUS_WIDTH = 256
+GREEDY_BELOW = 1e-5
+"""Logits over a smaller temperature leave float32, and the likeliest token has all the probability anyway."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def pick_tokens(
     the cumulative distribution at one uniform number a row, drawn from the row's own generator.
     """
     tokens = _likeliest(logits)
-    sampled = [row for row, each in enumerate(parameters) if each.temperature > 0]
+    sampled = [row for row, each in enumerate(parameters) if each.temperature >= GREEDY_BELOW]
     if not sampled:
         return tokens
     temperatures = logits.new_tensor([parameters[row].temperature for row in sampled]).float()

@@ -1,0 +1,1 @@
+"""What goes into an online deployment's container at Azure: the scoring script and its environment."""
