@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import SecretStr
 
+from phi3flow.environment import project_environment
 from phi3flow.errors import BackendError, ConfigError, MissingExtraError
 from phi3flow.pf_runs import promptflow_home
 
@@ -83,7 +83,7 @@ def resolve_connection(name: str, *, folder: Path = DEFAULT_FOLDER) -> Connectio
             f"there is no connection {name!r} in {folder} (it has {', '.join(sorted(files)) or 'none'}), in "
             f"promptflow's local store or in an Azure workspace: {_remedy(name)}"
         )
-    environment = _environment(folder.parent)
+    environment = project_environment(folder.parent)
     configs_at, secrets_at = ("configs.", "secrets.") if found.type == CUSTOM else ("", "")
 
     def expand(key: str, value: str) -> str:
@@ -99,7 +99,7 @@ def resolve_connection(name: str, *, folder: Path = DEFAULT_FOLDER) -> Connectio
 
 def read_variable(name: str, *, folder: Path = DEFAULT_FOLDER) -> SecretStr:
     """Return an environment variable, else .env's. Raises ConfigError where neither has it."""
-    environment = _environment(folder.absolute().parent)
+    environment = project_environment(folder.absolute().parent)
     return SecretStr(_expand(name, f"${{env:{name}}}", environment))
 
 
@@ -189,17 +189,6 @@ def _texts(values: Any, where: str) -> dict[str, str]:
         if isinstance(value, dict | list):
             raise ConfigError(f"{where}: {key} must be one value, not several")
     return {str(key): "" if value is None else str(value) for key, value in values.items()}
-
-
-def _environment(project: Path) -> dict[str, str]:
-    from dotenv import dotenv_values
-
-    file = project / ".env"
-    try:
-        values = dotenv_values(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {type(error).__name__}") from error
-    return {**{key: value for key, value in values.items() if value is not None}, **os.environ}
 
 
 def _expand(where: str, value: str, environment: Mapping[str, str]) -> str:

@@ -9,6 +9,8 @@
     ├── MissingExtraError        2   an optional dependency is not installed
     ├── StorageError             2   the disk refuses a file
     └── BackendError             3   what runs elsewhere failed
+        ├── AzureError               Azure refused a request, or could not be reached
+        │   └── PreflightError           what is asked for cannot work, and why
         ├── EndpointError            an endpoint refused, broke or could not be reached
         └── DeploymentError          a deployment did not start, or died
 
@@ -63,6 +65,18 @@ class BackendError(Phi3flowError):
     """Something that runs elsewhere (a service, a server, a job) failed."""
 
     exit_code = 3
+
+
+class AzureError(BackendError):
+    """Azure refused, or could not be reached; ``status`` and ``code`` are the service's, where it answered."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class PreflightError(AzureError):
+    """What was asked for cannot work in this subscription; nothing was begun."""
 
 
 class EndpointError(BackendError):

@@ -17,16 +17,21 @@ Exit codes: 0 success, 1 lines failed or a gate not met, 2 usage, configuration 
 """
 
 
-def _help(verb: str | None) -> str:
+ACTIONS = {"azure": ("plan", "up", "status", "down"), "runs": ("list", "show", "delete")}
+
+
+def _help(*words: str) -> str:
     os.environ["COLUMNS"] = "120"
     with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.suppress(SystemExit):
-        build_parser(verb).parse_args([verb, "--help"] if verb else ["--help"])
+        build_parser(words[0] if words else None).parse_args([*words, "--help"])
     return output.getvalue()
 
 
 def _page() -> str:
-    blocks = [f"## phi3flow\n\n```\n{_help(None)}```\n"]
-    blocks += [f"## {verb}\n\n```\n{_help(verb)}```\n" for verb in VERBS]
+    blocks = [f"## phi3flow\n\n```\n{_help()}```\n"]
+    for verb in VERBS:
+        blocks.append(f"## {verb}\n\n```\n{_help(verb)}```\n")
+        blocks += [f"### {verb} {each}\n\n```\n{_help(verb, each)}```\n" for each in ACTIONS.get(verb, ())]
     return HEADER + "\n" + "\n".join(blocks)
 
 

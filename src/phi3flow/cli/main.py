@@ -20,6 +20,7 @@ VERBS = {
     "quickstart": "do the whole job on this machine, from data to report",
     "prepare-data": "make train, validation and test files out of a dataset",
     "check-data": "list every breach of the data format, with token statistics",
+    "azure": "make, show or delete what a project needs in Azure",
     "fine-tune": "fine-tune a model",
     "register": "register a fine-tuned model",
     "deploy": "deploy a model as an endpoint",

@@ -1,0 +1,264 @@
+"""Azure Resource Manager, asked with the caller's own login: reads, and writes that are followed to their end.
+
+Built of azure-core's pipeline, whose policies retry 408, 429 and 5xx with back-off, Retry-After first, and connections
+that break: every request of ours may be sent twice. Protocol: the ARM RPC, github.com/Azure/azure-resource-manager-rpc.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from phi3flow import __version__
+from phi3flow.errors import AzureError, MissingExtraError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.core.rest import HttpResponse
+
+ENDPOINT = "https://management.azure.com"
+USER_AGENT = f"phi3flow/{__version__}"
+IN_PROGRESS_CODES = frozenset({"Conflict", "AnotherOperationInProgress", "OperationNotAllowed", "StorageAccountInUse"})
+CONFLICTS = 5
+"""How often a write that met another one is tried again."""
+LONGEST_WAIT_S = 15.0
+_RETRIED_METHODS = frozenset({"GET", "PUT", "DELETE", "POST"})
+_ENDED = frozenset({"succeeded", "failed", "canceled"})
+_LOGIN = "log in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is logged in; ``type`` is as role assignments call it."""
+
+    object_id: str
+    tenant_id: str
+    type: str
+
+
+class Arm:
+    """A client of Azure Resource Manager; threads may share one.
+
+    Ids are ARM's, from ``/subscriptions/`` on. Every method raises AzureError that names what was asked and what
+    Azure said.
+    """
+
+    def __init__(self, credential: TokenCredential) -> None:
+        from azure.core.pipeline import policies
+        from azure.mgmt.core import ARMPipelineClient
+        from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLoggingPolicy
+
+        self._credential = credential
+        self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(
+            base_url=ENDPOINT,
+            policies=[
+                policies.RequestIdPolicy(),
+                policies.UserAgentPolicy(USER_AGENT),
+                policies.RetryPolicy(
+                    retry_total=8, retry_connect=8, retry_read=8, retry_status=8, retry_backoff_max=30
+                ),
+                ARMChallengeAuthenticationPolicy(credential, f"{ENDPOINT}/.default"),
+                ARMHttpLoggingPolicy(),
+            ],
+        )
+
+    def caller(self) -> Caller:
+        """Tell who is logged in, as the token says. Raises AzureError where nobody is."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        try:
+            token = self._credential.get_token(f"{ENDPOINT}/.default").token
+        except ClientAuthenticationError as error:
+            raise AzureError(f"Azure: nobody is logged in ({_first_line(str(error))}): {_LOGIN}") from error
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        kind = "ServicePrincipal" if claims.get("idtyp") == "app" else "User"
+        return Caller(str(claims["oid"]), str(claims["tid"]), kind)
+
+    def get(self, resource_id: str, version: str) -> dict[str, Any] | None:
+        """Return a resource, None where there is none."""
+        response = self._send("GET", resource_id, version)
+        return None if response.status_code == 404 else _json(response)
+
+    def list(self, path: str, version: str, **query: str) -> Iterator[dict[str, Any]]:
+        """Give every item of a collection, page after page; nothing where its parent does not exist."""
+        response = self._send("GET", path, version, query=query)
+        while response.status_code != 404:
+            page = _json(response)
+            yield from page.get("value", [])
+            if not page.get("nextLink"):
+                return
+            response = self._send_url("GET", page["nextLink"])
+
+    def post(self, path: str, version: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call an action whose repetition does no harm, and return its answer."""
+        response = self._send("POST", path, version, body=body)
+        return _json(response) if response.content else {}
+
+    def put(self, resource_id: str, version: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or change a resource, wait until that is done, and return it.
+
+        Where another operation is under way on it, that is waited for first.
+        """
+        for conflict in range(CONFLICTS):
+            try:
+                self._follow(self._write("PUT", resource_id, version, body=body), resource_id)
+                break
+            except AzureError as error:
+                if error.status != 409 or error.code not in IN_PROGRESS_CODES or conflict == CONFLICTS - 1:
+                    raise
+                if not _in_transition(self.get(resource_id, version)):
+                    raise
+                self.settle(resource_id, version)
+        made = self.settle(resource_id, version)
+        if made is None:
+            raise AzureError(f"{resource_id}: Azure took it, and it is not there")
+        return made
+
+    def delete(self, resource_id: str, version: str, **query: str) -> None:
+        """Delete a resource and wait until it is gone; one that is gone already is no error."""
+        self.settle(resource_id, version)
+        self._follow(self._write("DELETE", resource_id, version, query=query), resource_id)
+        self.settle(resource_id, version)
+
+    def settle(self, resource_id: str, version: str) -> dict[str, Any] | None:
+        """Wait until no operation is under way on a resource, and return it, None where it is gone."""
+        wait_s = 1.0
+        while True:
+            response = self._send("GET", resource_id, version)
+            found = None if response.status_code == 404 else _json(response)
+            if not _in_transition(found):
+                return found
+            time.sleep(_retry_after_s(response) or wait_s)
+            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+
+    def _write(self, method: str, resource_id: str, version: str, **parts: Any) -> Any:
+        """Send a write and return azure-core's response, which its poller starts from."""
+        return self._send(method, resource_id, version, pipeline=True, **parts)
+
+    def _follow(self, first: Any, resource_id: str) -> None:
+        """Poll a long-running operation to its end."""
+        from azure.core.exceptions import AzureError as SdkError
+        from azure.core.exceptions import HttpResponseError
+        from azure.core.polling import LROPoller
+        from azure.mgmt.core.polling.arm_polling import ARMPolling
+
+        if first.http_response.status_code in (204, 404):
+            return
+        poller: LROPoller[None] = LROPoller(self._client, first, lambda _: None, ARMPolling(timeout=5.0))
+        try:
+            poller.result()
+        except HttpResponseError as error:
+            code, message = _told(error)
+            status = error.status_code if error.status_code and error.status_code >= 400 else None
+            raise AzureError(f"{_short(resource_id)}: {code}: {message}", status=status, code=code) from error
+        except SdkError as error:
+            raise AzureError(f"{_short(resource_id)}: {_first_line(str(error))}") from error
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        version: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        pipeline: bool = False,
+    ) -> Any:
+        parameters = {"api-version": version, **(query or {})}
+        return self._send_url(method, f"{ENDPOINT}{path}", parameters=parameters, body=body, pipeline=pipeline)
+
+    def _send_url(
+        self,
+        method: str,
+        url: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        pipeline: bool = False,
+    ) -> Any:
+        """Send one request. Raises AzureError unless it succeeds; what a GET or DELETE does not find is no error."""
+        from azure.core.exceptions import AzureError as SdkError
+        from azure.core.exceptions import ClientAuthenticationError
+        from azure.core.rest import HttpRequest
+
+        request = HttpRequest(method, url, params=dict(parameters or {}), json=body)
+        try:
+            answer = self._client.send_request(
+                request, retry_on_methods=_RETRIED_METHODS, _return_pipeline_response=pipeline
+            )
+        except ClientAuthenticationError as error:
+            raise AzureError(f"Azure: {_first_line(str(error))}: {_LOGIN}", status=401) from error
+        except SdkError as error:
+            raise AzureError(f"Azure: {method} {url}: {_first_line(str(error))}") from error
+        response = answer.http_response if pipeline else answer
+        missing = response.status_code == 404 and method in ("GET", "DELETE")
+        if response.status_code >= 400 and not missing:
+            raise _error(method, url, response)
+        return answer
+
+
+def log_in() -> Arm:
+    """Return a client for whoever is logged in: environment, managed identity, Azure CLI and the rest, in the order
+    of azure-identity's DefaultAzureCredential. Raises MissingExtraError."""
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise MissingExtraError("azure", error) from error
+    return Arm(DefaultAzureCredential())
+
+
+def _in_transition(resource: Mapping[str, Any] | None) -> bool:
+    state = (resource or {}).get("properties", {}).get("provisioningState")
+    return state is not None and str(state).lower() not in _ENDED
+
+
+def _json(response: HttpResponse) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = response.json()
+    except ValueError as error:
+        raise AzureError(f"Azure: {response.request.url}: the answer is not JSON") from error
+    return answer
+
+
+def _error(method: str, place: str, response: HttpResponse) -> AzureError:
+    try:
+        described = response.json().get("error", {})
+        code, message = str(described.get("code", "")), str(described.get("message", ""))
+    except (ValueError, AttributeError):
+        code, message = "", response.text()
+    code = code or f"HTTP {response.status_code}"
+    path = place.removeprefix(ENDPOINT)
+    hint = f": {_LOGIN}" if response.status_code == 401 else ""
+    return AzureError(
+        f"{method} {_short(path)}: {code}: {_first_line(message)}{hint}", status=response.status_code, code=code
+    )
+
+
+def _told(error: Any) -> tuple[str, str]:
+    described = getattr(error, "error", None)
+    code = getattr(described, "code", None) or "Failed"
+    message = getattr(described, "message", None) or str(error.message)
+    return str(code), _first_line(str(message))
+
+
+def _short(path: str) -> str:
+    """Return the part of an id that tells the resource, without subscription and group."""
+    return path.rpartition("/providers/")[2] if "/providers/" in path else path
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0][:400] or "no reason given"
+
+
+def _retry_after_s(response: HttpResponse) -> float | None:
+    """Return what the service asks to wait, in seconds."""
+    for name, unit_s in (("retry-after", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
+        value = response.headers.get(name, "")
+        if value.isdigit():
+            return int(value) * unit_s
+    return None

@@ -1,0 +1,314 @@
+"""What stands in the way, found out before anything is made: each finding says what, why it fails, and what to type."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from phi3flow.azure.arm import Arm
+from phi3flow.azure.plan import Step
+from phi3flow.azure.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.sizes import (
+    REPLACEMENT,
+    UPGRADE_RESERVE_PERCENT,
+    Usage,
+    VmSize,
+    deployment_cores,
+    family_key,
+    list_sizes,
+    list_usages,
+    quota_name,
+    retired_on,
+)
+from phi3flow.errors import AzureError, PreflightError
+from phi3flow.records import Record
+
+SUBSCRIPTION_VERSION = "2022-12-01"
+_WITHOUT_GPUS = ("FreeTrial", "AzureForStudents", "AzurePass", "MSDN", "DreamSpark", "BizSpark", "Sponsored")
+_SERVERLESS_REGION = "eastus2"
+_ML = "Microsoft.MachineLearningServices"
+_AVAILABILITY = {
+    "Microsoft.Storage/storageAccounts": ("Microsoft.Storage/checkNameAvailability", "2023-05-01"),
+    "Microsoft.KeyVault/vaults": ("Microsoft.KeyVault/checkNameAvailability", "2023-07-01"),
+    "Microsoft.ContainerRegistry/registries": ("Microsoft.ContainerRegistry/checkNameAvailability", "2023-07-01"),
+}
+_GRANTING = "Owner, User Access Administrator or Role Based Access Control Administrator"
+
+
+class Finding(Record):
+    """Something that an error would come from, or a warning about what will be slow, dear or limited."""
+
+    severity: Literal["error", "warning"]
+    what: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.what}: {self.why}. {self.remedy}"
+
+
+def check_all(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> list[Finding]:
+    """Look for everything that would make ``azure up``, a fine-tune or a deployment fail; nothing is changed."""
+    findings = [*check_subscription(arm, settings)]
+    if findings:
+        return findings
+    registered = {step.wanted.name for step in steps if _is_registered(step)}
+    findings += _check_permissions(arm, settings, steps)
+    findings += _check_names(arm, settings, steps, registered)
+    findings += _check_steps(steps)
+    findings += check_sizes(arm, settings) if _ML in registered else [_sizes_unknown()]
+    if settings.location != _SERVERLESS_REGION:
+        findings.append(
+            Finding(
+                severity="warning",
+                what=f"location {settings.location}",
+                why=f"serverless fine-tunes need a hub in {_SERVERLESS_REGION}; everything else works",
+                remedy=f'For them set location = "{_SERVERLESS_REGION}".',
+            )
+        )
+    return findings
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise PreflightError that lists every error among the findings, if there is one."""
+    errors = [f"{each.what}: {each.why}. {each.remedy}" for each in findings if each.severity == "error"]
+    if errors:
+        raise PreflightError("\n".join(errors))
+
+
+def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
+    """Find a subscription that is missing, disabled, or of a kind that gets no GPUs."""
+    found = arm.get(settings.subscription, SUBSCRIPTION_VERSION)
+    if found is None:
+        yield _error(
+            f"subscription {settings.subscription_id}",
+            "it does not exist, or you may not see it",
+            "`az account list` shows yours; set AZURE_SUBSCRIPTION_ID.",
+        )
+        return
+    if found.get("state") != "Enabled":
+        yield _error(
+            f"subscription {settings.subscription_id}",
+            f"it is {found.get('state')}: nothing can be made in it",
+            "Enable it in the portal, under Subscriptions, or set AZURE_SUBSCRIPTION_ID to another.",
+        )
+    policies = found.get("subscriptionPolicies") or {}
+    kind = str(policies.get("quotaId", ""))
+    limited = policies.get("spendingLimit") == "On"
+    if limited or kind.startswith(_WITHOUT_GPUS):
+        reason = "it has a spending limit" if limited else "this kind gets no GPU quota"
+        yield _error(
+            f"subscription {settings.subscription_id} ({kind.partition('_')[0]})",
+            f"{reason}: GPU sizes need a pay-as-you-go subscription",
+            "Upgrade it (portal > Subscriptions > Upgrade), or set AZURE_SUBSCRIPTION_ID to another.",
+        )
+
+
+def read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], list[Finding]]:
+    """Return the region's VM sizes; where it has none, a finding that says so."""
+    remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
+    try:
+        sizes = list_sizes(arm, settings)
+    except AzureError as error:
+        if error.status not in (400, 404):
+            raise
+        return {}, [_error(f"location {settings.location}", f"Azure Machine Learning is not there ({error})", remedy)]
+    if not sizes:
+        return {}, [_error(f"location {settings.location}", "Azure Machine Learning offers no VM sizes there", remedy)]
+    return sizes, []
+
+
+def check_sizes(arm: Arm, settings: AzureSettings) -> list[Finding]:
+    """Find VM sizes that the region does not have, or that the quota does not allow."""
+    sizes, findings = read_sizes(arm, settings)
+    if sizes:
+        usages = list_usages(arm, settings)
+        findings += check_fine_tune_size(settings, sizes, usages)
+        findings += check_deployment_size(settings, sizes, usages)
+    return findings
+
+
+def check_fine_tune_size(
+    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
+) -> Iterator[Finding]:
+    """Find a size for fine-tunes that is retired, not offered, without GPU, or beyond the quota."""
+    size = sizes.get(settings.fine_tune_size.lower())
+    yield from _check_size(settings, "fine_tune_size", settings.fine_tune_size, sizes)
+    if size is None:
+        return
+    cores = size.cores * settings.max_nodes
+    usage = usages.get(family_key(size.family), Usage(size.family, 0, 0))
+    purpose = f"compute cluster {settings.compute} of {settings.max_nodes} x {size.name}"
+    if cores > usage.limit:
+        yield _quota_error(settings, purpose, cores, size, usage)
+    elif cores > usage.limit - usage.used:
+        yield Finding(
+            severity="warning",
+            what=purpose,
+            why=f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
+            remedy="`phi3flow status` shows deployments, which hold theirs all the time.",
+        )
+
+
+def check_deployment_size(
+    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
+) -> Iterator[Finding]:
+    """Find a size for the endpoint that is retired, not offered, or beyond what is free of the quota."""
+    size = sizes.get(settings.deployment_size.lower())
+    yield from _check_size(settings, "deployment_size", settings.deployment_size, sizes)
+    if size is None:
+        return
+    cores = deployment_cores(size, settings.instances)
+    usage = usages.get(family_key(size.family), Usage(size.family, 0, 0))
+    if cores > usage.limit - usage.used:
+        reserve = f"with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
+        purpose = f"deployment of {settings.instances} x {size.name}, {reserve}"
+        yield _quota_error(settings, purpose, cores, size, usage)
+
+
+def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str, VmSize]) -> Iterator[Finding]:
+    what, size = f"{key} {name}", sizes.get(name.lower())
+    date = retired_on(name)
+    if date:
+        yield _error(what, f"Azure retired it on {date}", f'Set {key} = "{REPLACEMENT}".')
+    elif size is None:
+        with_gpu = sorted(each.name for each in sizes.values() if each.gpus)
+        offered = f"GPU sizes there: {', '.join(with_gpu)}" if with_gpu else "the region has no GPU sizes at all"
+        yield _error(
+            what,
+            f"{settings.location} does not offer it; {offered}",
+            f"Set {key} or location; `az ml compute list-sizes --location REGION` lists what a region has.",
+        )
+    elif not size.gpus:
+        yield _error(what, "it has no GPU", f'Set {key} = "{REPLACEMENT}".')
+
+
+def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:
+    scope = f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
+    limit = usage.used + cores
+    return _error(
+        purpose,
+        f"it takes {cores} cores of {usage.name} in {settings.location}; the quota is {usage.limit}, {usage.used} used",
+        f"Ask for {limit}: az quota update --resource-name {quota_name(size.family)} --scope {scope} "
+        f"--limit-object value={limit} --resource-type dedicated (or in the portal: Quotas > Machine learning).",
+    )
+
+
+def _check_permissions(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Find what the caller may not do, by the permissions that Azure lists for the caller."""
+    group = next(step for step in steps if step.wanted.key == settings.group.lower())
+    scope = settings.subscription if group.found.action == "create" else settings.group
+    allowed = _permissions(arm, scope)
+    on_subscription = allowed if scope == settings.subscription else _permissions(arm, settings.subscription)
+    for step in steps:
+        if step.found.action not in ("create", "change"):
+            continue
+        action = _action(step.wanted)
+        if _may(action, on_subscription if isinstance(step.wanted, Registration) else allowed):
+            continue
+        role = _GRANTING if isinstance(step.wanted, RoleAssignment) else "Contributor"
+        yield _error(
+            f"{step.wanted.label} {step.wanted.name}",
+            f"you may not do {action} on {scope}",
+            f"Somebody who owns it types: az role assignment create --assignee {arm.caller().object_id} --role "
+            f"'{role.partition(',')[0]}' --scope {scope} ({role}).",
+        )
+
+
+def _permissions(arm: Arm, scope: str) -> list[dict[str, Any]]:
+    return list(arm.list(f"{scope}/providers/Microsoft.Authorization/permissions", ROLES_VERSION))
+
+
+def _may(action: str, permissions: Sequence[Mapping[str, Any]]) -> bool:
+    def matches(patterns: Iterable[str]) -> bool:
+        return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)
+
+    return any(matches(each.get("actions", ())) and not matches(each.get("notActions", ())) for each in permissions)
+
+
+def _action(wanted: object) -> str:
+    """Return the action that makes something, as roles name it."""
+    match wanted:
+        case Registration():
+            return f"{wanted.namespace}/register/action"
+        case RoleAssignment():
+            return "Microsoft.Authorization/roleAssignments/write"
+        case Resource(kept=True):
+            return "Microsoft.Resources/subscriptions/resourceGroups/write"
+        case Resource():
+            return f"{_kind(wanted)}/write"
+    raise TypeError(wanted)
+
+
+def _kind(resource: Resource) -> str:
+    namespace, *segments = resource.id.rpartition("/providers/")[2].split("/")
+    return "/".join([namespace, *segments[::2]])
+
+
+def _is_registered(step: Step) -> bool:
+    return isinstance(step.wanted, Registration) and step.found.action == "exists"
+
+
+def _sizes_unknown() -> Finding:
+    return Finding(
+        severity="warning",
+        what="VM sizes and quota",
+        why=f"they cannot be read before the provider {_ML} is registered",
+        remedy="`phi3flow azure up` registers it, and looks at them before it makes anything.",
+    )
+
+
+def _check_names(
+    arm: Arm, settings: AzureSettings, steps: Sequence[Step], registered: Collection[str]
+) -> Iterator[Finding]:
+    """Find names, of those that must be unique in the world, that somebody else holds."""
+    for step in steps:
+        wanted = step.wanted
+        if not isinstance(wanted, Resource) or step.found.action != "create" or _kind(wanted) not in _AVAILABILITY:
+            continue
+        path, version = _AVAILABILITY[_kind(wanted)]
+        if path.partition("/")[0] not in registered:
+            continue
+        body = {"name": wanted.name, "type": _kind(wanted)}
+        answer = arm.post(f"{settings.subscription}/providers/{path}", version, body)
+        if answer.get("nameAvailable", True) or (wanted.restore and _is_recoverable(arm, settings, wanted)):
+            continue
+        key = wanted.label.replace(" ", "_")
+        yield _error(
+            f"{wanted.label} {wanted.name}",
+            f"the name is not to be had ({answer.get('reason', 'taken')}): such names are unique in the world",
+            f"Set another {key} in phi3flow.toml.",
+        )
+
+
+def _is_recoverable(arm: Arm, settings: AzureSettings, vault: Resource) -> bool:
+    """Whether the name is held by our own vault, which was deleted and will be recovered."""
+    path = (
+        f"{settings.subscription}/providers/Microsoft.KeyVault/locations/{settings.location}/deletedVaults/{vault.name}"
+    )
+    return arm.get(path, vault.version) is not None
+
+
+def _check_steps(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Find what exists and is not as the settings have it, where no change can mend it."""
+    for step in steps:
+        what = f"{step.wanted.label} {step.wanted.name}"
+        if step.found.fixed:
+            yield _error(
+                what,
+                f"it exists, and {'; '.join(step.found.fixed)}, which cannot be changed",
+                "Set phi3flow.toml as it is, give another name, or delete it first (`phi3flow azure down`).",
+            )
+        elif step.found.action == "foreign" and step.found.differences:
+            yield Finding(
+                severity="warning",
+                what=what,
+                why=f"phi3flow did not make it and leaves it as it is, and {'; '.join(step.found.differences)}",
+                remedy="Change it yourself, or give another name.",
+            )
+
+
+def _error(what: str, why: str, remedy: str) -> Finding:
+    return Finding(severity="error", what=what, why=why, remedy=remedy)

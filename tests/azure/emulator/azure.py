@@ -1,0 +1,139 @@
+"""The emulated Azure: one process that answers for every host an SDK talks to, keeps state and records requests.
+
+    with AzureEmulator(tmp_path) as azure:
+        subprocess.run(["phi3flow", "azure", "up"], env={**os.environ, **azure.environment})
+        assert azure.resources.find("/subscriptions/…")
+
+It was written from the services' documents, their OpenAPI files and the SDKs' sources, not from the services.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.azure.emulator.assets import Assets
+from tests.azure.emulator.authority import Authority
+from tests.azure.emulator.blobs import Blobs
+from tests.azure.emulator.deployments import Deployments
+from tests.azure.emulator.identity import LOGIN, Identity
+from tests.azure.emulator.job_history import JobHistory
+from tests.azure.emulator.jobs import Jobs
+from tests.azure.emulator.machine_learning import MachineLearning
+from tests.azure.emulator.messages import Reply, Request, ServiceError
+from tests.azure.emulator.online_endpoints import OnlineEndpoints
+from tests.azure.emulator.operations import Operations
+from tests.azure.emulator.pipeline_rules import PipelineRules
+from tests.azure.emulator.prices import PRICES, Prices
+from tests.azure.emulator.providers import Providers
+from tests.azure.emulator.proxy import ConnectionReset, Proxy
+from tests.azure.emulator.registry import Registry
+from tests.azure.emulator.resources import Resources
+from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.routing import ARM, Router
+from tests.azure.emulator.scoring import AnswerChat, Scoring, echo
+from tests.azure.emulator.world import CLIENT, CLIENT_SECRET, SUBSCRIPTION, TENANT, World
+
+Fault = Callable[[Request], Reply | None]
+
+
+class AzureEmulator:
+    """Azure behind a proxy, as a context manager.
+
+    ``requests`` holds every request that was received, in order. ``fault`` may answer a request in place of the
+    service, or raise ConnectionReset; ``after_write`` is called once a write was carried out, before its answer goes
+    out. ``answer_chat`` stands for the models behind the online endpoints.
+    """
+
+    def __init__(self, folder: Path, world: World | None = None) -> None:
+        self.world = world or World()
+        self.requests: list[Request] = []
+        self.fault: Fault = lambda _: None
+        self.after_write: Callable[[Request], None] = lambda _: None
+        self.router = Router()
+        self.operations = Operations(self.world)
+        self.resources = Resources(self.operations)
+        self.identity = Identity(self.world)
+        self.roles = Roles(self.world, self.identity, self.resources)
+        self.providers = Providers(self.world, self.identity, self.resources, self.operations)
+        for service in (self.identity, self.operations, self.roles, self.providers):
+            service.add_routes(self.router)
+        self.blobs = Blobs(self.identity, self.roles)
+        self.assets = Assets(self.resources, self.blobs)
+        self.registry = Registry(self.world, self.identity)
+        self.machine_learning = MachineLearning(
+            self.world, self.identity, self.resources, self.operations, self.providers, self.blobs
+        )
+        self.machine_learning.add_routes(self.router)
+        Prices(self.world).add_routes(self.router)
+        rules = PipelineRules(self.resources, self.assets, self.registry, self.machine_learning.quota)
+        self.jobs = Jobs(self.world, self.resources, self.operations, self.assets, self.blobs, rules)
+        history = JobHistory(self.identity, self.roles, self.resources, self.assets, self.blobs, self.jobs)
+        self.answer_chat: AnswerChat = echo
+        endpoints = OnlineEndpoints(self.world, self.identity, self.resources, self.operations)
+        deployments = Deployments(
+            self.world, self.resources, self.roles, self.assets, self.registry, self.machine_learning.quota, rules
+        )
+        scoring = Scoring(self.resources, endpoints, deployments, lambda *asked: self.answer_chat(*asked))
+        for part in (self.blobs, self.assets, self.registry, self.jobs, history, endpoints, deployments, scoring):
+            part.add_routes(self.router)
+        self._lock = threading.RLock()
+        self._authority = Authority(folder)
+        self._proxy = Proxy(self._authority, self._answer)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to talk to this Azure, logged in, with a subscription to work in."""
+        bundle = str(self._authority.bundle)
+        return {
+            "HTTPS_PROXY": self._proxy.url,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "REQUESTS_CA_BUNDLE": bundle,
+            "SSL_CERT_FILE": bundle,
+            "AZURE_TENANT_ID": TENANT,
+            "AZURE_CLIENT_ID": CLIENT,
+            "AZURE_CLIENT_SECRET": CLIENT_SECRET,
+            "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        }
+
+    @property
+    def writes(self) -> list[Request]:
+        """The requests that may have changed something."""
+        return [request for request in self.requests if request.is_write]
+
+    def __enter__(self) -> AzureEmulator:
+        self._proxy.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._proxy.__exit__(*error)
+
+    def _answer(self, request: Request) -> Reply:
+        with self._lock:
+            self.requests.append(request)
+            reply = self.fault(request) or self._serve(request)
+            if request.is_write and reply.status < 400:
+                self.after_write(request)
+            return reply
+
+    def _serve(self, request: Request) -> Reply:
+        try:
+            if request.host == ARM:
+                self.identity.authenticate(request)
+                if "api-version" not in request.query:
+                    message = "The api-version query parameter (?api-version=) is required for all requests."
+                    raise ServiceError(400, "MissingApiVersionParameter", message)
+                self.roles.authorize(request)
+            elif request.host not in (LOGIN, PRICES):
+                self._authenticate_data_plane(request)
+            return self.router.answer(request)
+        except ServiceError as error:
+            return error.reply
+        except ConnectionReset:
+            raise
+        except Exception as error:  # a fault of the emulator must not look like the service's
+            return Reply(501, {"error": {"code": "EmulatorBroken", "message": f"{request}: {error!r}"}})
+
+    def _authenticate_data_plane(self, request: Request) -> None:
+        """Leave it to the service: blobs take signatures, endpoints keys, Azure ML's own hosts tokens."""

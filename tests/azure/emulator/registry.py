@@ -1,0 +1,124 @@
+"""Registries of everybody's: where they are found, and the models, components and environments in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tests.azure.emulator.assets import DEFAULT_VERSION, paged
+from tests.azure.emulator.identity import Identity
+from tests.azure.emulator.messages import Reply, Request, ServiceError
+from tests.azure.emulator.registry_content import registries
+from tests.azure.emulator.routing import Router
+from tests.azure.emulator.world import TENANT, World
+
+_REGION, _SUBSCRIPTION, _GROUP = "eastus", "f5a6fd90-0000-4000-8000-000000000001", "registry-builds"
+_HOST = f"cert-{_REGION}.experiments.azureml.net"
+_BASE = (
+    "/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}/providers"
+    "/Microsoft.MachineLearningServices/registries/{registry}"
+)
+_ASSET_ID = re.compile(
+    r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>\w+)/(?P<name>[^/]+)/(?P<by>versions|labels)/(?P<version>[^/]+)"
+)
+_CREATED = {"createdAt": "2024-06-01T00:00:00+00:00", "lastModifiedAt": "2024-06-01T00:00:00+00:00"}
+_SEGMENTS = ("models", "components", "environments")
+
+
+class Registry:
+    """What the system registries answer; nothing in them can be changed."""
+
+    def __init__(self, world: World, identity: Identity) -> None:
+        self._world, self._identity = world, identity
+
+    def add_routes(self, router: Router) -> None:
+        """Register the discovery and the lists and versions of each kind."""
+        discovery = "/registrymanagement/v1.0/registries/{registry}/discovery"
+        router.add("GET", discovery, self._discover, host="*.api.azureml.ms")
+        for segment in _SEGMENTS:
+            self._add_segment(router, segment)
+
+    def find(self, asset_id: str) -> dict[str, Any]:
+        """Return the version that azureml://registries/… names. Raises ServiceError 404."""
+        found = _ASSET_ID.fullmatch(asset_id)
+        if found is None:
+            raise ServiceError(400, "UserError", f"The asset id '{asset_id}' is not valid.")
+        return self._version(found["registry"], found["kind"], found["name"], found["version"])
+
+    def _add_segment(self, router: Router, segment: str) -> None:
+        def containers(request: Request, registry: str, **_: str) -> Reply:
+            self._identity.authenticate(request)
+            return paged(request, [_container(registry, segment, *each) for each in self._held(registry, segment)])
+
+        def container(request: Request, registry: str, name: str, **_: str) -> Reply:
+            self._identity.authenticate(request)
+            version = str(self._version(registry, segment, name, "latest")["name"])
+            return Reply(200, _container(registry, segment, name, version))
+
+        def versions(request: Request, registry: str, name: str, **_: str) -> Reply:
+            self._identity.authenticate(request)
+            return paged(request, [self._version(registry, segment, name, "latest")])
+
+        def version(request: Request, registry: str, name: str, version: str, **_: str) -> Reply:
+            self._identity.authenticate(request)
+            return Reply(200, self._version(registry, segment, name, version))
+
+        base = f"{_BASE}/{segment}"
+        router.add("GET", base, containers, host=_HOST)
+        router.add("GET", f"{base}/{{name}}", container, host=_HOST)
+        router.add("GET", f"{base}/{{name}}/versions", versions, host=_HOST)
+        router.add("GET", f"{base}/{{name}}/versions/{{version}}", version, host=_HOST)
+
+    def _discover(self, request: Request, registry: str) -> Reply:
+        self._identity.authenticate(request)
+        if registry not in registries():
+            raise ServiceError(404, "RegistryNotFound", f"Registry {registry} not found.")
+        place = {"primaryRegion": _REGION, "regions": sorted({_REGION, *self._world.sizes})}
+        owner = {"tenantId": TENANT, "subscriptionId": _SUBSCRIPTION, "resourceGroup": _GROUP}
+        uri = {"primaryRegionResourceProviderUri": f"https://{_HOST}/"}
+        return Reply(200, {"registryName": registry, **place, **owner, **uri})
+
+    def _held(self, registry: str, segment: str) -> list[tuple[str, str]]:
+        """Return the names of a kind, each with its version."""
+        content = registries().get(registry, {}).get(segment, {})
+        missing = self._world.missing_models if segment == "models" else set()
+        versions = {name: each if isinstance(each, str) else each["version"] for name, each in content.items()}
+        return sorted((name, version) for name, version in versions.items() if name not in missing)
+
+    def _version(self, registry: str, segment: str, name: str, wanted: str) -> dict[str, Any]:
+        version = dict(self._held(registry, segment)).get(name)
+        if version is None or wanted not in (version, "latest", DEFAULT_VERSION):
+            noun = segment.removesuffix("s").capitalize()
+            what = f"{noun} {name}" if version is None else f"{noun} {name}:{wanted}"
+            raise ServiceError(404, "UserError", f"{what} not found in registry {registry}.")
+        entry = registries()[registry][segment][name]
+        return {
+            "id": f"azureml://registries/{registry}/{segment}/{name}/versions/{version}",
+            "name": version,
+            "type": segment,
+            "properties": {"isArchived": False, "isAnonymous": False, **_properties(segment, name, version, entry)},
+            "systemData": _CREATED,
+        }
+
+
+def _container(registry: str, segment: str, name: str, version: str) -> dict[str, Any]:
+    properties = {"isArchived": False, "tags": {}, "properties": {}, "latestVersion": version}
+    identity = {"id": f"azureml://registries/{registry}/{segment}/{name}", "name": name, "type": segment}
+    return {**identity, "properties": properties, "systemData": _CREATED}
+
+
+def _properties(segment: str, name: str, version: str, entry: Any) -> dict[str, Any]:
+    if segment == "components":
+        spec = {**entry, "creation_context": {}}
+        return {"componentSpec": spec, "tags": {}, "properties": {}, "description": entry["description"]}
+    if segment == "environments":
+        image = f"mcr.microsoft.com/azureml/curated/{name}:{version}"
+        return {"image": image, "osType": "Linux", "environmentType": "Curated", "tags": {}, "properties": {}}
+    return {
+        "modelType": "mlflow_model",
+        "modelUri": f"https://azuremlregistry.blob.core.windows.net/models/{name}/{version}/mlflow_model_folder",
+        "flavors": {"python_function": {"data": {"loader_module": "mlflow.transformers"}}},
+        "tags": entry["tags"],
+        "properties": entry["properties"],
+        "description": f"{name}, from {entry['publisher']}.",
+    }

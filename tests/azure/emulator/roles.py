@@ -1,0 +1,225 @@
+"""Role-based access: definitions, assignments, and whether the caller may do what a request would do."""
+
+from __future__ import annotations
+
+import fnmatch
+import uuid
+from typing import Any
+
+from tests.azure.emulator.identity import Identity
+from tests.azure.emulator.messages import Reply, Request, ServiceError
+from tests.azure.emulator.resources import Resources, parse_json_object, resource_type
+from tests.azure.emulator.routing import Router
+from tests.azure.emulator.world import CALLER, CLIENT, SUBSCRIPTION, World
+
+_ALL = ["*"]
+_ML, _COGNITIVE = "Microsoft.MachineLearningServices", "Microsoft.CognitiveServices"
+_GRANTS = ["Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write"]
+
+ROLES: dict[str, tuple[str, list[str], list[str]]] = {
+    "Owner": ("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", _ALL, []),
+    "Contributor": ("b24988ac-6180-42a0-ab88-20f7382dd24c", _ALL, _GRANTS),
+    "Reader": ("acdd72a7-3385-48ef-bd42-f606fba81ae7", ["*/read"], []),
+    "User Access Administrator": (
+        "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+        ["*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"],
+        [],
+    ),
+    "Storage Blob Data Reader": ("2a2b9908-6ea1-4ae2-8e65-a410df84e7d1", ["Microsoft.Storage/*/read"], []),
+    "Storage Blob Data Contributor": ("ba92f5b4-2d11-453d-a403-e96b0029c9fe", ["Microsoft.Storage/*/read"], []),
+    "AcrPull": ("7f951dda-4ed3-4680-a7ca-43fe172d538d", ["Microsoft.ContainerRegistry/registries/pull/read"], []),
+    "Azure AI Developer": (
+        "64702f94-c441-49e6-a78b-ef80e0188fee",
+        [f"{_ML}/workspaces/*/read", f"{_ML}/workspaces/*/action", f"{_ML}/workspaces/*/write"],
+        [f"{_ML}/workspaces/delete", f"{_ML}/workspaces/computes/*/write"],
+    ),
+    "Cognitive Services OpenAI Contributor": (
+        "a001fd3d-188f-4b5d-821b-7da978bf7442",
+        [
+            f"{_COGNITIVE}/*/read",
+            f"{_COGNITIVE}/accounts/deployments/*",
+            "Microsoft.Authorization/roleAssignments/read",
+        ],
+        [],
+    ),
+    "Cognitive Services OpenAI User": ("5e0bd9bd-7b93-4f28-af87-19fc36ad61bd", [f"{_COGNITIVE}/*/read"], []),
+    "Cognitive Services Contributor": ("25fbc0a9-bd7c-42a3-aa1a-3b75d497ee68", [f"{_COGNITIVE}/*"], []),
+    "Cognitive Services Usages Reader": (
+        "bba48692-92b0-4667-a9ad-c31c7b334ac2",
+        [f"{_COGNITIVE}/locations/usages/read"],
+        [],
+    ),
+}
+_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
+_ANYBODY_MAY = ("Microsoft.Resources/operationResults", "/operationStatuses", "/operationResults", "/permissions")
+
+
+class Roles:
+    """The subscription's role definitions and assignments."""
+
+    def __init__(self, world: World, identity: Identity, resources: Resources) -> None:
+        self._world, self._identity, self._resources = world, identity, resources
+
+    def add_routes(self, router: Router) -> None:
+        """Register definitions, assignments and permissions, at any scope."""
+        base = "{scope:path}/providers/Microsoft.Authorization"
+        router.add("GET", f"{base}/roleDefinitions", self._definitions)
+        router.add("GET", f"{base}/roleDefinitions/{{name}}", self._definition)
+        router.add("GET", f"{base}/roleAssignments", self._assignments)
+        router.add("GET", f"{base}/roleAssignments/{{name}}", self._get)
+        router.add("PUT", f"{base}/roleAssignments/{{name}}", self._put)
+        router.add("DELETE", f"{base}/roleAssignments/{{name}}", self._delete)
+        router.add("GET", f"{base}/permissions", self._permissions)
+
+    def authorize(self, request: Request) -> None:
+        """Raise ServiceError 403 where none of the caller's roles allows the request."""
+        action, scope = _action(request)
+        if action.endswith(_ANYBODY_MAY) or any(part in action for part in _ANYBODY_MAY):
+            return
+        for actions, not_actions in self._granted(scope):
+            if _matches(action, actions) and not _matches(action, not_actions):
+                return
+        raise ServiceError(
+            403,
+            "AuthorizationFailed",
+            f"The client '{CLIENT}' with object id '{CALLER}' does not have authorization to perform action "
+            f"'{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh "
+            "your credentials.",
+        )
+
+    def of(self, principal_id: str) -> set[tuple[str, str]]:
+        """Return a principal's assignments as (role name, scope)."""
+        names = {role_id: name for name, (role_id, _, _) in ROLES.items()}
+        return {
+            (names[each["properties"]["roleDefinitionId"].rpartition("/")[2]], each["properties"]["scope"])
+            for each in self._all()
+            if each["properties"]["principalId"] == principal_id
+        }
+
+    def _granted(self, scope: str) -> list[tuple[list[str], list[str]]]:
+        held = {(role, at) for at, role in self._world.roles.items()} | self.of(CALLER)
+        return [
+            (ROLES[role][1], ROLES[role][2])
+            for role, at in held
+            if scope.lower() == at.lower() or scope.lower().startswith(at.lower().rstrip("/") + "/")
+        ]
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [each for each in self._resources if each["type"] == "Microsoft.Authorization/roleAssignments"]
+
+    def _permissions(self, request: Request, scope: str) -> Reply:
+        rows = [
+            {"actions": yes, "notActions": no, "dataActions": [], "notDataActions": []}
+            for yes, no in self._granted(scope)
+        ]
+        return Reply(200, {"value": rows})
+
+    def _definitions(self, request: Request, scope: str) -> Reply:
+        wanted = request.query.get("$filter", "")
+        rows = [_described(name) for name in ROLES if not wanted or f"'{name}'" in wanted]
+        return Reply(200, {"value": rows})
+
+    def _definition(self, request: Request, scope: str, name: str) -> Reply:
+        for role, (role_id, _, _) in ROLES.items():
+            if role_id == name:
+                return Reply(200, _described(role))
+        raise ServiceError(404, "RoleDefinitionDoesNotExist", f"The role definition '{name}' does not exist.")
+
+    def _assignments(self, request: Request, scope: str) -> Reply:
+        wanted = request.query.get("$filter", "")
+        found = [
+            each
+            for each in self._all()
+            if (scope.lower() + "/").startswith(each["properties"]["scope"].lower() + "/")
+            and (
+                ("principalId" not in wanted and "assignedTo" not in wanted)
+                or each["properties"]["principalId"] in wanted
+            )
+        ]
+        if CALLER in wanted or "principalId" not in wanted:
+            found += [
+                _standing(role, at)
+                for at, role in self._world.roles.items()
+                if (scope.lower() + "/").startswith(at.lower() + "/")
+            ]
+        return Reply(200, {"value": found})
+
+    def _get(self, request: Request, scope: str, name: str) -> Reply:
+        return self._resources.get(_assignment_id(scope, name))
+
+    def _put(self, request: Request, scope: str, name: str) -> Reply:
+        try:
+            uuid.UUID(name)
+        except ValueError:
+            message = f"The role assignment ID '{name}' is not valid. The role assignment ID must be a GUID."
+            raise ServiceError(400, "InvalidRoleAssignmentId", message) from None
+        properties = parse_json_object(request).get("properties") or {}
+        role_id = str(properties.get("roleDefinitionId", "")).rpartition("/")[2]
+        if role_id not in {each for each, _, _ in ROLES.values()}:
+            message = f"The specified role definition with ID '{role_id}' does not exist."
+            raise ServiceError(400, "RoleDefinitionDoesNotExist", message)
+        if scope.count("/") > 2:
+            self._check_scope(scope)
+        principal = str(properties.get("principalId", ""))
+        self._identity.check_known(principal)
+        for each in self._all():
+            other = each["properties"]
+            same = (other["principalId"], other["roleDefinitionId"].rpartition("/")[2], other["scope"].lower())
+            if same == (principal, role_id, scope.lower()):
+                if each["name"] == name:
+                    return Reply(200, each)
+                raise ServiceError(409, "RoleAssignmentExists", "The role assignment already exists.")
+            if each["name"] == name:
+                message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
+                raise ServiceError(400, "RoleAssignmentUpdateNotPermitted", message)
+        body = {"properties": {**properties, "scope": scope}}
+        return Reply(201, self._resources.store(_assignment_id(scope, name), body))
+
+    def _check_scope(self, scope: str) -> None:
+        self._resources.need(scope)
+
+    def _delete(self, request: Request, scope: str, name: str) -> Reply:
+        return self._resources.delete(_assignment_id(scope, name), asynchronous=False)
+
+
+def _assignment_id(scope: str, name: str) -> str:
+    return f"{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
+
+
+def _described(name: str) -> dict[str, Any]:
+    role_id, actions, not_actions = ROLES[name]
+    path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{role_id}"
+    permission = {"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []}
+    properties = {"roleName": name, "type": "BuiltInRole", "permissions": [permission], "assignableScopes": ["/"]}
+    return {"id": path, "name": role_id, "type": "Microsoft.Authorization/roleDefinitions", "properties": properties}
+
+
+def _standing(role: str, scope: str) -> dict[str, Any]:
+    """Return the assignment that the caller came with."""
+    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope} {role}"))
+    definition = _described(role)["id"]
+    properties = {
+        "roleDefinitionId": definition,
+        "principalId": CALLER,
+        "scope": scope,
+        "principalType": "ServicePrincipal",
+    }
+    return {"id": _assignment_id(scope, name), "name": name, "properties": properties}
+
+
+def _action(request: Request) -> tuple[str, str]:
+    """Return the action that a request performs, such as Microsoft.X/things/write, and the scope it is judged at."""
+    path = request.path.rstrip("/")
+    scope, found, rest = path.rpartition("/providers/")
+    if not found:
+        kind = {2: "subscriptions", 4: "subscriptions/resourceGroups"}.get(path.count("/"), "subscriptions/resources")
+        return f"Microsoft.Resources/{kind}/{_VERBS[request.method]}", path
+    segments = rest.split("/")
+    if request.method == "POST":  # …/{type}/{name}/{what}
+        kinds = "/".join([segments[0], *segments[1:-1:2]])
+        return f"{kinds}/{segments[-1]}/action", scope if len(segments) < 3 else path.rpartition("/")[0]
+    return f"{resource_type(path)}/{_VERBS[request.method]}", scope if len(segments) % 2 == 0 else path
+
+
+def _matches(action: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)

@@ -1,0 +1,110 @@
+"""What the emulated subscription is like before anybody touches it; a wrong world is one with another value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+TENANT = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+CLIENT = "0c11e000-0000-4000-8000-000000000001"
+CLIENT_SECRET = "emulated~secret-of-the-service-principal"
+CALLER = "0b1ec700-0000-4000-8000-000000000001"
+"""The object id of the service principal that the tests log in as."""
+
+OWNER, CONTRIBUTOR = "Owner", "Contributor"
+
+
+@dataclass(frozen=True)
+class VmSize:
+    """A size as a region offers it; ``family`` is the quota's name, ``price`` is dollars an hour."""
+
+    name: str
+    family: str
+    cores: int
+    gpus: int
+    memory_gb: float
+    price: float
+
+
+SIZES = (
+    VmSize("Standard_NC24ads_A100_v4", "Standard NCADSA100v4 Family", 24, 1, 220.0, 3.673),
+    VmSize("Standard_NC48ads_A100_v4", "Standard NCADSA100v4 Family", 48, 2, 440.0, 7.346),
+    VmSize("Standard_NC96ads_A100_v4", "Standard NCADSA100v4 Family", 96, 4, 880.0, 14.692),
+    VmSize("Standard_NC40ads_H100_v5", "Standard NCadsH100v5 Family", 40, 1, 320.0, 6.98),
+    VmSize("Standard_D2_v2", "Standard Dv2 Family", 2, 0, 7.0, 0.146),
+    VmSize("Standard_DS3_v2", "Standard DSv2 Family", 4, 0, 14.0, 0.293),
+)
+
+RETIRED_SIZES = (
+    *(f"Standard_NC{size}" for size in ("6", "12", "24", "24r")),
+    *(f"Standard_NC{size}_v2" for size in ("6s", "12s", "24s", "24rs")),
+    *(f"Standard_NC{size}_v3" for size in ("6s", "12s", "24s", "24rs")),
+)
+
+PROVIDERS = (
+    "Microsoft.CognitiveServices",
+    "Microsoft.Compute",
+    "Microsoft.ContainerRegistry",
+    "Microsoft.Insights",
+    "Microsoft.KeyVault",
+    "Microsoft.MachineLearningServices",
+    "Microsoft.ManagedIdentity",
+    "Microsoft.Network",
+    "Microsoft.OperationalInsights",
+    "Microsoft.Quota",
+    "Microsoft.Storage",
+)
+
+
+@dataclass
+class World:
+    """The subscription's kind, quota, offers and faults. Families without a quota have 0 cores."""
+
+    quota_id: str = "PayAsYouGo_2014-09-01"
+    spending_limit: str = "Off"
+    roles: dict[str, str] = field(default_factory=lambda: {f"/subscriptions/{SUBSCRIPTION}": OWNER})
+    """The caller's roles: scope to role name, before any assignment."""
+    unregistered: set[str] = field(default_factory=lambda: set(PROVIDERS))
+    sizes: dict[str, tuple[VmSize, ...]] = field(
+        default_factory=lambda: {"eastus2": SIZES, "westus3": SIZES, "northeurope": SIZES[-2:]}
+    )
+    """What each region offers for Azure ML."""
+    quota: dict[str, int] = field(
+        default_factory=lambda: {
+            "Standard NCADSA100v4 Family": 96,
+            "Standard NCadsH100v5 Family": 40,
+            "Standard Dv2 Family": 100,
+            "Standard DSv2 Family": 100,
+        }
+    )
+    """Cores that the subscription may use, by family, in every region."""
+    total_cores: int = 300
+    """Dedicated cores that it may use of all families together, in every region."""
+    low_priority_cores: int = 96
+    """Low-priority cores that it may use, which are not counted by family."""
+    grants_quota: bool = True
+    """Whether requests for more cores are granted; else they end with ContactSupport."""
+    retired_sizes: set[str] = field(default_factory=lambda: set(RETIRED_SIZES))
+    """Sizes that no region allocates any more."""
+    taken_names: set[str] = field(default_factory=set)
+    """Globally unique names (storage accounts, vaults, registries) that somebody else holds."""
+    soft_deleted: set[str] = field(default_factory=set)
+    """Resource ids that were deleted and still hold their names."""
+    missing_models: set[str] = field(default_factory=set)
+    """Models that the azureml registry lacks."""
+    job_failure: str | None = None
+    """What jobs fail with, once they run."""
+    failing_deployments: int = 0
+    """So many deployments fail their liveness probe."""
+    token_lifetime_s: int = 3600
+    expired_tokens: bool = False
+    """The ARM refuses every token as expired."""
+    prices_reachable: bool = True
+    locked: set[str] = field(default_factory=set)
+    """Resource ids with a delete lock."""
+    propagation_polls: int = 1
+    """So many role assignments to a principal fail with PrincipalNotFound after it was made."""
+    operation_polls: int = 2
+    """So many polls until a long-running operation has ended."""
+    poll_ms: int = 10
+    """What long-running operations ask pollers to wait."""
