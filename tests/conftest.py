@@ -34,6 +34,10 @@ _PROJECT = (
     "JUDGE_BASE_URL",
     "JUDGE_KEY",
     "MLFLOW_TRACKING_URI",
+    "AZURE_SUBSCRIPTION_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
 )
 
 # Files that take a minute or so, longest first: begun last, they would run while the other processor idles.

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import SecretStr
 
+from phi3flow.azure.settings import FILE, load_settings
 from phi3flow.environment import project_environment
 from phi3flow.errors import BackendError, ConfigError, MissingExtraError
 from phi3flow.pf_runs import promptflow_home
@@ -228,7 +229,7 @@ def _read_promptflow(name: str, *, with_secrets: bool) -> Any:
 
 
 def _find_in_workspace(name: str, project: Path) -> _Definition | None:
-    """Ask the Azure workspace that config.json names, as azure-ai-ml finds it: here or in a folder above."""
+    """Ask the Azure workspace that config.json names, here or in a folder above, else the one of phi3flow.toml."""
     workspace = _read_workspace(project)
     if workspace is None:
         return None
@@ -253,6 +254,7 @@ def _find_in_workspace(name: str, project: Path) -> _Definition | None:
 
 
 def _read_workspace(project: Path) -> tuple[str, str, str] | None:
+    """Return subscription, group and name of the workspace of config.json, else of the project's AI Foundry project."""
     for folder in (project, *project.parents):
         for file in (folder / ".azureml" / "config.json", folder / "config.json"):
             try:
@@ -260,7 +262,10 @@ def _read_workspace(project: Path) -> tuple[str, str, str] | None:
                 return content["subscription_id"], content["resource_group"], content["workspace_name"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-    return None
+    if not (project / FILE).is_file() and "AZURE_SUBSCRIPTION_ID" not in project_environment(project):
+        return None
+    settings = load_settings(project)
+    return settings.subscription_id, settings.resource_group, settings.project
 
 
 def _definition_of(entity: Any, source: str) -> _Definition:

@@ -98,7 +98,7 @@ def test_from_deployment_takes_the_last_endpoint_or_the_named_one() -> None:
         (["x", "--endpoint", "https://user:word@host/score"], "leave the user and password out"),
         (["../x", "--endpoint", URL], "a connection's name has letters"),
         (["x", "--endpoint", URL, "--key-env", "sk-1234"], "the name of an environment variable"),
-        (["x", "--endpoint", URL, "--to", "foundry"], "writes no connections to Azure AI Foundry"),
+        (["x", "--endpoint", URL, "--to", "foundry"], "azure.subscription_id is missing"),
         (["x", "--endpoint", URL, "--to", "pf", "--key-env", "NO_KEY"], "NO_KEY is not set"),
         (["x"], "one of the arguments --endpoint --from-deployment is required"),
     ],

@@ -1,26 +1,37 @@
 """Write a connection to an endpoint, so that flows find it by name.
 
-The key itself is never written to a file: connections/NAME.yml refers to an environment variable (or a line of
-.env) that holds it. --to pf puts the connection into promptflow's local store, for pf and VS Code; that store encrypts
-the key with the system's keyring.
+--to file (the default) writes connections/NAME.yml, which refers to an environment variable (or a line of .env) that
+holds the key; the key itself is written nowhere, unless --save-key asks for a line in .env. --to pf puts the connection
+into promptflow's local store, for pf and VS Code; that store encrypts the key with the system's keyring. --to foundry
+makes it in the AI Foundry project of phi3flow.toml, where the key is a secret; flows that run here find it there too.
+
+The key of an endpoint in Azure is asked of Azure; any other comes from --key-env.
 
 Examples:
   phi3flow connect phi3_endpoint --from-deployment
   phi3flow connect phi3_endpoint --endpoint https://NAME.REGION.inference.ml.azure.com/score --key-env PHI3_KEY
   phi3flow connect phi3_vllm --endpoint http://127.0.0.1:8000/v1 --protocol openai --key-env VLLM_KEY
   phi3flow connect phi3_endpoint --from-deployment phi3-tuned --to pf
+  phi3flow connect phi3_azure --from-deployment --to foundry
 
-Exit codes: 0 written; 2 usage or configuration, or an existing connection that was not to be replaced.
+Exit codes: 0 written; 2 usage or configuration, or an existing connection that was not to be replaced; 3 Azure.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from phi3flow.state import EndpointState
 
 DEFAULT_KEY_VARIABLE = "PHI3_KEY"
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$")
@@ -47,26 +58,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--protocol", choices=["azureml", "openai"], help="what the endpoint speaks (default: azureml)")
     parser.add_argument("--to", choices=["file", "pf", "foundry"], default="file", help="where it goes (default: file)")
+    parser.add_argument(
+        "--save-key", action="store_true", help="with --to file: write the key of an endpoint in Azure into .env"
+    )
     parser.add_argument("--yes", action="store_true", help="replace a connection that differs, without asking")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     _check_names(args)
-    endpoint = args.endpoint or _deployed_url(args.from_deployment, protocol=args.protocol)
+    deployed = None if args.endpoint else _find_deployed(args.from_deployment)
+    endpoint = _url_of(deployed, protocol=args.protocol) if deployed else args.endpoint
     _check_url(endpoint)
+    in_azure = deployed if deployed and deployed.backend == "azureml" else None
+    if args.save_key and not (in_azure and args.to == "file"):
+        raise ConfigError("--save-key goes with --to file and the deployment of an endpoint in Azure")
     match args.to:
         case "file":
-            return _to_file(args, endpoint, terminal)
+            return _to_file(args, endpoint, in_azure, terminal)
         case "pf":
-            return _to_promptflow(args, endpoint, terminal)
-    raise ConfigError(
-        "--to foundry: this version writes no connections to Azure AI Foundry. Add a custom connection with the keys "
-        "endpoint and key (secret) in the project's settings, or use --to file or --to pf"
-    )
+            return _to_promptflow(args, endpoint, _key(args, in_azure), terminal)
+    return _to_foundry(args, endpoint, _key(args, in_azure), terminal)
 
 
-def _to_file(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int:
+def _key(args: argparse.Namespace, in_azure: EndpointState | None) -> SecretStr:
+    """Return the endpoint's key: Azure tells it of its own endpoints, a variable holds it for others."""
+    if in_azure is None:
+        from phi3flow.connections import read_variable
+
+        return read_variable(args.key_env)
+    from phi3flow.azure.arm import log_in
+    from phi3flow.azure.endpoints import OnlineEndpoint
+    from phi3flow.azure.settings import load_settings
+
+    return OnlineEndpoint(log_in(), load_settings(), in_azure.endpoint).key()
+
+
+def _to_file(args: argparse.Namespace, endpoint: str, in_azure: EndpointState | None, terminal: Terminal) -> int:
     from phi3flow.connections import DEFAULT_FOLDER, dump_connection
     from phi3flow.files import write_file
 
@@ -79,6 +107,8 @@ def _to_file(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int
     if not unchanged:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, content)
+    if args.save_key:
+        _save_key(args.key_env, _key(args, in_azure))
     done = "is up to date" if unchanged else "written"
     terminal.result(
         {"connection": args.name, "to": "file", "path": str(path), "endpoint": endpoint, "key_env": args.key_env},
@@ -87,11 +117,19 @@ def _to_file(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int
     return 0
 
 
-def _to_promptflow(args: argparse.Namespace, endpoint: str, terminal: Terminal) -> int:
-    from phi3flow.connections import CUSTOM, Connection, is_in_promptflow, read_variable, store_in_promptflow
+def _save_key(variable: str, key: SecretStr) -> None:
+    """Put the key into .env, whose other lines stay, and which only its owner may read."""
+    from dotenv import set_key
 
-    configs = {"endpoint": endpoint, **({"protocol": args.protocol} if args.protocol else {})}
-    connection = Connection(args.name, CUSTOM, configs, {"key": read_variable(args.key_env)})
+    file = Path(".env")
+    file.touch(mode=0o600)
+    set_key(file, variable, key.get_secret_value(), quote_mode="auto")
+
+
+def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
+    from phi3flow.connections import CUSTOM, Connection, is_in_promptflow, store_in_promptflow
+
+    connection = Connection(args.name, CUSTOM, _configs(args, endpoint), {"key": key})
     question = f"promptflow's local store has a connection {args.name}. Replace it?"
     if is_in_promptflow(args.name) and not terminal.confirm(question, yes=args.yes):
         return 2
@@ -101,6 +139,31 @@ def _to_promptflow(args: argparse.Namespace, endpoint: str, terminal: Terminal) 
         f"connection {args.name} is in promptflow's local store: {endpoint}",
     )
     return 0
+
+
+def _to_foundry(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
+    from phi3flow.azure.arm import log_in
+    from phi3flow.azure.foundry import ProjectConnection, read_connection, write_connection
+    from phi3flow.azure.settings import load_settings
+
+    arm, settings = log_in(), load_settings()
+    wanted = ProjectConnection(args.name, _configs(args, endpoint), {"key": key})
+    found = read_connection(arm, settings, args.name)
+    question = f"The project {settings.project} has another connection {args.name}. Replace it?"
+    if found not in (None, wanted) and not terminal.confirm(question, yes=args.yes):
+        return 2
+    if found != wanted:
+        write_connection(arm, settings, wanted)
+    terminal.result(
+        {"connection": args.name, "to": "foundry", "project": settings.project, "endpoint": endpoint},
+        f"connection {args.name} is {'up to date' if found == wanted else 'written'} in the project "
+        f"{settings.project}: {endpoint}",
+    )
+    return 0
+
+
+def _configs(args: argparse.Namespace, endpoint: str) -> dict[str, str]:
+    return {"endpoint": endpoint, **({"protocol": args.protocol} if args.protocol else {})}
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -118,8 +181,8 @@ def _check_url(url: str) -> None:
         raise ConfigError("--endpoint: leave the user and password out of the URL; the key comes from --key-env")
 
 
-def _deployed_url(name: str, *, protocol: str | None) -> str:
-    """Return the URL of a deployed endpoint; ours answers OpenAI's protocol beside its scoring URL."""
+def _find_deployed(name: str) -> EndpointState:
+    """Return the endpoint that was deployed under a name, the last one without."""
     from phi3flow.state import load
 
     endpoints = load().endpoints
@@ -129,5 +192,9 @@ def _deployed_url(name: str, *, protocol: str | None) -> str:
     if not matching:
         names = ", ".join(dict.fromkeys(one.endpoint for one in endpoints))
         raise ConfigError(f"--from-deployment {name}: there is no such endpoint; there are {names}")
-    url = matching[-1].url
-    return url.removesuffix("/score") if protocol == "openai" else url
+    return matching[-1]
+
+
+def _url_of(endpoint: EndpointState, *, protocol: str | None) -> str:
+    """Return its URL; our local server answers OpenAI's protocol beside its scoring URL."""
+    return endpoint.url.removesuffix("/score") if protocol == "openai" else endpoint.url
