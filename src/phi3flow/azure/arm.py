@@ -52,7 +52,7 @@ class Arm:
         from azure.mgmt.core import ARMPipelineClient
         from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLoggingPolicy
 
-        self._credential = credential
+        self.credential = credential
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(
             base_url=ENDPOINT,
             policies=[
@@ -71,7 +71,7 @@ class Arm:
         from azure.core.exceptions import ClientAuthenticationError
 
         try:
-            token = self._credential.get_token(f"{ENDPOINT}/.default").token
+            token = self.credential.get_token(f"{ENDPOINT}/.default").token
         except ClientAuthenticationError as error:
             raise AzureError(f"Azure: nobody is logged in ({_first_line(str(error))}): {_LOGIN}") from error
         payload = token.split(".")[1]
@@ -125,15 +125,24 @@ class Arm:
         self._follow(self._write("DELETE", resource_id, version, query=query), resource_id)
         self.settle(resource_id, version)
 
+    def get_url(self, url: str, **query: str) -> dict[str, Any] | None:
+        """Return what another of Azure's hosts answers, None where it has nothing there."""
+        response = self._send_url("GET", url, parameters=query)
+        return None if response.status_code == 404 else _json(response)
+
+    def poll(self, resource_id: str, version: str) -> tuple[dict[str, Any] | None, float | None]:
+        """Return a resource, None where there is none, and how many seconds Azure asks to wait before the next look."""
+        response = self._send("GET", resource_id, version)
+        return None if response.status_code == 404 else _json(response), _retry_after_s(response)
+
     def settle(self, resource_id: str, version: str) -> dict[str, Any] | None:
         """Wait until no operation is under way on a resource, and return it, None where it is gone."""
         wait_s = 1.0
         while True:
-            response = self._send("GET", resource_id, version)
-            found = None if response.status_code == 404 else _json(response)
+            found, asked_s = self.poll(resource_id, version)
             if not _in_transition(found):
                 return found
-            time.sleep(_retry_after_s(response) or wait_s)
+            time.sleep(asked_s or wait_s)
             wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
 
     def _write(self, method: str, resource_id: str, version: str, **parts: Any) -> Any:

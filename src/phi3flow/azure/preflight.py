@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from phi3flow.azure.arm import Arm
+from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.plan import Step
 from phi3flow.azure.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.sizes import (
     REPLACEMENT,
+    TOTAL,
     UPGRADE_RESERVE_PERCENT,
     Usage,
     VmSize,
@@ -120,6 +122,45 @@ def read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], li
     return sizes, []
 
 
+def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
+    """Find what would make a fine-tune in the workspace fail."""
+    cluster = f"{settings.workspace_id(settings.workspace)}/computes/{settings.compute}"
+    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    if not findings and arm.get(cluster, ML_VERSION) is None:
+        findings.append(_missing("compute cluster", settings.compute))
+    return findings or _check_size_of(arm, settings, check_fine_tune_size)
+
+
+def check_deployment(arm: Arm, settings: AzureSettings) -> list[Finding]:
+    """Find what would make a new deployment in the workspace fail."""
+    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
+    if not findings and arm.get(identity, "2023-01-31") is None:
+        findings.append(_missing("managed identity", settings.identity))
+    return findings or _check_size_of(arm, settings, check_deployment_size)
+
+
+def _check_made(arm: Arm, settings: AzureSettings) -> list[Finding]:
+    if arm.get(settings.workspace_id(settings.workspace), ML_VERSION) is None:
+        return [_missing("workspace", settings.workspace)]
+    return []
+
+
+def _missing(label: str, name: str) -> Finding:
+    return _error(
+        f"{label} {name}", "it does not exist", "`phi3flow azure up` makes it; `phi3flow azure status` looks."
+    )
+
+
+def _check_size_of(
+    arm: Arm,
+    settings: AzureSettings,
+    check: Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]],
+) -> list[Finding]:
+    sizes, findings = read_sizes(arm, settings)
+    return [*findings, *(check(settings, sizes, list_usages(arm, settings)) if sizes else ())]
+
+
 def check_sizes(arm: Arm, settings: AzureSettings) -> list[Finding]:
     """Find VM sizes that the region does not have, or that the quota does not allow."""
     sizes, findings = read_sizes(arm, settings)
@@ -139,17 +180,17 @@ def check_fine_tune_size(
     if size is None:
         return
     cores = size.cores * settings.max_nodes
-    usage = usages.get(family_key(size.family), Usage(size.family, 0, 0))
     purpose = f"compute cluster {settings.compute} of {settings.max_nodes} x {size.name}"
-    if cores > usage.limit:
-        yield _quota_error(settings, purpose, cores, size, usage)
-    elif cores > usage.limit - usage.used:
-        yield Finding(
-            severity="warning",
-            what=purpose,
-            why=f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
-            remedy="`phi3flow status` shows deployments, which hold theirs all the time.",
-        )
+    for usage in _usages_of(size, usages):
+        if cores > usage.limit:
+            yield _quota_error(settings, purpose, cores, size, usage)
+        elif cores > usage.limit - usage.used:
+            yield Finding(
+                severity="warning",
+                what=purpose,
+                why=f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
+                remedy="`phi3flow status` shows deployments, which hold theirs all the time.",
+            )
 
 
 def check_deployment_size(
@@ -160,12 +201,23 @@ def check_deployment_size(
     yield from _check_size(settings, "deployment_size", settings.deployment_size, sizes)
     if size is None:
         return
-    cores = deployment_cores(size, settings.instances)
-    usage = usages.get(family_key(size.family), Usage(size.family, 0, 0))
-    if cores > usage.limit - usage.used:
-        reserve = f"with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
-        purpose = f"deployment of {settings.instances} x {size.name}, {reserve}"
-        yield _quota_error(settings, purpose, cores, size, usage)
+    needed, reserved = deployment_cores(size, settings.instances)
+    purpose = f"deployment of {settings.instances} x {size.name}"
+    reserve = f"{purpose}, with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
+    for usage in _usages_of(size, usages):
+        free = usage.limit - usage.used
+        if needed > free:
+            yield _quota_error(settings, purpose if needed < reserved else reserve, reserved, size, usage)
+        elif reserved > free:
+            lack = _quota_error(settings, reserve, reserved, size, usage)
+            why = f"{lack.why}; this size is exempt from the reserve, so that {needed} should do"
+            yield lack.model_copy(update={"severity": "warning", "why": why})
+
+
+def _usages_of(size: VmSize, usages: Mapping[str, Usage]) -> list[Usage]:
+    """Return what bounds a size: its family's cores, and those of all families together where the service tells."""
+    family = usages.get(family_key(size.family), Usage(size.family, 0, 0))
+    return [family, *(usages[name] for name in (TOTAL,) if name in usages)]
 
 
 def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str, VmSize]) -> Iterator[Finding]:
@@ -188,11 +240,16 @@ def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str
 def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:
     scope = f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
     limit = usage.used + cores
+    command = f"az quota update --resource-name {quota_name(size.family)} --scope {scope} --limit-object value={limit}"
+    in_portal = f"in the portal, Quotas > Machine learning > {settings.location}"
+    if family_key(usage.name) == TOTAL:
+        remedy = f"Ask for {limit} {in_portal}: the total is not to be had by command."
+    else:
+        remedy = f"Ask for {limit}: {command} --resource-type dedicated (or {in_portal})."
     return _error(
         purpose,
         f"it takes {cores} cores of {usage.name} in {settings.location}; the quota is {usage.limit}, {usage.used} used",
-        f"Ask for {limit}: az quota update --resource-name {quota_name(size.family)} --scope {scope} "
-        f"--limit-object value={limit} --resource-type dedicated (or in the portal: Quotas > Machine learning).",
+        remedy,
     )
 
 

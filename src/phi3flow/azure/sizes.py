@@ -19,7 +19,15 @@ _RETIRED = (
     (re.compile(r"Standard_NC(6|12|24|24r)(_Promo)?", re.IGNORECASE), "2023-09-06"),
     (re.compile(r"Standard_ND(6|12|24|24r)s", re.IGNORECASE), "2023-09-06"),
 )
+_WITHOUT_RESERVE = re.compile(
+    r"Standard_(NC\d+ads_(A100_v4|H100_v5)|ND96asr_v4|ND96amsr_A100_v4|ND40rs_v2)", re.IGNORECASE
+)
+"""Sizes that the service exempts from the reserve (learn.microsoft.com: how-to-manage-quotas)."""
 REPLACEMENT = "Standard_NC24ads_A100_v4"
+
+
+TOTAL = "totaldedicatedcores"
+"""The key of the cores that all families may use together."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,17 @@ def retired_on(size: str) -> str | None:
     return next((date for pattern, date in _RETIRED if pattern.fullmatch(size)), None)
 
 
-def deployment_cores(size: VmSize, instances: int) -> int:
-    """Return the cores that an online deployment of so many instances takes from the quota."""
-    return math.ceil(size.cores * instances * (100 + UPGRADE_RESERVE_PERCENT) / 100)
+def deployment_cores(size: VmSize, instances: int) -> tuple[int, int]:
+    """Return the cores that an online deployment must find free in the quota, and those with a reserve for upgrades.
+
+    The service takes ceil(1.2 x instances) x cores (learn.microsoft.com: how-to-manage-quotas); of sizes that are
+    exempt only the cores themselves, and the reserve is what upgrades without interruption would take.
+    """
+    if _WITHOUT_RESERVE.fullmatch(size.name):
+        cores = size.cores * instances
+        return cores, math.ceil(cores * (100 + UPGRADE_RESERVE_PERCENT) / 100)
+    reserved = math.ceil(instances * (100 + UPGRADE_RESERVE_PERCENT) / 100) * size.cores
+    return reserved, reserved
 
 
 def list_sizes(arm: Arm, settings: AzureSettings) -> dict[str, VmSize]:

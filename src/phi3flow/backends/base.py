@@ -10,7 +10,7 @@ from phi3flow.training import FineTuneConfig
 from phi3flow.training.jobs import JobResult
 from phi3flow.training.progress import OnProgress
 
-Liveness = Literal["running", "stopping", "unresponsive", "crashed", "stopped"]
+Liveness = Literal["starting", "running", "stopping", "unresponsive", "crashed", "stopped"]
 
 
 class EndpointStatus(EndpointState):

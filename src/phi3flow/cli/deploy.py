@@ -1,13 +1,19 @@
-"""Deploy a model as an endpoint that runs in the background, and wait until it answers.
+"""Deploy a model as an endpoint, and wait until it answers.
 
 MODEL is a model's folder or the name of a registered model, NAME or NAME:VERSION; without it, the model that was
-fine-tuned or registered last. The endpoint outlives the terminal: `phi3flow status` shows it, `phi3flow undeploy`
-ends it.
+fine-tuned or registered last. On this machine the endpoint runs in the background and outlives the terminal.
+
+In Azure Machine Learning each version of a model gets a deployment of its own at the endpoint of phi3flow.toml. It is
+asked a question before it gets traffic; if it fails, it is deleted again and the traffic stays where it was. With
+--traffic 10 a new version gets a tenth of the requests, the others the rest. It costs by the hour from now on:
+`phi3flow undeploy` ends it.
 
 Examples:
   export PHI3_KEY=$(openssl rand -hex 16)
   phi3flow deploy --backend local
   phi3flow deploy --backend local models/phi3-support --name support --port 8000
+  phi3flow deploy --backend azureml --yes
+  phi3flow deploy --backend azureml phi3-support:4 --traffic 10
 """
 
 from __future__ import annotations
@@ -17,45 +23,84 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phi3flow.cli.arguments import percentage
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.state import ProjectState
+    from phi3flow.state import EndpointState, ProjectState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("model", metavar="MODEL[:VERSION]", nargs="?", help="model to deploy (default: the latest)")
-    parser.add_argument("--backend", choices=("local",), default="local", help="where (default: local)")
-    parser.add_argument("--name", help="the endpoint's name (default: after the model's folder)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
-    parser.add_argument(
+    parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
+    parser.add_argument("--name", help="the endpoint's name (default: after the model's folder, or phi3flow.toml's)")
+    local = parser.add_argument_group("local")
+    local.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    local.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
+    local.add_argument(
         "--key-env",
         metavar="VAR",
         default="PHI3_KEY",
         help="variable of the environment or .env that holds the endpoint's key (default: %(default)s)",
     )
-    parser.add_argument(
+    local.add_argument(
         "--timeout-s", type=float, default=120.0, help="wait so long for the model to load (default: %(default)g)"
     )
+    cloud = parser.add_argument_group("azureml")
+    cloud.add_argument(
+        "--traffic",
+        type=percentage,
+        default=100.0,
+        metavar="PCT",
+        help="what the deployment gets of the endpoint's requests (default: 100)",
+    )
+    cloud.add_argument("--yes", action="store_true", help="deploy without asking: an endpoint costs money")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    endpoint = _deploy_in_cloud(args, terminal) if args.backend == "azureml" else _deploy_here(args, terminal)
+    if endpoint is None:
+        return 1
+    shown = endpoint.model_dump(include={"backend", "endpoint", "deployment", "url", "traffic"})
+    terminal.result(shown, f"{endpoint.endpoint} answers at {endpoint.url}")
+    return 0
+
+
+def _deploy_here(args: argparse.Namespace, terminal: Terminal) -> EndpointState:
     from phi3flow import state
     from phi3flow.backends.local import LocalBackend
 
     model = _find_model(args.model, state.load())
     name = args.name or _name_after(model)
     terminal.note(f"deploying {model} as {name} …")
-    endpoint = LocalBackend().deploy(
+    return LocalBackend().deploy(
         model, name=name, host=args.host, port=args.port, key_env=args.key_env, timeout_s=args.timeout_s
     )
-    shown = endpoint.model_dump(include={"backend", "endpoint", "deployment", "url", "traffic"})
-    terminal.result(shown, f"{endpoint.endpoint} answers at {endpoint.url}")
-    return 0
+
+
+def _deploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> EndpointState | None:
+    """Deploy to Azure Machine Learning; None where the question was answered with no."""
+    from phi3flow.azure.prices import hourly_price
+    from phi3flow.backends.azureml import AzureMLBackend
+
+    if args.traffic != int(args.traffic):
+        raise ConfigError(f"--traffic {args.traffic:g}: Azure takes whole percentages")
+    backend = AzureMLBackend()
+    planned = backend.plan_deployment(args.model, name=args.name)
+    if not planned.exists and not args.yes:
+        settings = backend.settings
+        price = hourly_price(settings.deployment_size, settings.location)
+        cost = "an unknown price" if price is None else f"{price * settings.instances:.2f} dollars"
+        what = f"{planned.model} on {settings.instances} x {settings.deployment_size}, {cost} an hour"
+        if not terminal.confirm(f"Deploy {what}?", yes=False):
+            return None
+    endpoint = backend.deploy(planned, traffic=int(args.traffic), on_note=terminal.note)
+    if not endpoint.traffic:
+        terminal.note(f"warning: deployment {endpoint.deployment} has 0 % of the traffic: it costs, and serves nobody")
+    return endpoint
 
 
 def _find_model(reference: str | None, made: ProjectState) -> Path:

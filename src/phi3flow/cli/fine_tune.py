@@ -1,17 +1,24 @@
 """Fine-tune a model on chats, follow it in MLflow, and keep the checkpoint that validates best.
 
-Without --model, the tiny base model is fine-tuned, which is trained first where it is not kept yet. With --model, a
-folder of Phi-3 weights gets a LoRA adapter: bfloat16 where the GPU has it, 4-bit where bitsandbytes is installed.
-Loss is on the assistant's words only. What is unchanged is not trained again.
+On this machine (--backend local): without --model, the tiny base model is fine-tuned, which is trained first where it
+is not kept yet; with --model, a folder of Phi-3 weights gets a LoRA adapter: bfloat16 where the GPU has it, 4-bit where
+bitsandbytes is installed. Loss is on the assistant's words only. What is unchanged is not trained again.
+
+In Azure Machine Learning (--backend azureml): a job on the cluster of phi3flow.toml fine-tunes a model of the registry
+with the catalog's component. The files are uploaded once. The job goes on whatever happens here: the same command
+follows it again, and one that has completed is not submitted again.
 
 Examples:
   phi3flow fine-tune --backend local
   phi3flow fine-tune --backend local --learning-rate 0.002 --epochs 4 --output models/support
   phi3flow fine-tune --backend local --resume
   phi3flow fine-tune --backend local --model ~/models/Phi-3-mini-4k-instruct --output models/phi3-support
+  phi3flow fine-tune --backend azureml --epochs 3 --lr-scheduler-type cosine --yes
+  phi3flow fine-tune --backend azureml --model Phi-4-mini-instruct --nodes 2 --deepspeed-stage 3 --detach
+  phi3flow fine-tune --backend azureml --attach Phi-3-mini-4k-instruct-1a2b3c4d
 
-Files are chat JSON Lines, as prepare-data writes them. An interrupted training keeps its last checkpoint; the same
-command with --resume goes on from it and gives the same weights as an uninterrupted one.
+Files are chat JSON Lines, as prepare-data writes them. An interrupted training on this machine keeps its last
+checkpoint; the same command with --resume goes on from it and gives the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -34,14 +41,18 @@ HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("--backend", choices=("local",), default="local", help="where (default: local)")
+    parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
     parser.add_argument(
         "--train", type=Path, metavar="FILE", default=Path("data/train.jsonl"), help="default: %(default)s"
     )
     parser.add_argument(
         "--validation", type=Path, metavar="FILE", default=Path("data/validation.jsonl"), help="default: %(default)s"
     )
-    parser.add_argument("--model", type=Path, metavar="DIR", help="Phi-3 weights (default: the tiny base model)")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="local: a folder of Phi-3 weights (default: the tiny base model); azureml: a model of the registry",
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", default=Path("models/fine-tuned"), help="default: %(default)s"
     )
@@ -54,11 +65,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-seq-length", type=positive_int, metavar="N", help="tokens an example is cut to: 512 [2048]"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of base, data order and adapter (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
+    cloud = parser.add_argument_group("azureml")
+    cloud.add_argument("--gpus", type=positive_int, default=1, metavar="N", help="GPUs of a node to use (default: 1)")
+    cloud.add_argument("--nodes", type=positive_int, default=1, metavar="N", help="nodes (default: 1)")
+    cloud.add_argument("--deepspeed-stage", type=int, choices=(2, 3), help="shard over the GPUs: 3 the weights too")
+    cloud.add_argument("--detach", action="store_true", help="submit the job, and do not wait for it")
+    cloud.add_argument("--attach", metavar="JOB", help="follow a job that was submitted")
+    cloud.add_argument("--yes", action="store_true", help="submit without asking: a job costs money")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    if args.backend == "azureml":
+        from phi3flow.cli.cloud_fine_tune import run_in_cloud
+
+        return run_in_cloud(args, terminal)
     from phi3flow.backends.local import LocalBackend
 
     with _Display(terminal) as display:
@@ -70,17 +92,22 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _config(args: argparse.Namespace) -> FineTuneConfig:
     from phi3flow.training import fine_tune_config
 
-    given = {name: getattr(args, name) for name in HYPERPARAMETERS}
     return fine_tune_config(
         train=args.train,
         validation=args.validation,
-        model=args.model,
+        model=Path(args.model) if args.model else None,
         base={"seed": args.seed},
         output=args.output,
-        hyperparameters={name: value for name, value in given.items() if value is not None},
+        hyperparameters=given_hyperparameters(args),
         seed=args.seed,
         resume=args.resume,
     )
+
+
+def given_hyperparameters(args: argparse.Namespace) -> dict[str, float | int | str]:
+    """Return those that were asked for, by name."""
+    given = {name: getattr(args, name) for name in HYPERPARAMETERS}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class _Display:

@@ -1,7 +1,7 @@
 """Show the jobs, models and endpoints that were made from this folder, and which endpoints are alive.
 
-An endpoint is running, stopping (it finishes what is in flight), unresponsive, stopped, or crashed; then the end of
-its log is shown.
+An endpoint is running, starting, stopping (it finishes what is in flight), unresponsive, stopped, or crashed; then
+the end of its log is shown. Azure is asked where something was made there; --backend local asks only this machine.
 
 Examples:
   phi3flow status
@@ -18,25 +18,38 @@ from phi3flow.cli.terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from phi3flow.backends.base import EndpointStatus
     from phi3flow.state import ProjectState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("--backend", choices=("local",), help="only this backend (default: all)")
+    parser.add_argument("--backend", choices=("local", "azureml"), help="only this backend (default: all)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow import state
-    from phi3flow.backends.local import LocalBackend
 
     endpoints: list[dict[str, Any]] = [
-        status.model_dump(mode="json", exclude={"pid", "pid_created_at"}) for status in LocalBackend().status()
+        status.model_dump(mode="json", exclude={"pid", "pid_created_at"}) for status in _ask(args.backend, state.load())
     ]
     shown = [*endpoints, *_made(state.load(), args.backend)]
     terminal.result(shown, _table(shown))
     return 0
+
+
+def _ask(backend: str | None, made: ProjectState) -> list[EndpointStatus]:
+    """Ask the backends that are meant, Azure only where something was made there."""
+    from phi3flow.backends.local import LocalBackend
+
+    found = LocalBackend().status() if backend in (None, "local") else []
+    in_azure = "azureml" in {job.backend for job in made.jobs} | {endpoint.backend for endpoint in made.endpoints}
+    if backend == "azureml" or (backend is None and in_azure):
+        from phi3flow.backends.azureml import AzureMLBackend
+
+        found += AzureMLBackend().status()
+    return found
 
 
 def _made(made: ProjectState, backend: str | None) -> list[dict[str, Any]]:

@@ -211,7 +211,8 @@ class Jobs:
 
     def _get(self, request: Request, name: str, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="read")["id"]
-        return Reply(200, self._describe(self.look(workspace, name)))
+        job = self.look(workspace, name)
+        return Reply(200, self._describe(job), {} if job.status in ENDED else self._operations.wait)
 
     def _put(self, request: Request, name: str, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="write")["id"]

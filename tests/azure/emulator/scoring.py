@@ -75,9 +75,10 @@ class Scoring:
             return _model_error("The request's body is no JSON.")
         if not isinstance(body, dict):
             return _model_error("The request's body is no JSON object.")
-        if deployment["properties"].get("codeConfiguration"):
+        is_scripted = bool(deployment["properties"].get("codeConfiguration"))
+        if is_scripted and "messages" not in body:
             return self._answer_script(body, deployment)
-        if self._deployments.environment(deployment).get("inferenceConfig"):
+        if not is_scripted and self._deployments.environment(deployment).get("inferenceConfig"):
             return self._answer_flow(body, deployment)
         messages = body.get("messages") or []
         if not _are_messages(messages):
@@ -86,7 +87,7 @@ class Scoring:
         return Reply(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]})
 
     def _answer_script(self, body: dict[str, Any], deployment: dict[str, Any]) -> Reply:
-        """Answer what the wire contract has, as a scoring script of ours does."""
+        """Answer what the wire contract has, as the scoring script of ours does, which takes MLflow's chat as well."""
         given = body.get("input_data")
         messages = (given.get("input_string") or []) if isinstance(given, dict) else []
         if isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], list):

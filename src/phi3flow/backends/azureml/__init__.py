@@ -1,0 +1,7 @@
+"""Azure Machine Learning as a backend: fine-tunes as jobs of a workspace, models in its registry, online endpoints."""
+
+from phi3flow.backends.azureml.backend import BACKEND, AzureMLBackend, PlannedJob, output_of
+from phi3flow.backends.azureml.fine_tuning import CatalogFineTune
+from phi3flow.backends.azureml.jobs import JobProgress
+
+__all__ = ["BACKEND", "AzureMLBackend", "CatalogFineTune", "JobProgress", "PlannedJob", "output_of"]

@@ -1,0 +1,308 @@
+"""What the verbs do with Azure Machine Learning: fine-tune, register, deploy, undeploy, status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phi3flow import state
+from phi3flow.azure.arm import Arm, log_in
+from phi3flow.azure.endpoints import OnlineEndpoint
+from phi3flow.azure.inventory import ML_VERSION
+from phi3flow.azure.preflight import check_deployment, check_fine_tune, refuse
+from phi3flow.azure.settings import load_settings
+from phi3flow.backends.azureml.data_assets import data_id, ensure_data
+from phi3flow.backends.azureml.deployments import Deployer, deployment_name
+from phi3flow.backends.azureml.fine_tuning import (
+    OUTPUT,
+    Catalog,
+    CatalogFineTune,
+    build_pipeline,
+    check_compute,
+    component_inputs,
+    data_tags,
+    job_name,
+)
+from phi3flow.backends.azureml.jobs import JobProgress, Jobs, OnJobProgress
+from phi3flow.backends.azureml.models import Models
+from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.backends.base import EndpointStatus, Liveness
+from phi3flow.errors import ConfigError
+from phi3flow.state import EndpointState, JobState, ModelState, ProjectState
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import Component
+
+BACKEND = "azureml"
+_AGAIN = frozenset({"Failed", "Canceled"})
+"""A job's name cannot be used twice: after one of these the next attempt gets a number."""
+_LIVENESS: dict[str, Liveness] = {"Succeeded": "running", "Failed": "crashed", "Deleting": "stopping"}
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A fine-tune as it would be submitted; ``status`` is the job's of this name, None where none was submitted."""
+
+    name: str
+    status: str | None
+    inputs: Mapping[str, Any]
+    component: Component
+    tags: Mapping[str, str]
+    asked: CatalogFineTune
+
+
+@dataclass(frozen=True)
+class PlannedDeployment:
+    """A deployment as it would be made; ``exists`` tells that it is there already."""
+
+    endpoint: OnlineEndpoint
+    deployment: str
+    model: str
+    model_id: str
+    exists: bool
+
+
+class AzureMLBackend:
+    """The workspace of ``project``'s phi3flow.toml; what is made there is noted in the state at ``state_path``."""
+
+    def __init__(
+        self, project: Path = Path(), *, model: str | None = None, state_path: Path = state.DEFAULT_PATH
+    ) -> None:
+        """``model`` is a model of the registry, in place of the settings'."""
+        self._state_path = state_path
+        settings = load_settings(project)
+        self.settings = settings.model_copy(update={"model": model}) if model else settings
+
+    @cached_property
+    def arm(self) -> Arm:
+        """The client of whoever is logged in."""
+        return log_in()
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The workspace's jobs."""
+        return Jobs(self.arm, self.settings)
+
+    @cached_property
+    def _sdk(self) -> Sdk:
+        return Sdk(self.arm, self.settings)
+
+    @cached_property
+    def _models(self) -> Models:
+        return Models(self.arm, self._sdk, self.settings)
+
+    def plan_fine_tune(self, asked: CatalogFineTune) -> PlannedJob:
+        """Say which job a fine-tune would be; nothing is sent but questions.
+
+        Raises DatasetError for a malformed file, ConfigError for a model that the registry lacks or does not allow on
+        the settings' VM size.
+        """
+        asked.check(self.settings)
+        catalog = Catalog(self._sdk, self.settings)
+        model, component = catalog.model(), catalog.component()
+        check_compute(model, self.settings)
+        data = {role: data_id(self.settings, path, role=role) for role, path in _files(asked).items()}
+        inputs = component_inputs(asked, model, component, self.settings, data)
+        tags = {**data_tags(asked), "base_model": f"{model.name}:{model.version}", "created-by": "phi3flow"}
+        name, status = self._attempt(job_name(asked, inputs, component))
+        return PlannedJob(name, status, inputs, component, tags, asked)
+
+    def check_fine_tune(self) -> None:
+        """Raise PreflightError where a job could not run."""
+        refuse(check_fine_tune(self.arm, self.settings))
+
+    def submit(self, planned: PlannedJob) -> None:
+        """Upload the files that are not there yet, and submit the job. Raises AzureError."""
+        for role, path in _files(planned.asked).items():
+            ensure_data(self.arm, self._sdk, self.settings, path, role=role)
+        job = build_pipeline(planned.name, planned.inputs, planned.component, planned.tags)
+        with refusals(f"job {planned.name}"):
+            self._sdk.workspace.jobs.create_or_update(job)
+        self._note_job(planned.name, "NotStarted")
+
+    def follow(self, job: str, *, on_progress: OnJobProgress) -> JobProgress:
+        """Follow a job to its end, and note how it ended; see ``Jobs.follow``."""
+
+        seen: str | None = None
+
+        def note(progress: JobProgress) -> None:
+            nonlocal seen
+            if progress.status != seen:
+                self._note_job(job, progress.status)
+            seen = progress.status
+            on_progress(progress)
+
+        return self.jobs.follow(job, note)
+
+    def register(self, job: str | None, *, name: str | None, flow: str | None) -> ModelState:
+        """Register a job's model (the latest job's without a name), with what it was made of as tags.
+
+        ``flow`` is the version of the chat flow that it is for. Raises ConfigError for a job that did not complete.
+        """
+        chosen = job or self._latest_job()
+        found = self.jobs.read(chosen)
+        if found is None:
+            raise ConfigError(f"there is no job {chosen} in the workspace {self.settings.workspace}")
+        if found.get("status") != "Completed":
+            raise ConfigError(f"job {chosen} is {found.get('status')}: only a completed job has a model")
+        registered = name or f"{self.settings.model}-tuned"
+        tags = {key: str(value) for key, value in (found.get("tags") or {}).items() if not key.startswith("azureml.")}
+        if flow:
+            tags["flow_version"] = flow
+        version = self._models.register(registered, job=chosen, output=OUTPUT, kind="mlflow_model", tags=tags)
+        model = ModelState(
+            backend=BACKEND,
+            name=registered,
+            version=version,
+            source=output_of(chosen),
+            created_at=datetime.now(UTC),
+        )
+        self._update(models=lambda made: [*_without(made, name=registered, version=version), model])
+        return model
+
+    def plan_deployment(self, model: str | None, *, name: str | None) -> PlannedDeployment:
+        """Say what deploying a registered model would be: NAME or NAME:VERSION, the latest registered here without.
+
+        Raises ConfigError for a model that the workspace lacks, PreflightError where a new deployment could not be.
+        """
+        registered, version = self._find_model(model)
+        if self._models.read(registered, version) is None:
+            raise ConfigError(f"the workspace {self.settings.workspace} has no model {registered}:{version}")
+        endpoint = OnlineEndpoint(self.arm, self.settings, name or self.settings.endpoint)
+        deployment = deployment_name(registered, version)
+        exists = endpoint.name in self._endpoint_names() and endpoint.deployment(deployment) is not None
+        if not exists:
+            refuse(check_deployment(self.arm, self.settings))
+        model_id = self._models.id_of(registered, version)
+        return PlannedDeployment(endpoint, deployment, f"{registered}:{version}", model_id, exists)
+
+    def deploy(self, planned: PlannedDeployment, *, traffic: int, on_note: Callable[[str], None]) -> EndpointState:
+        """Deploy, and note it; see ``Deployer.deploy``."""
+        endpoint, deployment = planned.endpoint, planned.deployment
+        deployer = Deployer(self._sdk, self.settings, endpoint, on_note)
+        deployed = deployer.deploy(
+            model_id=planned.model_id, name=deployment, tags={"model": planned.model}, traffic=traffic
+        )
+        made = EndpointState(
+            backend=BACKEND,
+            endpoint=endpoint.name,
+            deployment=deployment,
+            url=deployed.url,
+            model=planned.model,
+            traffic=deployed.traffic.get(deployment, 0),
+            created_at=datetime.now(UTC),
+        )
+        self._update(endpoints=lambda known: [*_with_traffic(known, made, deployed.traffic), made])
+        return made
+
+    def undeploy(self, name: str, *, deployment: str | None = None) -> None:
+        """Delete an endpoint, or one deployment of it, and forget it. What is gone already is no error."""
+        endpoint = OnlineEndpoint(self.arm, self.settings, name)
+        if deployment is None:
+            endpoint.delete()
+            self._update(endpoints=lambda known: _without(known, backend=BACKEND, endpoint=name))
+        else:
+            endpoint.delete_deployment(deployment)
+            self._update(endpoints=lambda known: _without(known, backend=BACKEND, endpoint=name, deployment=deployment))
+
+    def endpoints(self) -> Sequence[EndpointState]:
+        """Return what was deployed from here, without asking Azure."""
+        return [each for each in state.load(self._state_path).endpoints if each.backend == BACKEND]
+
+    def status(self) -> list[EndpointStatus]:
+        """Ask Azure how every deployment fares, and note how every unfinished job does."""
+        made = state.load(self._state_path)
+        for job in made.jobs:
+            if job.backend == BACKEND and job.status not in ("Completed", "Failed", "Canceled"):
+                found = self.jobs.read(job.name)
+                self._note_job(job.name, str(found["status"]) if found else "Deleted")
+        return [self._examine(each) for each in self.endpoints()]
+
+    def _examine(self, endpoint: EndpointState) -> EndpointStatus:
+        service = OnlineEndpoint(self.arm, self.settings, endpoint.endpoint)
+        found = service.deployments().get(endpoint.deployment)
+        if found is None:
+            return EndpointStatus(**endpoint.model_dump(), state="stopped", detail="it is not there any more")
+        share = service.traffic().get(endpoint.deployment, 0)
+        liveness = _LIVENESS.get(str(found["properties"].get("provisioningState")), "starting")
+        detail = "it has 0 % of the traffic: it costs, and nobody is served" if not share else None
+        return EndpointStatus(
+            **endpoint.model_copy(update={"traffic": share}).model_dump(), state=liveness, detail=detail
+        )
+
+    def _attempt(self, name: str) -> tuple[str, str | None]:
+        """Return the attempt that runs, has completed or comes next, and its status."""
+        number, tried = 1, name
+        while (found := self.jobs.read(tried)) is not None and found.get("status") in _AGAIN:
+            number += 1
+            tried = f"{name}-{number}"
+        return tried, None if found is None else str(found.get("status"))
+
+    def _latest_job(self) -> str:
+        jobs = [job.name for job in state.load(self._state_path).jobs if job.backend == BACKEND]
+        if not jobs:
+            raise ConfigError("no job was submitted from here: register JOB, or `phi3flow fine-tune --backend azureml`")
+        return jobs[-1]
+
+    def _find_model(self, reference: str | None) -> tuple[str, str]:
+        if reference is None:
+            models = [each for each in state.load(self._state_path).models if each.backend == BACKEND]
+            if not models:
+                raise ConfigError(
+                    "no model was registered from here: deploy NAME[:VERSION], or `phi3flow register` first"
+                )
+            return models[-1].name, models[-1].version
+        name, _, version = reference.partition(":")
+        return name, version or self._models.latest(name)
+
+    def _endpoint_names(self) -> set[str]:
+        collection = f"{self.settings.workspace_id(self.settings.workspace)}/onlineEndpoints"
+        return {str(each["name"]) for each in self.arm.list(collection, ML_VERSION)}
+
+    def _note_job(self, name: str, status: str) -> None:
+        def change(made: list[JobState]) -> list[JobState]:
+            known = next((each for each in made if (each.backend, each.name) == (BACKEND, name)), None)
+            created_at = known.created_at if known else datetime.now(UTC)
+            job = JobState(backend=BACKEND, name=name, status=status, output=output_of(name), created_at=created_at)
+            return [*_without(made, backend=BACKEND, name=name), job]
+
+        self._update(jobs=change)
+
+    def _update(self, **changes: Callable[[Any], Any]) -> None:
+        """Change lists of the project's state, at once and under its lock."""
+
+        def change(before: ProjectState) -> ProjectState:
+            return before.model_copy(update={name: made(getattr(before, name)) for name, made in changes.items()})
+
+        state.update(change, self._state_path)
+
+
+def output_of(job: str) -> str:
+    """Return where a job leaves its model."""
+    return f"azureml://jobs/{job}/outputs/{OUTPUT}"
+
+
+def _files(asked: CatalogFineTune) -> dict[str, Path]:
+    return {"train": asked.train, "validation": asked.validation}
+
+
+def _without(rows: Sequence[Any], **values: str) -> list[Any]:
+    """Leave out the rows that have all these values."""
+    return [row for row in rows if any(getattr(row, key) != value for key, value in values.items())]
+
+
+def _with_traffic(
+    known: Sequence[EndpointState], made: EndpointState, traffic: Mapping[str, int]
+) -> list[EndpointState]:
+    """Return the other deployments, those of the same endpoint with the traffic that they have now."""
+    others = _without(known, backend=made.backend, endpoint=made.endpoint, deployment=made.deployment)
+    return [
+        each.model_copy(update={"traffic": traffic.get(each.deployment, 0)})
+        if (each.backend, each.endpoint) == (made.backend, made.endpoint)
+        else each
+        for each in others
+    ]

@@ -1,0 +1,188 @@
+"""A model version behind an endpoint: a deployment of its own, tried before it gets traffic, taken back if it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3flow.azure.arm import USER_AGENT
+from phi3flow.azure.endpoints import OnlineEndpoint, shift_traffic
+from phi3flow.azure.resources import TAGS
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.errors import AzureError, DeploymentError
+
+SCORING = Path(__file__).parents[2] / "serving" / "azure"
+"""The folder of the scoring script and its conda environment."""
+SCRIPT = "score.py"
+IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04:latest"
+REQUEST_TIMEOUT_MS = 90_000
+INITIAL_DELAY_S = 600
+"""How long the weights may take to load before a probe counts."""
+SMOKE_TIMEOUT_S = 120.0
+SMOKE_ATTEMPTS = 5
+_VARIABLES = {"WORKER_COUNT": "1", "GUNICORN_CMD_ARGS": "--threads 4"}
+_QUESTION = {
+    "input_data": {
+        "input_string": [{"role": "user", "content": "Say OK."}],
+        "parameters": {"temperature": 0.0, "max_new_tokens": 8},
+    }
+}
+_BRIEFLY_AWAY = frozenset({404, 408, 424, 429, 500, 502, 503, 504})
+"""What an endpoint may answer in the seconds after a change, until its routes are known everywhere."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deployment ended as: its name, the endpoint's URL, and the traffic of every deployment."""
+
+    deployment: str
+    url: str
+    traffic: dict[str, int]
+
+
+def deployment_name(model: str, version: str) -> str:
+    """Name a deployment after the model's version: another version never takes its place. 3 to 32 characters."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower().lstrip("0123456789-") or "model"
+    digest = hashlib.sha256(f"{model}:{version}".encode()).hexdigest()[:4]
+    end = f"-{version}"
+    return f"{slug}{end}" if len(slug) + len(end) <= 32 else f"{slug[: 27 - len(end)].rstrip('-')}-{digest}{end}"
+
+
+class Deployer:
+    """Deploys to one endpoint of the settings' workspace; ``note`` is told what is being done."""
+
+    def __init__(
+        self, sdk: Sdk, settings: AzureSettings, endpoint: OnlineEndpoint, note: Callable[[str], None]
+    ) -> None:
+        self._sdk, self._settings, self._endpoint, self._note = sdk, settings, endpoint, note
+
+    def deploy(self, *, model_id: str, name: str, tags: dict[str, str], traffic: int) -> Deployed:
+        """Deploy a model version as deployment ``name`` with ``traffic`` percent of the endpoint's requests.
+
+        What is there already is not made again. A new deployment is asked a question through the deployment header
+        while it has no traffic; one that does not answer is deleted again, and the traffic stays where it was. Raises
+        DeploymentError with the end of its log.
+        """
+        endpoint = self._endpoint.create({})
+        url = str(endpoint["properties"]["scoringUri"])
+        before = self._endpoint.traffic()
+        found = self._endpoint.deployment(name)
+        state = "" if found is None else str(found["properties"].get("provisioningState"))
+        if state == "Failed":
+            self._endpoint.delete_deployment(name)
+        if state != "Succeeded":
+            self._make(name, model_id, tags)
+        if name not in before:
+            self._try(url, name)
+        self._endpoint.route(shift_traffic(before, name, traffic))
+        return Deployed(name, url, self._endpoint.traffic())
+
+    def _make(self, name: str, model_id: str, tags: dict[str, str]) -> None:
+        from azure.ai.ml.entities import (
+            CodeConfiguration,
+            Environment,
+            ManagedOnlineDeployment,
+            OnlineRequestSettings,
+            ProbeSettings,
+        )
+
+        self._note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
+        probe = ProbeSettings(initial_delay=INITIAL_DELAY_S, period=10, timeout=10, failure_threshold=30)
+        wanted = ManagedOnlineDeployment(
+            name=name,
+            endpoint_name=self._endpoint.name,
+            model=model_id,
+            environment=Environment(
+                name="phi3flow-serving",
+                version=_environment_version(),
+                image=IMAGE,
+                conda_file=str(SCORING / "environment.yml"),
+            ),
+            environment_variables=_VARIABLES,
+            instance_type=self._settings.deployment_size,
+            instance_count=self._settings.instances,
+            liveness_probe=probe,
+            readiness_probe=probe,
+            request_settings=OnlineRequestSettings(
+                request_timeout_ms=REQUEST_TIMEOUT_MS, max_concurrent_requests_per_instance=1
+            ),
+            tags={**TAGS, **tags},
+        )
+        try:
+            with _scoring_code() as code, refusals(f"deployment {name}"):
+                wanted.code_configuration = CodeConfiguration(code=code, scoring_script=SCRIPT)
+                self._sdk.workspace.online_deployments.begin_create_or_update(wanted).result()
+        except AzureError as error:
+            raise self._failed(name, str(error)) from error
+
+    def _try(self, url: str, name: str) -> None:
+        """Ask a deployment one question, whatever the traffic; delete it again where it does not answer."""
+        problem = _ask(url, name, self._endpoint.key().get_secret_value())
+        if problem:
+            raise self._failed(name, f"it does not answer: {problem}")
+
+    def _failed(self, name: str, why: str) -> DeploymentError:
+        """Take a deployment back, and tell why with the end of its log."""
+        log = ""
+        try:
+            log = "\n".join(self._endpoint.logs(name).strip().splitlines()[-10:])
+            self._endpoint.delete_deployment(name)
+            undone = "It was deleted again; the traffic is as it was."
+        except AzureError as error:
+            undone = f"It could not be deleted again: {error}"
+        told = f"; the end of its log:\n{log}\n" if log else ". "
+        return DeploymentError(f"deployment {name} of endpoint {self._endpoint.name}: {why}{told}{undone}")
+
+
+@contextlib.contextmanager
+def _scoring_code() -> Iterator[str]:
+    """Give a folder with nothing but the scoring script: its content decides whether it is uploaded again."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(SCORING / SCRIPT, Path(folder) / SCRIPT)
+        yield folder
+
+
+def _ask(url: str, deployment: str, key: str) -> str | None:
+    """Post a question to one deployment; return what is wrong with the answer, None where nothing is."""
+    import requests
+
+    headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": deployment, "User-Agent": USER_AGENT}
+    problem, wait_s = None, 1.0
+    for attempt in range(SMOKE_ATTEMPTS):
+        if attempt:
+            time.sleep(wait_s)
+            wait_s *= 2
+        try:
+            answer = requests.post(url, json=_QUESTION, headers=headers, timeout=SMOKE_TIMEOUT_S)
+        except requests.RequestException as error:
+            problem = f"{type(error).__name__}"
+            continue
+        problem = _problem(answer)
+        if problem is None or answer.status_code not in _BRIEFLY_AWAY:
+            return problem
+    return problem
+
+
+def _problem(answer: Any) -> str | None:
+    if answer.status_code != 200:
+        return f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:300]}"
+    try:
+        output = answer.json().get("output")
+    except (ValueError, AttributeError):
+        output = None
+    return None if isinstance(output, str) else f"no text in 'output': {' '.join(answer.text.split())[:300]}"
+
+
+def _environment_version() -> str:
+    """The environment's content is its version: a change of ours makes another."""
+    content = (SCORING / "environment.yml").read_bytes() + IMAGE.encode()
+    return str(int(hashlib.sha256(content).hexdigest()[:7], 16))

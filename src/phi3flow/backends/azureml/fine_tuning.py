@@ -1,0 +1,186 @@
+"""A fine-tune in the cloud: what it is given, and the pipeline job that the catalog's component makes of it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.datasets import read_chats
+from phi3flow.errors import AzureError, ConfigError
+from phi3flow.jsonl import file_sha256
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import Component, Model, PipelineJob
+
+OUTPUT = "trained_model"
+_RENAMED = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
+_NEAR = 5
+
+
+@dataclass(frozen=True)
+class CatalogFineTune:
+    """What a fine-tune is given.
+
+    ``hyperparameters`` are those that were asked for, by our names; the model's own defaults stand for the rest.
+    ``gpus`` are those of one node; ``deepspeed_stage`` 2 or 3 shards optimiser and gradients, or the weights too.
+    """
+
+    train: Path
+    validation: Path
+    hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    gpus: int = 1
+    nodes: int = 1
+    deepspeed_stage: int | None = None
+    seed: int = 0
+
+    def check(self, settings: AzureSettings) -> None:
+        """Raise DatasetError for a malformed file, ConfigError for more nodes than the cluster may have."""
+        for path in (self.train, self.validation):
+            read_chats(path)
+        if self.nodes > settings.max_nodes:
+            raise ConfigError(
+                f"--nodes {self.nodes}: the cluster {settings.compute} has at most {settings.max_nodes}: set max_nodes "
+                "in phi3flow.toml and `phi3flow azure up`"
+            )
+
+
+class Catalog:
+    """The registry's models and components, by the label or version of the settings."""
+
+    def __init__(self, sdk: Sdk, settings: AzureSettings) -> None:
+        self._sdk, self._settings = sdk, settings
+
+    def model(self) -> Model:
+        """Return the settings' model. Raises ConfigError that lists near names where the registry has none."""
+        name = self._settings.model
+        try:
+            with refusals(f"model {name} of the registry {self._settings.registry}"):
+                model: Model = self._sdk.registry.models.get(name, **_version(self._settings.model_label))
+        except AzureError as error:
+            near = self._near(name) if error.status in (404, None) else []
+            if not near:
+                raise
+            raise ConfigError(
+                f"the registry {self._settings.registry} has no model {name} ({self._settings.model_label}); it has "
+                f"{', '.join(near)}: set model in phi3flow.toml, or --model"
+            ) from error
+        return model
+
+    def component(self) -> Component:
+        """Return the settings' fine-tuning component."""
+        name = self._settings.component
+        with refusals(f"component {name} of the registry {self._settings.registry}"):
+            component: Component = self._sdk.registry.components.get(name, **_version(self._settings.component_label))
+        return component
+
+    def _near(self, name: str) -> list[str]:
+        import difflib
+
+        with refusals(f"models of the registry {self._settings.registry}"):
+            names = sorted({str(each.name) for each in self._sdk.registry.models.list()})
+        return difflib.get_close_matches(name, names, n=_NEAR, cutoff=0.4) or names[:_NEAR]
+
+
+def check_compute(model: Model, settings: AzureSettings) -> None:
+    """Raise ConfigError where the model's tags do not allow fine-tunes on the settings' VM size."""
+    allowed = [str(each) for each in _literal(model, "finetune_compute_allow_list", list)]
+    if allowed and settings.fine_tune_size.lower() not in (each.lower() for each in allowed):
+        raise ConfigError(
+            f"model {model.name} is not fine-tuned on {settings.fine_tune_size}: it names {', '.join(allowed)}; set "
+            "fine_tune_size in phi3flow.toml"
+        )
+
+
+def component_inputs(
+    asked: CatalogFineTune, model: Model, component: Component, settings: AzureSettings, data: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the component's inputs; ``data`` are the ids of the data assets, by split.
+
+    What was asked for wins over the model's own defaults (its tag model_specific_defaults), which win over the
+    component's. Inputs that this version of the component does not have are left out of the defaults, and refused
+    where they were asked for: ConfigError.
+    """
+    defaults = _literal(model, "model_specific_defaults", dict)
+    given = {
+        **{_RENAMED.get(name, name): value for name, value in asked.hyperparameters.items()},
+        "number_of_gpu_to_use_finetuning": asked.gpus,
+        "num_nodes_finetune": asked.nodes,
+        "seed": asked.seed,
+        **_deepspeed(asked),
+    }
+    known = set(component.inputs)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigError(f"component {component.name} {component.version} has no input {', '.join(unknown)}")
+    fixed = {
+        "mlflow_model_path": model.id,
+        "train_file_path": data["train"],
+        "validation_file_path": data["validation"],
+        **{name: settings.compute for name in known if name.startswith("compute_")},
+    }
+    lora = {"apply_lora": "true"} if "apply_lora" in known else {}
+    inherited = {name: _text(value) for name, value in defaults.items() if name in known and name not in fixed}
+    return {**lora, **inherited, **given, **fixed}
+
+
+def job_name(asked: CatalogFineTune, inputs: Mapping[str, Any], component: Component) -> str:
+    """Name a job after its model and everything that decides the result, so that the same command finds it again."""
+    told = json.dumps({**inputs, "component": str(component.id)}, sort_keys=True, default=str)
+    model = str(inputs["mlflow_model_path"]).rpartition("/models/")[2].partition("/")[0]
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
+    return f"{slug}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, tags: Mapping[str, str]) -> PipelineJob:
+    """Return the pipeline job: one node, the catalog's component, and its model as an output."""
+    from azure.ai.ml import Input, dsl
+
+    files = {"mlflow_model_path": "mlflow_model", "train_file_path": "uri_file", "validation_file_path": "uri_file"}
+    given = {key: Input(type=files[key], path=value) if key in files else value for key, value in inputs.items()}
+
+    @dsl.pipeline
+    def fine_tune() -> dict[str, Any]:
+        node = component(**given)
+        return {OUTPUT: node.outputs.mlflow_model_folder}
+
+    job: PipelineJob = fine_tune()
+    job.name, job.display_name, job.experiment_name, job.tags = name, name, "phi3flow-fine-tune", dict(tags)
+    return job
+
+
+def data_tags(asked: CatalogFineTune) -> dict[str, str]:
+    """Return what a job and its model tell of their data."""
+    return {"train_sha256": file_sha256(asked.train), "validation_sha256": file_sha256(asked.validation)}
+
+
+def _deepspeed(asked: CatalogFineTune) -> dict[str, str]:
+    if asked.deepspeed_stage is None:
+        return {}
+    return {"apply_deepspeed": "true", "deepspeed_stage": str(asked.deepspeed_stage)}
+
+
+def _version(label: str) -> dict[str, str]:
+    """A label such as latest, or a version's number."""
+    return {"version": label} if re.fullmatch(r"[0-9][0-9.]*", label) else {"label": label}
+
+
+def _literal(model: Model, tag: str, kind: type) -> Any:
+    """Read a tag that holds a Python or JSON literal; what is none of the kind counts as absent."""
+    try:
+        value = ast.literal_eval((model.tags or {}).get(tag) or "None")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    return value if isinstance(value, kind) else kind()
+
+
+def _text(value: Any) -> Any:
+    """Booleans are the strings "true" and "false" to the component."""
+    return str(value).lower() if isinstance(value, bool) else value

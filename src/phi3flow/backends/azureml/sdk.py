@@ -1,0 +1,82 @@
+"""azure-ai-ml, imported late: it takes seconds, logs at length, and draws progress bars of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.azure.arm import USER_AGENT, Arm
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.errors import AzureError, MissingExtraError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+
+class Sdk:
+    """The SDK's clients of the settings' workspace and of the model registry."""
+
+    def __init__(self, arm: Arm, settings: AzureSettings) -> None:
+        self._arm, self._settings = arm, settings
+
+    @cached_property
+    def workspace(self) -> MLClient:
+        """The workspace's client."""
+        return self._client(
+            subscription_id=self._settings.subscription_id,
+            resource_group_name=self._settings.resource_group,
+            workspace_name=self._settings.workspace,
+        )
+
+    @cached_property
+    def registry(self) -> MLClient:
+        """The client of the registry that models and components come from."""
+        return self._client(registry_name=self._settings.registry)
+
+    def _client(self, **place: str) -> MLClient:
+        try:
+            with refusals(f"workspace or registry {next(reversed(place.values()))}"):
+                from azure.ai.ml import MLClient
+
+                quiet: dict[str, Any] = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
+                return MLClient(self._arm.credential, **place, **quiet)
+        except ImportError as error:
+            raise MissingExtraError("azure", error) from error
+
+
+@contextlib.contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn what the SDK raises inside the block into AzureError about ``what``; what it prints goes nowhere."""
+    from azure.ai.ml.exceptions import MlException
+    from azure.core.exceptions import AzureError as SdkError
+    from azure.core.exceptions import HttpResponseError
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _quiet_logs():
+            yield
+    except HttpResponseError as error:
+        said = error.error.message if error.error and error.error.message else error.message
+        code = error.error.code if error.error and error.error.code else ""
+        raise AzureError(f"{what}: {_first_line(said)}", status=error.status_code, code=str(code)) from error
+    except (MlException, SdkError) as error:
+        raise AzureError(f"{what}: {_first_line(str(error))}") from error
+
+
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Let only errors be logged: the SDK warns of every experimental class, with handlers of its own."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[0][:400] if lines else "no reason given"

@@ -1,0 +1,116 @@
+"""fine-tune --backend azureml: ask, submit, follow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.cli.fine_tune import given_hyperparameters
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from phi3flow.backends.azureml import AzureMLBackend, JobProgress, PlannedJob
+
+
+def run_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the verb in Azure Machine Learning."""
+    from phi3flow.backends.azureml import AzureMLBackend
+
+    if args.resume:
+        raise ConfigError("--resume is for --backend local; a job in Azure is followed again by the same command")
+    backend = AzureMLBackend(model=args.model)
+    job = args.attach
+    if job is None:
+        planned = _plan(args, backend)
+        job = planned.name
+        if planned.status is None and not _submit(backend, planned, args, terminal):
+            return 1
+        if args.detach:
+            status = planned.status or "NotStarted"
+            follow = f"phi3flow fine-tune --backend azureml --attach {job}"
+            terminal.result(_data(job, status, {}), f"{job}: {status}; `{follow}` follows it")
+            return 0
+    try:
+        with _Display(terminal) as display:
+            end = backend.follow(job, on_progress=display.show)
+    except KeyboardInterrupt:
+        terminal.note(f"The job goes on in Azure; to follow it: phi3flow fine-tune --backend azureml --attach {job}")
+        raise
+    terminal.result(_data(job, end.status, end.metrics), _summary(end))
+    return 0
+
+
+def _plan(args: argparse.Namespace, backend: AzureMLBackend) -> PlannedJob:
+    from phi3flow.backends.azureml import CatalogFineTune
+
+    return backend.plan_fine_tune(
+        CatalogFineTune(
+            train=args.train,
+            validation=args.validation,
+            hyperparameters=given_hyperparameters(args),
+            gpus=args.gpus,
+            nodes=args.nodes,
+            deepspeed_stage=args.deepspeed_stage,
+            seed=args.seed,
+        )
+    )
+
+
+def _submit(backend: AzureMLBackend, planned: PlannedJob, args: argparse.Namespace, terminal: Terminal) -> bool:
+    """Say what the job costs, ask, and submit it; return whether it was."""
+    from phi3flow.azure.prices import hourly_price
+
+    settings = backend.settings
+    backend.check_fine_tune()
+    if not args.yes:
+        price = hourly_price(settings.fine_tune_size, settings.location)
+        cost = "an unknown price" if price is None else f"{price * args.nodes:.2f} dollars"
+        what = f"{settings.model} on {args.nodes} x {settings.fine_tune_size}, {cost} an hour"
+        if not terminal.confirm(f"Fine-tune {what}?", yes=False):
+            return False
+    backend.submit(planned)
+    terminal.note(f"submitted {planned.name}")
+    return True
+
+
+def _data(job: str, status: str, metrics: dict[str, float]) -> dict[str, Any]:
+    from phi3flow.backends.azureml import output_of
+
+    return {"backend": "azureml", "job": job, "status": status, "output": output_of(job), "metrics": metrics}
+
+
+def _summary(end: JobProgress) -> str:
+    metrics = [f"{name}: {value:.4g}" for name, value in sorted(end.metrics.items())]
+    return "\n".join([f"{end.name}: {end.status}", *metrics])
+
+
+class _Display:
+    """A line that shows state, time and metrics on a terminal; elsewhere a line whenever the state changes."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        from rich.progress import SpinnerColumn, TimeElapsedColumn
+
+        self._terminal = terminal
+        self._line = terminal.progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn())
+        self._task: TaskID = self._line.add_task("asking for the job", total=None)
+        self._status: str | None = None
+
+    def __enter__(self) -> _Display:
+        self._line.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.stop()
+
+    def show(self, progress: JobProgress) -> None:
+        """Show where the job stands."""
+        metrics = "".join(f"  {name} {value:.4g}" for name, value in sorted(progress.metrics.items()))
+        self._line.update(self._task, description=f"{progress.name}: {progress.status}{metrics}")
+        if self._line.disable and progress.status != self._status:
+            self._terminal.note(f"{progress.name}: {progress.status}{metrics}")
+        if self._status is None and progress.studio:
+            self._terminal.note(f"in Azure Machine Learning studio: {progress.studio}")
+        self._status = progress.status
