@@ -145,10 +145,12 @@ class Deployer:
 
 @contextlib.contextmanager
 def _scoring_code() -> Iterator[str]:
-    """Give a folder with nothing but the scoring script: its content decides whether it is uploaded again."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copyfile(SCORING / SCRIPT, Path(folder) / SCRIPT)
-        yield folder
+    """Give a folder with nothing but the scoring script: names and content decide whether it is uploaded again."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "scoring"
+        folder.mkdir()
+        shutil.copyfile(SCORING / SCRIPT, folder / SCRIPT)
+        yield str(folder)
 
 
 def _ask(url: str, deployment: str, key: str) -> str | None:

@@ -1,0 +1,103 @@
+"""The whole way from an empty subscription to a scored run and back, verb by verb, as a person would type it.
+
+`python -m tests.azure.journey` takes it against an emulated Azure and prints a table: verb, requests, what there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.azure.emulator.azure import AzureEmulator
+from tests.command_line import Done, phi3flow
+
+ROOT = Path(__file__).parents[2]
+CONNECTION = "phi3_azure"
+STEPS: dict[str, tuple[str, ...]] = {
+    "azure plan": ("azure", "plan"),
+    "azure up": ("azure", "up", "--yes"),
+    "prepare-data": ("prepare-data", "--input", "chats.jsonl", "--out", "data"),
+    "fine-tune": ("fine-tune", "--backend", "azureml", "--epochs", "2", "--learning-rate", "0.00002", "--yes"),
+    "register": ("register", "--backend", "azureml"),
+    "deploy": ("deploy", "--backend", "azureml", "--yes"),
+    "status": ("status", "--backend", "azureml"),
+    "connect": ("connect", CONNECTION, "--from-deployment", "--to", "foundry"),
+    "batch-run": (
+        "batch-run",
+        "flows/chat_phi3",
+        "--data",
+        "data/test_lines.jsonl",
+        "--connections",
+        f"chat.connection={CONNECTION}",
+        "--name",
+        "tuned",
+    ),
+    "score": ("score", "tuned", "--flow", "flows/eval/answer_match"),
+    "undeploy": ("undeploy", "--backend", "azureml", "--yes"),
+    "azure down": ("azure", "down", "--yes"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a verb did: its requests, how many of them may have changed something, and what there was afterwards."""
+
+    verb: str
+    done: Done
+    requests: int
+    writes: int
+    resources: int
+
+
+def make_project(folder: Path) -> None:
+    """Lay out what a project has before the first verb: the flows, and chats to learn from."""
+    (folder / "flows").symlink_to(ROOT / "flows")
+    with (folder / "chats.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(60):
+            question = {"role": "user", "content": f"Who founded company number {number}?"}
+            answer = {"role": "assistant", "content": f"Company number {number} was founded by person {number}."}
+            file.write(json.dumps({"prompt_id": str(number), "messages": [question, answer]}) + "\n")
+
+
+def take_step(azure: AzureEmulator, project: Path, verb: str) -> Step:
+    """Give one verb, in this process."""
+    requests, writes = len(azure.requests), len(azure.writes)
+    done = phi3flow(*STEPS[verb], cwd=project)
+    assert done.returncode == 0, f"{verb}: {done.stderr}"
+    made = len(list(azure.resources))
+    return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
+
+
+def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
+    """Give the verbs one after the other."""
+    return [take_step(azure, project, verb) for verb in verbs]
+
+
+def answer_rightly(_: object, messages: Sequence[dict[str, str]], parameters: object) -> str:
+    """What a well-tuned model would say."""
+    number = messages[-1]["content"].rpartition("number ")[2].rstrip("?")
+    return f"Company number {number} was founded by person {number}."
+
+
+def main() -> None:
+    """Take the journey and print the table."""
+    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
+        os.environ.update(azure.environment)
+        azure.answer_chat = answer_rightly
+        project = Path(place) / "project"
+        project.mkdir()
+        make_project(project)
+        lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
+        for step in take_all(azure, project):
+            lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
+        left = Counter(each["type"] for each in azure.resources)
+        print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
