@@ -73,7 +73,7 @@ class Arm:
         try:
             token = self.credential.get_token(f"{ENDPOINT}/.default").token
         except ClientAuthenticationError as error:
-            raise AzureError(f"Azure: nobody is logged in ({_first_line(str(error))}): {_LOGIN}") from error
+            raise AzureError(f"Azure: nobody is logged in ({_login_problem(str(error))}): {_LOGIN}") from error
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         kind = "ServicePrincipal" if claims.get("idtyp") == "app" else "User"
@@ -111,7 +111,7 @@ class Arm:
             except AzureError as error:
                 if error.status != 409 or error.code not in IN_PROGRESS_CODES or conflict == CONFLICTS - 1:
                     raise
-                if not _in_transition(self.get(resource_id, version)):
+                if not in_transition(self.get(resource_id, version)):
                     raise
                 self.settle(resource_id, version)
         made = self.settle(resource_id, version)
@@ -140,7 +140,7 @@ class Arm:
         wait_s = 1.0
         while True:
             found, asked_s = self.poll(resource_id, version)
-            if not _in_transition(found):
+            if not in_transition(found):
                 return found
             time.sleep(asked_s or wait_s)
             wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
@@ -201,7 +201,9 @@ class Arm:
                 request, retry_on_methods=_RETRIED_METHODS, _return_pipeline_response=pipeline
             )
         except ClientAuthenticationError as error:
-            raise AzureError(f"Azure: {_first_line(str(error))}: {_LOGIN}", status=401) from error
+            raise AzureError(
+                f"Azure: nobody is logged in ({_login_problem(str(error))}): {_LOGIN}", status=401
+            ) from error
         except SdkError as error:
             raise AzureError(f"Azure: {method} {url}: {_first_line(str(error))}") from error
         response = answer.http_response if pipeline else answer
@@ -221,7 +223,8 @@ def log_in() -> Arm:
     return Arm(DefaultAzureCredential())
 
 
-def _in_transition(resource: Mapping[str, Any] | None) -> bool:
+def in_transition(resource: Mapping[str, Any] | None) -> bool:
+    """Whether an operation is under way on a resource, as its state says."""
     state = (resource or {}).get("properties", {}).get("provisioningState")
     return state is not None and str(state).lower() not in _ENDED
 
@@ -238,14 +241,21 @@ def _error(method: str, place: str, response: HttpResponse) -> AzureError:
     try:
         described = response.json().get("error", {})
         code, message = str(described.get("code", "")), str(described.get("message", ""))
+        details = [str(each.get("message", "")) for each in described.get("details") or []]
     except (ValueError, AttributeError):
-        code, message = "", response.text()
+        code, message, details = "", response.text(), []
     code = code or f"HTTP {response.status_code}"
     path = place.removeprefix(ENDPOINT)
-    hint = f": {_LOGIN}" if response.status_code == 401 else ""
-    return AzureError(
-        f"{method} {_short(path)}: {code}: {_first_line(message)}{hint}", status=response.status_code, code=code
-    )
+    said = " ".join(dict.fromkeys(_first_line(each) for each in (message, *details) if each))
+    hint = f" To log in: {_LOGIN}" if response.status_code == 401 else ""
+    return AzureError(f"{method} {_short(path)}: {code}: {said}{hint}", status=response.status_code, code=code)
+
+
+def _login_problem(text: str) -> str:
+    """Return what the first credential said, of those in DefaultAzureCredential's message that are not just absent."""
+    lines = [line.strip() for line in text.splitlines() if "Credential: " in line]
+    telling = [line for line in lines if "unavailable" not in line]
+    return _first_line((telling or lines or [text])[0]).rstrip(".")
 
 
 def _told(error: Any) -> tuple[str, str]:

@@ -22,6 +22,11 @@ class Step:
     wanted: Wanted
     found: Found
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to make, to change or to wait for."""
+        return self.found.action in ("create", "change", "wait")
+
 
 def make_plan(arm: Arm, settings: AzureSettings) -> list[Step]:
     """Look at everything that the settings ask for, and change nothing; each step stands after what it needs."""

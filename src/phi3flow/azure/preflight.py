@@ -80,16 +80,25 @@ def refuse(findings: Iterable[Finding]) -> None:
         raise PreflightError("\n".join(errors))
 
 
-def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
-    """Find a subscription that is missing, disabled, or of a kind that gets no GPUs."""
-    found = arm.get(settings.subscription, SUBSCRIPTION_VERSION)
+def read_subscription(arm: Arm, settings: AzureSettings) -> dict[str, Any]:
+    """Return the settings' subscription. Raises PreflightError where the caller does not see it."""
+    try:
+        found = arm.get(settings.subscription, SUBSCRIPTION_VERSION)
+    except AzureError as error:
+        if error.status != 403:
+            raise
+        found = None
     if found is None:
-        yield _error(
-            f"subscription {settings.subscription_id}",
-            "it does not exist, or you may not see it",
-            "`az account list` shows yours; set AZURE_SUBSCRIPTION_ID.",
+        raise PreflightError(
+            f"subscription {settings.subscription_id}: it does not exist, or you may not see it. `az account list` "
+            "shows yours; set AZURE_SUBSCRIPTION_ID."
         )
-        return
+    return found
+
+
+def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
+    """Find a subscription that is disabled, or of a kind that gets no GPUs. Raises PreflightError for none."""
+    found = read_subscription(arm, settings)
     if found.get("state") != "Enabled":
         yield _error(
             f"subscription {settings.subscription_id}",
@@ -254,23 +263,24 @@ def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize
 
 
 def _check_permissions(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> Iterator[Finding]:
-    """Find what the caller may not do, by the permissions that Azure lists for the caller."""
+    """Find what the caller may not do, by the permissions that Azure lists for the caller; one finding a role."""
     group = next(step for step in steps if step.wanted.key == settings.group.lower())
     scope = settings.subscription if group.found.action == "create" else settings.group
-    allowed = _permissions(arm, scope)
-    on_subscription = allowed if scope == settings.subscription else _permissions(arm, settings.subscription)
+    permissions = {each: _permissions(arm, each) for each in dict.fromkeys((scope, settings.subscription))}
+    refused: dict[tuple[str, str], list[str]] = {}
     for step in steps:
         if step.found.action not in ("create", "change"):
             continue
-        action = _action(step.wanted)
-        if _may(action, on_subscription if isinstance(step.wanted, Registration) else allowed):
-            continue
+        place = settings.subscription if isinstance(step.wanted, Registration) else scope
         role = _GRANTING if isinstance(step.wanted, RoleAssignment) else "Contributor"
+        if not _may(_action(step.wanted), permissions[place]):
+            refused.setdefault((role, place), []).append(_action(step.wanted))
+    for (role, place), actions in refused.items():
         yield _error(
-            f"{step.wanted.label} {step.wanted.name}",
-            f"you may not do {action} on {scope}",
+            f"your roles on {place}",
+            f"you may not do {', '.join(dict.fromkeys(actions))}",
             f"Somebody who owns it types: az role assignment create --assignee {arm.caller().object_id} --role "
-            f"'{role.partition(',')[0]}' --scope {scope} ({role}).",
+            f"'{role.partition(',')[0]}' --scope {place} ({role}).",
         )
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from phi3flow.azure.arm import Arm
+from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
 from phi3flow.errors import AzureError
 
-Action = Literal["create", "change", "exists", "foreign"]
+Action = Literal["create", "change", "wait", "exists", "foreign"]
+"""What is to be done: ``wait`` for what is being made or changed already; ``foreign`` exists, and is not ours."""
 
 TAGS = {"created-by": "phi3flow"}
 ROLES_VERSION = "2022-04-01"
@@ -22,6 +23,7 @@ PROPAGATION_S = 300.0
 _NAMESPACE = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
 _FIXED = ("location ", "kind ", "properties.hubResourceId ", "properties.properties.vmSize ", "sku.name ")
+_SOFT_DELETED_WORKSPACE = "Soft-deleted workspace exists"
 _SOFT_DELETED = frozenset({"ConflictError", "VaultAlreadyExists", "FlagMustBeSetForRestore"})
 
 
@@ -146,6 +148,8 @@ class Resource:
         found = arm.get(self.id, self.version)
         if found is None:
             return Found("create")
+        if in_transition(found):
+            return Found("wait")
         differences = tuple(_differences(self.body, found))
         failed = str(found.get("properties", {}).get("provisioningState", "")).lower() == "failed"
         if not is_tagged(found):
@@ -175,6 +179,9 @@ class Resource:
         try:
             arm.put(self.id, self.version, body)
         except AzureError as error:
+            if _SOFT_DELETED_WORKSPACE in str(error):
+                url = f"{ENDPOINT}{self.id}?api-version={self.version}&forceToPurge=true"
+                raise AzureError(f"{error} To purge it: az rest --method delete --url '{url}'") from error
             if not self.restore or error.code not in _SOFT_DELETED:
                 raise
             arm.put(self.id, self.version, _merged(body, self.restore))

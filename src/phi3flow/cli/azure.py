@@ -61,7 +61,13 @@ component_label = "latest"                                # or a version's numbe
 """
 
 _WORDS = {"create": "create", "change": "change"}
-STATES = {"create": "missing", "change": "differs", "exists": "exists", "foreign": "exists, not made by phi3flow"}
+STATES = {
+    "create": "missing",
+    "change": "differs",
+    "wait": "is being made",
+    "exists": "exists",
+    "foreign": "exists, not made by phi3flow",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -87,10 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.azure.arm import log_in
+    from phi3flow.azure.preflight import read_subscription
     from phi3flow.azure.settings import load_settings
 
     settings = load_settings()
     arm = log_in()
+    read_subscription(arm, settings)
     match args.action:
         case "plan":
             return _plan(arm, settings, terminal)
@@ -127,7 +135,7 @@ def _up(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> 
     from phi3flow.azure.plan import make_plan
 
     steps = make_plan(arm, settings)
-    todo = [step for step in steps if step.found.action in ("create", "change")]
+    todo = [step for step in steps if step.is_open]
     if todo:
         _refuse(arm, settings, steps)
         if not yes:
@@ -150,7 +158,7 @@ def _make(arm: Arm, settings: AzureSettings, steps: list[Step], terminal: Termin
     from phi3flow.azure.provision import make_all
     from phi3flow.azure.resources import Registration
 
-    todo = [step.wanted for step in steps if step.found.action in ("create", "change")]
+    todo = [step.wanted for step in steps if step.is_open]
     registrations = [each for each in todo if isinstance(each, Registration)]
     with _Display(terminal, "made") as display:
         if registrations:

@@ -6,13 +6,14 @@ its weights. Nothing here imports torch before a training begins.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.files import held_alone
 from phi3flow.records import TrainingRecord
+from phi3flow.training import processes
 from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, read_settings
 from phi3flow.training.inputs import TrainingInputs, read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
@@ -53,23 +54,31 @@ def train_base(config: BaseConfig, *, on_progress: OnProgress = ignore_progress)
 def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progress) -> TrainingRecord:
     """Fine-tune as ``config`` says, leave the model in its ``output`` and return the record of the training.
 
-    Where ``output`` already holds what these inputs give, it is not trained again. Raises DatasetError for a
-    malformed file, ConfigError for a model that is none and for a resumption that cannot be, StorageError for a
-    full disk; the checkpoints that were reached are kept.
+    Where ``output`` already holds what these inputs give, it is not trained again. Several processes may share a
+    training of an adapter (see ``processes``): each calls this, the first one writes, all return the record. Raises
+    DatasetError for a malformed file, ConfigError for a model that is none and for a resumption that cannot be,
+    StorageError for a full disk; the checkpoints that were reached are kept.
     """
     inputs = read_inputs(config)
-    with _alone(config.output):
-        made = find_fine_tuned(config, inputs)
+    if processes.count() > 1 and not config.model:
+        raise ConfigError(f"{processes.count()} processes share a training of given weights only: give --model")
+    with _alone(config.output) if processes.is_first() else nullcontext(), processes.joined():
+        made = processes.from_first(lambda: find_fine_tuned(config, inputs))
         if made:
             return made
-        if read_record(config.output) is None and config.output.exists() and any(config.output.iterdir()):
-            raise ConfigError(f"--output {config.output} is not empty and was not made by a fine-tune: choose another")
-        checkpoint = choose_checkpoint(config.checkpoints, inputs.settings, resume=config.resume)
+        checkpoint = processes.from_first(lambda: _prepare(config, inputs))
         base = config.model or train_base(config.base, on_progress=on_progress)
         record: TrainingRecord = _recipes().make_fine_tuned(
             config, inputs, base=base, checkpoint=checkpoint, on_progress=on_progress
         )
     return record
+
+
+def _prepare(config: FineTuneConfig, inputs: TrainingInputs) -> Path | None:
+    """Return the checkpoint to go on from, None to begin. Raises ConfigError where ``output`` is somebody else's."""
+    if read_record(config.output) is None and config.output.exists() and any(config.output.iterdir()):
+        raise ConfigError(f"--output {config.output} is not empty and was not made by a fine-tune: choose another")
+    return choose_checkpoint(config.checkpoints, inputs.settings, resume=config.resume)
 
 
 def can_resume(config: FineTuneConfig) -> bool:

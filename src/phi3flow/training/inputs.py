@@ -9,6 +9,8 @@ from typing import Any
 from phi3flow.datasets import read_chats
 from phi3flow.errors import ConfigError
 from phi3flow.jsonl import file_sha256
+from phi3flow.training import processes
+from phi3flow.training.model_folder import ModelFolder, find_model
 from phi3flow.training.settings import FineTuneConfig
 
 Chats = list[list[dict[str, str]]]
@@ -16,31 +18,31 @@ Chats = list[list[dict[str, str]]]
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """The chats of both files, and ``settings``: everything that decides the weights, by name."""
+    """The chats of both files, where given weights are, and ``settings``: all that decides the result, by name."""
 
     train: Chats
     validation: Chats
+    model: ModelFolder | None
     settings: dict[str, Any]
 
 
 def read_inputs(config: FineTuneConfig) -> TrainingInputs:
     """Read and check a fine-tune's files. Raises DatasetError that lists every breach, ConfigError for no model."""
-    if config.model and not config.model.is_dir():
-        raise ConfigError(
-            f"--model {config.model}: there is no such folder. `hf download microsoft/Phi-3-mini-4k-instruct "
-            "--local-dir FOLDER` writes one; without --model the tiny base model is fine-tuned"
-        )
+    model = _find_model(config) if config.model else None
     return TrainingInputs(
         train=chats(read_chats(config.train)),
         validation=chats(read_chats(config.validation)),
+        model=model,
         settings={
             "method": config.method,
-            "model": _stamp(config.model) if config.model else config.base.fingerprint,
+            "model": _stamp(model) if model else config.base.fingerprint,
             "train": file_sha256(config.train),
             "validation": file_sha256(config.validation),
             "general_share": config.general_share,
             "seed": config.seed,
             **config.hyperparameters.model_dump(),
+            **({"merge": True} if config.merge else {}),
+            **({"processes": processes.count()} if processes.count() > 1 else {}),
         },
     )
 
@@ -50,8 +52,26 @@ def chats(rows: list[dict[str, Any]]) -> Chats:
     return [row["messages"] for row in rows]
 
 
-def _stamp(folder: Path) -> str:
-    """Tell a folder's weights by path, size and time of change: hashing gigabytes would take longer than it saves."""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in {".safetensors", ".bin", ".json"}]
-    stamps = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
-    return " ".join([str(folder.resolve()), *stamps])
+def _find_model(config: FineTuneConfig) -> ModelFolder:
+    folder = config.model or Path()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--model {folder}: there is no such folder. `hf download microsoft/Phi-3-mini-4k-instruct "
+            "--local-dir FOLDER` writes one; without --model the tiny base model is fine-tuned"
+        )
+    model = find_model(folder)
+    if model.config != model.weights and not config.merge:
+        raise ConfigError(
+            f"--model {folder}: its configuration and its weights lie in two folders, and an adapter names one as its "
+            "base: add --merge"
+        )
+    return model
+
+
+def _stamp(model: ModelFolder) -> str:
+    """Tell a model's weights by path, size and time of change: hashing gigabytes would take longer than it saves."""
+    folders = dict.fromkeys((model.weights, model.config, model.tokenizer))
+    files = [path for folder in folders for path in sorted(folder.iterdir())]
+    kept = [path for path in files if path.suffix in {".safetensors", ".bin", ".json"}]
+    stamps = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in kept]
+    return " ".join([str(model.weights.resolve()), *stamps])

@@ -11,7 +11,7 @@ from phi3flow import state
 from phi3flow.errors import ConfigError
 from phi3flow.records import Record
 from phi3flow.state import JobState, ProjectState
-from phi3flow.training import find_fine_tuned, fine_tune
+from phi3flow.training import find_fine_tuned, fine_tune, processes
 from phi3flow.training.inputs import read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
 from phi3flow.training.settings import FineTuneConfig, fingerprint
@@ -38,12 +38,15 @@ def run_job(
 ) -> JobResult:
     """Fine-tune as one job, and return its result; a job whose model stands already is not run again.
 
-    A job is named after its output and the fingerprint of its inputs, so that a resumption is the same job.
+    A job is named after its output and the fingerprint of its inputs, so that a resumption is the same job. Of several
+    processes the first one reports it.
     """
     inputs = read_inputs(config)
     name = f"{config.output.name}-{fingerprint(inputs.settings)[:8]}"
-    record = find_fine_tuned(config, inputs)
-    if record is None:
+    record = find_fine_tuned(config, inputs) if processes.count() == 1 else None  # several find it together
+    if not processes.is_first():
+        record = fine_tune(config)
+    elif record is None:
         with _remembered(name, config.output, state_path), tracked_run(name) as run:
 
             def report(progress: TrainingProgress) -> None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from phi3flow.errors import ConfigError
+from phi3flow.training import processes
 from phi3flow.training.examples import IGNORED_LABEL, Chat, Example
 
 ANSWERS_AT_ONCE = 64
@@ -21,18 +22,20 @@ LONGEST_ANSWER_TOKENS = 96
 def measure_loss(model: PreTrainedModel, examples: Sequence[Example], *, batch_size: int) -> float:
     """Return the mean negative log-likelihood, in nats, over all assistant tokens of ``examples``.
 
-    Every token weighs the same, whichever batch it is in. Raises ConfigError where the weights have diverged.
+    Every token weighs the same, whichever batch it is in. Several processes measure a part each, and return the same.
+    Raises ConfigError where the weights have diverged.
     """
     collate = DataCollatorForLanguageModeling(pad_token_id=model.config.pad_token_id or 0)
     by_length = sorted(examples, key=lambda each: len(each["input_ids"]))
     total, count = 0.0, 0
     with _evaluating(model):
-        for start in range(0, len(by_length), batch_size):
+        for start in range(processes.rank() * batch_size, len(by_length), processes.count() * batch_size):
             batch = collate(by_length[start : start + batch_size])
             inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
             n_tokens = int((inputs["labels"][:, 1:] != IGNORED_LABEL).sum())
             total += float(model(**inputs, use_cache=False).loss) * n_tokens
             count += n_tokens
+    total, count = processes.sum_over_all([total, count], model.device)
     loss = total / count
     if not math.isfinite(loss):
         raise ConfigError(f"the training diverged (validation loss {loss}): choose a smaller --learning-rate")

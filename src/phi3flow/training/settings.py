@@ -98,6 +98,8 @@ class BaseConfig(Record):
 class FineTuneConfig(Record):
     """One fine-tune: ``model`` is a folder with Phi-3 weights (an adapter is trained), None the tiny ``base``.
 
+    ``merge`` leaves whole weights with the adapter in them, not the adapter; the tiny base's always are whole.
+
     ``general_share`` of the training examples come from the base's general corpus, against forgetting; for given
     weights there is none. ``resume`` goes on from the last checkpoint beside ``output``.
     """
@@ -110,6 +112,7 @@ class FineTuneConfig(Record):
     hyperparameters: Hyperparameters = FULL
     general_share: float = Field(default=0.2, ge=0, lt=1)
     seed: int = 0
+    merge: bool = False
     resume: bool = False
 
     @model_validator(mode="before")

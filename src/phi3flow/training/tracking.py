@@ -1,8 +1,9 @@
-"""MLflow: one run for each fine-tuning job."""
+"""MLflow: one run for each fine-tuning job, or the run that MLFLOW_RUN_ID names, as in a job of Azure's."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from phi3flow.training.settings import RECORD_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+RUN_VARIABLE = "MLFLOW_RUN_ID"
 _LOGGER = logging.getLogger(__name__)
 _LONGEST_PARAMETER = 500
 

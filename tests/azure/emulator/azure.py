@@ -124,6 +124,7 @@ class AzureEmulator:
                 if "api-version" not in request.query:
                     message = "The api-version query parameter (?api-version=) is required for all requests."
                     raise ServiceError(400, "MissingApiVersionParameter", message)
+                self._check_subscription(request)
                 self.roles.authorize(request)
             elif request.host not in (LOGIN, PRICES):
                 self._authenticate_data_plane(request)
@@ -134,6 +135,12 @@ class AzureEmulator:
             raise
         except Exception as error:  # a fault of the emulator must not look like the service's
             return Reply(501, {"error": {"code": "EmulatorBroken", "message": f"{request}: {error!r}"}})
+
+    def _check_subscription(self, request: Request) -> None:
+        parts = request.path.split("/")
+        if parts[1].lower() == "subscriptions" and parts[2].lower() != SUBSCRIPTION:
+            message = f"The subscription '{parts[2]}' could not be found."
+            raise ServiceError(404, "SubscriptionNotFound", message)
 
     def _authenticate_data_plane(self, request: Request) -> None:
         """Leave it to the service: blobs take signatures, endpoints keys, Azure ML's own hosts tokens."""

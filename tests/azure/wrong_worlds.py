@@ -1,0 +1,417 @@
+"""Worlds in which a command cannot do what it is asked for, and what it must say then.
+
+docs/azure-errors.md is made of them: `python -m tests.azure.wrong_worlds` writes it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.world import SUBSCRIPTION
+from tests.azure.journey import ROOT, STEPS, make_project
+from tests.command_line import Done, phi3flow
+
+DOCS = ROOT / "docs" / "azure-errors.md"
+HEADER = """# What can stand in the way in Azure
+
+Each row is a test (tests/azure/wrong_worlds.py): a subscription in which something is wrong, the command, and what it
+says. Nothing was begun, or what was begun is taken back or goes on with the same command. Exit codes: 1 something
+stands in the way of a plan, 2 settings or data, 3 Azure.
+
+| what is wrong | command | exit code | what it says |
+|---|---|---|---|
+"""
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
+WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/phi3flow"
+A100 = "Standard NCADSA100v4 Family"
+UP = ("azure up",)
+TUNED = ("azure up", "prepare-data", "fine-tune", "register")
+Change = Callable[[AzureEmulator], None]
+
+
+@dataclass(frozen=True)
+class WrongWorld:
+    """What is wrong, the verbs that go well before, the command, its exit code and what its message must hold."""
+
+    what: str
+    command: tuple[str, ...]
+    exit_code: int
+    says: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    settings: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    change: Change = lambda _: None
+
+    @property
+    def name(self) -> str:
+        """A name for the test."""
+        return self.what.replace(" ", "-")
+
+
+def _set(**values: Any) -> Change:
+    """Return what sets fields of the world."""
+
+    def change(azure: AzureEmulator) -> None:
+        for name, value in values.items():
+            setattr(azure.world, name, value)
+
+    return change
+
+
+def _quota(family: str, cores: int) -> Change:
+    def change(azure: AzureEmulator) -> None:
+        azure.world.quota[family] = cores
+
+    return change
+
+
+def _take_name(azure: AzureEmulator) -> None:
+    azure.world.taken_names.add("phi3flowtaken")
+
+
+def _take_endpoint(azure: AzureEmulator) -> None:
+    azure.world.taken_names.add("phi3-taken")
+
+
+def _lose_model(azure: AzureEmulator) -> None:
+    azure.world.missing_models.add("Phi-3-mini-4k-instruct")
+
+
+def _soft_delete(azure: AzureEmulator) -> None:
+    azure.world.soft_deleted.add(WORKSPACE.lower())
+
+
+def _lock(azure: AzureEmulator) -> None:
+    azure.world.locked.add(WORKSPACE)
+
+
+FINE_TUNE, DEPLOY = STEPS["fine-tune"], STEPS["deploy"]
+WORLDS: Sequence[WrongWorld] = (
+    WrongWorld(
+        "no GPU quota for the fine-tune",
+        ("azure", "plan"),
+        1,
+        (
+            "takes 24 cores",
+            "the quota is 0, 0 used",
+            "az quota update --resource-name standardNCADSA100v4Family",
+            "=24",
+        ),
+        before=UP,
+        change=_quota(A100, 0),
+    ),
+    WrongWorld(
+        "no GPU quota at the fine-tune",
+        FINE_TUNE,
+        3,
+        (
+            "compute cluster gpu-cluster of 1 x Standard_NC24ads_A100_v4",
+            "the quota is 12, 0 used",
+            "--limit-object value=24",
+        ),
+        before=("azure up", "prepare-data"),
+        change=_quota(A100, 12),
+    ),
+    WrongWorld(
+        "quota for the fine-tune but not for the deployment's reserve",
+        ("azure", "plan"),
+        0,
+        ("warning: deployment of 1 x", "20 % that the service reserves", "takes 29 cores", "value=29", "exempt"),
+        before=UP,
+        change=_quota(A100, 24),
+    ),
+    WrongWorld(
+        "quota for one instance where two are wanted",
+        ("azure", "plan"),
+        1,
+        ("deployment of 2 x Standard_NC24ads_A100_v4", "the quota is 24, 0 used", "--limit-object value=58"),
+        before=UP,
+        settings="instances = 2",
+        change=_quota(A100, 24),
+    ),
+    WrongWorld(
+        "quota used up by another deployment",
+        DEPLOY,
+        3,
+        ("deployment of 1 x Standard_NC24ads_A100_v4", "the quota is 12, 0 used"),
+        before=TUNED,
+        change=_quota(A100, 12),
+    ),
+    WrongWorld(
+        "a VM size that Azure retired for the fine-tune",
+        ("azure", "plan"),
+        1,
+        (
+            "fine_tune_size Standard_NC6s_v3: Azure retired it on 2025-09-30",
+            'Set fine_tune_size = "Standard_NC24ads_A100_v4"',
+        ),
+        before=UP,
+        settings='compute = "other-cluster"\nfine_tune_size = "Standard_NC6s_v3"',
+    ),
+    WrongWorld(
+        "a VM size that Azure retired for the deployment",
+        DEPLOY,
+        3,
+        ("deployment_size Standard_NC6s_v3: Azure retired it on 2025-09-30", "Standard_NC24ads_A100_v4"),
+        before=TUNED,
+        environment={"AZUREML_DEPLOYMENT_SIZE": "Standard_NC6s_v3"},
+    ),
+    WrongWorld(
+        "a VM size that the region does not offer",
+        ("azure", "plan"),
+        1,
+        ("eastus2 does not offer it; GPU sizes there: Standard_NC24ads_A100_v4", "az ml compute list-sizes"),
+        before=UP,
+        settings='deployment_size = "Standard_ND96amsr_A100_v4"',
+    ),
+    WrongWorld(
+        "a VM size without GPU",
+        ("azure", "plan"),
+        1,
+        ("deployment_size Standard_DS3_v2: it has no GPU", "Standard_NC24ads_A100_v4"),
+        before=UP,
+        settings='deployment_size = "Standard_DS3_v2"',
+    ),
+    WrongWorld(
+        "a region without GPUs",
+        ("azure", "up", "--yes"),
+        3,
+        ("northeurope does not offer it; the region has no GPU sizes at all", "Set fine_tune_size or location"),
+        settings='location = "northeurope"',
+    ),
+    WrongWorld(
+        "a region that is none",
+        ("azure", "up", "--yes"),
+        3,
+        ("location atlantis: Azure Machine Learning is not there", "az account list-locations"),
+        settings='location = "atlantis"',
+    ),
+    WrongWorld(
+        "a caller who may only read",
+        ("azure", "up", "--yes"),
+        3,
+        ("you may not do", "resourceGroups/write", "az role assignment create", "--role 'Contributor'"),
+        change=_set(roles={f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
+    ),
+    WrongWorld(
+        "a caller who may not assign roles",
+        ("azure", "up", "--yes"),
+        3,
+        ("you may not do Microsoft.Authorization/roleAssignments/write. ", "Owner, User Access Administrator"),
+        change=_set(roles={f"/subscriptions/{SUBSCRIPTION}": "Contributor"}),
+    ),
+    WrongWorld(
+        "a provider that the caller may not register",
+        ("azure", "up", "--yes"),
+        3,
+        ("Microsoft.Network/register/action", "az role assignment create"),
+        change=_set(roles={GROUP: "Owner", f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
+    ),
+    WrongWorld(
+        "a name that somebody else has",
+        ("azure", "up", "--yes"),
+        3,
+        ("storage account phi3flowtaken: the name is not to be had (AlreadyExists)", "Set another storage_account"),
+        settings='storage_account = "phi3flowtaken"',
+        change=_take_name,
+    ),
+    WrongWorld(
+        "a free trial",
+        ("azure", "plan"),
+        1,
+        ("(FreeTrial): it has a spending limit", "GPU sizes need a pay-as-you-go subscription", "Upgrade"),
+        change=_set(quota_id="FreeTrial_2014-09-01", spending_limit="On"),
+    ),
+    WrongWorld(
+        "a subscription for students",
+        ("azure", "up", "--yes"),
+        3,
+        ("(AzureForStudents): this kind gets no GPU quota",),
+        change=_set(quota_id="AzureForStudents_2018-01-01"),
+    ),
+    WrongWorld(
+        "a subscription that is not there",
+        ("azure", "plan"),
+        3,
+        (
+            "subscription 99999999-2222-3333-4444-555555555555: it does not exist, or you may not see it",
+            "az account list",
+        ),
+        environment={"AZURE_SUBSCRIPTION_ID": "99999999-2222-3333-4444-555555555555"},
+    ),
+    WrongWorld(
+        "nobody logged in",
+        ("azure", "plan"),
+        3,
+        ("nobody is logged in", "Invalid client secret provided", "az login"),
+        environment={"AZURE_CLIENT_SECRET": "wrong"},
+    ),
+    WrongWorld(
+        "a token that has expired",
+        ("azure", "plan"),
+        3,
+        ("ExpiredAuthenticationToken", "az login"),
+        change=_set(expired_tokens=True),
+    ),
+    WrongWorld(
+        "Azure out of reach",
+        ("azure", "plan"),
+        3,
+        ("Unable to connect to proxy", "Connection refused"),
+        environment={"HTTPS_PROXY": "http://127.0.0.1:9"},
+    ),
+    WrongWorld(
+        "a soft-deleted workspace of the same name",
+        ("azure", "up", "--yes"),
+        3,
+        ("Soft-deleted workspace exists", "az rest --method delete", "forceToPurge=true"),
+        change=_soft_delete,
+    ),
+    WrongWorld(
+        "a cluster of another VM size",
+        ("azure", "up", "--yes"),
+        3,
+        ("compute cluster gpu-cluster: it exists, and properties.properties.vmSize is", "cannot be changed"),
+        before=UP,
+        environment={"AZUREML_FINE_TUNE_SIZE": "Standard_NC48ads_A100_v4"},
+    ),
+    WrongWorld(
+        "a lock on what is to be deleted",
+        ("azure", "down", "--yes"),
+        3,
+        ("workspace phi3flow: ", "ScopeLocked", "The same command goes on from here"),
+        before=UP,
+        change=_lock,
+    ),
+    WrongWorld(
+        "no workspace yet",
+        FINE_TUNE,
+        3,
+        ("workspace phi3flow: it does not exist", "phi3flow azure up"),
+        before=("prepare-data",),
+    ),
+    WrongWorld(
+        "a model that the registry lacks",
+        FINE_TUNE,
+        2,
+        ("the registry azureml has no model Phi-3-mini-4k-instruct (latest); it has", "Phi-3-mini-128k-instruct"),
+        before=("azure up", "prepare-data"),
+        change=_lose_model,
+    ),
+    WrongWorld(
+        "a model that is not fine-tuned on the VM size",
+        FINE_TUNE,
+        2,
+        ("is not fine-tuned on Standard_DS3_v2: it names Standard_NC24ads_A100_v4", "fine_tune_size"),
+        before=("azure up", "prepare-data"),
+        environment={"AZUREML_FINE_TUNE_SIZE": "Standard_DS3_v2"},
+    ),
+    WrongWorld(
+        "more nodes than the cluster has",
+        (*FINE_TUNE, "--nodes", "3"),
+        2,
+        ("--nodes 3: the cluster gpu-cluster has at most 1", "max_nodes"),
+        before=("azure up", "prepare-data"),
+    ),
+    WrongWorld(
+        "a job that fails",
+        FINE_TUNE,
+        3,
+        (
+            "failed: CUDA out of memory",
+            "its log: az ml job download --name",
+            "std_log.txt",
+            "https://ml.azure.com/runs/",
+        ),
+        before=("azure up", "prepare-data"),
+        change=_set(job_failure="CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ),
+    WrongWorld(
+        "a deployment that fails its probe",
+        DEPLOY,
+        3,
+        ("Liveness probe failed", "the end of its log", "It was deleted again; the traffic is as it was"),
+        before=TUNED,
+        change=_set(failing_deployments=1),
+    ),
+    WrongWorld(
+        "an endpoint's name that the region has already",
+        (*DEPLOY, "--name", "phi3-taken"),
+        3,
+        ("onlineEndpoints/phi3-taken", "There is already an endpoint with this name"),
+        before=TUNED,
+        change=_take_endpoint,
+    ),
+    WrongWorld(
+        "a deployment that has traffic is to be deleted",
+        ("undeploy", "--backend", "azureml", "--deployment", "phi-3-mini-4k-instruct-tuned-1", "--yes"),
+        2,
+        ("has 100 % of the traffic", "deploy another version with --traffic 100 first"),
+        before=(*TUNED, "deploy"),
+    ),
+    WrongWorld(
+        "a connection for a project that is not there",
+        ("connect", "phi3_azure", "--endpoint", "https://x.eastus2.inference.ml.azure.com/score", "--to", "foundry"),
+        2,
+        ("there is no AI Foundry project phi3flow-project", "phi3flow azure up"),
+        environment={"PHI3_KEY": "a-key"},
+    ),
+)
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def meet(world: WrongWorld, folder: Path) -> tuple[Done, AzureEmulator]:
+    """Give a wrong world's command in an Azure of its own, and return what it did."""
+    project = folder / "project"
+    project.mkdir()
+    make_project(project)
+    with AzureEmulator(folder) as azure, environment(azure.environment):
+        for verb in world.before:
+            done = phi3flow(*STEPS[verb], cwd=project)
+            assert done.returncode == 0, f"{verb}: {done.stderr}"
+        if world.settings:
+            (project / "phi3flow.toml").write_text(f"[azure]\n{world.settings}\n", encoding="utf-8")
+        world.change(azure)
+        with environment(world.environment):
+            return phi3flow(*world.command, cwd=project), azure
+
+
+def message_of(done: Done) -> str:
+    """Return what a command says about what is wrong: an error on stderr, else the findings of a plan."""
+    _, found, error = done.stderr.partition("phi3flow: error: ")
+    if found:
+        return " ".join(error.split())
+    return " ".join(line for line in done.stdout.splitlines() if line.startswith(("error: ", "warning: ")))
+
+
+def page() -> str:
+    """Return the page of the documentation."""
+    rows = []
+    for world in WORLDS:
+        with tempfile.TemporaryDirectory() as folder:
+            done, _ = meet(world, Path(folder))
+        said = message_of(done).replace("|", "\\|").replace("<", "&lt;")
+        rows.append(f"| {world.what} | `phi3flow {' '.join(world.command)}` | {done.returncode} | {said} |\n")
+    return HEADER + "".join(rows)
+
+
+if __name__ == "__main__":
+    DOCS.write_text(page(), encoding="utf-8")
