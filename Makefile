@@ -11,7 +11,7 @@ TESTS := pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-slow test-browser coverage check bench format clean
+.PHONY: quickstart test test-slow test-browser coverage check check-azure bench format clean
 
 quickstart: .venv/.local
 	$(BIN)/phi3flow quickstart $(ARGS)
@@ -36,6 +36,10 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the verbs send to Azure, held against Microsoft's OpenAPI files: AZURE_SPECS_DIR is the folder they are in.
+check-azure: .venv/.dev
+	$(BIN)/python -m tests.azure.check_azure
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

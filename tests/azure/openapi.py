@@ -13,7 +13,7 @@ import os
 import reprlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,11 +156,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.azure.openapi", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="recorded requests, a JSON object a line")
     file = parser.parse_args(arguments).file
+    return report(lambda: read_requests(file))
+
+
+def report(requests: Callable[[], Iterable[Request]]) -> int:
+    """Say what holding the requests against AZURE_SPECS_DIR finds, or that nothing was run; return the exit code."""
     folder = os.environ.get("AZURE_SPECS_DIR", "")
     if not folder or not Path(folder).is_dir():
         sys.stdout.write("NOT RUN: AZURE_SPECS_DIR names no folder\n")
         return 0
-    validation = validate(read_requests(file), Path(folder))
+    validation = validate(requests(), Path(folder))
     sys.stdout.writelines(f"{line}\n" for line in _report(validation))
     return 1 if validation.problems else 0
 

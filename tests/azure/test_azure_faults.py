@@ -1,4 +1,4 @@
-"""Every write of azure up and down meets a throttle, an error or a broken connection once, and it ends right."""
+"""Every write meets a throttle, an error or a broken connection once, and the verbs end right all the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.emulator.world import SUBSCRIPTION
+from tests.azure.journey import STEPS, answer_rightly, make_project, take_step
 from tests.azure.snapshots import snapshot
 from tests.command_line import phi3flow
 
@@ -82,3 +83,49 @@ def test_each_answer_to_a_write_may_be_lost(azure: AzureEmulator, project: Path,
     assert done.returncode == 0, done.stderr
     assert [each["id"] for each in azure.resources] == [GROUP]
     assert len(once.seen) == 23 + 14
+
+
+CHANGING = ("azure up", "prepare-data", "fine-tune", "register", "deploy", "connect", "undeploy")
+
+
+def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> list[str]:
+    """Give the verbs that change something in an Azure that is disturbed; return what is left before `azure down`."""
+    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
+        for name, value in azure.environment.items():
+            patch.setenv(name, value)
+        azure.answer_chat = answer_rightly
+        project = folder / "project"
+        project.mkdir()
+        make_project(project)
+        disturb(azure)
+        for verb in CHANGING:
+            take_step(azure, project, verb)
+        left = snapshot(azure)
+        assert phi3flow(*STEPS["azure down"], cwd=project).returncode == 0
+        assert [each["id"] for each in azure.resources] == [GROUP]
+        return left
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the verbs leave where nothing disturbs them."""
+    return travel(tmp_path_factory.mktemp("whole"), lambda _: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [throttle, fail, reset])
+def test_each_write_of_every_verb_may_fail_once(
+    tmp_path: Path, fault: Callable[[Request], Reply], whole: list[str]
+) -> None:
+    def disturb(azure: AzureEmulator) -> None:
+        azure.fault = Once(fault)
+
+    assert travel(tmp_path, disturb) == whole
+
+
+@pytest.mark.slow
+def test_each_answer_to_a_write_of_every_verb_may_be_lost(tmp_path: Path, whole: list[str]) -> None:
+    def disturb(azure: AzureEmulator) -> None:
+        azure.after_write = Once(reset)  # type: ignore[assignment]
+
+    assert travel(tmp_path, disturb) == whole

@@ -17,7 +17,7 @@ Action = Literal["create", "change", "wait", "exists", "foreign"]
 
 TAGS = {"created-by": "phi3flow"}
 ROLES_VERSION = "2022-04-01"
-PROVIDERS_VERSION = "2021-04-01"
+PROVIDERS_VERSION = "2024-03-01"
 PROPAGATION_S = 300.0
 """How long a new principal may take until role assignments know it."""
 _NAMESPACE = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")

@@ -1,0 +1,43 @@
+"""`make check-azure`: every body that the verbs send, held against Microsoft's OpenAPI files in AZURE_SPECS_DIR."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.messages import Request
+from tests.azure.journey import STEPS, answer_rightly, make_project, take_all
+from tests.azure.openapi import report
+from tests.command_line import phi3flow
+
+MORE = (
+    ("fine-tune", "--backend", "azureml", "--epochs", "1", "--yes"),
+    ("register", "--backend", "azureml"),
+    ("deploy", "--backend", "azureml", "--traffic", "10", "--yes"),
+)
+"""A second version, between connecting and taking all down again."""
+
+
+def record() -> list[Request]:
+    """Give every verb against an emulated Azure, and return what it received."""
+    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
+        os.environ.update(azure.environment)
+        azure.answer_chat = answer_rightly
+        project = Path(place) / "project"
+        project.mkdir()
+        make_project(project)
+        (project / "phi3flow.toml").write_text('[azure]\nopenai_account = "phi3flow-openai"\n', encoding="utf-8")
+        verbs = list(STEPS)
+        take_all(azure, project, verbs[: verbs.index("batch-run")])
+        for words in MORE:
+            done = phi3flow(*words, cwd=project)
+            assert done.returncode == 0, done.stderr
+        take_all(azure, project, verbs[verbs.index("undeploy") :])
+        return azure.requests
+
+
+if __name__ == "__main__":
+    sys.exit(report(record))
