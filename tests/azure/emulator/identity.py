@@ -90,10 +90,14 @@ class Identity:
             return _refusal("unauthorized_client", "AADSTS700016: Application was not found in the directory.")
         if form.get("client_secret") != CLIENT_SECRET:
             return _refusal("invalid_client", "AADSTS7000215: Invalid client secret provided.")
-        scope = form["scope"].split(" ")[0].removesuffix("/.default")
+        token = self.mint(form["scope"].split(" ")[0].removesuffix("/.default"))
+        return Reply(200, {"token_type": "Bearer", "expires_in": self._world.token_lifetime_s, "access_token": token})
+
+    def mint(self, audience: str) -> str:
+        """Return a token of the caller's for a service."""
         now = int(time.time())
         claims = {
-            "aud": scope,
+            "aud": audience,
             "iss": f"https://sts.windows.net/{TENANT}/",
             "iat": now,
             "exp": now + self._world.token_lifetime_s,
@@ -102,9 +106,7 @@ class Identity:
             "appid": CLIENT,
             "idtyp": "app",
         }
-        lifetime = self._world.token_lifetime_s
-        token = jwt.encode(claims, _KEY, algorithm="HS256")
-        return Reply(200, {"token_type": "Bearer", "expires_in": lifetime, "access_token": token})
+        return jwt.encode(claims, _KEY, algorithm="HS256")
 
 
 def _unauthorized(code: str, message: str) -> ServiceError:
