@@ -34,6 +34,13 @@ def hourly_price(size: str, location: str) -> float | None:
     return min(prices, default=None)
 
 
+def describe_cost(size: str, location: str, count: int) -> str:
+    """Say what an hour of so many VMs costs, as a question to the user puts it."""
+    price = hourly_price(size, location)
+    cost = "at an unknown price" if price is None else f"{price * count:.2f} dollars"
+    return f"{count} x {size}, {cost} an hour"
+
+
 def _is_plain_linux(item: dict[str, Any]) -> bool:
     """Whether a row is of an ordinary VM: neither Windows nor spot nor low priority."""
     words = f"{item.get('skuName', '')} {item.get('meterName', '')}"

@@ -44,32 +44,35 @@ def run_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _plan(args: argparse.Namespace, backend: AzureMLBackend) -> PlannedJob:
-    from phi3flow.backends.azureml import CatalogFineTune
+    from phi3flow.backends.azureml import CatalogFineTune, ScriptFineTune
 
-    return backend.plan_fine_tune(
-        CatalogFineTune(
-            train=args.train,
-            validation=args.validation,
-            hyperparameters=given_hyperparameters(args),
-            gpus=args.gpus,
-            nodes=args.nodes,
-            deepspeed_stage=args.deepspeed_stage,
-            seed=args.seed,
+    given: dict[str, Any] = {
+        "train": args.train,
+        "validation": args.validation,
+        "hyperparameters": given_hyperparameters(args),
+        "gpus": args.gpus,
+        "nodes": args.nodes,
+        "seed": args.seed,
+    }
+    if args.recipe == "catalog":
+        return backend.plan_fine_tune(CatalogFineTune(**given, deepspeed_stage=args.deepspeed_stage))
+    if args.deepspeed_stage:
+        raise ConfigError(
+            f"--deepspeed-stage {args.deepspeed_stage}: the script trains an adapter with the whole weights on every "
+            "GPU; leave it out, or take --recipe catalog"
         )
-    )
+    return backend.plan_fine_tune(ScriptFineTune(**given))
 
 
 def _submit(backend: AzureMLBackend, planned: PlannedJob, args: argparse.Namespace, terminal: Terminal) -> bool:
     """Say what the job costs, ask, and submit it; return whether it was."""
-    from phi3flow.azure.prices import hourly_price
+    from phi3flow.azure.prices import describe_cost
 
     settings = backend.settings
     backend.check_fine_tune()
     if not args.yes:
-        price = hourly_price(settings.fine_tune_size, settings.location)
-        cost = "an unknown price" if price is None else f"{price * args.nodes:.2f} dollars"
-        what = f"{settings.model} on {args.nodes} x {settings.fine_tune_size}, {cost} an hour"
-        if not terminal.confirm(f"Fine-tune {what}?", yes=False):
+        cost = describe_cost(settings.fine_tune_size, settings.location, args.nodes)
+        if not terminal.confirm(f"Fine-tune {settings.model} on {cost}?", yes=False):
             return False
     backend.submit(planned)
     terminal.note(f"submitted {planned.name}")

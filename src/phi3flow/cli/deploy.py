@@ -83,7 +83,7 @@ def _deploy_here(args: argparse.Namespace, terminal: Terminal) -> EndpointState:
 
 def _deploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> EndpointState | None:
     """Deploy to Azure Machine Learning; None where the question was answered with no."""
-    from phi3flow.azure.prices import hourly_price
+    from phi3flow.azure.prices import describe_cost
     from phi3flow.backends.azureml import AzureMLBackend
 
     if args.traffic != int(args.traffic):
@@ -92,10 +92,8 @@ def _deploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> EndpointSt
     planned = backend.plan_deployment(args.model, name=args.name)
     if not planned.exists and not args.yes:
         settings = backend.settings
-        price = hourly_price(settings.deployment_size, settings.location)
-        cost = "an unknown price" if price is None else f"{price * settings.instances:.2f} dollars"
-        what = f"{planned.model} on {settings.instances} x {settings.deployment_size}, {cost} an hour"
-        if not terminal.confirm(f"Deploy {what}?", yes=False):
+        cost = describe_cost(settings.deployment_size, settings.location, settings.instances)
+        if not terminal.confirm(f"Deploy {planned.model} on {cost}?", yes=False):
             return None
     endpoint = backend.deploy(planned, traffic=int(args.traffic), on_note=terminal.note)
     if not endpoint.traffic:

@@ -6,15 +6,17 @@ bitsandbytes is installed. Loss is on the assistant's words only. What is unchan
 
 In Azure Machine Learning (--backend azureml): a job on the cluster of phi3flow.toml fine-tunes a model of the registry
 with the catalog's component. The files are uploaded once. The job goes on whatever happens here: the same command
-follows it again, and one that has completed is not submitted again.
+follows it again, and one that has completed is not submitted again. With --recipe script the job runs what
+--backend local runs here, for models that the component does not take: an adapter, merged into the weights at the end.
 
 Examples:
   phi3flow fine-tune --backend local
   phi3flow fine-tune --backend local --learning-rate 0.002 --epochs 4 --output models/support
   phi3flow fine-tune --backend local --resume
-  phi3flow fine-tune --backend local --model ~/models/Phi-3-mini-4k-instruct --output models/phi3-support
+  phi3flow fine-tune --backend local --model ~/models/Phi-3-mini-4k-instruct --output models/phi3-support --merge
   phi3flow fine-tune --backend azureml --epochs 3 --lr-scheduler-type cosine --yes
   phi3flow fine-tune --backend azureml --model Phi-4-mini-instruct --nodes 2 --deepspeed-stage 3 --detach
+  phi3flow fine-tune --backend azureml --recipe script --model Phi-3.5-mini-instruct --gpus 2 --yes
   phi3flow fine-tune --backend azureml --attach Phi-3-mini-4k-instruct-1a2b3c4d
 
 Files are chat JSON Lines, as prepare-data writes them. An interrupted training on this machine keeps its last
@@ -51,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="local: a folder of Phi-3 weights (default: the tiny base model); azureml: a model of the registry",
+        help="local: a folder of Phi-3 weights or an MLflow model of them (default: the tiny base model); azureml: a "
+        "model of the registry",
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", default=Path("models/fine-tuned"), help="default: %(default)s"
@@ -60,16 +63,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="0.003 [0.0002]")
     recipe.add_argument("--lr-scheduler-type", metavar="TYPE", help="cosine; linear, constant, … as in transformers")
     recipe.add_argument("--epochs", type=positive_int, metavar="N", help="10 [3]")
-    recipe.add_argument("--batch-size", type=positive_int, metavar="N", help="examples a step: 16 [4]")
+    recipe.add_argument("--batch-size", type=positive_int, metavar="N", help="examples a step and GPU: 16 [4]")
     recipe.add_argument(
         "--max-seq-length", type=positive_int, metavar="N", help="tokens an example is cut to: 512 [2048]"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of base, data order and adapter (default: 0)")
     parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
+    parser.add_argument("--merge", action="store_true", help="local: leave whole weights, with the adapter in them")
     cloud = parser.add_argument_group("azureml")
+    cloud.add_argument(
+        "--recipe",
+        choices=("catalog", "script"),
+        default="catalog",
+        help="the catalog's component, or the training of --backend local (default: catalog)",
+    )
     cloud.add_argument("--gpus", type=positive_int, default=1, metavar="N", help="GPUs of a node to use (default: 1)")
     cloud.add_argument("--nodes", type=positive_int, default=1, metavar="N", help="nodes (default: 1)")
-    cloud.add_argument("--deepspeed-stage", type=int, choices=(2, 3), help="shard over the GPUs: 3 the weights too")
+    cloud.add_argument(
+        "--deepspeed-stage", type=int, choices=(2, 3), help="catalog: shard over the GPUs: 3 the weights too"
+    )
     cloud.add_argument("--detach", action="store_true", help="submit the job, and do not wait for it")
     cloud.add_argument("--attach", metavar="JOB", help="follow a job that was submitted")
     cloud.add_argument("--yes", action="store_true", help="submit without asking: a job costs money")
@@ -82,10 +94,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
         return run_in_cloud(args, terminal)
     from phi3flow.backends.local import LocalBackend
+    from phi3flow.training.processes import is_first
 
     with _Display(terminal) as display:
         result = LocalBackend().fine_tune(_config(args), on_progress=display.show)
-    terminal.result(result.model_dump(), _summary(result))
+    if is_first():
+        terminal.result(result.model_dump(), _summary(result))
     return 0
 
 
@@ -100,6 +114,7 @@ def _config(args: argparse.Namespace) -> FineTuneConfig:
         output=args.output,
         hyperparameters=given_hyperparameters(args),
         seed=args.seed,
+        merge=args.merge,
         resume=args.resume,
     )
 

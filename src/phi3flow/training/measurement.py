@@ -27,7 +27,7 @@ def measure_loss(model: PreTrainedModel, examples: Sequence[Example], *, batch_s
     """
     collate = DataCollatorForLanguageModeling(pad_token_id=model.config.pad_token_id or 0)
     by_length = sorted(examples, key=lambda each: len(each["input_ids"]))
-    total, count = 0.0, 0
+    total, count = 0.0, 0.0
     with _evaluating(model):
         for start in range(processes.rank() * batch_size, len(by_length), processes.count() * batch_size):
             batch = collate(by_length[start : start + batch_size])

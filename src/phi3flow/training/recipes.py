@@ -15,15 +15,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from phi3flow.files import write_file
 from phi3flow.records import TrainingRecord
+from phi3flow.training import processes
 from phi3flow.training.checkpoints import latest_checkpoint, replacing_folder
 from phi3flow.training.examples import encode_chats
 from phi3flow.training.inputs import Chats, TrainingInputs, chats
 from phi3flow.training.measurement import measure_exact_match, measure_loss
+from phi3flow.training.model_folder import ModelFolder
 from phi3flow.training.progress import OnProgress
 from phi3flow.training.settings import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
 from phi3flow.training.tiny_phi3 import new_model, new_tokenizer
 from phi3flow.training.trainer import TrainingPlan, train
-from phi3flow.training.weights import has_bf16, load_whole, load_with_adapter, quieten_libraries, save_model
+from phi3flow.training.weights import (
+    has_bf16,
+    load_whole,
+    load_with_adapter,
+    merge_adapter,
+    quieten_libraries,
+    save_model,
+)
 
 BACKEND = "local"
 ANSWERED_CHATS = 100
@@ -69,7 +78,7 @@ def make_fine_tuned(
     The tiny base sees some of its general corpus again, and is measured on the held-out rest of it.
     """
     quieten_libraries()
-    whole = config.method == "full"
+    whole = inputs.model is None
     plan = TrainingPlan(
         phase="fine-tune",
         hyperparameters=config.hyperparameters,
@@ -80,25 +89,35 @@ def make_fine_tuned(
         bf16=not whole and has_bf16(),
         gradient_checkpointing=not whole,
     )
-    model, tokenizer = load_whole(base) if whole else load_with_adapter(base, seed=config.seed)
+    model, tokenizer = load_with_adapter(inputs.model, seed=config.seed) if inputs.model else load_whole(base)
     measured = {"validation": inputs.validation}
     if whole:
         measured["general"] = chats(config.base.corpus.validation)
-    recipe = _Recipe(model, tokenizer, plan, config.output, on_progress)
+    merge_into = inputs.model if config.merge else None
+    recipe = _Recipe(model, tokenizer, plan, config.output, on_progress, merge_into=merge_into)
     return recipe.make(
         inputs.train,
         rehearsal=_rehearsal(config, len(inputs.train)) if whole else [],
         measured=measured,
         answer=whole,
         base_model=str(base),
-        parameters={"method": config.method, "general_share": config.general_share if whole else 0.0},
-        data={
-            "train": str(config.train),
-            "train_sha256": inputs.settings["train"],
-            "validation": str(config.validation),
-            "validation_sha256": inputs.settings["validation"],
+        parameters={
+            "method": config.method,
+            "merged": merge_into is not None,
+            "general_share": config.general_share if whole else 0.0,
+            "processes": processes.count(),
         },
+        data=_describe_data(config, inputs),
     )
+
+
+def _describe_data(config: FineTuneConfig, inputs: TrainingInputs) -> dict[str, str]:
+    return {
+        "train": str(config.train),
+        "train_sha256": inputs.settings["train"],
+        "validation": str(config.validation),
+        "validation_sha256": inputs.settings["validation"],
+    }
 
 
 class _Recipe:
@@ -111,7 +130,11 @@ class _Recipe:
         plan: TrainingPlan,
         folder: Path,
         on_progress: OnProgress,
+        *,
+        merge_into: ModelFolder | None = None,
     ) -> None:
+        """``merge_into`` is what the model was loaded from, where it is an adapter that shall be merged into it."""
+        self._merge_into = merge_into
         self._model = model
         self._tokenizer = tokenizer
         self._plan = plan
@@ -168,7 +191,8 @@ class _Recipe:
             duration_s=time.monotonic() - started_s,
             versions={name: version(name) for name in ("torch", "transformers", "trl", "peft")},
         )
-        self._save(record)
+        if processes.is_first():
+            self._save(record)
         return record
 
     def _measure(self, splits: dict[str, Chats], *, answer: bool) -> dict[str, float]:
@@ -184,8 +208,9 @@ class _Recipe:
         return scores
 
     def _save(self, record: TrainingRecord) -> None:
+        model = merge_adapter(self._model, self._merge_into) if self._merge_into else self._model
         with replacing_folder(self._folder) as staging:
-            save_model(self._model, self._tokenizer, staging)
+            save_model(model, self._tokenizer, staging)
             write_file(staging / RECORD_FILE, record.model_dump_json(indent=2).encode() + b"\n")
         shutil.rmtree(self._plan.checkpoints, ignore_errors=True)
 

@@ -28,7 +28,7 @@ LrSchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"
 
 
 class Hyperparameters(Record):
-    """What the optimiser is told: ``batch_size`` in examples a step, ``warmup_share`` of all steps."""
+    """What the optimiser is told: ``batch_size`` in examples a step and process, ``warmup_share`` of all steps."""
 
     learning_rate: float = Field(gt=0, lt=1)
     lr_scheduler_type: LrSchedulerType = "cosine"

@@ -50,7 +50,16 @@ class TrackedRun:
             _LOGGER.warning("MLflow takes no more metrics of this training: %s", error)
 
     def log_record(self, record: TrainingRecord, folder: Path) -> None:
-        """Log the scores before and after, the settings, and the record itself as an artifact."""
+        """Log the scores before and after, the settings, and the record itself as an artifact.
+
+        A store that takes them no more is told of and does not undo the training.
+        """
+        try:
+            self._log_record(record, folder)
+        except Exception as error:  # as in log_progress
+            _LOGGER.warning("MLflow did not take the record of this training: %s", error)
+
+    def _log_record(self, record: TrainingRecord, folder: Path) -> None:
         from mlflow.entities import Param
 
         scores = {"before": record.before, "after": record.after}
@@ -71,12 +80,18 @@ class TrackedRun:
 def tracked_run(job: str) -> Iterator[TrackedRun]:
     """Give the job's run, and end it as it ends: FINISHED, KILLED by an interruption, else FAILED.
 
-    Raises BackendError where the store cannot be reached.
+    The run of MLFLOW_RUN_ID was begun by somebody else, who ends it. Raises BackendError where the store cannot be
+    reached.
     """
     with store() as mlflow:
         client = mlflow.MlflowClient()
-        run_id = _find_run(client, job) or client.create_run(experiment(client), run_name=job).info.run_id
-        client.update_run(run_id, status="RUNNING")
+        given = os.environ.get(RUN_VARIABLE)
+        run_id = given or _find_run(client, job) or client.create_run(experiment(client), run_name=job).info.run_id
+        if not given:
+            client.update_run(run_id, status="RUNNING")
+    if given:
+        yield TrackedRun(client, given)
+        return
     try:
         yield TrackedRun(client, run_id)
     except BaseException as error:

@@ -23,6 +23,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from phi3flow.errors import ConfigError
 from phi3flow.records import TrainingStep, ValidationPoint
+from phi3flow.training import processes
 from phi3flow.training.checkpoints import SETTINGS_FILE, Settings, checkpoint_path, replacing_folder
 from phi3flow.training.examples import Example
 from phi3flow.training.measurement import measure_loss
@@ -76,10 +77,14 @@ def train(
     and again would be learnt by heart, and the rest forgotten.
 
     On a CPU the same call gives the same weights bit for bit, resumed or not: the order of the data follows from
-    (seed, epoch) alone, and a checkpoint holds the random state.
+    (seed, epoch) alone, and a checkpoint holds the random state. Several processes take a batch each at every step,
+    and end with the same weights; resumed, they draw other dropout.
     """
-    if torch.cuda.device_count() > 1:
-        raise ConfigError("several GPUs are visible, and a training takes one: set CUDA_VISIBLE_DEVICES=0, say")
+    if processes.count() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigError(
+            "several GPUs are visible, and a process trains on one: set CUDA_VISIBLE_DEVICES=0, or give --model and "
+            f"start `torchrun --nproc-per-node {torch.cuda.device_count()} -m phi3flow.cli.main fine-tune …`"
+        )
     order = EpochOrder(
         [len(example["input_ids"]) for example in (*examples, *rehearsal)],
         n_rehearsal=len(rehearsal),
@@ -91,7 +96,7 @@ def train(
         warnings.simplefilter("ignore")
         trainer = _Trainer(
             model,
-            _arguments(plan, steps_an_epoch=math.ceil(len(order) / plan.hyperparameters.batch_size)),
+            _arguments(plan, steps_an_epoch=_steps_an_epoch(order, plan)),
             train_dataset=Dataset.from_list([*examples, *rehearsal]),
             eval_dataset=Dataset.from_list(list(validation)),
             processing_class=tokenizer,
@@ -107,7 +112,12 @@ def train(
             raise ConfigError(
                 f"the GPU's memory is full ({error}): take a smaller --batch-size or --max-seq-length"
             ) from error
+    processes.copy_from_first(each for each in model.parameters() if each.requires_grad)
     return _curves(trainer.state)
+
+
+def _steps_an_epoch(order: EpochOrder, plan: TrainingPlan) -> int:
+    return math.ceil(math.ceil(len(order) / plan.hyperparameters.batch_size) / processes.count())
 
 
 def _arguments(plan: TrainingPlan, *, steps_an_epoch: int) -> SFTConfig:
@@ -131,13 +141,15 @@ def _arguments(plan: TrainingPlan, *, steps_an_epoch: int) -> SFTConfig:
         save_strategy="steps",
         save_steps=every,
         save_total_limit=1,
-        load_best_model_at_end=True,
+        load_best_model_at_end=processes.is_first(),  # the others get it from the first: only its disk has it
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=max(1, total_steps // LOGS),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to="none",
     )
@@ -170,6 +182,8 @@ class _Trainer(SFTTrainer):
         """Write the checkpoint beside its place, then rename; then delete all but it and the best."""
         step, best = self.state.global_step, self.state.best_global_step
         folder = self.plan.checkpoints
+        if not processes.is_first():
+            return
         kept = {checkpoint_path(folder, each) for each in (step, best) if each}
         with replacing_folder(checkpoint_path(folder, step)) as staging:
             self.save_model(str(staging), _internal_call=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -20,6 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from phi3flow.errors import ConfigError
+from phi3flow.training.model_folder import ModelFolder, find_model
 
 LORA_RANK = 16
 LORA_ALPHA = 32
@@ -28,28 +31,26 @@ LORA_DROPOUT = 0.05
 
 def load_whole(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model whose weights will all be trained, in float32."""
-    model = _load_model(folder, dtype=torch.float32)
+    model = _load_model(find_model(folder), dtype=torch.float32)
     return model.to(device()), load_tokenizer(folder)  # type: ignore[arg-type]  # the wrapper loses its types
 
 
-def load_with_adapter(folder: Path, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load given weights, frozen, under a new LoRA adapter on every linear layer but the head.
 
     bfloat16 where the device computes in it, 4-bit NF4 (Dettmers et al. 2023) where bitsandbytes is installed and
     there is a GPU. The adapter begins as no change at all.
     """
-    if (folder / "adapter_config.json").is_file():
-        raise ConfigError(f"--model {folder} is an adapter: give the folder of its base, whose weights it changes")
     options: dict[str, Any] = {"dtype": torch.bfloat16 if has_bf16() else torch.float32}
     if torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes"):
-        options["device_map"] = {"": 0}
+        options["device_map"] = {"": torch.cuda.current_device()}
         options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    base = _load_model(folder.resolve(), **options)  # the adapter will name its base by this path
+    base = _load_model(given, **options)
     if "quantization_config" not in options:
         base.to(device())  # type: ignore[arg-type]  # the wrapper loses its types
     set_seed(seed)
@@ -61,7 +62,19 @@ def load_with_adapter(folder: Path, *, seed: int) -> tuple[PreTrainedModel, PreT
         task_type="CAUSAL_LM",
     )
     model: Any = get_peft_model(base, adapter)
-    return model, load_tokenizer(folder)
+    return model, load_tokenizer(given.tokenizer)
+
+
+def merge_adapter(model: PreTrainedModel, given: ModelFolder) -> PreTrainedModel:
+    """Return the given weights, in the type that they are saved in, with the adapter of ``model`` merged into them.
+
+    They are loaded again: of weights that ``model`` holds in 4 bits the rounding would be kept.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        adapted: Any = PeftModel.from_pretrained(_load_model(given, dtype="auto"), folder)
+    merged: PreTrainedModel = adapted.merge_and_unload()
+    return merged
 
 
 def quieten_libraries() -> None:
@@ -96,14 +109,12 @@ def has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def _load_model(folder: Path, **options: Any) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"--model {folder} is not a model folder: it has no config.json. Give a folder as "
-            "`hf download microsoft/Phi-3-mini-4k-instruct --local-dir FOLDER` writes it"
-        )
+def _load_model(given: ModelFolder, **options: Any) -> PreTrainedModel:
+    weights = given.weights.resolve()  # an adapter will name its base by this path
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+        if given.config != given.weights:
+            options["config"] = AutoConfig.from_pretrained(given.config)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(weights, local_files_only=True, **options)
     except Exception as error:  # transformers and safetensors share no base class for a broken folder
-        raise ConfigError(f"--model {folder} does not load: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"--model {given.weights} does not load: {type(error).__name__}: {error}") from error
     return model

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phi3flow import state
 from phi3flow.azure.arm import Arm, log_in
@@ -17,25 +17,14 @@ from phi3flow.azure.preflight import check_deployment, check_fine_tune, refuse
 from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.data_assets import data_id, ensure_data
 from phi3flow.backends.azureml.deployments import Deployer, deployment_name
-from phi3flow.backends.azureml.fine_tuning import (
-    OUTPUT,
-    Catalog,
-    CatalogFineTune,
-    build_pipeline,
-    check_compute,
-    component_inputs,
-    data_tags,
-    job_name,
-)
+from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogFineTune, CatalogJob, JobDraft
 from phi3flow.backends.azureml.jobs import JobProgress, Jobs, OnJobProgress
 from phi3flow.backends.azureml.models import Models
-from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE, ScriptFineTune, ScriptJob
+from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.backends.base import EndpointStatus, Liveness
 from phi3flow.errors import ConfigError
 from phi3flow.state import EndpointState, JobState, ModelState, ProjectState
-
-if TYPE_CHECKING:
-    from azure.ai.ml.entities import Component
 
 BACKEND = "azureml"
 _AGAIN = frozenset({"Failed", "Canceled"})
@@ -49,10 +38,8 @@ class PlannedJob:
 
     name: str
     status: str | None
-    inputs: Mapping[str, Any]
-    component: Component
-    tags: Mapping[str, str]
-    asked: CatalogFineTune
+    draft: JobDraft
+    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -95,21 +82,21 @@ class AzureMLBackend:
     def _models(self) -> Models:
         return Models(self.arm, self._sdk, self.settings)
 
-    def plan_fine_tune(self, asked: CatalogFineTune) -> PlannedJob:
+    def plan_fine_tune(self, asked: CatalogFineTune | ScriptFineTune) -> PlannedJob:
         """Say which job a fine-tune would be; nothing is sent but questions.
 
-        Raises DatasetError for a malformed file, ConfigError for a model that the registry lacks or does not allow on
-        the settings' VM size.
+        Raises DatasetError for a malformed file, ConfigError for what the recipe does not take: see CatalogJob and
+        ScriptJob.
         """
         asked.check(self.settings)
-        catalog = Catalog(self._sdk, self.settings)
-        model, component = catalog.model(), catalog.component()
-        check_compute(model, self.settings)
-        data = {role: data_id(self.settings, path, role=role) for role, path in _files(asked).items()}
-        inputs = component_inputs(asked, model, component, self.settings, data)
-        tags = {**data_tags(asked), "base_model": f"{model.name}:{model.version}", "created-by": "phi3flow"}
-        name, status = self._attempt(job_name(asked, inputs, component))
-        return PlannedJob(name, status, inputs, component, tags, asked)
+        data = {role: data_id(self.settings, path, role=role) for role, path in asked.files.items()}
+        draft: JobDraft
+        if isinstance(asked, ScriptFineTune):
+            draft = ScriptJob(asked, data, self.arm, self._sdk, self.settings)
+        else:
+            draft = CatalogJob(asked, data, self._sdk, self.settings)
+        name, status = self._attempt(draft.name)
+        return PlannedJob(name, status, draft, asked.files)
 
     def check_fine_tune(self) -> None:
         """Raise PreflightError where a job could not run."""
@@ -117,11 +104,10 @@ class AzureMLBackend:
 
     def submit(self, planned: PlannedJob) -> None:
         """Upload the files that are not there yet, and submit the job. Raises AzureError."""
-        for role, path in _files(planned.asked).items():
+        for role, path in planned.files.items():
             ensure_data(self.arm, self._sdk, self.settings, path, role=role)
-        job = build_pipeline(planned.name, planned.inputs, planned.component, planned.tags)
-        with refusals(f"job {planned.name}"):
-            self._sdk.workspace.jobs.create_or_update(job)
+        job = planned.draft.make(planned.name)
+        persistently(f"job {planned.name}", lambda: self._sdk.workspace.jobs.create_or_update(job))
         self._note_job(planned.name, "NotStarted")
 
     def follow(self, job: str, *, on_progress: OnJobProgress) -> JobProgress:
@@ -153,7 +139,8 @@ class AzureMLBackend:
         tags = {key: str(value) for key, value in (found.get("tags") or {}).items() if not key.startswith("azureml.")}
         if flow:
             tags["flow_version"] = flow
-        version = self._models.register(registered, job=chosen, output=OUTPUT, kind="mlflow_model", tags=tags)
+        kind = OUTPUT_TYPE if tags.get("recipe") == RECIPE else "mlflow_model"
+        version = self._models.register(registered, job=chosen, output=OUTPUT, kind=kind, tags=tags)
         model = ModelState(
             backend=BACKEND,
             name=registered,
@@ -183,7 +170,7 @@ class AzureMLBackend:
     def deploy(self, planned: PlannedDeployment, *, traffic: int, on_note: Callable[[str], None]) -> EndpointState:
         """Deploy, and note it; see ``Deployer.deploy``."""
         endpoint, deployment = planned.endpoint, planned.deployment
-        deployer = Deployer(self._sdk, self.settings, endpoint, on_note)
+        deployer = Deployer(self.arm, self._sdk, self.settings, endpoint, on_note)
         deployed = deployer.deploy(
             model_id=planned.model_id, name=deployment, tags={"model": planned.model}, traffic=traffic
         )
@@ -284,10 +271,6 @@ class AzureMLBackend:
 def output_of(job: str) -> str:
     """Return where a job leaves its model."""
     return f"azureml://jobs/{job}/outputs/{OUTPUT}"
-
-
-def _files(asked: CatalogFineTune) -> dict[str, Path]:
-    return {"train": asked.train, "validation": asked.validation}
 
 
 def _without(rows: Sequence[Any], **values: str) -> list[Any]:

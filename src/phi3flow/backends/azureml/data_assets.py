@@ -8,7 +8,7 @@ from phi3flow.azure.arm import Arm
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.resources import TAGS
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.jsonl import file_sha256
 
 VERSION = "1"
@@ -31,6 +31,5 @@ def ensure_data(arm: Arm, sdk: Sdk, settings: AzureSettings, path: Path, *, role
 
         name, tags = asset_id.split("/")[-3], {**TAGS, "sha256": file_sha256(path), "role": role}
         data = Data(name=name, version=VERSION, type="uri_file", path=str(path), tags=tags)
-        with refusals(f"upload of {path}"):
-            sdk.workspace.data.create_or_update(data)
+        persistently(f"upload of {path}", lambda: sdk.workspace.data.create_or_update(data))
     return asset_id

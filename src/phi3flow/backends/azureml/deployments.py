@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi3flow.azure.arm import USER_AGENT
+from phi3flow.azure.arm import USER_AGENT, Arm
 from phi3flow.azure.endpoints import OnlineEndpoint, shift_traffic
 from phi3flow.azure.resources import TAGS
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.backends.azureml.code_assets import ensure_code
+from phi3flow.backends.azureml.environments import IMAGE, environment_version
+from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.errors import AzureError, DeploymentError
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
 """The folder of the scoring script and its conda environment."""
 SCRIPT = "score.py"
-IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04:latest"
+CONDA_FILE = SCORING / "environment.yml"
 REQUEST_TIMEOUT_MS = 90_000
 INITIAL_DELAY_S = 600
 """How long the weights may take to load before a probe counts."""
@@ -61,9 +60,9 @@ class Deployer:
     """Deploys to one endpoint of the settings' workspace; ``note`` is told what is being done."""
 
     def __init__(
-        self, sdk: Sdk, settings: AzureSettings, endpoint: OnlineEndpoint, note: Callable[[str], None]
+        self, arm: Arm, sdk: Sdk, settings: AzureSettings, endpoint: OnlineEndpoint, note: Callable[[str], None]
     ) -> None:
-        self._sdk, self._settings, self._endpoint, self._note = sdk, settings, endpoint, note
+        self._arm, self._sdk, self._settings, self._endpoint, self._note = arm, sdk, settings, endpoint, note
 
     def deploy(self, *, model_id: str, name: str, tags: dict[str, str], traffic: int) -> Deployed:
         """Deploy a model version as deployment ``name`` with ``traffic`` percent of the endpoint's requests.
@@ -96,16 +95,18 @@ class Deployer:
         )
 
         self._note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
+        code = ensure_code(self._arm, self._settings, {SCRIPT: (SCORING / SCRIPT).read_bytes()}, role="scoring")
         probe = ProbeSettings(initial_delay=INITIAL_DELAY_S, period=10, timeout=10, failure_threshold=30)
         wanted = ManagedOnlineDeployment(
             name=name,
             endpoint_name=self._endpoint.name,
             model=model_id,
+            code_configuration=CodeConfiguration(code=code, scoring_script=SCRIPT),
             environment=Environment(
                 name="phi3flow-serving",
-                version=_environment_version(),
+                version=environment_version(CONDA_FILE),
                 image=IMAGE,
-                conda_file=str(SCORING / "environment.yml"),
+                conda_file=str(CONDA_FILE),
             ),
             environment_variables=_VARIABLES,
             instance_type=self._settings.deployment_size,
@@ -117,10 +118,14 @@ class Deployer:
             ),
             tags={**TAGS, **tags},
         )
-        try:
-            with _scoring_code() as code, refusals(f"deployment {name}"):
-                wanted.code_configuration = CodeConfiguration(code=code, scoring_script=SCRIPT)
+
+        def create() -> None:
+            found = self._endpoint.deployment(name)
+            if found is None or found["properties"].get("provisioningState") != "Succeeded":
                 self._sdk.workspace.online_deployments.begin_create_or_update(wanted).result()
+
+        try:
+            persistently(f"deployment {name}", create)
         except AzureError as error:
             raise self._failed(name, str(error)) from error
 
@@ -141,16 +146,6 @@ class Deployer:
             undone = f"It could not be deleted again: {error}"
         told = f"; the end of its log:\n{log}\n" if log else ". "
         return DeploymentError(f"deployment {name} of endpoint {self._endpoint.name}: {why}{told}{undone}")
-
-
-@contextlib.contextmanager
-def _scoring_code() -> Iterator[str]:
-    """Give a folder with nothing but the scoring script: names and content decide whether it is uploaded again."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "scoring"
-        folder.mkdir()
-        shutil.copyfile(SCORING / SCRIPT, folder / SCRIPT)
-        yield str(folder)
 
 
 def _ask(url: str, deployment: str, key: str) -> str | None:
@@ -182,9 +177,3 @@ def _problem(answer: Any) -> str | None:
     except (ValueError, AttributeError):
         output = None
     return None if isinstance(output, str) else f"no text in 'output': {' '.join(answer.text.split())[:300]}"
-
-
-def _environment_version() -> str:
-    """The environment's content is its version: a change of ours makes another."""
-    content = (SCORING / "environment.yml").read_bytes() + IMAGE.encode()
-    return str(int(hashlib.sha256(content).hexdigest()[:7], 16))

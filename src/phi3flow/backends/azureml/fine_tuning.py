@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from phi3flow.azure.resources import TAGS
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.backends.azureml.sdk import Sdk, refusals
 from phi3flow.datasets import read_chats
@@ -18,7 +19,7 @@ from phi3flow.errors import AzureError, ConfigError
 from phi3flow.jsonl import file_sha256
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import Component, Model, PipelineJob
+    from azure.ai.ml.entities import Component, Job, Model, PipelineJob
 
 OUTPUT = "trained_model"
 _RENAMED = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
@@ -26,11 +27,11 @@ _NEAR = 5
 
 
 @dataclass(frozen=True)
-class CatalogFineTune:
-    """What a fine-tune is given.
+class FineTune:
+    """What a fine-tune is given, whatever trains.
 
-    ``hyperparameters`` are those that were asked for, by our names; the model's own defaults stand for the rest.
-    ``gpus`` are those of one node; ``deepspeed_stage`` 2 or 3 shards optimiser and gradients, or the weights too.
+    ``hyperparameters`` are those that were asked for, by our names; defaults stand for the rest. ``gpus`` are those of
+    one node.
     """
 
     train: Path
@@ -38,18 +39,45 @@ class CatalogFineTune:
     hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
     gpus: int = 1
     nodes: int = 1
-    deepspeed_stage: int | None = None
     seed: int = 0
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files, by what they are for."""
+        return {"train": self.train, "validation": self.validation}
 
     def check(self, settings: AzureSettings) -> None:
         """Raise DatasetError for a malformed file, ConfigError for more nodes than the cluster may have."""
-        for path in (self.train, self.validation):
+        for path in self.files.values():
             read_chats(path)
         if self.nodes > settings.max_nodes:
             raise ConfigError(
                 f"--nodes {self.nodes}: the cluster {settings.compute} has at most {settings.max_nodes}: set max_nodes "
                 "in phi3flow.toml and `phi3flow azure up`"
             )
+
+
+@dataclass(frozen=True)
+class CatalogFineTune(FineTune):
+    """A fine-tune by the catalog's component, where the model's own defaults stand for what is not given.
+
+    ``deepspeed_stage`` 2 or 3 shards optimiser and gradients, or the weights too.
+    """
+
+    deepspeed_stage: int | None = None
+
+
+class JobDraft(Protocol):
+    """A fine-tune ready to be submitted."""
+
+    @property
+    def name(self) -> str:
+        """What its content calls it, so that the same command finds it again."""
+        ...
+
+    def make(self, name: str) -> Job:
+        """Return the job under a name, after uploading what it needs besides its files."""
+        ...
 
 
 class Catalog:
@@ -131,10 +159,33 @@ def component_inputs(
     return {**lora, **inherited, **given, **fixed}
 
 
-def job_name(asked: CatalogFineTune, inputs: Mapping[str, Any], component: Component) -> str:
+class CatalogJob:
+    """The pipeline job that a CatalogFineTune is; ``data`` are the ids of the data assets, by split.
+
+    Raises ConfigError for a model that the registry lacks or does not allow on the settings' VM size, and for an input
+    that the component does not have.
+    """
+
+    def __init__(self, asked: CatalogFineTune, data: Mapping[str, str], sdk: Sdk, settings: AzureSettings) -> None:
+        catalog = Catalog(sdk, settings)
+        self._model, self._component = catalog.model(), catalog.component()
+        check_compute(self._model, settings)
+        self._inputs = component_inputs(asked, self._model, self._component, settings, data)
+        self._tags = job_tags(asked, self._model, recipe="catalog")
+
+    @property
+    def name(self) -> str:
+        """Named after the model and all that decides the result."""
+        return name_job(str(self._model.name), {**self._inputs, "component": str(self._component.id)})
+
+    def make(self, name: str) -> PipelineJob:
+        """Return the job; it needs nothing else."""
+        return build_pipeline(name, self._inputs, self._component, self._tags)
+
+
+def name_job(model: str, decisive: Mapping[str, Any]) -> str:
     """Name a job after its model and everything that decides the result, so that the same command finds it again."""
-    told = json.dumps({**inputs, "component": str(component.id)}, sort_keys=True, default=str)
-    model = str(inputs["mlflow_model_path"]).rpartition("/models/")[2].partition("/")[0]
+    told = json.dumps(dict(decisive), sort_keys=True, default=str)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
     return f"{slug}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
@@ -156,9 +207,10 @@ def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, t
     return job
 
 
-def data_tags(asked: CatalogFineTune) -> dict[str, str]:
-    """Return what a job and its model tell of their data."""
-    return {"train_sha256": file_sha256(asked.train), "validation_sha256": file_sha256(asked.validation)}
+def job_tags(asked: FineTune, model: Model, *, recipe: str) -> dict[str, str]:
+    """Return what a job, and the model that it makes, tell of where they come from."""
+    hashes = {f"{split}_sha256": file_sha256(path) for split, path in asked.files.items()}
+    return {**hashes, "base_model": f"{model.name}:{model.version}", "recipe": recipe, **TAGS}
 
 
 def _deepspeed(asked: CatalogFineTune) -> dict[str, str]:

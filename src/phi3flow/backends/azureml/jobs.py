@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from phi3flow.azure.arm import Arm
@@ -74,9 +75,15 @@ class Jobs:
 
     def error_of(self, name: str) -> str:
         """Return why a job failed, as its run history tells."""
-        run = self._arm.get_url(f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}") or {}
-        error = (run.get("error") or {}).get("error") or {}
+        error = (self._history(name).get("error") or {}).get("error") or {}
         return str(error.get("message") or "the run history gives no reason")
+
+    def ran_s(self, name: str) -> float:
+        """Return how many seconds a job ran, as its run history tells; 0 where it does not."""
+        return ran_s(self._history(name))
+
+    def _history(self, name: str) -> dict[str, Any]:
+        return self._arm.get_url(f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}") or {}
 
     def _progress(self, name: str, properties: dict[str, Any], elapsed_s: float) -> JobProgress:
         status = str(properties.get("status"))
@@ -94,3 +101,11 @@ class Jobs:
 
     def _id(self, name: str) -> str:
         return f"{self._workspace}/jobs/{name}"
+
+
+def ran_s(run: Mapping[str, Any]) -> float:
+    """Return how many seconds lie between a run's start and end, 0 where its history lacks one."""
+    started, ended = (run.get(key) for key in ("startTimeUtc", "endTimeUtc"))
+    if not started or not ended:
+        return 0.0
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()

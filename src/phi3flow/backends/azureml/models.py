@@ -9,7 +9,7 @@ from phi3flow.azure.arm import Arm
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.resources import TAGS
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.errors import ConfigError
 
 JOB_TAG = "phi3flow.job"
@@ -49,8 +49,7 @@ class Models:
             type=kind,
             tags={**TAGS, **tags, JOB_TAG: job},
         )
-        with refusals(f"model {name} from job {job}"):
-            self._sdk.workspace.models.create_or_update(model)
+        persistently(f"model {name} from job {job}", lambda: self._sdk.workspace.models.create_or_update(model))
         return str(number)
 
     def id_of(self, name: str, version: str) -> str:

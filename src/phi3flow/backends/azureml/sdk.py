@@ -5,16 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from phi3flow.azure.arm import USER_AGENT, Arm
+from phi3flow.azure.arm import IN_PROGRESS_CODES, USER_AGENT, Arm
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.errors import AzureError, MissingExtraError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+
+
+T = TypeVar("T")
+_WAITS_S = (1.0, 2.0, 4.0, 8.0)
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_IN_THE_WAY = IN_PROGRESS_CODES | {"BlobAlreadyExists"}
+"""Codes of what our own first attempt left, and the next one finds and uses."""
 
 
 class Sdk:
@@ -46,6 +54,38 @@ class Sdk:
                 return MLClient(self._arm.credential, **place, **quiet)
         except ImportError as error:
             raise MissingExtraError("azure", error) from error
+
+
+def persistently(what: str, call: Callable[[], T]) -> T:
+    """Call the SDK, and again where what failed will pass: it retries no POST, and no upload whose answer was lost.
+
+    ``call`` must do no harm when it is repeated. Raises AzureError as ``refusals`` does.
+    """
+    for wait_s in _WAITS_S:
+        try:
+            with refusals(what):
+                return call()
+        except AzureError as error:
+            if not _will_pass(error):
+                raise
+        time.sleep(wait_s)
+    with refusals(what):
+        return call()
+
+
+def _will_pass(error: AzureError) -> bool:
+    """Whether a throttle, a fault of the service or a broken connection is among what caused an error."""
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ServiceRequestError | ServiceResponseError):
+            return True
+        if isinstance(cause, HttpResponseError):
+            code = getattr(cause, "error_code", None) or getattr(cause.error, "code", None)
+            return cause.status_code in _PASSING or str(code) in _IN_THE_WAY
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 @contextlib.contextmanager
