@@ -42,7 +42,7 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
 def _write_record(run: RunFolder, flow: Flow) -> None:
     manifest = run.manifest
     _write_metadata(run.path, manifest)
-    _write_snapshot(run.path / "snapshot", flow)
+    write_snapshot(run.path / "snapshot", flow)
     for folder in ("flow_outputs", "flow_artifacts", "node_artifacts"):
         (run.path / folder).mkdir(exist_ok=True)
     last = max(manifest.counts.total - 1, 0)
@@ -102,7 +102,7 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
         file.write(log)
 
 
-def _write_snapshot(folder: Path, flow: Flow) -> None:
+def write_snapshot(folder: Path, flow: Flow) -> None:
     """Copy the flow, with the chosen variant and connections in place, as ``pf`` does."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in flow_files(flow.folder):
@@ -131,9 +131,10 @@ def _line_record(result: LineResult, manifest: Manifest) -> dict[str, Any]:
     usage = result.usage
     prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     end = manifest.ended_at or manifest.started_at
-    start = end - timedelta(milliseconds=result.latency_ms)
+    duration_s = (result.latency_ms or 0.0) / 1000
+    start = end - timedelta(seconds=duration_s)
     metrics = {
-        "duration": result.latency_ms / 1000,
+        "duration": duration_s,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,

@@ -61,7 +61,7 @@ class _SystemMetrics(BaseModel):
     completion_tokens: int = 0
 
 
-class _RunInfo(BaseModel):
+class LineRun(BaseModel):
     """What promptflow keeps of a line that has ended; of one whose process died it has no metrics."""
 
     status: Literal["Completed", "Failed", "Bypassed", "Canceled"]
@@ -72,12 +72,30 @@ class _RunInfo(BaseModel):
     end_time: datetime
     system_metrics: _SystemMetrics | None
 
+    @property
+    def latency_ms(self) -> float:
+        """How long the line took."""
+        return round((self.end_time - self.start_time).total_seconds() * 1000, 3)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The line's tokens, None where promptflow counted none."""
+        metrics = self.system_metrics or _SystemMetrics()
+        if not metrics.prompt_tokens and not metrics.completion_tokens:
+            return None
+        return Usage(prompt_tokens=metrics.prompt_tokens, completion_tokens=metrics.completion_tokens)
+
+    @property
+    def failure(self) -> LineError | None:
+        """What the flow's tool raised, as our own runs record it; else promptflow's innermost error."""
+        return None if self.status == "Completed" else _error_of(self)
+
 
 class _LineRecord(BaseModel):
     """A line of promptflow's ``flow_artifacts``."""
 
     line_number: int
-    run_info: _RunInfo
+    run_info: LineRun
 
 
 def promptflow_home() -> Path:
@@ -231,9 +249,6 @@ def _changed(run: _ListedRun, data: Path, what: str) -> DatasetError:
 def _result_of(line: _LineRecord, line_id: str) -> LineResult:
     info = line.run_info
     inputs = {name: value for name, value in (info.inputs or {}).items() if name != "line_number"}
-    metrics = info.system_metrics or _SystemMetrics()
-    counted = metrics.prompt_tokens or metrics.completion_tokens
-    usage = Usage(prompt_tokens=metrics.prompt_tokens, completion_tokens=metrics.completion_tokens) if counted else None
     completed = info.status == "Completed"
     return LineResult(
         line_number=line.line_number,
@@ -241,14 +256,13 @@ def _result_of(line: _LineRecord, line_id: str) -> LineResult:
         status="Completed" if completed else "Failed",
         inputs=inputs,
         outputs=info.output if completed else None,
-        error=None if completed else _error_of(info),
-        latency_ms=round((info.end_time - info.start_time).total_seconds() * 1000, 3),
-        usage=usage,
+        error=info.failure,
+        latency_ms=info.latency_ms,
+        usage=info.usage,
     )
 
 
-def _error_of(info: _RunInfo) -> LineError:
-    """Return what the flow's tool raised, as our own runs record it; else promptflow's innermost error."""
+def _error_of(info: LineRun) -> LineError:
     error: Mapping[str, Any] = info.error or {}
     message = str(error.get("message") or f"promptflow ended the line as {info.status}")
     for detail in error.get("additionalInfo") or ():

@@ -64,8 +64,8 @@ class TokenTotal(Record):
 class LineResult(Record):
     """One line of ``results.jsonl``: what went in, what came out, or why nothing did.
 
-    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's; ``outputs`` is None where the line failed;
-    ``attempts`` is 0 where the answer came from the cache.
+    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's, None where a job in the cloud does not tell;
+    ``outputs`` is None where the line failed; ``attempts`` is 0 where the answer came from the cache.
     """
 
     line_number: int
@@ -75,7 +75,7 @@ class LineResult(Record):
     outputs: dict[str, Any] | None = None
     error: LineError | None = None
     attempts: int = 1
-    latency_ms: float
+    latency_ms: float | None
     usage: Usage | None = None
 
 

@@ -5,11 +5,12 @@ Reading tolerates a run that is still being written or was killed; writing is ``
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
@@ -19,8 +20,9 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError, StorageError
-from phi3flow.files import held_alone, write_file
+from phi3flow.files import held_alone, write_file, write_files
 from phi3flow.jsonl import file_sha256, read_lines, read_rows, shorten
+from phi3flow.line_outcomes import LineOutcomes
 from phi3flow.records import (
     Counts,
     LineResult,
@@ -30,7 +32,6 @@ from phi3flow.records import (
     Record,
     RunMetrics,
     StoppedEarly,
-    TokenTotal,
     Usage,
 )
 
@@ -123,7 +124,7 @@ class RunWriter:
     ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, outcomes: _Outcomes) -> None:
+    def __init__(self, path: Path, manifest: Manifest, outcomes: LineOutcomes) -> None:
         self.path = path
         self._manifest = manifest
         self._outcomes = outcomes
@@ -187,6 +188,22 @@ class RunWriter:
                 "make room and give the same command again"
             ) from error
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
+
+    def append_all(self, results: Iterable[LineResult]) -> None:
+        """Append many results, either all of them or none; a line that is completed already keeps its result."""
+        path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)
+        self._file.close()
+        try:
+            write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
+            self._outcomes = outcomes
+        finally:
+            self._file = self._held.enter_context(path.open("ab", buffering=0))
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Record more of how the run was made."""
+        added = {**self._manifest.parameters, **parameters}
+        self._manifest = self._manifest.model_copy(update={"parameters": added})
+        self._write_manifest()
 
     def use_connections(self, connections: dict[str, Any]) -> None:
         """Record which connections the flow uses (names and hosts)."""
@@ -257,8 +274,8 @@ def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[RunFolder]:
     return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
 
 
-def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, _Outcomes]:
-    outcomes = _Outcomes(manifest.counts.total)
+def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
+    outcomes = LineOutcomes(manifest.counts.total)
     file = path / "manifest.json"
     if not file.is_file():
         return manifest, outcomes
@@ -272,47 +289,18 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, _Outcomes]:
     return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
 
 
-class _Outcomes:
-    """What became of each line: a byte a line, whatever was written about it."""
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield block
 
-    _NONE, _COMPLETED, _FAILED = range(3)
 
-    def __init__(self, total: int) -> None:
-        self._states = bytearray(total)
-        self._completed = self._failed = self._retries = 0
-        self._tokens: Counter[str] = Counter()
-        self.cache_hits = 0
-
-    @property
-    def counts(self) -> Counts:
-        total = len(self._states)
-        return Counts(total=total, completed=self._completed, failed=self._failed, retries=self._retries)
-
-    def tokens(self, prices: Prices | None) -> TokenTotal:
-        n_unknown = self._completed - self._tokens["n_endpoint"] - self._tokens["n_tokenizer"]
-        total = TokenTotal(**self._tokens, n_unknown=n_unknown)
-        if prices is None:
-            return total
-        cost = total.prompt_tokens * prices.tokens_in + total.completion_tokens * prices.tokens_out
-        return total.model_copy(update={"cost": cost / 1e6})
-
-    def is_completed(self, number: int) -> bool:
-        return self._states[number] == self._COMPLETED
-
-    def add(self, number: int, *, completed: bool, attempts: int, usage: Usage | None) -> None:
-        self._retries += max(0, attempts - 1)
-        self.cache_hits += completed and attempts == 0
-        if number >= len(self._states):  # an earlier opening of the run had a larger --limit
-            self._states.extend(bytes(number + 1 - len(self._states)))
-        before = self._states[number]
-        if before == self._COMPLETED:
-            return
-        if completed and usage:
-            counted = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-            self._tokens.update(counted | {f"n_{usage.counted_by}": 1})
-        self._completed += completed
-        self._failed += (not completed) - (before == self._FAILED)
-        self._states[number] = self._COMPLETED if completed else self._FAILED
+def _new_lines(results: Iterable[LineResult], outcomes: LineOutcomes) -> Iterator[bytes]:
+    for result in results:
+        if not outcomes.is_completed(result.line_number):
+            completed = result.status == "Completed"
+            outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
+            yield result.model_dump_json().encode() + b"\n"
 
 
 def _refuse_changes(before: Manifest, now: Manifest) -> None:

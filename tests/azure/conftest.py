@@ -9,6 +9,14 @@ import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 
+_SLOW = ("test_emulator_endpoints.py", "test_emulator_jobs.py", "test_emulator_machine_learning.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules out that would be deselected: each process would import azure-ai-ml, which takes 5 s, to see it."""
+    is_slow = collection_path.name in _SLOW
+    return True if is_slow and "not slow" in str(config.getoption("markexpr")) else None
+
 
 @pytest.fixture
 def azure(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureEmulator]:

@@ -46,6 +46,15 @@ def test_the_connection_has_the_endpoint_and_a_secret_key(foundry: AzureEmulator
     assert not [path for path in project.rglob("*") if path.is_file()]
 
 
+def test_to_azureml_it_is_in_the_workspace(foundry: AzureEmulator, project: Path) -> None:
+    done = phi3flow(*COMMAND[:-1], "azureml", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["to"], said["workspace"]) == ("azureml", "phi3flow")
+    made = resource(foundry, "Microsoft.MachineLearningServices/workspaces/connections")
+    assert "/workspaces/phi3flow/" in made["id"]
+
+
 def test_promptflow_reads_it_as_a_custom_connection(foundry: AzureEmulator, project: Path) -> None:
     """Our own look-up goes through promptflow's provider, as a flow in the cloud does."""
     phi3flow(*COMMAND, cwd=project)

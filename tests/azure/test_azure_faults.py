@@ -58,7 +58,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         return snapshot(emulator)
 
 
-@pytest.mark.parametrize("fault", [throttle, fail, reset])
+@pytest.mark.parametrize(
+    "fault", [pytest.param(throttle, marks=pytest.mark.slow), pytest.param(fail, marks=pytest.mark.slow), reset]
+)
 def test_each_write_may_fail_once(
     azure: AzureEmulator, project: Path, fault: Callable[[Request], Reply], undisturbed: list[str]
 ) -> None:

@@ -173,6 +173,7 @@ def trained(azure: AzureEmulator, job: Job, tmp_path_factory: pytest.TempPathFac
     return run_really(azure, job, tmp_path_factory.mktemp("cluster"))
 
 
+@pytest.mark.slow
 def test_the_job_leaves_a_whole_model(trained: tuple[Path, TrackingServer]) -> None:
     from phi3flow.serving.loading import load_model
 
@@ -186,6 +187,7 @@ def test_the_job_leaves_a_whole_model(trained: tuple[Path, TrackingServer]) -> N
     load_script().load_model(model)
 
 
+@pytest.mark.slow
 def test_the_jobs_own_run_has_its_metrics(trained: tuple[Path, TrackingServer]) -> None:
     model, tracking = trained
     record = read_record(model)
@@ -195,6 +197,7 @@ def test_the_jobs_own_run_has_its_metrics(trained: tuple[Path, TrackingServer]) 
     assert "runs/update" not in tracking.calls  # Azure ends the run with the job
 
 
+@pytest.mark.slow
 def test_its_model_is_registered_and_deployed(
     azure: AzureEmulator, project: Path, job: Job, trained: tuple[Path, TrackingServer]
 ) -> None:

@@ -37,6 +37,8 @@ from tests.azure.ml_workspace import (
     upload_model,
 )
 
+pytestmark = pytest.mark.slow
+
 BLOB_READER = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 CONTRACT = {"input_data": {"input_string": [{"role": "user", "content": "Hello?"}], "parameters": {"temperature": 0.7}}}

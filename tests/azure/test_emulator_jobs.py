@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from azure.ai.ml import Input, MLClient, Output, command, dsl, load_component
+from azure.ai.ml import Input, MLClient, Output, PyTorchDistribution, command, dsl, load_component
 from azure.ai.ml.entities import Command, Environment, Model, PipelineJob
 from azure.ai.ml.exceptions import JobException
 from azure.core.exceptions import HttpResponseError
@@ -26,6 +26,9 @@ from tests.azure.ml_workspace import (
     uploads,
 )
 
+pytestmark = pytest.mark.slow
+
+PHI3 = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 TRACKING = f"https://eastus2.api.azureml.ms/mlflow/v1.0{WORKSPACE}/api/2.0/mlflow"
 
 
@@ -226,6 +229,26 @@ def test_command_job_runs_its_code(azure: AzureEmulator, ml: MLClient) -> None:
         ml.jobs.create_or_update(command_job("cmd-3", environment="azureml:other:1"))
     with pytest.raises(HttpResponseError, match=r"refers to outputs\.other"):
         ml.jobs.create_or_update(command_job("cmd-4", command="echo ${{outputs.other}}", outputs={}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"instance_count": 2}, "resources.instanceCount: must be from 1 to 1, not 2"),
+        (
+            {"distribution": PyTorchDistribution(process_count_per_instance=2)},
+            "processCountPerInstance: must be from 1",
+        ),
+        (
+            {"inputs": {"data": Input(type="custom_model", path=PHI3), "epochs": 3}},
+            "is a mlflow_model, and custom_model",
+        ),
+    ],
+)
+def test_command_job_that_cannot_run_is_refused(ml: MLClient, changed: dict[str, Any], message: str) -> None:
+    upload(ml)
+    with pytest.raises(HttpResponseError, match=message):
+        ml.jobs.create_or_update(command_job("cmd-1", compute="gpu-cluster", **changed))
 
 
 def test_flow_runs_on_a_cluster(azure: AzureEmulator, ml: MLClient) -> None:

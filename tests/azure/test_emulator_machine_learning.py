@@ -32,6 +32,8 @@ from tests.azure.ml_workspace import (
     uploads,
 )
 
+pytestmark = pytest.mark.slow
+
 BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 
 

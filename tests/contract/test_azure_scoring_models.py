@@ -20,6 +20,8 @@ from tests.scoring_server import AZURE, ScoringServer, load_script
 from tests.serving import body_of
 from tests.tiny_phi3 import save_tiny_phi3
 
+pytestmark = pytest.mark.slow
+
 BODY = body_of("Who founded Microsoft?", max_new_tokens=24)
 
 

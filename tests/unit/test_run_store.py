@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.errors import ConfigError, DatasetError, ResumeMismatchError
+from phi3flow.errors import BackendError, ConfigError, DatasetError, ResumeMismatchError
 from phi3flow.records import Counts, LineError, LineResult, Manifest
 from phi3flow.run_store import RunFolder, RunWriter, find_run, list_runs, read_results
 
@@ -83,6 +84,23 @@ def test_a_torn_tail_costs_only_the_line_that_was_being_written(
         for number in range(whole, 2):
             _append(writer, _result(number))
     assert (path / "results.jsonl").read_bytes() == content
+
+
+def test_many_results_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    def breaking() -> Iterator[LineResult]:
+        yield _result(1)
+        raise BackendError("the answers belong to other lines")
+
+    with RunWriter.open(tmp_path, _manifest()) as writer:
+        _append(writer, _result(0))
+        with pytest.raises(BackendError):
+            writer.append_all(breaking())
+        assert (_completed(writer), len(list(read_results(writer.path / "results.jsonl")))) == ({0}, 1)
+        writer.append_all([_result(0, completed=False), _result(1), _result(2, completed=False)])
+        _append(writer, _result(2))
+        assert writer.counts == Counts(total=3, completed=3, failed=0)
+    kept = [result.line_number for result in read_results(writer.path / "results.jsonl")]
+    assert kept == [0, 1, 2, 2], "line 0 was completed before"
 
 
 def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path) -> None:

@@ -140,6 +140,24 @@ def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
     return findings or _check_size_of(arm, settings, check_fine_tune_size)
 
 
+def check_flow_job(arm: Arm, settings: AzureSettings, *, nodes: int) -> list[Finding]:
+    """Find what would make a flow's job on ``nodes`` nodes of the workspace's cluster fail."""
+    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    if findings:
+        return findings
+    name = settings.batch_compute
+    cluster = arm.get(f"{settings.workspace_id(settings.workspace)}/computes/{name}", ML_VERSION)
+    if cluster is None:
+        another = "Set batch_compute in phi3flow.toml to another." if name != settings.compute else ""
+        return [_missing("compute cluster", name, another)]
+    scale = (cluster["properties"].get("properties") or {}).get("scaleSettings") or {}
+    most = int(scale.get("maxNodeCount", nodes))
+    if nodes <= most:
+        return []
+    remedy = f"Give at most --workers {most}, or set max_nodes in phi3flow.toml and `phi3flow azure up`."
+    return [_error(f"--workers {nodes}", f"the compute cluster {name} has at most {most} nodes", remedy)]
+
+
 def check_deployment(arm: Arm, settings: AzureSettings) -> list[Finding]:
     """Find what would make a new deployment in the workspace fail."""
     findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
@@ -155,10 +173,9 @@ def _check_made(arm: Arm, settings: AzureSettings) -> list[Finding]:
     return []
 
 
-def _missing(label: str, name: str) -> Finding:
-    return _error(
-        f"{label} {name}", "it does not exist", "`phi3flow azure up` makes it; `phi3flow azure status` looks."
-    )
+def _missing(label: str, name: str, remedy: str = "") -> Finding:
+    made = "`phi3flow azure up` makes it; `phi3flow azure status` looks."
+    return _error(f"{label} {name}", "it does not exist", remedy or made)
 
 
 def _check_size_of(

@@ -16,6 +16,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.records import Record
 
 FILE = Path("phi3flow.toml")
+_CLUSTER = "gpu-cluster"
 _VARIABLES = {
     "subscription_id": "AZURE_SUBSCRIPTION_ID",
     "resource_group": "AZURE_RESOURCE_GROUP",
@@ -25,6 +26,7 @@ _VARIABLES = {
     "project": "AZUREAI_PROJECT_NAME",
     "identity": "AZUREML_IDENTITY_NAME",
     "compute": "AZUREML_COMPUTE_NAME",
+    "batch_compute": "AZUREML_BATCH_COMPUTE_NAME",
     "fine_tune_size": "AZUREML_FINE_TUNE_SIZE",
     "max_nodes": "AZUREML_MAX_NODES",
     "endpoint": "AZUREML_ENDPOINT_NAME",
@@ -63,7 +65,8 @@ class AzureSettings(Record):
     hub: str = Field(pattern=_WORKSPACE)
     project: str = Field(pattern=_WORKSPACE)
     identity: str = Field(pattern=_IDENTITY)
-    compute: str = Field("gpu-cluster", pattern=_COMPUTE)
+    compute: str = Field(_CLUSTER, pattern=_COMPUTE)
+    batch_compute: str = Field(pattern=_COMPUTE)
     fine_tune_size: str = Field("Standard_NC24ads_A100_v4", pattern=_SIZE)
     max_nodes: int = Field(1, ge=1)
     endpoint: str = Field(pattern=_ENDPOINT)
@@ -95,6 +98,7 @@ class AzureSettings(Record):
             "hub": f"{workspace[:29]}-hub",
             "project": f"{workspace[:25]}-project",
             "identity": f"{workspace}-identity",
+            "batch_compute": given.get("compute", _CLUSTER),
             "endpoint": f"{word}-{digest[:5]}",
             "storage_account": unique,
             "key_vault": unique,

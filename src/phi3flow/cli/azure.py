@@ -45,6 +45,7 @@ hub = "phi3flow-hub"                                      # [AZUREAI_HUB_NAME] o
 project = "phi3flow-project"                              # [AZUREAI_PROJECT_NAME] of AI Foundry
 identity = "phi3flow-identity"                            # [AZUREML_IDENTITY_NAME] the endpoint acts as it
 compute = "gpu-cluster"                                   # [AZUREML_COMPUTE_NAME] where fine-tunes run
+batch_compute = "gpu-cluster"                             # [AZUREML_BATCH_COMPUTE_NAME] batch-run --engine azureml
 fine_tune_size = "Standard_NC24ads_A100_v4"               # [AZUREML_FINE_TUNE_SIZE] VM size of its nodes
 max_nodes = 1                                             # [AZUREML_MAX_NODES] it grows to
 endpoint = "phi3flow-0a1b2"                               # [AZUREML_ENDPOINT_NAME] one in a region: has a hash

@@ -4,6 +4,10 @@ Lines run concurrently, as many as the endpoint takes; a line that fails is reco
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
 a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
+--engine azureml executes the flow on the workspace's cluster, --engine foundry in the AI Foundry project: the command
+asks first, submits one job, follows it, and brings its answers here. Ctrl-C leaves the job running; the same command
+follows it again. docs/scaling.md says what it costs.
+
 Examples:
   phi3flow batch-run flows/chat_phi3 --data data/test_lines.jsonl
   phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
@@ -13,6 +17,7 @@ Examples:
   phi3flow batch-run flows/chat_phi3 --rpm 600 --fail-fast 20
   phi3flow batch-run flows/chat_phi3 --name tuned --baseline base --stop-when-decided answer_match.f1
   phi3flow batch-run flows/chat_phi3 --engine ray --workers 8
+  phi3flow batch-run flows/chat_phi3 --engine azureml --connections chat.connection=phi3_azure --workers 2 --yes
 
 Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 3 the endpoint stayed down;
 130 interrupted.
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from phi3flow.runner import RunEstimate, RunPlan, StopRule
 
 DEFAULT_DATA = Path("data/test_lines.jsonl")
+_MAX_RETRIES = {"azureml": 2, "foundry": 0}  # there the flow itself tries a request again
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,17 +67,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout-s", type=float, default=180.0, metavar="S", help="seconds for one attempt (default: 180)"
     )
-    parser.add_argument("--max-retries", type=int, default=5, metavar="N", help="retries of a line (default: 5)")
+    parser.add_argument(
+        "--max-retries", type=int, metavar="N", help="retries of a line (default: 5; with --engine azureml 2)"
+    )
     parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
     parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
     parser.add_argument("--fail-fast", type=positive_int, metavar="N", help="stop after N failed lines")
     parser.add_argument("--max-failures", type=percentage, metavar="PCT", help="stop once more of the lines failed")
-    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--workers", type=positive_int, default=1, metavar="N", help="processes, in Azure nodes (default: 1)"
+    )
     parser.add_argument(
         "--engine",
-        choices=["local", "ray"],
+        choices=["local", "ray", "azureml", "foundry"],
         default="local",
-        help="where they are: this machine, or the Ray cluster of RAY_ADDRESS (default: local)",
+        help="where they are: this machine, the Ray cluster of RAY_ADDRESS, or Azure (default: local)",
     )
     parser.add_argument("--init", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for a flex flow")
     parser.add_argument(
@@ -103,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
     parser.add_argument("--fresh", action="store_true", help="start the run over")
+    parser.add_argument("--yes", action="store_true", help="submit to Azure without asking")
     add_runs_dir(parser)
 
 
@@ -117,7 +128,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     plans = [_plan(args, config, variant) for variant in variants]
     if args.dry_run:
         return _estimate(plans, terminal)
-    runs = [_run_variant(plan, fresh=args.fresh, terminal=terminal) for plan in plans]
+    runs = _run_all(plans, args, terminal)
+    if not runs:
+        return 1
     if len(runs) == 1:
         terminal.result(_summary(runs[0]), _describe(runs[0]))
     else:
@@ -144,7 +157,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
             rpm=args.rpm,
             tpm=args.tpm,
             timeout_s=args.timeout_s,
-            max_retries=args.max_retries,
+            max_retries=args.max_retries if args.max_retries is not None else _MAX_RETRIES.get(args.engine, 5),
             fail_fast=args.fail_fast,
             max_failures_percent=args.max_failures,
             workers=args.workers,
@@ -187,6 +200,15 @@ def _prices(args: argparse.Namespace) -> Prices | None:
     if args.price_in is None and args.price_out is None:
         return None
     return Prices(tokens_in=args.price_in or 0.0, tokens_out=args.price_out or 0.0)
+
+
+def _run_all(plans: list[RunPlan], args: argparse.Namespace, terminal: Terminal) -> list[RunFolder]:
+    """Run every plan; return no runs where the user would not pay for them."""
+    if args.engine in ("local", "ray"):
+        return [_run_variant(plan, fresh=args.fresh, terminal=terminal) for plan in plans]
+    from phi3flow.cli.cloud_batch_run import run_in_cloud
+
+    return run_in_cloud(plans, args, terminal)
 
 
 def _run_variant(plan: RunPlan, *, fresh: bool, terminal: Terminal) -> RunFolder:

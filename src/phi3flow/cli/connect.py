@@ -4,6 +4,7 @@
 holds the key; the key itself is written nowhere, unless --save-key asks for a line in .env. --to pf puts the connection
 into promptflow's local store, for pf and VS Code; that store encrypts the key with the system's keyring. --to foundry
 makes it in the AI Foundry project of phi3flow.toml, where the key is a secret; flows that run here find it there too.
+--to azureml makes it in the workspace, where batch-run --engine azureml finds it.
 
 The key of an endpoint in Azure is asked of Azure; any other comes from --key-env.
 
@@ -13,6 +14,7 @@ Examples:
   phi3flow connect phi3_vllm --endpoint http://127.0.0.1:8000/v1 --protocol openai --key-env VLLM_KEY
   phi3flow connect phi3_endpoint --from-deployment phi3-tuned --to pf
   phi3flow connect phi3_azure --from-deployment --to foundry
+  phi3flow connect phi3_azure --from-deployment --to azureml
 
 Exit codes: 0 written; 2 usage or configuration, or an existing connection that was not to be replaced; 3 Azure.
 """
@@ -57,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the environment variable that holds the key (default: {DEFAULT_KEY_VARIABLE})",
     )
     parser.add_argument("--protocol", choices=["azureml", "openai"], help="what the endpoint speaks (default: azureml)")
-    parser.add_argument("--to", choices=["file", "pf", "foundry"], default="file", help="where it goes (default: file)")
+    parser.add_argument(
+        "--to", choices=["file", "pf", "foundry", "azureml"], default="file", help="where it goes (default: file)"
+    )
     parser.add_argument(
         "--save-key", action="store_true", help="with --to file: write the key of an endpoint in Azure into .env"
     )
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             return _to_file(args, endpoint, in_azure, terminal)
         case "pf":
             return _to_promptflow(args, endpoint, _key(args, in_azure), terminal)
-    return _to_foundry(args, endpoint, _key(args, in_azure), terminal)
+    return _to_azure(args, endpoint, _key(args, in_azure), terminal)
 
 
 def _key(args: argparse.Namespace, in_azure: EndpointState | None) -> SecretStr:
@@ -141,23 +145,23 @@ def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, term
     return 0
 
 
-def _to_foundry(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
+def _to_azure(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
     from phi3flow.azure.arm import log_in
     from phi3flow.azure.foundry import ProjectConnection, read_connection, write_connection
     from phi3flow.azure.settings import load_settings
 
     arm, settings = log_in(), load_settings()
+    kind, place = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
     wanted = ProjectConnection(args.name, _configs(args, endpoint), {"key": key})
-    found = read_connection(arm, settings, args.name)
-    question = f"The project {settings.project} has another connection {args.name}. Replace it?"
+    found = read_connection(arm, settings, place, args.name)
+    question = f"The {kind} {place} has another connection {args.name}. Replace it?"
     if found not in (None, wanted) and not terminal.confirm(question, yes=args.yes):
         return 2
     if found != wanted:
-        write_connection(arm, settings, wanted)
+        write_connection(arm, settings, place, wanted)
     terminal.result(
-        {"connection": args.name, "to": "foundry", "project": settings.project, "endpoint": endpoint},
-        f"connection {args.name} is {'up to date' if found == wanted else 'written'} in the project "
-        f"{settings.project}: {endpoint}",
+        {"connection": args.name, "to": args.to, kind: place, "endpoint": endpoint},
+        f"connection {args.name} is {'up to date' if found == wanted else 'written'} in the {kind} {place}: {endpoint}",
     )
     return 0
 

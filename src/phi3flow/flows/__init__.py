@@ -1,16 +1,19 @@
 """Flows: what a folder declares (``definition``), and how promptflow's own executor runs it (``session``)."""
 
+from phi3flow.flows.connection_names import TOOLS_FILE, connection_names
 from phi3flow.flows.definition import DAG_FILE, Flow, fingerprint, flow_files, load_flow
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.session import ConnectionSource, FlowLine, FlowSession, open_flow
 
 __all__ = [
     "DAG_FILE",
+    "TOOLS_FILE",
     "ConnectionSource",
     "Flow",
     "FlowInput",
     "FlowLine",
     "FlowSession",
+    "connection_names",
     "fingerprint",
     "flow_files",
     "load_flow",

@@ -135,7 +135,7 @@ def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> dict[str, A
         "name": run.name,
         "answer": [cut(answer(line)) if line else None for line in done],
         "error": [_error(line, cut) if line else None for line in lines],
-        "ms": [float(f"{line.latency_ms:.4g}") if line else None for line in lines],
+        "ms": [_significant(line.latency_ms, 4) if line else None for line in lines],
         "attempts": [line.attempts if line else 0 for line in lines],
         "tokens": [
             [line.usage.prompt_tokens, line.usage.completion_tokens] if line and line.usage else None for line in lines
@@ -155,12 +155,14 @@ def _error(line: LineResult, cut: Cut) -> list[Any] | None:
     return [line.error.type, cut(line.error.message), line.error.status_code] if line.error else None
 
 
+def _significant(value: float | None, digits: int) -> float | None:
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
 def _rounded(score: float | None) -> float | int | None:
     """Return six significant digits, and whole numbers without their ".0": a third of the file is scores."""
-    if score is None:
-        return None
-    rounded = float(f"{score:.6g}")
-    return int(rounded) if rounded.is_integer() else rounded
+    rounded = _significant(score, 6)
+    return int(rounded) if rounded is not None and rounded.is_integer() else rounded
 
 
 def _texts(runs: Sequence[RunView]) -> list[str]:

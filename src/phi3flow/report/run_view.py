@@ -66,7 +66,7 @@ class RunView:
     @property
     def completed(self) -> int:
         """How many lines have an answer."""
-        return len(self.latencies)
+        return sum(line.status == "Completed" for line in self.results.values())
 
     @property
     def failed(self) -> int:
@@ -75,8 +75,9 @@ class RunView:
 
     @property
     def latencies(self) -> list[float]:
-        """The latencies in ms of the completed lines."""
-        return [line.latency_ms for line in self.results.values() if line.status == "Completed"]
+        """The latencies in ms of the completed lines, as far as they are known."""
+        completed = (line for line in self.results.values() if line.status == "Completed")
+        return [line.latency_ms for line in completed if line.latency_ms is not None]
 
     @property
     def latency_percentiles(self) -> dict[str, float]:

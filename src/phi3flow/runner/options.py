@@ -10,7 +10,7 @@ from phi3flow.flows import Flow
 from phi3flow.records import Prices
 from phi3flow.run_store import RunFolder
 
-Engine = Literal["local", "ray"]
+Engine = Literal["local", "ray", "azureml", "foundry"]
 History = Literal["given", "own"]
 
 
@@ -22,8 +22,9 @@ class RunOptions:
     ``timeout_s``: seconds an attempt may take; ``max_retries``: retries a line may have (a run has as many as lines,
     and 100); ``fail_fast``: stop after so many failed lines; ``max_failures_percent``: stop once more of the lines
     have failed; ``outage_s``: how long a run waits for an endpoint that gives no answer (two minutes for the first), or
-    asks for time; ``workers``: processes that execute the flow; ``engine``: where they are, this machine or a Ray
-    cluster; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money of them.
+    asks for time; ``workers``: processes that execute the flow, in Azure nodes; ``engine``: where they are, this
+    machine, a Ray cluster or Azure; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make
+    money of them.
     """
 
     concurrency: int | None = None

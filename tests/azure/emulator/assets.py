@@ -235,10 +235,10 @@ class Assets:
 
     def _resolve_model(self, workspace: str, properties: dict[str, Any]) -> dict[str, Any]:
         """Return what the service fills in: where a model's files lie, the job that made it, its flavors."""
-        uri, made = str(properties["modelUri"]), {"flavors": dict[str, Any]()}
+        uri, made = str(properties["modelUri"]), dict[str, Any](flavors={})
         if source := _JOB_URI.fullmatch(uri):
             uri = self.find_output(workspace, source["job"], source["output"])
-            made = {"jobName": source["job"]}
+            made["jobName"] = source["job"]
         account, container, path = self.place(workspace, uri)
         files = self._blobs.names(account, container, path.rstrip("/"))
         if not files:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.azure.emulator.assets import Assets
 from tests.azure.emulator.authority import Authority
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.deployments import Deployments
+from tests.azure.emulator.flow_folders import FlowFolders
 from tests.azure.emulator.identity import LOGIN, Identity
 from tests.azure.emulator.job_history import JobHistory
 from tests.azure.emulator.jobs import Jobs
@@ -26,13 +28,14 @@ from tests.azure.emulator.online_endpoints import OnlineEndpoints
 from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.pipeline_rules import PipelineRules
 from tests.azure.emulator.prices import PRICES, Prices
+from tests.azure.emulator.prompt_flow_service import PromptFlowService
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.proxy import ConnectionReset, Proxy
 from tests.azure.emulator.registry import Registry
 from tests.azure.emulator.resources import Resources
 from tests.azure.emulator.roles import Roles
 from tests.azure.emulator.routing import ARM, Router
-from tests.azure.emulator.scoring import AnswerChat, Scoring, echo
+from tests.azure.emulator.scoring import AnswerChat, Scoring, chat_messages, echo
 from tests.azure.emulator.world import CLIENT, CLIENT_SECRET, SUBSCRIPTION, TENANT, World
 
 Fault = Callable[[Request], Reply | None]
@@ -67,7 +70,8 @@ class AzureEmulator:
         )
         self.machine_learning.add_routes(self.router)
         Prices(self.world).add_routes(self.router)
-        rules = PipelineRules(self.resources, self.assets, self.registry, self.machine_learning.quota)
+        folders = FlowFolders(self.resources, self.assets, self.blobs)
+        rules = PipelineRules(self.resources, self.assets, self.registry, self.machine_learning.quota, folders)
         self.jobs = Jobs(self.world, self.resources, self.operations, self.assets, self.blobs, rules)
         history = JobHistory(self.identity, self.roles, self.resources, self.assets, self.blobs, self.jobs)
         self.answer_chat: AnswerChat = echo
@@ -76,11 +80,19 @@ class AzureEmulator:
             self.world, self.resources, self.roles, self.assets, self.registry, self.machine_learning.quota, rules
         )
         scoring = Scoring(self.resources, endpoints, deployments, lambda *asked: self.answer_chat(*asked))
+        self.prompt_flow = PromptFlowService(
+            self.identity, self.roles, self.resources, folders, self.jobs, lambda inputs: self.answer_flow(inputs)
+        )
         for part in (self.blobs, self.assets, self.registry, self.jobs, history, endpoints, deployments, scoring):
             part.add_routes(self.router)
+        self.prompt_flow.add_routes(self.router)
         self._lock = threading.RLock()
         self._authority = Authority(folder)
         self._proxy = Proxy(self._authority, self._answer)
+
+    def answer_flow(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Answer as a chat flow does with what ``answer_chat`` says, as if its connection's endpoint were asked."""
+        return {"answer": self.answer_chat({}, chat_messages(inputs), {})}
 
     @property
     def environment(self) -> dict[str, str]:

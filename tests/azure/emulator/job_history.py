@@ -159,6 +159,8 @@ class MlflowError(ServiceError):
 def _described(job: Job) -> dict[str, Any]:
     """Return a run as the history has it."""
     kind = "azureml.PipelineRun" if job.children else "azureml.StepRun" if job.parent else "azureml.scriptrun"
+    if job.properties["jobType"] == "PromptFlow":
+        kind = "azureml.promptflow.FlowRun"
     moments = {name: moment.isoformat() for name, moment in job.times.items()}
     error = {"error": {"code": "UserError", "message": job.error}} if job.error else None
     return {

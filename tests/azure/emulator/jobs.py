@@ -230,14 +230,15 @@ class Jobs:
             raise invalid(f"The experiment name '{properties['experimentName']}' must match {_NAME.pattern}.")
         kind.check(workspace, properties)
         job = Job(f"{workspace}/jobs/{name}", properties, kind.stages)
-        self._add(job)
+        self.add(job)
         kind.prepare(job)
         return Reply(201, self._describe(job))
 
     def _add_outputs(self, job: Job) -> None:
         job.outputs = {name: _output(job.name, name, each) for name, each in _outputs(job.properties).items()}
 
-    def _add(self, job: Job) -> None:
+    def add(self, job: Job) -> None:
+        """Keep a job; another service may have jobs of its own, which go through their stages as these do."""
         self._jobs[job.id.lower()] = job
 
     def _add_steps(self, job: Job) -> None:
@@ -260,7 +261,7 @@ class Jobs:
         properties["experimentName"] = parent.properties.get("experimentName")
         step = Job(f"{parent.workspace}/jobs/{name}", properties, parent.stages, parent)
         parent.children.append(step)
-        self._add(step)
+        self.add(step)
         return step
 
     def _cancel(self, request: Request, name: str, **_: str) -> Reply:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from tests.azure.emulator.assets import Assets
+from tests.azure.emulator.flow_folders import FlowFolders
 from tests.azure.emulator.messages import ServiceError
 from tests.azure.emulator.quota import Quota
 from tests.azure.emulator.registry import Registry
@@ -20,20 +21,24 @@ FINE_TUNING = "chat_completion_pipeline"
 _BINDING = re.compile(r"\$\{\{parent\.(inputs|outputs|jobs\.\w+\.outputs)\.(\w+)\}\}")
 _FLOW_DATA = {"uri_file", "uri_folder"}
 _LITERALS = {"integer": int, "number": float}
+_DISTRIBUTIONS = ("PyTorch", "Mpi", "TensorFlow", "Ray")
 
 
 class PipelineRules:
     """Checks of pipeline and command jobs against what the workspace and the registries hold."""
 
-    def __init__(self, resources: Resources, assets: Assets, registry: Registry, quota: Quota) -> None:
+    def __init__(
+        self, resources: Resources, assets: Assets, registry: Registry, quota: Quota, folders: FlowFolders
+    ) -> None:
         self._resources, self._assets, self._registry, self._quota = resources, assets, registry, quota
+        self._folders = folders
 
     def check_command(self, workspace: str, properties: dict[str, Any]) -> None:
         """Raise ServiceError 400 for a command job that cannot run."""
         for name in ("command", "environmentId", "computeId"):
             if not properties.get(name):
                 raise invalid(f"The required property '{name}' is missing.")
-        self.check_compute(workspace, properties["computeId"])
+        self._check_processes(workspace, properties, self.check_compute(workspace, properties["computeId"]))
         self.check_environment(properties["environmentId"])
         if properties.get("codeId"):
             self._assets.need_version(properties["codeId"])
@@ -43,6 +48,20 @@ class PipelineRules:
         for kind, name in re.findall(r"\$\{\{(inputs|outputs)\.(\w+)\}\}", properties["command"]):
             if name not in names[kind]:
                 raise invalid(f"The command refers to {kind}.{name}, which the job does not define.")
+
+    def _check_processes(self, workspace: str, properties: dict[str, Any], cluster: dict[str, Any] | None) -> None:
+        """Raise ServiceError 400 for more nodes than the cluster may have, and more processes than a node has GPUs."""
+        if cluster is None:
+            return
+        settings = cluster["properties"]["properties"]
+        nodes = (properties.get("resources") or {}).get("instanceCount", 1)
+        _check_count("resources.instanceCount", nodes, settings["scaleSettings"]["maxNodeCount"])
+        distribution = properties.get("distribution") or {}
+        if distribution and distribution.get("distributionType") not in _DISTRIBUTIONS:
+            raise invalid(f"distribution.distributionType must be one of {', '.join(_DISTRIBUTIONS)}.")
+        size = self._quota.size(self._resources.need(workspace)["location"], settings["vmSize"])
+        if distribution.get("distributionType") == "PyTorch" and size.gpus:
+            _check_count("distribution.processCountPerInstance", distribution["processCountPerInstance"], size.gpus)
 
     def check_pipeline(self, workspace: str, properties: dict[str, Any]) -> None:
         """Raise ServiceError 400 for a pipeline job that cannot run."""
@@ -61,6 +80,8 @@ class PipelineRules:
             self._check_outputs(name, node, component, properties)
             if component["name"] == FINE_TUNING:
                 self._check_fine_tuning(workspace, name, inputs)
+            if component["type"] == "parallel":
+                self._check_flow(workspace, name, node, component, inputs)
 
     def component(self, component_id: str) -> dict[str, Any]:
         """Return the specification of a component in a registry or a workspace."""
@@ -128,7 +149,9 @@ class PipelineRules:
         if kind in ("literal", "binding"):
             return
         if uri.startswith("azureml://registries/"):
-            self._registry.find(uri)
+            asset = self._registry.find(uri)["properties"].get("modelType")
+            if asset and asset != kind:
+                raise invalid(f"{at}: the asset {uri} is a {asset}, and {kind} was asked for.")
         elif uri.startswith("/subscriptions/"):
             found = self._assets.need_version(uri)["properties"]
             asset = found.get("dataType") or found.get("modelType")
@@ -178,6 +201,23 @@ class PipelineRules:
             raise invalid(f"{at}.num_nodes_finetune: the cluster has at most {node['scaleSettings']['maxNodeCount']}.")
         self._quota.check_nodes(location, size, nodes=nodes, low_priority=node.get("vmPriority") == "LowPriority")
 
+    def _check_flow(
+        self, workspace: str, name: str, node: dict[str, Any], component: dict[str, Any], inputs: dict[str, str]
+    ) -> None:
+        """Raise ServiceError 400 for a flow that cannot run over its data with its connections, or bad bounds."""
+        retries = node.get("retry_settings") or {}
+        least = {"mini_batch_size": 1, "max_concurrency_per_instance": 1, "error_threshold": -1}
+        given = {**node, **{f"retry_settings.{key}": value for key, value in retries.items()}}
+        for key, value in {**least, "mini_batch_error_threshold": -1, "retry_settings.timeout": 1}.items():
+            if given.get(key) is not None and int(given[key]) < value:
+                raise invalid(f"jobs.{name}.{key}: must be at least {value}, not {given[key]}.")
+        flow = self._folders.read(workspace, component["flow_definition_uri"])
+        self._folders.check_connections(workspace, flow)
+        data = inputs.pop("data")
+        inputs.pop("run_outputs", None)
+        uri = self._assets.need_version(data)["properties"]["dataUri"] if data.startswith("/") else data
+        self._folders.check_mapping(flow, inputs, self._folders.read_lines(workspace, uri))
+
     def _allowed_sizes(self, inputs: dict[str, str]) -> list[str]:
         model = inputs.get("mlflow_model_path", "")
         if not model.startswith("azureml://registries/"):
@@ -190,8 +230,12 @@ def _check_nodes(name: str, node: dict[str, Any], cluster: dict[str, Any] | None
     """Raise ServiceError 400 where a step asks for more nodes than its cluster may have."""
     wanted = (node.get("resources") or {}).get("instance_count", 1)
     most = cluster["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if cluster else wanted
+    _check_count(f"jobs.{name}.resources.instance_count", wanted, most)
+
+
+def _check_count(at: str, wanted: int, most: int) -> None:
     if not 1 <= wanted <= most:
-        raise invalid(f"jobs.{name}.resources.instance_count: must be from 1 to {most}, not {wanted}.")
+        raise invalid(f"{at}: must be from 1 to {most}, not {wanted}.")
 
 
 def invalid(message: str) -> ServiceError:

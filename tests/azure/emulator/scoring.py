@@ -100,14 +100,17 @@ class Scoring:
         """Answer as a served chat flow: its inputs by name in, its outputs by name out."""
         if not isinstance(body.get("question"), str):
             return _model_error("The flow's input 'question' is missing.")
-        turns = body.get("chat_history") or []
-        messages = [
-            {"role": role, "content": turn[part][name]}
-            for turn in turns
-            for role, part, name in (("user", "inputs", "question"), ("assistant", "outputs", "answer"))
-        ]
-        messages.append({"role": "user", "content": body["question"]})
-        return Reply(200, {"answer": self._answer_chat(deployment, messages, {})})
+        return Reply(200, {"answer": self._answer_chat(deployment, chat_messages(body), {})})
+
+
+def chat_messages(inputs: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the messages that a chat flow makes of its inputs."""
+    messages = [
+        {"role": role, "content": turn[part][name]}
+        for turn in inputs.get("chat_history") or []
+        for role, part, name in (("user", "inputs", "question"), ("assistant", "outputs", "answer"))
+    ]
+    return [*messages, {"role": "user", "content": inputs["question"]}]
 
 
 def echo(deployment: dict[str, Any], messages: list[dict[str, str]], parameters: dict[str, Any]) -> str:

@@ -1,0 +1,109 @@
+"""batch-run --engine azureml or foundry: ask, submit, follow, import."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from phi3flow.cli.terminal import Terminal
+from phi3flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from phi3flow.backends.flow_runs import FlowRuns, WorkProgress
+    from phi3flow.run_store import RunFolder
+    from phi3flow.runner import RunPlan
+
+_NOT_THERE: dict[str, dict[str, Any]] = {
+    "azureml": {},
+    "foundry": {"--workers": 1, "--max-failures": None, "--max-retries": None},
+}
+"""Flags that an engine cannot follow, besides those below, with the values that mean that they were not given."""
+_NOWHERE: dict[str, Any] = {
+    "--rpm": None,
+    "--tpm": None,
+    "--fail-fast": None,
+    "--init": [],
+    "--tokenizer": None,
+    "--price-in": None,
+    "--price-out": None,
+    "--cache": False,
+    "--baseline": None,
+    "--stop-when-decided": None,
+    "--history": "given",
+}
+
+
+def run_in_cloud(plans: list[RunPlan], args: argparse.Namespace, terminal: Terminal) -> list[RunFolder]:
+    """Run the plans at the same time, and return the runs of those that the user agreed to pay for."""
+    from phi3flow.runner.cloud_run import CloudRun
+
+    check_flags(args)
+    place = _place(args.engine)
+    with ExitStack() as held:
+        runs = []
+        for plan in plans:
+            run = held.enter_context(CloudRun(plan, place, fresh=args.fresh))
+            ask = partial(_confirm, plan.name, terminal, yes=args.yes)
+            runs += [run] if run.begin(ask) else []
+        try:
+            with _Display(terminal) as display:
+                return [run.complete(display.show) for run in runs]
+        except KeyboardInterrupt:
+            terminal.note("The jobs go on in Azure; the same command follows them again.")
+            raise
+
+
+def _confirm(run: str | None, terminal: Terminal, cost: str, *, yes: bool) -> bool:
+    return terminal.confirm(f"Run {run} on {cost}?", yes=yes)
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Raise ConfigError for a flag that the engine cannot follow."""
+    for flag, absent in {**_NOWHERE, **_NOT_THERE[args.engine]}.items():
+        if getattr(args, flag[2:].replace("-", "_")) != absent:
+            raise ConfigError(
+                f"{flag} does not go with --engine {args.engine}, which paces and tries lines in its own way"
+            )
+
+
+def _place(engine: str) -> FlowRuns:
+    if engine == "azureml":
+        from phi3flow.backends.azureml.flow_jobs import FlowJobs
+
+        return FlowJobs()
+    from phi3flow.backends.promptflow_azure import CloudFlowRuns
+
+    return CloudFlowRuns()
+
+
+class _Display:
+    """A line that shows state and time of what is followed; where there is no terminal, a line at each change."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        from rich.progress import SpinnerColumn, TimeElapsedColumn
+
+        self._terminal = terminal
+        self._line = terminal.progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn())
+        self._task: TaskID = self._line.add_task("asking Azure", total=None)
+        self._seen: dict[str, str] = {}
+
+    def __enter__(self) -> _Display:
+        self._line.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.stop()
+
+    def show(self, progress: WorkProgress) -> None:
+        """Show where the work stands."""
+        state = f"{progress.name}: {progress.status}"
+        self._line.update(self._task, description=state)
+        if progress.name not in self._seen and progress.page:
+            self._terminal.note(f"in the browser: {progress.page}")
+        if self._line.disable and progress.status != self._seen.get(progress.name):
+            self._terminal.note(state)
+        self._seen[progress.name] = progress.status
