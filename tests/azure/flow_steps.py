@@ -1,18 +1,42 @@
-"""A flow as a step of a pipeline, executed as promptflow's parallel component does, for jobs of an emulated Azure."""
+"""An emulated Azure in which flows can run, and a flow as a step of a pipeline, executed as in promptflow-parallel."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.jobs import Job
+from tests.azure.emulator.world import World
+from tests.command_line import phi3flow
+
+KEY = "key-of-the-endpoint-0123456789"
+HOST = "phi3.eastus2.inference.ml.azure.com"
 
 _COLUMN = re.compile(r"\$\{data\.([^{}]+)\}")
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@contextmanager
+def azure_with_connection(folder: Path, *, to: str) -> Iterator[AzureEmulator]:
+    """Start a subscription in which everything is made, with the chat flow's connection where an engine looks."""
+    with AzureEmulator(folder, World(operation_polls=0, poll_ms=1)) as azure, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**azure.environment, "PHI3_KEY": KEY}.items():
+            patch.setenv(name, value)
+        project = folder / "setup"
+        project.mkdir()
+        connect = ["connect", "phi3_endpoint", "--endpoint", f"https://{HOST}/score", "--to", to]
+        for command in (["azure", "up", "--yes"], connect):
+            done = phi3flow(*command, cwd=project)
+            assert done.returncode == 0, done.stderr
+        yield azure
 
 
 @dataclass

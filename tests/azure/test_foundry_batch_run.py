@@ -17,30 +17,19 @@ from phi3flow.run_store import RunFolder
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request, ServiceError
 from tests.azure.emulator.proxy import ConnectionReset
-from tests.azure.emulator.world import World
+from tests.azure.flow_steps import HOST, azure_with_connection
 from tests.azure.openapi import Specifications
 from tests.command_line import Done, phi3flow
+from tests.foreign_flows import write_lines
 
 ROOT = Path(__file__).parents[2]
-KEY = "key-of-the-endpoint-0123456789"
-URL = "https://phi3.eastus2.inference.ml.azure.com/score"
 COMMAND = ["batch-run", "flows/chat_phi3", "--data", "lines.jsonl", "--engine", "foundry", "--yes"]
 SPECS = os.environ.get("AZURE_SPECS_DIR", "")
 
 
 @pytest.fixture(scope="module")
 def module_azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureEmulator]:
-    """A subscription in which everything is made, and the flow's connection is in the project."""
-    with (
-        AzureEmulator(tmp_path_factory.mktemp("azure"), World(operation_polls=0, poll_ms=1)) as azure,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name, value in {**azure.environment, "PHI3_KEY": KEY}.items():
-            patch.setenv(name, value)
-        project = tmp_path_factory.mktemp("setup")
-        assert phi3flow("azure", "up", "--yes", cwd=project).returncode == 0
-        connect = ["connect", "phi3_endpoint", "--endpoint", URL, "--to", "foundry"]
-        assert phi3flow(*connect, cwd=project).returncode == 0
+    with azure_with_connection(tmp_path_factory.mktemp("azure"), to="foundry") as azure:
         yield azure
 
 
@@ -62,7 +51,7 @@ def project(tmp_path: Path) -> Path:
         {"question": f"When was it founded, in {1900 + year}", "ground_truth": f"In {1900 + year}"}
         for year in range(60)
     ]
-    (tmp_path / "lines.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    write_lines(tmp_path / "lines.jsonl", rows)
     return tmp_path
 
 
@@ -88,7 +77,7 @@ def test_a_cloud_run_becomes_a_run_that_is_scored(azure: AzureEmulator, project:
     assert (first.outputs, first.latency_ms, first.usage) == ({"answer": "In 1900"}, 250.0, None)
     (body,) = submitted(azure)
     assert run.manifest.parameters["jobs"] == [body["runId"]]
-    assert run.manifest.connections["phi3_endpoint"].host == "phi3.eastus2.inference.ml.azure.com"
+    assert run.manifest.connections["phi3_endpoint"].host == HOST
     assert body["inputsMapping"]["question"] == "${data.question}"
     assert body["environmentVariables"] == {"PF_LINE_TIMEOUT_SEC": "30", "PF_WORKER_COUNT": "8"}
     assert phi3flow("score", "cloud", cwd=project).returncode == 0
