@@ -11,7 +11,7 @@ TESTS := pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-slow test-browser coverage check check-azure bench format clean
+.PHONY: quickstart test test-slow test-azure test-browser coverage check check-azure bench format clean
 
 quickstart: .venv/.local
 	$(BIN)/phi3flow quickstart $(ARGS)
@@ -21,6 +21,10 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow $(ARGS)
+
+# All of Azure's tests, the slow ones too: every write of every verb killed, failed, and lost.
+test-azure: .venv/.dev
+	$(BIN)/pytest -n 2 --dist loadfile tests/azure $(ARGS)
 
 test-browser: .venv/.dev
 	$(BIN)/pytest -n 2 --dist loadfile -m browser $(ARGS)
