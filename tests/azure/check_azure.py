@@ -24,7 +24,7 @@ MORE = (
     (*BATCH_RUN, "--engine", "azureml", "--name", "cluster", "--connections", f"chat.connection={CONNECTION}"),
     (*BATCH_RUN, "--engine", "foundry", "--name", "cloud", "--connections", f"chat.connection={CONNECTION}"),
 )
-"""Between connecting and taking all down: a second version, our own trainer, and flows on a cluster and in the cloud."""
+"""Between connecting and taking all down: a second version, our own trainer, flows on a cluster and in the cloud."""
 
 
 def record() -> list[Request]:

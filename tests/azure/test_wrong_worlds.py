@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.azure.emulator.world import CLIENT_SECRET
-from tests.azure.wrong_worlds import DOCS, WORLDS, WrongWorld, meet, message_of
+from tests.azure.wrong_world_page import DOCS, meet, message_of
+from tests.azure.wrong_worlds import WORLDS, WrongWorld
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)

@@ -1,33 +1,15 @@
-"""Worlds in which a command cannot do what it is asked for, and what it must say then.
-
-docs/azure-errors.md is made of them: `python -m tests.azure.wrong_worlds` writes it anew.
-"""
+"""Worlds in which a command cannot do what it is asked for, and what it must say then."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import SUBSCRIPTION
-from tests.azure.journey import ROOT, STEPS, make_project
-from tests.command_line import Done, phi3flow
+from tests.azure.journey import STEPS
 
-DOCS = ROOT / "docs" / "azure-errors.md"
-HEADER = """# What can stand in the way in Azure
-
-Each row is a test (tests/azure/wrong_worlds.py): a subscription in which something is wrong, the command, and what it
-says. Nothing was begun, or what was begun is taken back or goes on with the same command. Exit codes: 1 something
-stands in the way of a plan, 2 settings or data, 3 Azure.
-
-| what is wrong | command | exit code | what it says |
-|---|---|---|---|
-"""
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/phi3flow"
 A100 = "Standard NCADSA100v4 Family"
@@ -364,54 +346,3 @@ WORLDS: Sequence[WrongWorld] = (
         environment={"PHI3_KEY": "a-key"},
     ),
 )
-
-
-@contextlib.contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def meet(world: WrongWorld, folder: Path) -> tuple[Done, AzureEmulator]:
-    """Give a wrong world's command in an Azure of its own, and return what it did."""
-    project = folder / "project"
-    project.mkdir()
-    make_project(project)
-    with AzureEmulator(folder) as azure, environment(azure.environment):
-        for verb in world.before:
-            done = phi3flow(*STEPS[verb], cwd=project)
-            assert done.returncode == 0, f"{verb}: {done.stderr}"
-        if world.settings:
-            (project / "phi3flow.toml").write_text(f"[azure]\n{world.settings}\n", encoding="utf-8")
-        world.change(azure)
-        with environment(world.environment):
-            return phi3flow(*world.command, cwd=project), azure
-
-
-def message_of(done: Done) -> str:
-    """Return what a command says about what is wrong: an error on stderr, else the findings of a plan."""
-    _, found, error = done.stderr.partition("phi3flow: error: ")
-    if found:
-        return " ".join(error.split())
-    return " ".join(line for line in done.stdout.splitlines() if line.startswith(("error: ", "warning: ")))
-
-
-def page() -> str:
-    """Return the page of the documentation."""
-    rows = []
-    for world in WORLDS:
-        with tempfile.TemporaryDirectory() as folder:
-            done, _ = meet(world, Path(folder))
-        said = message_of(done).replace("|", "\\|").replace("<", "&lt;")
-        rows.append(f"| {world.what} | `phi3flow {' '.join(world.command)}` | {done.returncode} | {said} |\n")
-    return HEADER + "".join(rows)
-
-
-if __name__ == "__main__":
-    DOCS.write_text(page(), encoding="utf-8")

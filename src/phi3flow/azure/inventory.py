@@ -76,62 +76,67 @@ def list_wanted(settings: AzureSettings, *, tenant_id: str, adopted: Mapping[str
 
 def _foundation(settings: AzureSettings, tenant_id: str, *, needs: tuple[str, ...]) -> dict[str, Resource]:
     """Return the identity and what a workspace stands on."""
-
-    def resource(label: str, kind: str, name: str, version: str, body: Mapping[str, Any], **more: Any) -> Resource:
-        placed = {"location": settings.location, **body}
-        return Resource(label, settings.id_of(kind, name), version, placed, **{"needs": needs, **more})
-
-    logs = resource(
-        "log analytics workspace",
-        "Microsoft.OperationalInsights/workspaces",
-        settings.log_analytics,
-        "2023-09-01",
-        {"properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30}},
-        deletion={"force": "true"},
-    )
     vault = {"tenantId": tenant_id, "sku": {"family": "A", "name": "standard"}}
     storage = {"minimumTlsVersion": "TLS1_2", "allowBlobPublicAccess": False, "supportsHttpsTrafficOnly": True}
     return {
-        "identity": resource(
+        "identity": Resource(
             "managed identity",
-            "Microsoft.ManagedIdentity/userAssignedIdentities",
-            settings.identity,
+            settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity),
             "2023-01-31",
-            {},
+            {"location": settings.location},
+            needs,
         ),
-        "storage": resource(
+        "storage": Resource(
             "storage account",
-            "Microsoft.Storage/storageAccounts",
-            settings.storage_account,
+            settings.id_of("Microsoft.Storage/storageAccounts", settings.storage_account),
             "2023-05-01",
-            {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": storage},
+            {
+                "location": settings.location,
+                "sku": {"name": "Standard_LRS"},
+                "kind": "StorageV2",
+                "properties": storage,
+            },
+            needs,
         ),
-        "vault": resource(
+        "vault": Resource(
             "key vault",
-            "Microsoft.KeyVault/vaults",
-            settings.key_vault,
+            settings.id_of("Microsoft.KeyVault/vaults", settings.key_vault),
             "2023-07-01",
-            {"properties": vault},
+            {"location": settings.location, "properties": vault},
+            needs,
             initial={"properties": {"accessPolicies": []}},
             restore={"properties": {"createMode": "recover"}},
         ),
-        "logs": logs,
-        "insights": resource(
-            "application insights",
-            "Microsoft.Insights/components",
-            settings.application_insights,
-            "2020-02-02",
-            {"kind": "web", "properties": {"Application_Type": "web", "WorkspaceResourceId": logs.id}},
-            needs=(logs.key,),
-        ),
-        "registry": resource(
+        **_observation(settings, needs),
+        "registry": Resource(
             "container registry",
-            "Microsoft.ContainerRegistry/registries",
-            settings.container_registry,
+            settings.id_of("Microsoft.ContainerRegistry/registries", settings.container_registry),
             "2023-07-01",
-            {"sku": {"name": "Standard"}, "properties": {"adminUserEnabled": True}},
+            {"location": settings.location, "sku": {"name": "Standard"}, "properties": {"adminUserEnabled": True}},
+            needs,
         ),
     }
+
+
+def _observation(settings: AzureSettings, needs: tuple[str, ...]) -> dict[str, Resource]:
+    """Return application insights, and the logs that it stands on."""
+    logs = Resource(
+        "log analytics workspace",
+        settings.id_of("Microsoft.OperationalInsights/workspaces", settings.log_analytics),
+        "2023-09-01",
+        {"location": settings.location, "properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30}},
+        needs,
+        deletion={"force": "true"},
+    )
+    properties = {"Application_Type": "web", "WorkspaceResourceId": logs.id}
+    insights = Resource(
+        "application insights",
+        settings.id_of("Microsoft.Insights/components", settings.application_insights),
+        "2020-02-02",
+        {"location": settings.location, "kind": "web", "properties": properties},
+        (logs.key,),
+    )
+    return {"logs": logs, "insights": insights}
 
 
 def _workspaces(settings: AzureSettings, parts: Mapping[str, str], *, needs: tuple[str, ...]) -> list[Resource]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phi3flow.azure.arm import USER_AGENT, Arm
 from phi3flow.azure.endpoints import OnlineEndpoint, shift_traffic
@@ -18,6 +18,9 @@ from phi3flow.backends.azureml.code_assets import ensure_code
 from phi3flow.backends.azureml.environments import IMAGE, environment_version
 from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.errors import AzureError, DeploymentError
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import ManagedOnlineDeployment
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
 """The folder of the scoring script and its conda environment."""
@@ -86,38 +89,9 @@ class Deployer:
         return Deployed(name, url, self._endpoint.traffic())
 
     def _make(self, name: str, model_id: str, tags: dict[str, str]) -> None:
-        from azure.ai.ml.entities import (
-            CodeConfiguration,
-            Environment,
-            ManagedOnlineDeployment,
-            OnlineRequestSettings,
-            ProbeSettings,
-        )
-
         self._note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
         code = ensure_code(self._arm, self._settings, {SCRIPT: (SCORING / SCRIPT).read_bytes()}, role="scoring")
-        probe = ProbeSettings(initial_delay=INITIAL_DELAY_S, period=10, timeout=10, failure_threshold=30)
-        wanted = ManagedOnlineDeployment(
-            name=name,
-            endpoint_name=self._endpoint.name,
-            model=model_id,
-            code_configuration=CodeConfiguration(code=code, scoring_script=SCRIPT),
-            environment=Environment(
-                name="phi3flow-serving",
-                version=environment_version(CONDA_FILE),
-                image=IMAGE,
-                conda_file=str(CONDA_FILE),
-            ),
-            environment_variables=_VARIABLES,
-            instance_type=self._settings.deployment_size,
-            instance_count=self._settings.instances,
-            liveness_probe=probe,
-            readiness_probe=probe,
-            request_settings=OnlineRequestSettings(
-                request_timeout_ms=REQUEST_TIMEOUT_MS, max_concurrent_requests_per_instance=1
-            ),
-            tags={**TAGS, **tags},
-        )
+        wanted = self._describe(name, model_id, tags, code=code)
 
         def create() -> None:
             found = self._endpoint.deployment(name)
@@ -128,6 +102,34 @@ class Deployer:
             persistently(f"deployment {name}", create)
         except AzureError as error:
             raise self._failed(name, str(error)) from error
+
+    def _describe(self, name: str, model_id: str, tags: dict[str, str], *, code: str) -> ManagedOnlineDeployment:
+        from azure.ai.ml.entities import (
+            CodeConfiguration,
+            Environment,
+            ManagedOnlineDeployment,
+            OnlineRequestSettings,
+            ProbeSettings,
+        )
+
+        version, conda_file = environment_version(CONDA_FILE), str(CONDA_FILE)
+        probe = ProbeSettings(initial_delay=INITIAL_DELAY_S, period=10, timeout=10, failure_threshold=30)
+        return ManagedOnlineDeployment(
+            name=name,
+            endpoint_name=self._endpoint.name,
+            model=model_id,
+            code_configuration=CodeConfiguration(code=code, scoring_script=SCRIPT),
+            environment=Environment(name="phi3flow-serving", version=version, image=IMAGE, conda_file=conda_file),
+            environment_variables=_VARIABLES,
+            instance_type=self._settings.deployment_size,
+            instance_count=self._settings.instances,
+            liveness_probe=probe,
+            readiness_probe=probe,
+            request_settings=OnlineRequestSettings(
+                request_timeout_ms=REQUEST_TIMEOUT_MS, max_concurrent_requests_per_instance=1
+            ),
+            tags={**TAGS, **tags},
+        )
 
     def _try(self, url: str, name: str) -> None:
         """Ask a deployment one question, whatever the traffic; delete it again where it does not answer."""

@@ -21,7 +21,7 @@ from phi3flow.azure.arm import Arm, log_in
 from phi3flow.azure.foundry import find_host
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.preflight import check_flow_job, refuse
-from phi3flow.azure.prices import hourly_price
+from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.settings import load_settings
 from phi3flow.azure.sizes import list_sizes
 from phi3flow.backends.azureml.code_assets import ensure_code
@@ -104,9 +104,7 @@ class FlowJobs:
         size = str(((cluster.get("properties") or {}).get("properties") or {}).get("vmSize"))
         offered = list_sizes(self._arm, self.settings).get(size.lower())  # clusters tell their size in capitals
         size = offered.name if offered else size
-        price = hourly_price(size, self.settings.location)
-        cost = "an unknown price" if price is None else f"{price * work.nodes:.2f} dollars"
-        return f"{work.nodes} x {size} of {self.settings.batch_compute}, {cost} an hour"
+        return f"{self.settings.batch_compute}: {describe_cost(size, self.settings.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
         """See FlowRuns."""
