@@ -253,6 +253,7 @@ def test_a_command_that_is_killed_after_it_submitted_follows_the_job_when_given_
     assert results(project, "killed").manifest.connections["phi3_endpoint"].host
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_running_and_says_so(azure: AzureEmulator, project: Path) -> None:
     process = start(project, "stopped")
     followed = threading.Event()

@@ -19,7 +19,13 @@ from tests.azure.emulator.world import CALLER, TENANT
 
 HOST = "*.api.azureml.ms"
 _WORKSPACE = f"{WORKSPACES}/{{workspace}}"
-_TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable", "mlflow_model": "MLFlowModel"}
+_TYPES = {
+    "uri_file": "UriFile",
+    "uri_folder": "UriFolder",
+    "mltable": "MLTable",
+    "mlflow_model": "MLFlowModel",
+    "custom_model": "CustomModel",
+}
 _MLFLOW = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "NotStarted": "SCHEDULED"}
 
 
