@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phi3flow.stats import ALPHA, SequentialTest, anytime_p
@@ -41,6 +41,8 @@ def test_one_by_one_and_all_at_once_give_the_same_p(values: list[float]) -> None
 
 
 @given(units)
+@example([1.0])
+@example([-1.0, -1.0])
 def test_the_interval_holds_the_mean_and_excludes_zero_where_zero_is_refuted_now(values: list[float]) -> None:
     test = SequentialTest()
     for value in values:

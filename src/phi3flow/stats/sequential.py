@@ -57,9 +57,10 @@ class SequentialTest:
         def excess(mean: float) -> float:
             return _log_capital_against(values, mean) - float(limit)
 
-        centre = self.mean
-        low = -1.0 if excess(-1 + 1e-9) <= 0 else float(optimize.brentq(excess, -1 + 1e-9, centre))
-        high = 1.0 if excess(1 - 1e-9) <= 0 else float(optimize.brentq(excess, centre, 1 - 1e-9))
+        least, most = -1 + 1e-9, 1 - 1e-9  # at -1 and 1 themselves no bet is defined
+        centre = min(max(self.mean, least), most)
+        low = -1.0 if excess(least) <= 0 else float(optimize.brentq(excess, least, centre))
+        high = 1.0 if excess(most) <= 0 else float(optimize.brentq(excess, centre, most))
         return low, high
 
 
