@@ -77,6 +77,7 @@ def test_an_empty_ground_truth_scores_zero_and_a_list_takes_the_best(runs_dir: P
     assert "ground_truth is an empty list" in none.error.message
 
 
+@pytest.mark.slow
 def test_an_answer_of_two_megabytes_is_scored(runs_dir: Path) -> None:
     """BLEU's and chrF's counts and a longest common subsequence of 400,000 words, beside an ordinary line."""
     rows = [{"question": "q", "ground_truth": "Paris is the capital of France"}] * 2

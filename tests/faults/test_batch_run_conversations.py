@@ -129,6 +129,7 @@ def test_transient_faults_are_retried_in_place(tmp_path: Path) -> None:
     assert _histories(project) == _expected(6, 4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     project = Conversations(tmp_path, _rows(20, 5))
     with FaultEndpoint(lambda request: Reply(delay_s=0.02)) as endpoint:

@@ -31,6 +31,7 @@ def _verdict(metric: str, part: str, request: Request) -> Scripted:
     return str(1 + hashlib.sha256(f"{metric} {part}".encode()).digest()[0] % 5)
 
 
+@pytest.mark.slow
 def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, own_home: Path) -> None:
     flow = tmp_path / "alone" / "answer_quality"
     shutil.copytree(FLOW, flow, ignore=shutil.ignore_patterns("__pycache__", ".promptflow"))

@@ -137,6 +137,7 @@ def test_pf_shows_what_we_scored_as_the_runs_metrics(workspace: Workspace, ours:
     assert shown == {f"answer_match.{name}": mean for name, mean in _expected(ours).items()}
 
 
+@pytest.mark.slow
 def test_pf_scores_our_run_as_we_do(workspace: Workspace, ours: RunFolder) -> None:
     assert _evaluate_with_pf(workspace, "ours") == pytest.approx(_expected(ours), abs=1e-9)
 
