@@ -33,16 +33,15 @@ def make_plan(arm: Arm, settings: AzureSettings) -> list[Step]:
     workspace = arm.get(settings.workspace_id(settings.workspace), ML_VERSION)
     adopted = None if workspace is None or is_tagged(workspace) else workspace
     wanted = list_wanted(settings, tenant_id=arm.caller().tenant_id, adopted=adopted)
-    return [Step(each, found) for each, found in zip(wanted, _look_at(arm, wanted), strict=True)]
+    return _look_at(arm, wanted)
 
 
 def look_at_again(arm: Arm, steps: Sequence[Step]) -> list[Step]:
     """Return the same steps as they stand now."""
-    wanted = [step.wanted for step in steps]
-    return [Step(each, found) for each, found in zip(wanted, _look_at(arm, wanted), strict=True)]
+    return _look_at(arm, [step.wanted for step in steps])
 
 
-def _look_at(arm: Arm, wanted: Sequence[Wanted]) -> list[Found]:
+def _look_at(arm: Arm, wanted: Sequence[Wanted]) -> list[Step]:
     """Look at several things at once."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda each: each.look(arm), wanted))
+        return list(pool.map(lambda each: Step(each, each.look(arm)), wanted))
