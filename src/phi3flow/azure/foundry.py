@@ -7,7 +7,7 @@ secrets from properties.credentials.keys and the rest from properties.metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -46,6 +46,25 @@ def read_connection(arm: Arm, settings: AzureSettings, place: str, name: str) ->
     keys = (properties.get("credentials") or {}).get("keys") or {}
     metadata = {key: str(value) for key, value in (properties.get("metadata") or {}).items() if key not in _TYPE}
     return ProjectConnection(name, metadata, {key: SecretStr(str(value)) for key, value in keys.items()})
+
+
+def need_hosts(
+    arm: Arm, settings: AzureSettings, workspace: str, names: Iterable[str], *, place: str, to: str
+) -> dict[str, ConnectionUse]:
+    """Return what ``find_host`` finds of each connection.
+
+    Raises ConfigError for one that ``place``, as a message names the workspace, lacks; ``--to`` is how it is made.
+    """
+    found = {}
+    for name in names:
+        use = find_host(arm, settings, workspace, name)
+        if use is None:
+            raise ConfigError(
+                f"{place} has no connection {name}, which the flow needs: "
+                f"phi3flow connect {name} --from-deployment --to {to}"
+            )
+        found[name] = use
+    return found
 
 
 def find_host(arm: Arm, settings: AzureSettings, place: str, name: str) -> ConnectionUse | None:

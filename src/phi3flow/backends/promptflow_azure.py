@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from phi3flow.azure.arm import USER_AGENT, Arm, log_in
-from phi3flow.azure.foundry import find_host
+from phi3flow.azure.foundry import need_hosts
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.jobs import ENDED, LONGEST_WAIT_S, ran_s
@@ -47,16 +47,8 @@ class CloudFlowRuns:
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """See FlowRuns."""
-        found = {}
-        for name in names:
-            use = find_host(self._arm, self.settings, self.settings.project, name)
-            if use is None:
-                raise ConfigError(
-                    f"the AI Foundry project {self.settings.project} has no connection {name}, which the flow needs: "
-                    f"phi3flow connect {name} --from-deployment --to foundry"
-                )
-            found[name] = use
-        return found
+        name = self.settings.project
+        return need_hosts(self._arm, self.settings, name, names, place=f"the AI Foundry project {name}", to="foundry")
 
     def status(self, name: str) -> str | None:
         """See FlowRuns."""

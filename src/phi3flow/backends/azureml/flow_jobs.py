@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from phi3flow.azure.arm import Arm, log_in
-from phi3flow.azure.foundry import find_host
+from phi3flow.azure.foundry import need_hosts
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.preflight import check_flow_job, refuse
 from phi3flow.azure.prices import describe_cost
@@ -70,16 +70,8 @@ class FlowJobs:
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """See FlowRuns."""
-        found = {}
-        for name in names:
-            use = find_host(self._arm, self.settings, self.settings.workspace, name)
-            if use is None:
-                raise ConfigError(
-                    f"the workspace {self.settings.workspace} has no connection {name}, which the flow needs: "
-                    f"phi3flow connect {name} --from-deployment --to azureml"
-                )
-            found[name] = use
-        return found
+        name = self.settings.workspace
+        return need_hosts(self._arm, self.settings, name, names, place=f"the workspace {name}", to="azureml")
 
     def status(self, name: str) -> str | None:
         """See FlowRuns."""
