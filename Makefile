@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 # Python compiles what is imported; pip would compile all of it, which takes as long as the rest of the installation.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
-TESTS := pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
+TESTS := pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
 
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -56,8 +56,9 @@ bench: .venv/.bench
 clean:
 	rm -rf .venv .quickstart build src/*.egg-info
 
+# The pip that comes with Python 3.11 takes a minute longer to find out what fits together.
 .venv/bin/pip:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --upgrade-deps .venv
 
 .venv/.torch: .venv/bin/pip
 	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch)

@@ -22,6 +22,7 @@ _SETTINGS = {
     "DO_NOT_TRACK": "true",
     "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # the tests run side by side; torch's threads would wait for each other's processors
     "NO_COLOR": "1",
     "COLUMNS": "120",
 }

@@ -36,7 +36,8 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.model.device
+        device: torch.device = self.model.device
+        return device
 
     def encode_chat(self, messages: list[dict[str, str]], *, complete: bool = False) -> list[int]:
         """Return the prompt's tokens: the chat template filled in, up to where the assistant begins to speak.
@@ -95,12 +96,12 @@ def load_model(folder: Path) -> LoadedModel:
         from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("local", error) from error
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype: Any = "auto" if device.type == "cuda" else torch.float32
     try:
         model = _load_weights(folder, dtype=dtype)
-        model.to(device).eval()  # type: ignore[arg-type]  # transformers' wrapper of nn.Module.to loses its types
+        model.to(device).eval()  # transformers' wrapper of nn.Module.to loses its types
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder))
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigError(f"{folder}: there is no tokenizer.json, and a slow tokenizer is not served")

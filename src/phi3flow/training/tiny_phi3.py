@@ -37,7 +37,7 @@ def new_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedTokeniz
             show_progress=False,
         ),
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_OF_TEXT,
         pad_token=END_OF_TEXT,

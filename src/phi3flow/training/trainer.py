@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -155,9 +162,10 @@ def _arguments(plan: TrainingPlan, *, steps_an_epoch: int) -> SFTConfig:
     )
 
 
-class _Trainer(SFTTrainer):
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # mypy skips trl
     """SFTTrainer, but for the data's order, a validation by token, atomic checkpoints, and the loss on a CPU."""
 
+    control: TrainerControl
     plan: TrainingPlan
     order: EpochOrder
     validation: Sequence[Example]
@@ -238,7 +246,7 @@ class EpochOrder(Sampler[int]):
             yield from batch
 
 
-class _Reporter(TrainerCallback):
+class _Reporter(TrainerCallback):  # type: ignore[misc]  # mypy skips transformers
     """Turns what the trainer logs into progress reports."""
 
     def __init__(self, phase: Phase, on_progress: OnProgress) -> None:

@@ -32,7 +32,7 @@ LORA_DROPOUT = 0.05
 def load_whole(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model whose weights will all be trained, in float32."""
     model = _load_model(find_model(folder), dtype=torch.float32)
-    return model.to(device()), load_tokenizer(folder)  # type: ignore[arg-type]  # the wrapper loses its types
+    return model.to(device()), load_tokenizer(folder)  # the wrapper loses its types
 
 
 def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -44,7 +44,7 @@ def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel
     options: dict[str, Any] = {"dtype": torch.bfloat16 if has_bf16() else torch.float32}
     if torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes"):
         options["device_map"] = {"": torch.cuda.current_device()}
-        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -52,7 +52,7 @@ def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel
         )
     base = _load_model(given, **options)
     if "quantization_config" not in options:
-        base.to(device())  # type: ignore[arg-type]  # the wrapper loses its types
+        base.to(device())  # the wrapper loses its types
     set_seed(seed)
     adapter = LoraConfig(
         r=LORA_RANK,
@@ -79,8 +79,8 @@ def merge_adapter(model: PreTrainedModel, given: ModelFolder) -> PreTrainedModel
 
 def quieten_libraries() -> None:
     """Leave the terminal to our own display: no bars for files, no remarks about deprecated names."""
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 

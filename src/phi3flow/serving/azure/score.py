@@ -194,7 +194,7 @@ class Model:
         ends = network.generation_config.eos_token_id
         self._ends = sorted({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
         # the model's own sampling would fill in what a request leaves out
-        network.generation_config = transformers.GenerationConfig()  # type: ignore[no-untyped-call]
+        network.generation_config = transformers.GenerationConfig()
         self._network = network
         self._tokenizer = tokenizer
         self._context_tokens = _context_tokens(network.config)
@@ -254,7 +254,7 @@ class Model:
             return torch.tensor([any(each in text for each in asked.stop)], device=sequences.device)
 
         tokens = torch.tensor([prompt], device=self._network.device)
-        config = transformers.GenerationConfig(  # type: ignore[no-untyped-call]
+        config = transformers.GenerationConfig(
             max_new_tokens=min(asked.max_new_tokens or room, room),
             eos_token_id=self._ends or None,
             pad_token_id=self._ends[0] if self._ends else 0,
