@@ -20,6 +20,7 @@ from tests.azure.emulator.messages import Reply, Request
 from tests.azure.journey import STEPS, make_project, take_all
 from tests.azure.snapshots import resource
 from tests.command_line import Done, phi3flow
+from tests.pf_workspace import FLOW, PF
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 FIRST, SECOND = "phi-3-mini-4k-instruct-tuned-1", "phi-3-mini-4k-instruct-tuned-2"
@@ -129,6 +130,17 @@ def test_the_key_goes_into_a_file_only_where_that_is_asked_for(azure: AzureEmula
     answered = subprocess.run(chat, cwd=project, input="Hello?\n", capture_output=True, text=True)
     file.unlink()
     assert answered.stdout == "You said: Hello?\n", answered.stderr
+
+
+@pytest.mark.slow
+def test_a_flow_under_pf_answers_from_the_deployment_that_its_store_knows(azure: AzureEmulator, project: Path) -> None:
+    assert deploy(project).returncode == 0
+    stored = phi3flow("connect", "phi3_endpoint", "--from-deployment", "--to", "pf", cwd=project)
+    assert stored.returncode == 0, stored.stderr
+    asked = ["--flow", str(FLOW), "--inputs", "question=Where is Paris?"]
+    done = subprocess.run([PF, "flow", "test", *asked], cwd=project, capture_output=True, text=True)
+    assert "You said: Where is Paris?" in done.stdout, done.stdout + done.stderr
+    assert not (project / "connections").exists()
 
 
 @given(
