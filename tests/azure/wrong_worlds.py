@@ -280,10 +280,22 @@ WORLDS: Sequence[WrongWorld] = (
         before=("prepare-data",),
     ),
     WrongWorld(
+        "a model that Azure retired and the registry still has",
+        ("azure", "plan"),
+        0,
+        ("warning: model Phi-3.5-mini-instruct", "Azure retired it on 2025-08-30", 'model = "Phi-4-mini-instruct"'),
+        before=UP,
+        settings='model = "Phi-3.5-mini-instruct"',
+    ),
+    WrongWorld(
         "a model that the registry lacks",
         FINE_TUNE,
         2,
-        ("the registry azureml has no model Phi-3-mini-4k-instruct (latest); it has", "Phi-3-mini-128k-instruct"),
+        (
+            "the registry azureml has no model Phi-3-mini-4k-instruct (latest), which Azure retired on 2025-08-30 in "
+            "favour of Phi-4-mini-instruct; it has",
+            "Phi-3-mini-128k-instruct",
+        ),
         before=("azure up", "prepare-data"),
         change=_lose_model,
     ),

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from phi3flow.azure.arm import Arm
+from phi3flow.azure.findings import Finding
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.plan import Step
 from phi3flow.azure.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
+from phi3flow.azure.retired_models import check_model
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.azure.sizes import (
-    REPLACEMENT,
-    TOTAL,
-    UPGRADE_RESERVE_PERCENT,
-    Usage,
-    VmSize,
-    deployment_cores,
-    family_key,
-    list_sizes,
-    list_usages,
-    quota_name,
-    retired_on,
-)
+from phi3flow.azure.size_checks import check_deployment_size, check_fine_tune_size, check_sizes
 from phi3flow.errors import AzureError, PreflightError
-from phi3flow.records import Record
 
 SUBSCRIPTION_VERSION = "2022-12-01"
 _WITHOUT_GPUS = ("FreeTrial", "AzureForStudents", "AzurePass", "MSDN", "DreamSpark", "BizSpark", "Sponsored")
@@ -39,18 +28,6 @@ _AVAILABILITY = {
 _GRANTING = "Owner, User Access Administrator or Role Based Access Control Administrator"
 
 
-class Finding(Record):
-    """Something that an error would come from, or a warning about what will be slow, dear or limited."""
-
-    severity: Literal["error", "warning"]
-    what: str
-    why: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.what}: {self.why}. {self.remedy}"
-
-
 def check_all(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> list[Finding]:
     """Look for everything that would make ``azure up``, a fine-tune or a deployment fail; nothing is changed."""
     findings = [*check_subscription(arm, settings)]
@@ -60,24 +37,20 @@ def check_all(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> list[
     findings += _check_permissions(arm, settings, steps)
     findings += _check_names(arm, settings, steps, registered)
     findings += _check_steps(steps)
-    findings += check_sizes(arm, settings) if _ML in registered else [_sizes_unknown()]
+    if _ML in registered:
+        findings += check_sizes(arm, settings, check_fine_tune_size, check_deployment_size)
+    else:
+        findings.append(_sizes_unknown())
+    findings += check_model(settings)
     if settings.location != _SERVERLESS_REGION:
         findings.append(
-            Finding(
-                severity="warning",
-                what=f"location {settings.location}",
-                why=f"serverless fine-tunes need a hub in {_SERVERLESS_REGION}; everything else works",
-                remedy=f'For them set location = "{_SERVERLESS_REGION}".',
+            Finding.warning(
+                f"location {settings.location}",
+                f"serverless fine-tunes need a hub in {_SERVERLESS_REGION}; everything else works",
+                f'For them set location = "{_SERVERLESS_REGION}".',
             )
         )
     return findings
-
-
-def refuse(findings: Iterable[Finding]) -> None:
-    """Raise PreflightError that lists every error among the findings, if there is one."""
-    errors = [f"{each.what}: {each.why}. {each.remedy}" for each in findings if each.severity == "error"]
-    if errors:
-        raise PreflightError("\n".join(errors))
 
 
 def read_subscription(arm: Arm, settings: AzureSettings) -> dict[str, Any]:
@@ -100,7 +73,7 @@ def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
     """Find a subscription that is disabled, or of a kind that gets no GPUs. Raises PreflightError for none."""
     found = read_subscription(arm, settings)
     if found.get("state") != "Enabled":
-        yield _error(
+        yield Finding.error(
             f"subscription {settings.subscription_id}",
             f"it is {found.get('state')}: nothing can be made in it",
             "Enable it in the portal, under Subscriptions, or set AZURE_SUBSCRIPTION_ID to another.",
@@ -110,25 +83,11 @@ def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
     limited = policies.get("spendingLimit") == "On"
     if limited or kind.startswith(_WITHOUT_GPUS):
         reason = "it has a spending limit" if limited else "this kind gets no GPU quota"
-        yield _error(
+        yield Finding.error(
             f"subscription {settings.subscription_id} ({kind.partition('_')[0]})",
             f"{reason}: GPU sizes need a pay-as-you-go subscription",
             "Upgrade it (portal > Subscriptions > Upgrade), or set AZURE_SUBSCRIPTION_ID to another.",
         )
-
-
-def read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], list[Finding]]:
-    """Return the region's VM sizes; where it has none, a finding that says so."""
-    remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
-    try:
-        sizes = list_sizes(arm, settings)
-    except AzureError as error:
-        if error.status not in (400, 404):
-            raise
-        return {}, [_error(f"location {settings.location}", f"Azure Machine Learning is not there ({error})", remedy)]
-    if not sizes:
-        return {}, [_error(f"location {settings.location}", "Azure Machine Learning offers no VM sizes there", remedy)]
-    return sizes, []
 
 
 def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
@@ -137,7 +96,7 @@ def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
     findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
     if not findings and arm.get(cluster, ML_VERSION) is None:
         findings.append(_missing("compute cluster", settings.compute))
-    return findings or _check_size_of(arm, settings, check_fine_tune_size)
+    return findings or [*check_sizes(arm, settings, check_fine_tune_size), *check_model(settings)]
 
 
 def check_flow_job(arm: Arm, settings: AzureSettings, *, nodes: int) -> list[Finding]:
@@ -155,7 +114,7 @@ def check_flow_job(arm: Arm, settings: AzureSettings, *, nodes: int) -> list[Fin
     if nodes <= most:
         return []
     remedy = f"Give at most --workers {most}, or set max_nodes in phi3flow.toml and `phi3flow azure up`."
-    return [_error(f"--workers {nodes}", f"the compute cluster {name} has at most {most} nodes", remedy)]
+    return [Finding.error(f"--workers {nodes}", f"the compute cluster {name} has at most {most} nodes", remedy)]
 
 
 def check_deployment(arm: Arm, settings: AzureSettings) -> list[Finding]:
@@ -164,7 +123,7 @@ def check_deployment(arm: Arm, settings: AzureSettings) -> list[Finding]:
     identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
     if not findings and arm.get(identity, "2023-01-31") is None:
         findings.append(_missing("managed identity", settings.identity))
-    return findings or _check_size_of(arm, settings, check_deployment_size)
+    return findings or check_sizes(arm, settings, check_deployment_size)
 
 
 def _check_made(arm: Arm, settings: AzureSettings) -> list[Finding]:
@@ -175,108 +134,7 @@ def _check_made(arm: Arm, settings: AzureSettings) -> list[Finding]:
 
 def _missing(label: str, name: str, remedy: str = "") -> Finding:
     made = "`phi3flow azure up` makes it; `phi3flow azure status` looks."
-    return _error(f"{label} {name}", "it does not exist", remedy or made)
-
-
-def _check_size_of(
-    arm: Arm,
-    settings: AzureSettings,
-    check: Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]],
-) -> list[Finding]:
-    sizes, findings = read_sizes(arm, settings)
-    return [*findings, *(check(settings, sizes, list_usages(arm, settings)) if sizes else ())]
-
-
-def check_sizes(arm: Arm, settings: AzureSettings) -> list[Finding]:
-    """Find VM sizes that the region does not have, or that the quota does not allow."""
-    sizes, findings = read_sizes(arm, settings)
-    if sizes:
-        usages = list_usages(arm, settings)
-        findings += check_fine_tune_size(settings, sizes, usages)
-        findings += check_deployment_size(settings, sizes, usages)
-    return findings
-
-
-def check_fine_tune_size(
-    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
-) -> Iterator[Finding]:
-    """Find a size for fine-tunes that is retired, not offered, without GPU, or beyond the quota."""
-    size = sizes.get(settings.fine_tune_size.lower())
-    yield from _check_size(settings, "fine_tune_size", settings.fine_tune_size, sizes)
-    if size is None:
-        return
-    cores = size.cores * settings.max_nodes
-    purpose = f"compute cluster {settings.compute} of {settings.max_nodes} x {size.name}"
-    for usage in _usages_of(size, usages):
-        if cores > usage.limit:
-            yield _quota_error(settings, purpose, cores, size, usage)
-        elif cores > usage.limit - usage.used:
-            yield Finding(
-                severity="warning",
-                what=purpose,
-                why=f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
-                remedy="`phi3flow status` shows deployments, which hold theirs all the time.",
-            )
-
-
-def check_deployment_size(
-    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
-) -> Iterator[Finding]:
-    """Find a size for the endpoint that is retired, not offered, or beyond what is free of the quota."""
-    size = sizes.get(settings.deployment_size.lower())
-    yield from _check_size(settings, "deployment_size", settings.deployment_size, sizes)
-    if size is None:
-        return
-    needed, reserved = deployment_cores(size, settings.instances)
-    purpose = f"deployment of {settings.instances} x {size.name}"
-    reserve = f"{purpose}, with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
-    for usage in _usages_of(size, usages):
-        free = usage.limit - usage.used
-        if needed > free:
-            yield _quota_error(settings, purpose if needed < reserved else reserve, reserved, size, usage)
-        elif reserved > free:
-            lack = _quota_error(settings, reserve, reserved, size, usage)
-            why = f"{lack.why}; this size is exempt from the reserve, so that {needed} should do"
-            yield lack.model_copy(update={"severity": "warning", "why": why})
-
-
-def _usages_of(size: VmSize, usages: Mapping[str, Usage]) -> list[Usage]:
-    """Return what bounds a size: its family's cores, and those of all families together where the service tells."""
-    family = usages.get(family_key(size.family), Usage(size.family, 0, 0))
-    return [family, *(usages[name] for name in (TOTAL,) if name in usages)]
-
-
-def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str, VmSize]) -> Iterator[Finding]:
-    what, size = f"{key} {name}", sizes.get(name.lower())
-    date = retired_on(name)
-    if date:
-        yield _error(what, f"Azure retired it on {date}", f'Set {key} = "{REPLACEMENT}".')
-    elif size is None:
-        with_gpu = sorted(each.name for each in sizes.values() if each.gpus)
-        offered = f"GPU sizes there: {', '.join(with_gpu)}" if with_gpu else "the region has no GPU sizes at all"
-        yield _error(
-            what,
-            f"{settings.location} does not offer it; {offered}",
-            f"Set {key} or location; `az ml compute list-sizes --location REGION` lists what a region has.",
-        )
-    elif not size.gpus:
-        yield _error(what, "it has no GPU", f'Set {key} = "{REPLACEMENT}".')
-
-
-def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:
-    scope = f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
-    limit = usage.used + cores
-    command = f"az quota update --resource-name {quota_name(size.family)} --scope {scope} --limit-object value={limit}"
-    in_portal = f"in the portal, Quotas > Machine learning > {settings.location}"
-    if family_key(usage.name) == TOTAL:
-        remedy = f"Ask for {limit} {in_portal}: the total is not to be had by command."
-    else:
-        remedy = f"Ask for {limit}: {command} --resource-type dedicated (or {in_portal})."
-    return _error(
-        purpose,
-        f"it takes {cores} cores of {usage.name} in {settings.location}; the quota is {usage.limit}, {usage.used} used",
-        remedy,
-    )
+    return Finding.error(f"{label} {name}", "it does not exist", remedy or made)
 
 
 def _check_permissions(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> Iterator[Finding]:
@@ -293,7 +151,7 @@ def _check_permissions(arm: Arm, settings: AzureSettings, steps: Sequence[Step])
         if not _may(_action(step.wanted), permissions[place]):
             refused.setdefault((role, place), []).append(_action(step.wanted))
     for (role, place), actions in refused.items():
-        yield _error(
+        yield Finding.error(
             f"your roles on {place}",
             f"you may not do {', '.join(dict.fromkeys(actions))}",
             f"Somebody who owns it types: az role assignment create --assignee {arm.caller().object_id} --role "
@@ -336,11 +194,10 @@ def _is_registered(step: Step) -> bool:
 
 
 def _sizes_unknown() -> Finding:
-    return Finding(
-        severity="warning",
-        what="VM sizes and quota",
-        why=f"they cannot be read before the provider {_ML} is registered",
-        remedy="`phi3flow azure up` registers it, and looks at them before it makes anything.",
+    return Finding.warning(
+        "VM sizes and quota",
+        f"they cannot be read before the provider {_ML} is registered",
+        "`phi3flow azure up` registers it, and looks at them before it makes anything.",
     )
 
 
@@ -360,7 +217,7 @@ def _check_names(
         if answer.get("nameAvailable", True) or (wanted.restore and _is_recoverable(arm, settings, wanted)):
             continue
         key = wanted.label.replace(" ", "_")
-        yield _error(
+        yield Finding.error(
             f"{wanted.label} {wanted.name}",
             f"the name is not to be had ({answer.get('reason', 'taken')}): such names are unique in the world",
             f"Set another {key} in phi3flow.toml.",
@@ -380,19 +237,14 @@ def _check_steps(steps: Sequence[Step]) -> Iterator[Finding]:
     for step in steps:
         what = f"{step.wanted.label} {step.wanted.name}"
         if step.found.fixed:
-            yield _error(
+            yield Finding.error(
                 what,
                 f"it exists, and {'; '.join(step.found.fixed)}, which cannot be changed",
                 "Set phi3flow.toml as it is, give another name, or delete it first (`phi3flow azure down`).",
             )
         elif step.found.action == "foreign" and step.found.differences:
-            yield Finding(
-                severity="warning",
-                what=what,
-                why=f"phi3flow did not make it and leaves it as it is, and {'; '.join(step.found.differences)}",
-                remedy="Change it yourself, or give another name.",
+            yield Finding.warning(
+                what,
+                f"phi3flow did not make it and leaves it as it is, and {'; '.join(step.found.differences)}",
+                "Change it yourself, or give another name.",
             )
-
-
-def _error(what: str, why: str, remedy: str) -> Finding:
-    return Finding(severity="error", what=what, why=why, remedy=remedy)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from phi3flow.azure.arm import Arm
+    from phi3flow.azure.findings import Finding
     from phi3flow.azure.plan import Step
-    from phi3flow.azure.preflight import Finding
     from phi3flow.azure.provision import Event
     from phi3flow.azure.resources import Wanted
     from phi3flow.azure.settings import AzureSettings
@@ -172,11 +172,10 @@ def _make(arm: Arm, settings: AzureSettings, steps: list[Step], terminal: Termin
 
 def _refuse(arm: Arm, settings: AzureSettings, steps: list[Step]) -> list[Finding]:
     """Raise PreflightError where something stands in the way; return the warnings."""
-    from phi3flow.azure.preflight import check_all, refuse
+    from phi3flow.azure.findings import refuse
+    from phi3flow.azure.preflight import check_all
 
-    findings = check_all(arm, settings, steps)
-    refuse(findings)
-    return findings
+    return refuse(check_all(arm, settings, steps))
 
 
 def _status(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:

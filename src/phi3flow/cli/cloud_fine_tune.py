@@ -69,7 +69,8 @@ def _submit(backend: AzureMLBackend, planned: PlannedJob, args: argparse.Namespa
     from phi3flow.azure.prices import describe_cost
 
     settings = backend.settings
-    backend.check_fine_tune()
+    for warning in backend.check_fine_tune():
+        terminal.note(str(warning))
     if not args.yes:
         cost = describe_cost(settings.fine_tune_size, settings.location, args.nodes)
         if not terminal.confirm(f"Fine-tune {settings.model} on {cost}?", yes=False):

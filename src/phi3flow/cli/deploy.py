@@ -90,6 +90,8 @@ def _deploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> EndpointSt
         raise ConfigError(f"--traffic {args.traffic:g}: Azure takes whole percentages")
     backend = AzureMLBackend()
     planned = backend.plan_deployment(args.model, name=args.name)
+    for warning in planned.warnings:
+        terminal.note(str(warning))
     if not planned.exists and not args.yes:
         settings = backend.settings
         cost = describe_cost(settings.deployment_size, settings.location, settings.instances)

@@ -12,8 +12,9 @@ from typing import Any
 from phi3flow import state
 from phi3flow.azure.arm import Arm, log_in
 from phi3flow.azure.endpoints import OnlineEndpoint
+from phi3flow.azure.findings import Finding, refuse
 from phi3flow.azure.inventory import ML_VERSION
-from phi3flow.azure.preflight import check_deployment, check_fine_tune, refuse
+from phi3flow.azure.preflight import check_deployment, check_fine_tune
 from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.data_assets import data_id, ensure_data
 from phi3flow.backends.azureml.deployments import Deployer, deployment_name
@@ -44,13 +45,14 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class PlannedDeployment:
-    """A deployment as it would be made; ``exists`` tells that it is there already."""
+    """A deployment as it would be made; ``exists`` tells that it is there already, ``warnings`` what to expect."""
 
     endpoint: OnlineEndpoint
     deployment: str
     model: str
     model_id: str
     exists: bool
+    warnings: Sequence[Finding]
 
 
 class AzureMLBackend:
@@ -98,9 +100,9 @@ class AzureMLBackend:
         name, status = self._attempt(draft.name)
         return PlannedJob(name, status, draft, asked.files)
 
-    def check_fine_tune(self) -> None:
-        """Raise PreflightError where a job could not run."""
-        refuse(check_fine_tune(self.arm, self.settings))
+    def check_fine_tune(self) -> list[Finding]:
+        """Raise PreflightError where a job could not run; return warnings."""
+        return refuse(check_fine_tune(self.arm, self.settings))
 
     def submit(self, planned: PlannedJob) -> None:
         """Upload the files that are not there yet, and submit the job. Raises AzureError."""
@@ -162,10 +164,9 @@ class AzureMLBackend:
         endpoint = OnlineEndpoint(self.arm, self.settings, name or self.settings.endpoint)
         deployment = deployment_name(registered, version)
         exists = endpoint.name in self._endpoint_names() and endpoint.deployment(deployment) is not None
-        if not exists:
-            refuse(check_deployment(self.arm, self.settings))
+        warnings = [] if exists else refuse(check_deployment(self.arm, self.settings))
         model_id = self._models.id_of(registered, version)
-        return PlannedDeployment(endpoint, deployment, f"{registered}:{version}", model_id, exists)
+        return PlannedDeployment(endpoint, deployment, f"{registered}:{version}", model_id, exists, warnings)
 
     def deploy(self, planned: PlannedDeployment, *, traffic: int, on_note: Callable[[str], None]) -> EndpointState:
         """Deploy, and note it; see ``Deployer.deploy``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phi3flow.azure.resources import TAGS
+from phi3flow.azure.retired_models import RETIRED_ON, replacement_of
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.backends.azureml.sdk import Sdk, refusals
 from phi3flow.datasets import read_chats
@@ -96,9 +97,11 @@ class Catalog:
             near = self._near(name) if error.status in (404, None) else []
             if not near:
                 raise
+            replacement = replacement_of(name)
+            retired = f", which Azure retired on {RETIRED_ON} in favour of {replacement}" if replacement else ""
             raise ConfigError(
-                f"the registry {self._settings.registry} has no model {name} ({self._settings.model_label}); it has "
-                f"{', '.join(near)}: set model in phi3flow.toml, or --model"
+                f"the registry {self._settings.registry} has no model {name} ({self._settings.model_label}){retired}; "
+                f"it has {', '.join(near)}: set model in phi3flow.toml, or --model"
             ) from error
         return model
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from phi3flow.azure.arm import Arm, log_in
+from phi3flow.azure.findings import refuse
 from phi3flow.azure.foundry import need_hosts
 from phi3flow.azure.inventory import ML_VERSION
-from phi3flow.azure.preflight import check_flow_job, refuse
+from phi3flow.azure.preflight import check_flow_job
 from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.settings import load_settings
 from phi3flow.azure.sizes import list_sizes
