@@ -70,6 +70,12 @@ def _soft_delete(azure: AzureEmulator) -> None:
     azure.world.soft_deleted.add(WORKSPACE.lower())
 
 
+def own_the_group(azure: AzureEmulator) -> None:
+    """Give the caller a group that somebody else made, and no role on the subscription."""
+    azure.resources.store(GROUP, {"location": "eastus2", "properties": {"provisioningState": "Succeeded"}})
+    azure.world.roles = {GROUP: "Owner"}
+
+
 def _lock(azure: AzureEmulator) -> None:
     azure.world.locked.add(WORKSPACE)
 
@@ -195,6 +201,13 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("Microsoft.Network/register/action", "az role assignment create"),
         change=_set(roles={GROUP: "Owner", f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
+    ),
+    WrongWorld(
+        "a caller with a role on the group only, and providers that nobody registered",
+        ("azure", "up", "--yes"),
+        3,
+        ("MissingSubscriptionRegistration", "not registered to use namespace 'Microsoft.Storage'"),
+        change=own_the_group,
     ),
     WrongWorld(
         "a name that somebody else has",

@@ -33,10 +33,11 @@ def check_all(arm: Arm, settings: AzureSettings, steps: Sequence[Step]) -> list[
     findings = [*check_subscription(arm, settings)]
     if findings:
         return findings
-    registered = {step.wanted.name for step in steps if _is_registered(step)}
+    registered = {step.wanted.name for step in steps if _is_registration(step, "exists", "hidden")}
     findings += _check_permissions(arm, settings, steps)
     findings += _check_names(arm, settings, steps, registered)
     findings += _check_steps(steps)
+    findings += _check_hidden(settings, steps)
     if _ML in registered:
         findings += check_sizes(arm, settings, check_fine_tune_size, check_deployment_size)
     else:
@@ -189,8 +190,8 @@ def _kind(resource: Resource) -> str:
     return "/".join([namespace, *segments[::2]])
 
 
-def _is_registered(step: Step) -> bool:
-    return isinstance(step.wanted, Registration) and step.found.action == "exists"
+def _is_registration(step: Step, *actions: str) -> bool:
+    return isinstance(step.wanted, Registration) and step.found.action in actions
 
 
 def _sizes_unknown() -> Finding:
@@ -209,18 +210,39 @@ def _check_names(
         wanted = step.wanted
         if not isinstance(wanted, Resource) or step.found.action != "create" or _kind(wanted) not in _AVAILABILITY:
             continue
-        path, version = _AVAILABILITY[_kind(wanted)]
-        if path.partition("/")[0] not in registered:
-            continue
-        body = {"name": wanted.name, "type": _kind(wanted)}
-        answer = arm.post(f"{settings.subscription}/providers/{path}", version, body)
-        if answer.get("nameAvailable", True) or (wanted.restore and _is_recoverable(arm, settings, wanted)):
+        reason = _why_taken(arm, settings, wanted) if _kind(wanted).partition("/")[0] in registered else None
+        if reason is None or (wanted.restore and _is_recoverable(arm, settings, wanted)):
             continue
         key = wanted.label.replace(" ", "_")
         yield Finding.error(
             f"{wanted.label} {wanted.name}",
-            f"the name is not to be had ({answer.get('reason', 'taken')}): such names are unique in the world",
+            f"the name is not to be had ({reason}): such names are unique in the world",
             f"Set another {key} in phi3flow.toml.",
+        )
+
+
+def _why_taken(arm: Arm, settings: AzureSettings, wanted: Resource) -> str | None:
+    """Return why a name is not to be had; None where it is, or where only making it will tell the caller."""
+    path, version = _AVAILABILITY[_kind(wanted)]
+    body = {"name": wanted.name, "type": _kind(wanted)}
+    try:
+        answer = arm.post(f"{settings.subscription}/providers/{path}", version, body)
+    except AzureError as error:
+        if error.status != 403:
+            raise
+        return None
+    return None if answer.get("nameAvailable", True) else str(answer.get("reason", "taken"))
+
+
+def _check_hidden(settings: AzureSettings, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Find providers that the caller, without a role on the subscription, cannot see registered."""
+    hidden = [step.wanted.name for step in steps if _is_registration(step, "hidden")]
+    if hidden:
+        yield Finding.warning(
+            f"providers {', '.join(hidden)}",
+            "you have no role on the subscription and may not see whether they are registered",
+            "If one is not, what needs it fails; somebody with Contributor on the subscription types "
+            f"`az provider register --subscription {settings.subscription_id} --namespace NAME`.",
         )
 
 

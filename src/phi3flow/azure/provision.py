@@ -58,7 +58,8 @@ def _work_off(
     waiting = {each.key: each for each in wanted}
     left = {key: set(keys) for key, keys in before.items()}
     events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-    running, failures = 0, []
+    running = 0
+    failures: dict[str, str] = {}
 
     def start_ready() -> int:
         ready = [key for key in waiting if not left[key]]
@@ -76,7 +77,7 @@ def _work_off(
             continue
         running -= 1
         if event.what == "failed":
-            failures.append(f"{event.wanted.label} {event.wanted.name}: {event.error}")
+            failures[event.wanted.key] = f"{event.wanted.label} {event.wanted.name}: {event.error}"
             continue
         for keys in left.values():
             keys.discard(event.wanted.key)
@@ -84,7 +85,8 @@ def _work_off(
     if failures:
         waited = [f"{each.label} {each.name}" for each in waiting.values()]
         rest = f"\nNot begun, since they need these: {', '.join(waited)}" if waited else ""
-        raise AzureError("\n".join(failures) + rest + "\nThe same command goes on from here.")
+        in_order = [failures[each.key] for each in wanted if each.key in failures]
+        raise AzureError("\n".join(in_order) + rest + "\nThe same command goes on from here.")
 
 
 def _do(wanted: Wanted, work: Callable[[Wanted], None], events: queue.SimpleQueue[Event | BaseException]) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
 from phi3flow.errors import AzureError
 
-Action = Literal["create", "change", "wait", "exists", "foreign"]
-"""What is to be done: ``wait`` for what is being made or changed already; ``foreign`` exists, and is not ours."""
+Action = Literal["create", "change", "wait", "exists", "foreign", "hidden"]
+"""What is to be done: ``wait`` for what is being made or changed already; ``foreign`` exists, and is not ours;
+``hidden`` may not be looked at by the caller, and is left alone."""
 
 TAGS = {"created-by": "phi3flow"}
 ROLES_VERSION = "2022-04-01"
@@ -88,8 +89,13 @@ class Registration:
         return self.id.lower()
 
     def look(self, arm: Arm) -> Found:
-        """Say whether it is registered."""
-        return Found("exists" if self._state(arm) == "Registered" else "create")
+        """Say whether it is registered; who has a role on the resource group only may not see it."""
+        try:
+            return Found("exists" if self._state(arm) == "Registered" else "create")
+        except AzureError as error:
+            if error.status != 403:
+                raise
+            return Found("hidden")
 
     def make(self, arm: Arm) -> None:
         """Register it, and wait until it is."""
@@ -271,12 +277,20 @@ class RoleAssignment:
         return f"{self.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
 
     def _definition(self, arm: Arm) -> str:
-        subscription = "/".join(self.scope.split("/")[:3])
-        path = f"{subscription}/providers/Microsoft.Authorization/roleDefinitions"
-        found = next(iter(arm.list(path, ROLES_VERSION, **{"$filter": f"roleName eq '{self.role}'"})), None)
-        if found is None:
+        subscription, group = ("/".join(self.scope.split("/")[:parts]) for parts in (3, 5))
+        try:
+            found = self._definitions(arm, subscription)
+        except AzureError as error:
+            if error.status != 403 or group == subscription:
+                raise
+            found = self._definitions(arm, group)  # the caller has no role on the subscription
+        if not found:
             raise AzureError(f"{self.name}: this directory has no role {self.role!r}")
-        return str(found["id"])
+        return str(found[0]["id"])
+
+    def _definitions(self, arm: Arm, scope: str) -> list[dict[str, Any]]:
+        path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions"
+        return list(arm.list(path, ROLES_VERSION, **{"$filter": f"roleName eq '{self.role}'"}))
 
     def _held(self, arm: Arm, principal: str) -> bool:
         """Whether the principal has the role at the scope or above, however it was assigned."""

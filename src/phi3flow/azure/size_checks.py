@@ -43,12 +43,24 @@ def _read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], l
 
 def check_sizes(arm: Arm, settings: AzureSettings, *checks: SizeCheck) -> list[Finding]:
     """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota."""
-    sizes, findings = _read_sizes(arm, settings)
-    if sizes:
-        usages = list_usages(arm, settings)
-        for check in checks:
-            findings += check(settings, sizes, usages)
+    try:
+        sizes, findings = _read_sizes(arm, settings)
+        usages = list_usages(arm, settings) if sizes else {}
+    except AzureError as error:
+        if error.status != 403:
+            raise
+        return [_hidden(settings)]
+    for check in checks if sizes else ():
+        findings += check(settings, sizes, usages)
     return findings
+
+
+def _hidden(settings: AzureSettings) -> Finding:
+    return Finding.warning(
+        f"VM sizes and quota in {settings.location}",
+        "you have no role on the subscription and may not read them",
+        f"Somebody who may types `az ml compute list-usage --location {settings.location}`.",
+    )
 
 
 def check_fine_tune_size(

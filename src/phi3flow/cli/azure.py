@@ -68,6 +68,7 @@ STATES = {
     "wait": "is being made",
     "exists": "exists",
     "foreign": "exists, not made by phi3flow",
+    "hidden": "not to be seen",
 }
 
 

@@ -76,6 +76,8 @@ class Roles:
         action, scope = _action(request)
         if action.endswith(_ANYBODY_MAY) or any(part in action for part in _ANYBODY_MAY):
             return
+        if action == "Microsoft.Resources/subscriptions/read" and self._world.roles:
+            return  # whoever has a role anywhere in a subscription sees it
         for actions, not_actions in self._granted(scope):
             if _matches(action, actions) and not _matches(action, not_actions):
                 return
