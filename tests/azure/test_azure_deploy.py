@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,13 @@ def deploy(project: Path, *arguments: str) -> Done:
     return phi3flow("deploy", "--backend", "azureml", *arguments, "--yes", "--json", cwd=project)
 
 
+def status(project: Path) -> list[dict[str, Any]]:
+    done = phi3flow("status", "--backend", "azureml", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    shown: list[dict[str, Any]] = json.loads(done.stdout)
+    return shown
+
+
 def traffic(azure: AzureEmulator) -> dict[str, int]:
     shares = resource(azure, f"{ML}/onlineEndpoints")["properties"].get("traffic") or {}
     return {name: share for name, share in shares.items() if share}
@@ -83,8 +91,10 @@ def test_a_canary_gets_its_share_and_then_everything(azure: AzureEmulator, proje
     shown = json.loads(deploy(project, f"{name}:2", "--traffic", "10").stdout)
     assert (shown["deployment"], shown["traffic"]) == (SECOND, 10)
     assert traffic(azure) == {FIRST: 90, SECOND: 10}
-    states = json.loads(phi3flow("status", "--json", cwd=project).stdout)
-    assert {each["deployment"]: each["traffic"] for each in states if "deployment" in each} == {FIRST: 90, SECOND: 10}
+    assert {each["deployment"]: each["traffic"] for each in status(project) if "deployment" in each} == {
+        FIRST: 90,
+        SECOND: 10,
+    }
     assert deploy(project, name).returncode == 0
     assert traffic(azure) == {SECOND: 100}
     old = ("undeploy", "--backend", "azureml", "--deployment", FIRST, "--yes")
@@ -113,7 +123,7 @@ def test_a_version_without_traffic_is_warned_about(azure: AzureEmulator, project
     done = deploy(project, f"{name}:2", "--traffic", "0")
     assert f"deployment {SECOND} has 0 % of the traffic: it costs, and serves nobody" in done.stderr
     assert traffic(azure) == {FIRST: 100}
-    details = {each.get("detail") for each in json.loads(phi3flow("status", "--json", cwd=project).stdout)}
+    details = {each.get("detail") for each in status(project)}
     assert "it has 0 % of the traffic: it costs, and nobody is served" in details
 
 
@@ -130,6 +140,18 @@ def test_the_key_goes_into_a_file_only_where_that_is_asked_for(azure: AzureEmula
     answered = subprocess.run(chat, cwd=project, input="Hello?\n", capture_output=True, text=True)
     file.unlink()
     assert answered.stdout == "You said: Hello?\n", answered.stderr
+
+
+def test_another_folder_sees_what_was_deployed_and_ends_its_cost(
+    azure: AzureEmulator, project: Path, tmp_path: Path
+) -> None:
+    assert deploy(project).returncode == 0
+    (noted,) = (each for each in status(project) if "deployment" in each)
+    (found,) = status(tmp_path)
+    assert {**found, "created_at": None} == {**noted, "created_at": None}
+    assert phi3flow(*STEPS["undeploy"], cwd=tmp_path).stdout == f"deleted the endpoint {noted['endpoint']}\n"
+    assert deployments(azure) == set()
+    assert phi3flow(*STEPS["undeploy"], cwd=tmp_path).stdout == "there is no endpoint\n"
 
 
 @pytest.mark.slow

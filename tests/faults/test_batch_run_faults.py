@@ -18,8 +18,8 @@ SYNC_HANG = "import time\n" + SYNC_CLIENT.replace(
 
 
 def test_faults_of_some_lines_cost_little_time_and_no_other_line(make_project: MakeProject) -> None:
-    """5 % get a 400, 5 % a 503 once, 2 % hang once; beside a run of the same lines where nothing fails."""
-    project = make_project(lines=MIXED_LINES)
+    """5 % get a 400, 5 % a 503 once, 2 % hang once; at the same time as a run of the same lines where nothing fails."""
+    project, clean = make_project(lines=MIXED_LINES), make_project(lines=MIXED_LINES)
     answer = Reply(delay_s=0.3)
     faults: dict[str, list[Scripted | None]] = {}
     for number in range(MIXED_LINES):
@@ -30,17 +30,20 @@ def test_faults_of_some_lines_cost_little_time_and_no_other_line(make_project: M
         elif number % 50 == 26:
             faults[f"q{number}"] = [HANG, None]
     flags = ("--concurrency", 64, "--timeout-s", MIXED_TIMEOUT_S)
-    with FaultEndpoint(lambda _: answer, key=KEY) as endpoint:
-        assert project.finish(endpoint, *flags).returncode == 0
-    clean_s = project.run.manifest.duration_s
-    with FaultEndpoint(Attempts(faults, otherwise=answer), key=KEY) as endpoint:
-        ended = project.finish(endpoint, *flags, "--fresh")
-        assert len(endpoint.requests) == MIXED_LINES + 50 + 20
+    with (
+        FaultEndpoint(lambda _: answer, key=KEY) as sound,
+        FaultEndpoint(Attempts(faults, otherwise=answer), key=KEY) as faulty,
+    ):
+        beside = clean.start(sound, *flags)
+        ended = project.finish(faulty, *flags)
+        beside.communicate(timeout=600)
+        assert len(faulty.requests) == MIXED_LINES + 50 + 20
+    assert beside.returncode == 0
     assert ended.returncode == 1, ended.stderr
     assert ended.counts == {"total": MIXED_LINES, "completed": MIXED_LINES - 50, "failed": 50, "retries": 70}
     assert project.unanswered == [number for number in range(MIXED_LINES) if number % 20 == 3]
     assert project.run.manifest.status == "Completed"
-    assert project.run.manifest.duration_s <= 1.5 * clean_s + MIXED_TIMEOUT_S
+    assert project.run.manifest.duration_s <= 1.5 * clean.run.manifest.duration_s + MIXED_TIMEOUT_S
 
 
 def test_a_synchronous_tool_that_hangs_fails_its_line_and_does_not_hold_the_process(make_project: MakeProject) -> None:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from phi3flow.azure.arm import Arm
 from phi3flow.azure.inventory import ML_VERSION
-from phi3flow.azure.resources import TAGS
+from phi3flow.azure.resources import TAGS, is_tagged
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.errors import AzureError, ConfigError
 
@@ -100,6 +100,12 @@ class OnlineEndpoint:
     def delete(self) -> None:
         """Delete it with all its deployments; one that is gone is no error."""
         self._arm.delete(self.id, ML_VERSION)
+
+
+def list_made(arm: Arm, settings: AzureSettings) -> list[dict[str, Any]]:
+    """Return the workspace's endpoints that phi3flow made, whoever typed it; none where there is no workspace."""
+    collection = f"{settings.workspace_id(settings.workspace)}/onlineEndpoints"
+    return [each for each in arm.list(collection, ML_VERSION) if is_tagged(each)]
 
 
 def shift_traffic(now: Mapping[str, int], newcomer: str, share: int) -> dict[str, int]:

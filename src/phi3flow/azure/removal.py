@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.azure.arm import Arm
+from phi3flow.azure.endpoints import list_made
 from phi3flow.azure.inventory import ML_VERSION, list_wanted
 from phi3flow.azure.plan import AT_ONCE
 from phi3flow.azure.resources import Resource, Wanted, is_tagged
@@ -40,12 +41,7 @@ def _stays(wanted: Wanted) -> bool:
 
 def _endpoints(arm: Arm, settings: AzureSettings, *, after: tuple[str, ...]) -> list[Wanted]:
     """Return the endpoints that were made here, each to be deleted before everything of ``after``."""
-    collection = f"{settings.workspace_id(settings.workspace)}/onlineEndpoints"
-    return [
-        Resource("endpoint", str(each["id"]), ML_VERSION, {}, needs=after)
-        for each in arm.list(collection, ML_VERSION)
-        if is_tagged(each)
-    ]
+    return [Resource("endpoint", str(each["id"]), ML_VERSION, {}, needs=after) for each in list_made(arm, settings)]
 
 
 def _reasons_to_keep(arm: Arm, settings: AzureSettings, ours: Sequence[Wanted]) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from phi3flow.backends.progress import OnJobProgress
 from phi3flow.errors import BackendError
 from phi3flow.flows import Flow
 from phi3flow.jsonl import shorten
@@ -47,15 +48,6 @@ class LineAnswer:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True)
-class WorkProgress:
-    """Where the work stands; ``page`` shows it in a browser."""
-
-    name: str
-    status: str
-    page: str | None = None
-
-
 class FlowRuns(Protocol):
     """A place that runs flows; every method raises BackendError where the place fails."""
 
@@ -84,7 +76,7 @@ class FlowRuns(Protocol):
         """Upload flow and lines, and begin the work under a name that was never used."""
         ...
 
-    def follow(self, name: str, on_progress: Callable[[WorkProgress], None]) -> float:
+    def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """Report the work's state until it has ended, and return how many seconds it ran.
 
         Raises BackendError, with its own error, where it failed or was canceled.

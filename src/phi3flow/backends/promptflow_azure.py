@@ -7,7 +7,7 @@ again, leaves out why lines failed, and its download sends the login's token wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.jobs import ENDED, LONGEST_WAIT_S, ran_s
 from phi3flow.backends.azureml.sdk import persistently
-from phi3flow.backends.flow_runs import FlowWork, LineAnswer, WorkProgress, line_outputs
+from phi3flow.backends.flow_runs import FlowWork, LineAnswer, line_outputs
 from phi3flow.backends.flow_upload import flow_to_upload
+from phi3flow.backends.progress import JobProgress, OnJobProgress
 from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
 from phi3flow.pf_runs import LineRun
 from phi3flow.records import ConnectionUse
@@ -105,7 +106,7 @@ class CloudFlowRuns:
         except (OSError, RunRequestException) as error:  # requests' errors are the former
             raise AzureError(f"run {name}: {str(error)[:400]}") from error
 
-    def follow(self, name: str, on_progress: Callable[[WorkProgress], None]) -> float:
+    def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """See FlowRuns."""
         page, wait_s = self._page(name), 1.0
         while True:
@@ -113,7 +114,7 @@ class CloudFlowRuns:
             if run is None:
                 raise ConfigError(f"there is no run {name} in the project {self.settings.project}")
             status = str(run.get("status"))
-            on_progress(WorkProgress(name, status, page))
+            on_progress(JobProgress(name, status, page))
             if status in ENDED:
                 break
             time.sleep(wait_s)

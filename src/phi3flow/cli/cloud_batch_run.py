@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from phi3flow.cli.job_line import JobLine
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from phi3flow.backends.flow_runs import FlowRuns, WorkProgress
+    from phi3flow.backends.flow_runs import FlowRuns
     from phi3flow.run_store import RunFolder
     from phi3flow.runner import RunPlan
 
@@ -50,7 +49,7 @@ def run_in_cloud(plans: list[RunPlan], args: argparse.Namespace, terminal: Termi
             ask = partial(_confirm, plan.name, terminal, yes=args.yes)
             runs += [run] if run.begin(ask) else []
         try:
-            with _Display(terminal) as display:
+            with JobLine(terminal) as display:
                 return [run.complete(display.show) for run in runs]
         except KeyboardInterrupt:
             terminal.note("The jobs go on in Azure; the same command follows them again.")
@@ -78,32 +77,3 @@ def _place(engine: str) -> FlowRuns:
     from phi3flow.backends.promptflow_azure import CloudFlowRuns
 
     return CloudFlowRuns()
-
-
-class _Display:
-    """A line that shows state and time of what is followed; where there is no terminal, a line at each change."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        from rich.progress import SpinnerColumn, TimeElapsedColumn
-
-        self._terminal = terminal
-        self._line = terminal.progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn())
-        self._task: TaskID = self._line.add_task("asking Azure", total=None)
-        self._seen: dict[str, str] = {}
-
-    def __enter__(self) -> _Display:
-        self._line.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._line.stop()
-
-    def show(self, progress: WorkProgress) -> None:
-        """Show where the work stands."""
-        state = f"{progress.name}: {progress.status}"
-        self._line.update(self._task, description=state)
-        if progress.name not in self._seen and progress.page:
-            self._terminal.note(f"in the browser: {progress.page}")
-        if self._line.disable and progress.status != self._seen.get(progress.name):
-            self._terminal.note(state)
-        self._seen[progress.name] = progress.status

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.fine_tune import given_hyperparameters
+from phi3flow.cli.job_line import JobLine
 from phi3flow.cli.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from phi3flow.backends.azureml import AzureMLBackend, JobProgress, PlannedJob
+    from phi3flow.backends.azureml import AzureMLBackend, PlannedJob
+    from phi3flow.backends.progress import JobProgress
 
 
 def run_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -34,7 +35,7 @@ def run_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.result(_data(job, status, {}), f"{job}: {status}; `{follow}` follows it")
             return 0
     try:
-        with _Display(terminal) as display:
+        with JobLine(terminal) as display:
             end = backend.follow(job, on_progress=display.show)
     except KeyboardInterrupt:
         terminal.note(f"The job goes on in Azure; to follow it: phi3flow fine-tune --backend azureml --attach {job}")
@@ -80,7 +81,7 @@ def _submit(backend: AzureMLBackend, planned: PlannedJob, args: argparse.Namespa
     return True
 
 
-def _data(job: str, status: str, metrics: dict[str, float]) -> dict[str, Any]:
+def _data(job: str, status: str, metrics: Mapping[str, float]) -> dict[str, Any]:
     from phi3flow.backends.azureml import output_of
 
     return {"backend": "azureml", "job": job, "status": status, "output": output_of(job), "metrics": metrics}
@@ -89,32 +90,3 @@ def _data(job: str, status: str, metrics: dict[str, float]) -> dict[str, Any]:
 def _summary(end: JobProgress) -> str:
     metrics = [f"{name}: {value:.4g}" for name, value in sorted(end.metrics.items())]
     return "\n".join([f"{end.name}: {end.status}", *metrics])
-
-
-class _Display:
-    """A line that shows state, time and metrics on a terminal; elsewhere a line whenever the state changes."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        from rich.progress import SpinnerColumn, TimeElapsedColumn
-
-        self._terminal = terminal
-        self._line = terminal.progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn())
-        self._task: TaskID = self._line.add_task("asking for the job", total=None)
-        self._status: str | None = None
-
-    def __enter__(self) -> _Display:
-        self._line.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._line.stop()
-
-    def show(self, progress: JobProgress) -> None:
-        """Show where the job stands."""
-        metrics = "".join(f"  {name} {value:.4g}" for name, value in sorted(progress.metrics.items()))
-        self._line.update(self._task, description=f"{progress.name}: {progress.status}{metrics}")
-        if self._line.disable and progress.status != self._status:
-            self._terminal.note(f"{progress.name}: {progress.status}{metrics}")
-        if self._status is None and progress.studio:
-            self._terminal.note(f"in Azure Machine Learning studio: {progress.studio}")
-        self._status = progress.status

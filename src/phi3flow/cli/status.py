@@ -1,7 +1,8 @@
 """Show the jobs, models and endpoints that were made from this folder, and which endpoints are alive.
 
 An endpoint is running, starting, stopping (it finishes what is in flight), unresponsive, stopped, or crashed; then
-the end of its log is shown. Azure is asked where something was made there; --backend local asks only this machine.
+the end of its log is shown. Azure is asked where something was made there, and tells of what phi3flow deployed in the
+workspace from elsewhere, too; --backend local asks only this machine.
 
 Examples:
   phi3flow status

@@ -1,7 +1,7 @@
 """Delete an endpoint: it finishes what is in flight, then it is gone.
 
-Without NAME the only endpoint there is. In Azure Machine Learning --deployment deletes one deployment of an endpoint,
-such as the old one after a new version has all the traffic. Asks first; --yes answers.
+Without NAME the only endpoint there is, and nothing where there is none. In Azure Machine Learning --deployment deletes
+one deployment of an endpoint, such as the old one after a new version has all the traffic. Asks first; --yes answers.
 
 Examples:
   phi3flow undeploy
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         raise ConfigError("--deployment is for --backend azureml: an endpoint on this machine is its only deployment")
     backend = LocalBackend()
     name = args.name or _only([endpoint.endpoint for endpoint in backend.endpoints()])
+    if name is None:
+        return _nothing(args, terminal)
     if not terminal.confirm(f"Delete the endpoint {name}?", yes=args.yes):
         return 1
     backend.undeploy(name)
@@ -47,7 +49,9 @@ def _undeploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.backends.azureml import AzureMLBackend
 
     backend = AzureMLBackend()
-    name = args.name or _only(list(dict.fromkeys(endpoint.endpoint for endpoint in backend.endpoints())))
+    name = args.name or _only(backend.endpoint_names())
+    if name is None:
+        return _nothing(args, terminal)
     what = f"deployment {args.deployment} of the endpoint {name}" if args.deployment else f"endpoint {name}"
     if not terminal.confirm(f"Delete the {what}?", yes=args.yes):
         return 1
@@ -57,9 +61,12 @@ def _undeploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _only(names: list[str]) -> str:
-    if not names:
-        raise ConfigError("nothing is deployed from here: `phi3flow status` shows what there is")
+def _nothing(args: argparse.Namespace, terminal: Terminal) -> int:
+    terminal.result({"backend": args.backend, "endpoint": None, "state": "absent"}, "there is no endpoint")
+    return 0
+
+
+def _only(names: list[str]) -> str | None:
     if len(names) > 1:
         raise ConfigError(f"which one? phi3flow undeploy NAME; there are {', '.join(names)}")
-    return names[0]
+    return names[0] if names else None

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from phi3flow.backends.flow_runs import FlowRuns, FlowWork, LineAnswer, WorkProgress
+from phi3flow.backends.flow_runs import FlowRuns, FlowWork, LineAnswer
+from phi3flow.backends.progress import OnJobProgress
 from phi3flow.errors import BackendError, ConfigError, Phi3flowError
 from phi3flow.flows import connection_names
 from phi3flow.pf_record import write_pf_record
@@ -80,7 +81,7 @@ class CloudRun:
                 self._open().use_connections(self._connections())
         return True
 
-    def complete(self, on_progress: Callable[[WorkProgress], None]) -> RunFolder:
+    def complete(self, on_progress: OnJobProgress) -> RunFolder:
         """Follow the work to its end, import what it answered, and return the run.
 
         A KeyboardInterrupt leaves the work running. Raises BackendError where it failed or answered nonsense.

@@ -2,7 +2,6 @@
 
 from phi3flow.backends.azureml.backend import BACKEND, AzureMLBackend, PlannedJob, output_of
 from phi3flow.backends.azureml.fine_tuning import CatalogFineTune
-from phi3flow.backends.azureml.jobs import JobProgress
 from phi3flow.backends.azureml.script_recipe import ScriptFineTune
 
-__all__ = ["BACKEND", "AzureMLBackend", "CatalogFineTune", "JobProgress", "PlannedJob", "ScriptFineTune", "output_of"]
+__all__ = ["BACKEND", "AzureMLBackend", "CatalogFineTune", "PlannedJob", "ScriptFineTune", "output_of"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from phi3flow import state
 from phi3flow.azure.arm import Arm, log_in
-from phi3flow.azure.endpoints import OnlineEndpoint
+from phi3flow.azure.endpoints import OnlineEndpoint, list_made
 from phi3flow.azure.findings import Finding, refuse
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.preflight import check_deployment, check_fine_tune
@@ -19,11 +19,12 @@ from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.data_assets import data_id, ensure_data
 from phi3flow.backends.azureml.deployments import Deployer, deployment_name
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogFineTune, CatalogJob, JobDraft
-from phi3flow.backends.azureml.jobs import JobProgress, Jobs, OnJobProgress
+from phi3flow.backends.azureml.jobs import Jobs
 from phi3flow.backends.azureml.models import Models
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE, ScriptFineTune, ScriptJob
 from phi3flow.backends.azureml.sdk import Sdk, persistently
 from phi3flow.backends.base import EndpointStatus, Liveness
+from phi3flow.backends.progress import JobProgress, OnJobProgress
 from phi3flow.errors import ConfigError
 from phi3flow.state import EndpointState, JobState, ModelState, ProjectState
 
@@ -197,9 +198,24 @@ class AzureMLBackend:
             endpoint.delete_deployment(deployment)
             self._update(endpoints=lambda known: _without(known, backend=BACKEND, endpoint=name, deployment=deployment))
 
-    def endpoints(self) -> Sequence[EndpointState]:
-        """Return what was deployed from here, without asking Azure."""
+    def endpoint_names(self) -> list[str]:
+        """Return the endpoints that were made from here; where none is noted, those that Azure knows to be ours."""
+        noted = dict.fromkeys(each.endpoint for each in self._noted())
+        return list(noted) or [str(each["name"]) for each in list_made(self.arm, self.settings)]
+
+    def _noted(self) -> list[EndpointState]:
         return [each for each in state.load(self._state_path).endpoints if each.backend == BACKEND]
+
+    def _deployed(self) -> list[EndpointState]:
+        """Return what is noted, and what phi3flow deployed besides: from another folder, or killed before the note."""
+        noted = self._noted()
+        known = {(each.endpoint, each.deployment) for each in noted}
+        found = [
+            _described(endpoint, deployment)
+            for endpoint in list_made(self.arm, self.settings)
+            for deployment in OnlineEndpoint(self.arm, self.settings, str(endpoint["name"])).deployments().values()
+        ]
+        return [*noted, *(each for each in found if (each.endpoint, each.deployment) not in known)]
 
     def status(self) -> list[EndpointStatus]:
         """Ask Azure how every deployment fares, and note how every unfinished job does."""
@@ -208,7 +224,7 @@ class AzureMLBackend:
             if job.backend == BACKEND and job.status not in ("Completed", "Failed", "Canceled"):
                 found = self.jobs.read(job.name)
                 self._note_job(job.name, str(found["status"]) if found else "Deleted")
-        return [self._examine(each) for each in self.endpoints()]
+        return [self._examine(each) for each in self._deployed()]
 
     def _examine(self, endpoint: EndpointState) -> EndpointStatus:
         service = OnlineEndpoint(self.arm, self.settings, endpoint.endpoint)
@@ -272,6 +288,19 @@ class AzureMLBackend:
 def output_of(job: str) -> str:
     """Return where a job leaves its model."""
     return f"azureml://jobs/{job}/outputs/{OUTPUT}"
+
+
+def _described(endpoint: Mapping[str, Any], deployment: Mapping[str, Any]) -> EndpointState:
+    """Return a deployment as Azure tells of it."""
+    created = (deployment.get("systemData") or {}).get("createdAt")
+    return EndpointState(
+        backend=BACKEND,
+        endpoint=str(endpoint["name"]),
+        deployment=str(deployment["name"]),
+        url=str(endpoint["properties"].get("scoringUri", "")),
+        model=str((deployment.get("tags") or {}).get("model", "")),
+        created_at=datetime.fromisoformat(created) if created else datetime.now(UTC),
+    )
 
 
 def _without(rows: Sequence[Any], **values: str) -> list[Any]:

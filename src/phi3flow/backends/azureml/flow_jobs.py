@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,11 @@ from phi3flow.azure.settings import load_settings
 from phi3flow.azure.sizes import list_sizes
 from phi3flow.backends.azureml.code_assets import ensure_code
 from phi3flow.backends.azureml.data_assets import ensure_data
-from phi3flow.backends.azureml.jobs import JobProgress, Jobs
+from phi3flow.backends.azureml.jobs import Jobs
 from phi3flow.backends.azureml.sdk import Sdk, persistently, refusals
-from phi3flow.backends.flow_runs import FlowWork, LineAnswer, WorkProgress, line_outputs
+from phi3flow.backends.flow_runs import FlowWork, LineAnswer, line_outputs
 from phi3flow.backends.flow_upload import flow_to_upload, need_tools_file, read_folder
+from phi3flow.backends.progress import OnJobProgress
 from phi3flow.errors import BackendError, ConfigError, DatasetError
 from phi3flow.flows import DAG_FILE, fingerprint
 from phi3flow.jsonl import Row, read_rows
@@ -113,13 +114,9 @@ class FlowJobs:
                 job = build_flow_job(name, flow, data, work, compute=self.settings.batch_compute)
             persistently(f"job {name}", lambda: self._sdk.workspace.jobs.create_or_update(job))
 
-    def follow(self, name: str, on_progress: Callable[[WorkProgress], None]) -> float:
+    def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """See FlowRuns."""
-
-        def tell(progress: JobProgress) -> None:
-            on_progress(WorkProgress(name, progress.status, progress.studio))
-
-        self._jobs.follow(name, tell)
+        self._jobs.follow(name, on_progress)
         return self._jobs.ran_s(name)
 
     def answers(self, name: str) -> Iterator[LineAnswer]:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from phi3flow.azure.arm import Arm
 from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.backends.progress import JobProgress, OnJobProgress
 from phi3flow.errors import AzureError, ConfigError
 
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
 LONGEST_WAIT_S = 30.0
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """Where a job stands; ``metrics`` are the last values that it logged, ``studio`` a page to look at it."""
-
-    name: str
-    status: str
-    elapsed_s: float
-    metrics: dict[str, float] = field(default_factory=dict)
-    studio: str | None = None
-
-
-OnJobProgress = Callable[[JobProgress], None]
 
 
 class Jobs:
@@ -50,12 +36,12 @@ class Jobs:
         A connection that breaks is tried again by the client; the job does not depend on it. Raises ConfigError where
         there is no such job, AzureError with the job's own error and the place of its logs where it failed.
         """
-        begun_s, wait_s = time.monotonic(), 1.0
+        wait_s = 1.0
         while True:
             found, asked_s = self._arm.poll(self._id(name), ML_VERSION)
             if found is None:
                 raise ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
-            progress = self._progress(name, found["properties"], time.monotonic() - begun_s)
+            progress = self._progress(name, found["properties"])
             on_progress(progress)
             if progress.status in ENDED:
                 break
@@ -85,16 +71,16 @@ class Jobs:
     def _history(self, name: str) -> dict[str, Any]:
         return self._arm.get_url(f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}") or {}
 
-    def _progress(self, name: str, properties: dict[str, Any], elapsed_s: float) -> JobProgress:
+    def _progress(self, name: str, properties: dict[str, Any]) -> JobProgress:
         status = str(properties.get("status"))
         metrics = self.metrics(name) if status in ("Running", "Finalizing", "Completed") else {}
         services = properties.get("services") or {}
-        studio = (services.get("Studio") or {}).get("endpoint")
-        return JobProgress(name, status, elapsed_s, metrics, studio)
+        page = (services.get("Studio") or {}).get("endpoint")
+        return JobProgress(name, status, page, metrics)
 
     def _explain(self, progress: JobProgress) -> str:
         place = f"its log: az ml job download --name {progress.name} --all, then user_logs/std_log.txt"
-        page = f", or {progress.studio}" if progress.studio else ""
+        page = f", or {progress.page}" if progress.page else ""
         if progress.status == "Canceled":
             return f"job {progress.name} was canceled; {place}{page}"
         return f"job {progress.name} failed: {self.error_of(progress.name)}; {place}{page}"
