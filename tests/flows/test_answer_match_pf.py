@@ -31,6 +31,7 @@ def _no_connection(name: str) -> dict[str, Any]:
     raise AssertionError(f"answer_match needs no connection, but asked for {name}")
 
 
+@pytest.mark.slow
 def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, own_home: Path) -> None:
     data = tmp_path / "answered.jsonl"
     write_rows(data, [{**row, "answer": answer} for row, answer in zip(ROWS, ANSWERS, strict=True)])

@@ -40,6 +40,7 @@ def test_pf_test_answers_with_the_connection_file_of_the_repository(workspace: W
     assert not any(KEY.encode() in path.read_bytes() for path in workspace.flow.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_pf_run_create_completes_with_run_yml(workspace: Workspace) -> None:
     run = ("run", "create", "--file", str(workspace.flow / "run.yml"), "--name", "chat")
     assert '"status": "Completed"' in workspace.pf(*run)

@@ -122,6 +122,7 @@ def _run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.slow
 def test_pf_runs_the_documents_flow_with_a_connection_made_by_connect(project: Path) -> None:
     with FaultEndpoint(["Bill Gates and Paul Allen."], key=KEY) as endpoint:
         connected = _run(project, "phi3flow", "connect", "connection", "--endpoint", endpoint.url, "--to", "pf")

@@ -68,6 +68,7 @@ def test_a_pf_run_of_the_flow_equals_our_score(
     assert KEY not in "".join(path.read_text("utf-8", "replace") for path in record.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_pf_validates_the_flow_and_finds_the_tools_that_are_committed(pf: Callable[..., str], tmp_path: Path) -> None:
     flow = tmp_path / FLOW.name
     shutil.copytree(FLOW, flow, ignore=shutil.ignore_patterns("__pycache__", ".promptflow"))
