@@ -6,6 +6,8 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 # Python compiles what is imported; pip would compile all of it, which takes as long as the rest of the installation.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# Each process of the tests would compile the same; what most of them import is compiled once before, by all processors.
+COMPILE := python -m compileall -q -j 0 -x test azure mlflow promptflow scipy sympy torch
 TESTS := pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(ARGS)
 
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
@@ -70,6 +72,7 @@ clean:
 
 .venv/.dev: .venv/.torch pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local,azure,judge,ray,dev]'
+	cd .venv/lib/python3*/site-packages && ../../../bin/$(COMPILE)
 	touch .venv/.local $@
 
 .venv/.bench: .venv/.dev
