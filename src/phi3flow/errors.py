@@ -75,6 +75,10 @@ class AzureError(BackendError):
         self.status, self.code = status, code
 
 
+class ForbiddenError(AzureError):
+    """The caller has no role that allows it."""
+
+
 class PreflightError(AzureError):
     """What was asked for cannot work in this subscription; nothing was begun."""
 

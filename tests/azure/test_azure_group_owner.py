@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from phi3flow.backends.azureml.flow_jobs import FlowJobs
+from phi3flow.backends.flow_runs import FlowWork
+from phi3flow.flows import load_flow
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import World
 from tests.azure.journey import answer_rightly, make_project, take_all
 from tests.azure.wrong_worlds import own_the_group
 from tests.command_line import phi3flow
+from tests.pf_workspace import FLOW
 
 
 @pytest.fixture
@@ -42,6 +46,12 @@ def test_up_makes_everything_and_says_what_cannot_be_seen(azure: AzureEmulator, 
     assert len(azure.writes) == writes
     states = {each["state"] for each in json.loads(phi3flow("azure", "status", "--json", cwd=project).stdout)}
     assert states == {"exists", "exists, not made by phi3flow", "not to be seen"}
+
+
+def test_a_flows_job_says_what_it_costs(azure: AzureEmulator, project: Path) -> None:
+    assert phi3flow("azure", "up", "--yes", cwd=project).returncode == 0
+    cost = FlowJobs(project).cost(FlowWork(load_flow(FLOW), project / "lines.jsonl", 1, {}))
+    assert cost.startswith("gpu-cluster: 1 x STANDARD_NC24ADS_A100_V4")
 
 
 @pytest.mark.slow

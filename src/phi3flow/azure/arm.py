@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phi3flow import __version__
-from phi3flow.errors import AzureError, MissingExtraError
+from phi3flow.errors import AzureError, ForbiddenError, MissingExtraError
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -248,7 +248,8 @@ def _error(method: str, place: str, response: HttpResponse) -> AzureError:
     path = place.removeprefix(ENDPOINT)
     said = " ".join(dict.fromkeys(_first_line(each) for each in (message, *details) if each))
     hint = f" To log in: {_LOGIN}" if response.status_code == 401 else ""
-    return AzureError(f"{method} {_short(path)}: {code}: {said}{hint}", status=response.status_code, code=code)
+    kind = ForbiddenError if response.status_code == 403 else AzureError
+    return kind(f"{method} {_short(path)}: {code}: {said}{hint}", status=response.status_code, code=code)
 
 
 def _login_problem(text: str) -> str:

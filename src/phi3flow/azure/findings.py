@@ -27,13 +27,18 @@ class Finding(Record):
         """Return a finding that something works, and not as one may expect."""
         return cls(severity="warning", what=what, why=why, remedy=remedy)
 
+    @property
+    def message(self) -> str:
+        """What, why and what to type."""
+        return f"{self.what}: {self.why}. {self.remedy}"
+
     def __str__(self) -> str:
-        return f"{self.severity}: {self.what}: {self.why}. {self.remedy}"
+        return f"{self.severity}: {self.message}"
 
 
 def refuse(findings: Sequence[Finding]) -> list[Finding]:
     """Raise PreflightError that lists every error among the findings; return them, all warnings, if there is none."""
-    errors = [f"{each.what}: {each.why}. {each.remedy}" for each in findings if each.severity == "error"]
+    errors = [each.message for each in findings if each.severity == "error"]
     if errors:
         raise PreflightError("\n".join(errors))
     return list(findings)

@@ -14,7 +14,7 @@ from phi3flow.azure.resources import ROLES_VERSION, Registration, Resource, Role
 from phi3flow.azure.retired_models import check_model
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.size_checks import check_deployment_size, check_fine_tune_size, check_sizes
-from phi3flow.errors import AzureError, PreflightError
+from phi3flow.errors import ForbiddenError, PreflightError
 
 SUBSCRIPTION_VERSION = "2022-12-01"
 _WITHOUT_GPUS = ("FreeTrial", "AzureForStudents", "AzurePass", "MSDN", "DreamSpark", "BizSpark", "Sponsored")
@@ -58,9 +58,7 @@ def read_subscription(arm: Arm, settings: AzureSettings) -> dict[str, Any]:
     """Return the settings' subscription. Raises PreflightError where the caller does not see it."""
     try:
         found = arm.get(settings.subscription, SUBSCRIPTION_VERSION)
-    except AzureError as error:
-        if error.status != 403:
-            raise
+    except ForbiddenError:
         found = None
     if found is None:
         raise PreflightError(
@@ -94,7 +92,7 @@ def check_subscription(arm: Arm, settings: AzureSettings) -> Iterator[Finding]:
 def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
     """Find what would make a fine-tune in the workspace fail."""
     cluster = f"{settings.workspace_id(settings.workspace)}/computes/{settings.compute}"
-    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    findings = _check_workspace(arm, settings)
     if not findings and arm.get(cluster, ML_VERSION) is None:
         findings.append(_missing("compute cluster", settings.compute))
     return findings or [*check_sizes(arm, settings, check_fine_tune_size), *check_model(settings)]
@@ -102,7 +100,7 @@ def check_fine_tune(arm: Arm, settings: AzureSettings) -> list[Finding]:
 
 def check_flow_job(arm: Arm, settings: AzureSettings, *, nodes: int) -> list[Finding]:
     """Find what would make a flow's job on ``nodes`` nodes of the workspace's cluster fail."""
-    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    findings = _check_workspace(arm, settings)
     if findings:
         return findings
     name = settings.batch_compute
@@ -120,17 +118,19 @@ def check_flow_job(arm: Arm, settings: AzureSettings, *, nodes: int) -> list[Fin
 
 def check_deployment(arm: Arm, settings: AzureSettings) -> list[Finding]:
     """Find what would make a new deployment in the workspace fail."""
-    findings = [*check_subscription(arm, settings), *_check_made(arm, settings)]
+    findings = _check_workspace(arm, settings)
     identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
     if not findings and arm.get(identity, "2023-01-31") is None:
         findings.append(_missing("managed identity", settings.identity))
     return findings or check_sizes(arm, settings, check_deployment_size)
 
 
-def _check_made(arm: Arm, settings: AzureSettings) -> list[Finding]:
+def _check_workspace(arm: Arm, settings: AzureSettings) -> list[Finding]:
+    """Find what is wrong with the subscription, and a workspace that is missing."""
+    findings = [*check_subscription(arm, settings)]
     if arm.get(settings.workspace_id(settings.workspace), ML_VERSION) is None:
-        return [_missing("workspace", settings.workspace)]
-    return []
+        findings.append(_missing("workspace", settings.workspace))
+    return findings
 
 
 def _missing(label: str, name: str, remedy: str = "") -> Finding:
@@ -227,9 +227,7 @@ def _why_taken(arm: Arm, settings: AzureSettings, wanted: Resource) -> str | Non
     body = {"name": wanted.name, "type": _kind(wanted)}
     try:
         answer = arm.post(f"{settings.subscription}/providers/{path}", version, body)
-    except AzureError as error:
-        if error.status != 403:
-            raise
+    except ForbiddenError:
         return None
     return None if answer.get("nameAvailable", True) else str(answer.get("reason", "taken"))
 

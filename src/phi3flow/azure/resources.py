@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
-from phi3flow.errors import AzureError
+from phi3flow.errors import AzureError, ForbiddenError
 
 Action = Literal["create", "change", "wait", "exists", "foreign", "hidden"]
 """What is to be done: ``wait`` for what is being made or changed already; ``foreign`` exists, and is not ours;
@@ -92,9 +92,7 @@ class Registration:
         """Say whether it is registered; who has a role on the resource group only may not see it."""
         try:
             return Found("exists" if self._state(arm) == "Registered" else "create")
-        except AzureError as error:
-            if error.status != 403:
-                raise
+        except ForbiddenError:
             return Found("hidden")
 
     def make(self, arm: Arm) -> None:
@@ -280,9 +278,7 @@ class RoleAssignment:
         subscription, group = ("/".join(self.scope.split("/")[:parts]) for parts in (3, 5))
         try:
             found = self._definitions(arm, subscription)
-        except AzureError as error:
-            if error.status != 403 or group == subscription:
-                raise
+        except ForbiddenError:
             found = self._definitions(arm, group)  # the caller has no role on the subscription
         if not found:
             raise AzureError(f"{self.name}: this directory has no role {self.role!r}")

@@ -20,7 +20,7 @@ from phi3flow.azure.sizes import (
     quota_name,
     retired_on,
 )
-from phi3flow.errors import AzureError
+from phi3flow.errors import AzureError, ForbiddenError
 
 SizeCheck = Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]]
 """Finds what is wrong with a size of the settings, given the region's sizes and the quota."""
@@ -46,9 +46,7 @@ def check_sizes(arm: Arm, settings: AzureSettings, *checks: SizeCheck) -> list[F
     try:
         sizes, findings = _read_sizes(arm, settings)
         usages = list_usages(arm, settings) if sizes else {}
-    except AzureError as error:
-        if error.status != 403:
-            raise
+    except ForbiddenError:
         return [_hidden(settings)]
     for check in checks if sizes else ():
         findings += check(settings, sizes, usages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,7 +19,7 @@ from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.data_assets import data_id, ensure_data
 from phi3flow.backends.azureml.deployments import Deployer, deployment_name
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogFineTune, CatalogJob, JobDraft
-from phi3flow.backends.azureml.jobs import Jobs
+from phi3flow.backends.azureml.jobs import ENDED, Jobs
 from phi3flow.backends.azureml.models import Models
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE, ScriptFineTune, ScriptJob
 from phi3flow.backends.azureml.sdk import Sdk, persistently
@@ -206,37 +206,34 @@ class AzureMLBackend:
     def _noted(self) -> list[EndpointState]:
         return [each for each in state.load(self._state_path).endpoints if each.backend == BACKEND]
 
-    def _deployed(self) -> list[EndpointState]:
-        """Return what is noted, and what phi3flow deployed besides: from another folder, or killed before the note."""
-        noted = self._noted()
-        known = {(each.endpoint, each.deployment) for each in noted}
-        found = [
-            _described(endpoint, deployment)
-            for endpoint in list_made(self.arm, self.settings)
-            for deployment in OnlineEndpoint(self.arm, self.settings, str(endpoint["name"])).deployments().values()
-        ]
-        return [*noted, *(each for each in found if (each.endpoint, each.deployment) not in known)]
-
     def status(self) -> list[EndpointStatus]:
-        """Ask Azure how every deployment fares, and note how every unfinished job does."""
-        made = state.load(self._state_path)
-        for job in made.jobs:
-            if job.backend == BACKEND and job.status not in ("Completed", "Failed", "Canceled"):
+        """Ask Azure how every deployment fares, and note how every unfinished job does.
+
+        Besides what is noted these are the deployments that phi3flow made from another folder, or in a call that was
+        killed before it noted them.
+        """
+        for job in state.load(self._state_path).jobs:
+            if job.backend == BACKEND and job.status not in ENDED:
                 found = self.jobs.read(job.name)
                 self._note_job(job.name, str(found["status"]) if found else "Deleted")
-        return [self._examine(each) for each in self._deployed()]
+        noted = self._noted()
+        made = {str(each["name"]): each for each in list_made(self.arm, self.settings)}
+        return [
+            each
+            for name in dict.fromkeys([*(each.endpoint for each in noted), *made])
+            for each in self._examine(name, [each for each in noted if each.endpoint == name], made.get(name))
+        ]
 
-    def _examine(self, endpoint: EndpointState) -> EndpointStatus:
-        service = OnlineEndpoint(self.arm, self.settings, endpoint.endpoint)
-        found = service.deployments().get(endpoint.deployment)
-        if found is None:
-            return EndpointStatus(**endpoint.model_dump(), state="stopped", detail="it is not there any more")
-        share = service.traffic().get(endpoint.deployment, 0)
-        liveness = _LIVENESS.get(str(found["properties"].get("provisioningState")), "starting")
-        detail = "it has 0 % of the traffic: it costs, and nobody is served" if not share else None
-        return EndpointStatus(
-            **endpoint.model_copy(update={"traffic": share}).model_dump(), state=liveness, detail=detail
-        )
+    def _examine(
+        self, name: str, noted: Sequence[EndpointState], made: Mapping[str, Any] | None
+    ) -> Iterator[EndpointStatus]:
+        """Say how the noted deployments of an endpoint fare, and the others of one that phi3flow made."""
+        service = OnlineEndpoint(self.arm, self.settings, name)
+        found, traffic = service.deployments(), service.traffic()
+        known = {each.deployment for each in noted}
+        others = [_described(made, each) for key, each in found.items() if key not in known] if made else []
+        for each in (*noted, *others):
+            yield _fares(each, found.get(each.deployment), traffic.get(each.deployment, 0))
 
     def _attempt(self, name: str) -> tuple[str, str | None]:
         """Return the attempt that runs, has completed or comes next, and its status."""
@@ -301,6 +298,14 @@ def _described(endpoint: Mapping[str, Any], deployment: Mapping[str, Any]) -> En
         model=str((deployment.get("tags") or {}).get("model", "")),
         created_at=datetime.fromisoformat(created) if created else datetime.now(UTC),
     )
+
+
+def _fares(endpoint: EndpointState, found: Mapping[str, Any] | None, share: int) -> EndpointStatus:
+    if found is None:
+        return EndpointStatus(**endpoint.model_dump(), state="stopped", detail="it is not there any more")
+    liveness = _LIVENESS.get(str(found["properties"].get("provisioningState")), "starting")
+    detail = "it has 0 % of the traffic: it costs, and nobody is served" if not share else None
+    return EndpointStatus(**endpoint.model_copy(update={"traffic": share}).model_dump(), state=liveness, detail=detail)
 
 
 def _without(rows: Sequence[Any], **values: str) -> list[Any]:

@@ -8,6 +8,7 @@ then none of its lines has an answer.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ from phi3flow.backends.azureml.sdk import Sdk, persistently, refusals
 from phi3flow.backends.flow_runs import FlowWork, LineAnswer, line_outputs
 from phi3flow.backends.flow_upload import flow_to_upload, need_tools_file, read_folder
 from phi3flow.backends.progress import OnJobProgress
-from phi3flow.errors import BackendError, ConfigError, DatasetError
+from phi3flow.errors import BackendError, ConfigError, DatasetError, ForbiddenError
 from phi3flow.flows import DAG_FILE, fingerprint
 from phi3flow.jsonl import Row, read_rows
 from phi3flow.records import ConnectionUse
@@ -96,8 +97,9 @@ class FlowJobs:
         path = f"{self.settings.workspace_id(self.settings.workspace)}/computes/{self.settings.batch_compute}"
         cluster = self._arm.get(path, ML_VERSION) or {}
         size = str(((cluster.get("properties") or {}).get("properties") or {}).get("vmSize"))
-        offered = list_sizes(self._arm, self.settings).get(size.lower())  # clusters tell their size in capitals
-        size = offered.name if offered else size
+        with contextlib.suppress(ForbiddenError):
+            offered = list_sizes(self._arm, self.settings).get(size.lower())  # clusters tell their size in capitals
+            size = offered.name if offered else size
         return f"{self.settings.batch_compute}: {describe_cost(size, self.settings.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
