@@ -13,7 +13,6 @@ from phi3flow import state
 from phi3flow.azure.arm import Arm, log_in
 from phi3flow.azure.endpoints import OnlineEndpoint, list_made
 from phi3flow.azure.findings import Finding, refuse
-from phi3flow.azure.inventory import ML_VERSION
 from phi3flow.azure.preflight import check_deployment, check_fine_tune
 from phi3flow.azure.settings import load_settings
 from phi3flow.backends.azureml.data_assets import data_id, ensure_data
@@ -164,7 +163,7 @@ class AzureMLBackend:
             raise ConfigError(f"the workspace {self.settings.workspace} has no model {registered}:{version}")
         endpoint = OnlineEndpoint(self.arm, self.settings, name or self.settings.endpoint)
         deployment = deployment_name(registered, version)
-        exists = endpoint.name in self._endpoint_names() and endpoint.deployment(deployment) is not None
+        exists = endpoint.deployment(deployment) is not None
         warnings = [] if exists else refuse(check_deployment(self.arm, self.settings))
         model_id = self._models.id_of(registered, version)
         return PlannedDeployment(endpoint, deployment, f"{registered}:{version}", model_id, exists, warnings)
@@ -259,10 +258,6 @@ class AzureMLBackend:
             return models[-1].name, models[-1].version
         name, _, version = reference.partition(":")
         return name, version or self._models.latest(name)
-
-    def _endpoint_names(self) -> set[str]:
-        collection = f"{self.settings.workspace_id(self.settings.workspace)}/onlineEndpoints"
-        return {str(each["name"]) for each in self.arm.list(collection, ML_VERSION)}
 
     def _note_job(self, name: str, status: str) -> None:
         def change(made: list[JobState]) -> list[JobState]:
