@@ -20,9 +20,12 @@ import process_tree
 import psutil
 from tools import BIN, QUIET, ROOT, all_tools, set_up
 
-from phi3flow.jsonl import file_sha256
-from phi3flow.records import Counts, LineResult, LineScore, Manifest
-from phi3flow.run_store import RunFolder, RunWriter
+from phi3flow.records.lines import LineResult
+from phi3flow.records.runs import Counts, Manifest
+from phi3flow.records.scores import LineScore
+from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.writer import RunWriter
+from phi3flow.storage.jsonl import file_sha256
 
 TEXT = (
     "the battery of this device lasts ten hours and its warranty covers two years for parts but not for wear "

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phi3flow.run_store import RunFolder
     from phi3flow.runner import RunPlan
+    from phi3flow.runs.folder import RunFolder
 
 FAR = 10_000_000
 CODE = """
@@ -64,12 +64,15 @@ class Run:
 def measure(engine: str, workers: int, lines: int) -> Run:
     """Make a run in this process, which should do nothing else."""
     from phi3flow.flows import load_flow
+    from phi3flow.pacing.limits import Limits
     from phi3flow.runner import RunOptions, RunPlan
 
     with tempfile.TemporaryDirectory(prefix="scaling-") as temporary:
         folder = Path(temporary)
         data = _write_data(folder / "lines.jsonl", lines)
-        options = RunOptions(concurrency=64, engine="ray" if engine == "ray" else "local", workers=workers)
+        options = RunOptions(
+            limits=Limits(concurrency=64), engine="ray" if engine == "ray" else "local", workers=workers
+        )
         plan = RunPlan(load_flow(_write_flow(folder / "flow")), data, folder / "runs", options=options)
         checked: list[tuple[float, float]] = []
         started = time.monotonic()
@@ -100,10 +103,11 @@ def _execute(plan: RunPlan, on_checked: Callable[[], None]) -> RunFolder:
 
 def _append(plan: RunPlan, on_checked: Callable[[], None]) -> RunFolder:
     """Do what the runner does with its files, and execute nothing."""
-    from phi3flow.jsonl import line_id, parse_row
-    from phi3flow.pf_record import write_pf_record
-    from phi3flow.records import LineResult
-    from phi3flow.run_store import RunFolder, RunWriter
+    from phi3flow.records.lines import LineResult
+    from phi3flow.runs.folder import RunFolder
+    from phi3flow.runs.promptflow_record import write_pf_record
+    from phi3flow.runs.writer import RunWriter
+    from phi3flow.storage.jsonl import line_id, parse_row
 
     planned = plan.read()
     with RunWriter.open(plan.runs_dir, planned.manifest) as writer:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from phi3flow.jsonl import with_line_ids
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import with_line_ids
 from tests.run_folders import Scores, line, write_run
 
 

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from phi3flow.jsonl import file_sha256
-from phi3flow.records import Counts, LineError, LineResult, LineScore, Manifest, RunMetrics, Usage
-from phi3flow.run_store import RunFolder
+from phi3flow.records.lines import LineError, LineResult, Usage
+from phi3flow.records.runs import Counts, Manifest
+from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
+from phi3flow.storage.jsonl import file_sha256
 
 Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
 """Evaluation flow -> metric -> one score a result, in the results' order; None where the line has none."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from phi3flow.records import LineScore, RunMetrics
+from phi3flow.records.scores import LineScore, RunMetrics
 from tests.answered_runs import make_run
 from tests.command_line import Done, phi3flow
 from tests.fault_endpoint import FaultEndpoint, Reply, Request, Scripted

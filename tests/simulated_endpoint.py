@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from phi3flow.runner.pacing import Pacer
-from phi3flow.runner.start import Start
+from phi3flow.pacing.pacer import Pacer
+from phi3flow.pacing.start import Start
 
 
 @dataclass

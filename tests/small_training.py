@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from phi3flow.jsonl import write_rows
+from phi3flow.storage.jsonl import write_rows
 from phi3flow.training import BaseConfig, FineTuneConfig, Hyperparameters
 
 ANSWERS = {"lamp": "7 hours", "kettle": "3 hours", "fan": "9 hours", "radio": "5 hours"}

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from phi3flow.records import TrainingRecord, TrainingStep, ValidationPoint
+from phi3flow.records.training import TrainingRecord, TrainingStep, ValidationPoint
 
 
 def training_record(**changes: Any) -> TrainingRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from phi3flow.jsonl import read_rows
+from phi3flow.storage.jsonl import read_rows
 from tests.answer_match import text
 
 BATCH = 64

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from phi3flow import state
 from phi3flow.errors import ConfigError
-from phi3flow.files import held_alone, write_file
-from phi3flow.jsonl import file_sha256
-from phi3flow.records import Comparison, Record
+from phi3flow.project import state
+from phi3flow.records.comparisons import Comparison
+from phi3flow.records.record import Record
+from phi3flow.storage.files import held_alone, write_file
+from phi3flow.storage.jsonl import file_sha256
 
 if TYPE_CHECKING:
     from phi3flow.flows import Flow
-    from phi3flow.run_store import RunFolder
     from phi3flow.runner import RunProgress
+    from phi3flow.runs.folder import RunFolder
     from phi3flow.training import BaseConfig
 
 FLOW = Path("flows/chat_phi3")
@@ -152,7 +153,7 @@ class Quickstart:
         return config
 
     def _fine_tune(self, base: BaseConfig) -> Path:
-        from phi3flow.backends.local import LocalBackend
+        from phi3flow.backends.local.endpoints import LocalBackend
         from phi3flow.training import FineTuneConfig, read_record
 
         data, output = self._out / "data", self._out / "model"
@@ -198,7 +199,7 @@ class Quickstart:
         return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
 
     def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
-        from phi3flow.backends.local import LocalBackend
+        from phi3flow.backends.local.endpoints import LocalBackend
 
         os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(24))
         backend = LocalBackend()
@@ -212,7 +213,7 @@ class Quickstart:
     def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, step: _Step) -> None:
         from pydantic import SecretStr
 
-        from phi3flow.connections import CUSTOM, Connection
+        from phi3flow.connections.connection import CUSTOM, Connection
         from phi3flow.runner import RunPlan, run_flow
 
         key_secret = SecretStr(os.environ[KEY_VARIABLE])
@@ -244,7 +245,7 @@ class Quickstart:
             step.text = f"{len(runs)} runs by {EVALUATION}"
 
     def _compare(self, baseline: RunFolder, candidate: RunFolder) -> Comparison:
-        from phi3flow.comparison import compare_runs
+        from phi3flow.comparison.compare import compare_runs
 
         with self._step("compare") as step:
             comparison = compare_runs(baseline, candidate)
@@ -252,7 +253,7 @@ class Quickstart:
         return comparison
 
     def _report(self, baseline: RunFolder, candidate: RunFolder, comparison: Comparison, model: Path) -> Path:
-        from phi3flow.records import TrainingRecord
+        from phi3flow.records.training import TrainingRecord
         from phi3flow.report import write_report
 
         with self._step("report") as step:
@@ -289,7 +290,7 @@ class Quickstart:
         return manifest.status == "Completed" and manifest.counts.completed == manifest.counts.total
 
     def _open_run(self, name: str) -> RunFolder:
-        from phi3flow.run_store import RunFolder
+        from phi3flow.runs.folder import RunFolder
 
         return RunFolder(self._runs_dir / name)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request, ServiceError
 from tests.azure.emulator.proxy import ConnectionReset

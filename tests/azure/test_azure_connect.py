@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.connections import resolve_connection
+from phi3flow.connections.resolve import resolve_connection
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.snapshots import resource
 from tests.command_line import phi3flow

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.azure.endpoints import shift_traffic
+from phi3flow.azure.workspace.endpoints import shift_traffic
 from phi3flow.backends.azureml.deployments import deployment_name
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.backends.azureml.flow_jobs import FlowJobs
-from phi3flow.backends.flow_runs import FlowWork
+from phi3flow.cloud_runs.azureml import FlowJobs
+from phi3flow.cloud_runs.place import FlowWork
 from phi3flow.flows import load_flow
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import World

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from phi3flow.comparison import compare_runs
-from phi3flow.records import TrainingRecord
+from phi3flow.comparison.compare import compare_runs
+from phi3flow.records.training import TrainingRecord
 from phi3flow.report import write_report
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")

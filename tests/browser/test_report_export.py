@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport
 from tests.run_folders import line, write_run
 

@@ -10,9 +10,9 @@ import pytest
 
 from phi3flow.datasets.chat import LocatedRow
 from phi3flow.datasets.preparation import prepare
-from phi3flow.jsonl import file_sha256, read_rows, with_line_ids
-from phi3flow.records import TokenTotal
-from phi3flow.run_store import RunFolder
+from phi3flow.records.runs import TokenTotal
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import file_sha256, read_rows, with_line_ids
 from tests.browser.conftest import OpenedReport, wait_for_text
 from tests.run_folders import line, write_run
 

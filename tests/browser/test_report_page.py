@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.comparison import compare_runs
+from phi3flow.comparison.compare import compare_runs
 from phi3flow.report import write_report
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport, wait_for_text
 from tests.run_folders import line, write_run
 from tests.training_records import training_record

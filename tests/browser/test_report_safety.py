@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.records import LineResult
+from phi3flow.records.lines import LineResult
 from tests.browser.conftest import OpenedReport
 from tests.browser.hostile_texts import PAYLOADS
 from tests.run_folders import line, write_run

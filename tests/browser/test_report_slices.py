@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.comparison import compare_runs
-from phi3flow.run_store import RunFolder
+from phi3flow.comparison.compare import compare_runs
+from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
 from tests.browser.conftest import OpenedReport, wait_for_text
 from tests.run_folders import line, write_run

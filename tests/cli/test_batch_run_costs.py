@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import FaultEndpoint
 from tests.foreign_flows import write_lines
 

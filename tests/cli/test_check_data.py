@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from phi3flow.jsonl import write_rows
+from phi3flow.storage.jsonl import write_rows
 from tests.command_line import Done, phi3flow
 
 BYTES_ENCODING = """

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.connections import resolve_connection
-from phi3flow.state import EndpointState, ProjectState, update
+from phi3flow.connections.resolve import resolve_connection
+from phi3flow.project.state import EndpointState, ProjectState, update
 
 KEY = "key-of-the-test-0123456789"
 URL = "http://127.0.0.1:8000/score"

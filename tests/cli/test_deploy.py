@@ -16,10 +16,10 @@ import psutil
 import pytest
 import requests
 
-from phi3flow import state
-from phi3flow.backends.local import LocalBackend
+from phi3flow.backends.local.endpoints import LocalBackend
 from phi3flow.errors import ConfigError, DeploymentError
-from phi3flow.state import JobState, ModelState, ProjectState
+from phi3flow.project import state
+from phi3flow.project.state import JobState, ModelState, ProjectState
 from tests.serving import KEY, body_of
 from tests.tiny_phi3 import save_tiny_phi3
 

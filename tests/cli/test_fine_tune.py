@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow import state
 from phi3flow.cli.main import main
+from phi3flow.project import state
 from phi3flow.training import read_record
 from tests.command_line import phi3flow
 from tests.small_training import write_chats

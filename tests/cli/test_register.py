@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi3flow import state
+from phi3flow.backends.local.jobs import run_job
+from phi3flow.project import state
 from phi3flow.training import BaseConfig
-from phi3flow.training.jobs import run_job
 from tests.command_line import phi3flow
 from tests.small_training import small_base, small_fine_tune
 from tests.tiny_phi3 import save_tiny_phi3

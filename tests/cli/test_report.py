@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.comparison import compare_runs, compare_with_baseline
+from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 from phi3flow.report.wording import p_value
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.run_folders import line, write_run
 from tests.training_records import training_record
 

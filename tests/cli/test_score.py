@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.jsonl import write_rows
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import write_rows
 from tests.answer_match import FLOW
 from tests.answered_runs import make_run
 

@@ -13,7 +13,7 @@ import pytest
 
 from phi3flow.errors import EndpointError
 from phi3flow.flows import load_flow
-from phi3flow.runner.options import RunOptions
+from phi3flow.pacing.limits import Limits
 from phi3flow.scoring import score_run
 from tests.cli.test_score import _foreign_flow
 from tests.fault_endpoint import Reply, Request, Scripted, TokenBucket
@@ -120,7 +120,7 @@ def test_a_judge_that_stays_down_ends_the_scoring_and_leaves_what_was_there(tmp_
         value = {"base_url": f"{endpoint.base_url}/v1", "api_key": KEY}
         connection = {"type": "OpenAIConnection", "module": "promptflow.connections", "value": value}
         with endpoint.down(), pytest.raises(EndpointError, match="has not answered"):
-            score_run(judged.run, flow=flow, connections=lambda _: connection, options=RunOptions(outage_s=0.5))
+            score_run(judged.run, flow=flow, connections=lambda _: connection, limits=Limits(outage_s=0.5))
     assert judged.metrics == before
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.answered_runs import make_run
 
 FLOW = str(Path(__file__).parents[2] / "flows" / "eval" / "answer_match")

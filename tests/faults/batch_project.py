@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import FaultEndpoint
 from tests.foreign_flows import ASYNC_CLIENT, write_flow, write_lines
 

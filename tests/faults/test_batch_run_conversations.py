@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from phi3flow.jsonl import write_rows
+from phi3flow.storage.jsonl import write_rows
 from tests.chat_flow import FLOW
 from tests.fault_endpoint import Attempts, FaultEndpoint, Reply
 from tests.faults.batch_project import CONNECTION, BatchProject, wait_until

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.records import LineResult
-from phi3flow.run_store import RunFolder
+from phi3flow.records.lines import LineResult
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import HTML_PAGE, Attempts, FaultEndpoint, Reply
 from tests.faults.batch_project import KEY
 from tests.foreign_flows import write_lines

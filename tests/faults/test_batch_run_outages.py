@@ -10,12 +10,13 @@ import pytest
 
 from phi3flow.errors import EndpointError
 from phi3flow.flows import load_flow
-from phi3flow.run_store import RunFolder
-from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runner import RunPlan, run_flow
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import Attempts, FaultEndpoint, Reply, Request
 from tests.faults.batch_project import KEY, BatchProject, wait_until
 from tests.faults.conftest import MakeProject
 from tests.foreign_flows import ASYNC_CLIENT, connection
+from tests.run_options import run_options
 
 LINES = 300
 CONCURRENCY = 8
@@ -123,6 +124,6 @@ def _run(project: BatchProject, endpoint: FaultEndpoint, outage_s: float) -> Run
         project.data,
         project.runs_dir,
         name="run",
-        options=RunOptions(concurrency=CONCURRENCY, outage_s=outage_s),
+        options=run_options(concurrency=CONCURRENCY, outage_s=outage_s),
     )
     return run_flow(plan, connections=lambda _: connection(endpoint.url, KEY))

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from phi3flow.files import held_alone
 from phi3flow.quickstart import STEPS
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.files import held_alone
 
 ROOT = Path(__file__).parents[2]
 KEY = "quickstart-test-key-0123456789"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from phi3flow.flows import load_flow
-from phi3flow.jsonl import read_rows, write_rows
 from phi3flow.scoring import score_run
+from phi3flow.storage.jsonl import read_rows, write_rows
 from tests.answer_match import FLOW
 from tests.answered_runs import make_run
 

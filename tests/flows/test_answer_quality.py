@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from phi3flow.failures import describe_failure
 from phi3flow.flows import load_flow, open_flow
+from phi3flow.pacing.failures import describe_failure
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.scripted_judge import FLOW, KEY, completion, judge, judged_part, metric_of, refusal
 

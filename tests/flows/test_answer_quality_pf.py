@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from phi3flow.jsonl import read_rows, write_rows
+from phi3flow.storage.jsonl import read_rows, write_rows
 from tests.fault_endpoint import Request, Scripted
 from tests.pf_workspace import PF, ROOT
 from tests.scripted_judge import FLOW, KEY, JudgedRun, judge

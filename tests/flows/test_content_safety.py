@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from phi3flow.jsonl import read_rows, write_rows
-from phi3flow.records import LineScore
-from phi3flow.run_store import RunFolder
+from phi3flow.records.scores import LineScore
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import read_rows, write_rows
 from tests.answered_runs import make_run
 from tests.command_line import phi3flow
 from tests.content_safety import FLOW

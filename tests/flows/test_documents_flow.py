@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.foreign_flows import write_lines
 

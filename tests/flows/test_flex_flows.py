@@ -9,11 +9,12 @@ import pytest
 
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows import load_flow
-from phi3flow.run_store import RunFolder
-from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runner import RunPlan, run_flow
+from phi3flow.runs.folder import RunFolder
 from phi3flow.scoring import score_run
 from tests.fault_endpoint import FaultEndpoint
 from tests.foreign_flows import connection, write_lines
+from tests.run_options import run_options
 
 LINES = [{"question": f"q{number}", "ground_truth": f"q{number}"} for number in range(6)]
 
@@ -74,7 +75,7 @@ def _run(tmp_path: Path, flow: Path, url: str = "http://127.0.0.1:1", **argument
         load_flow(flow).with_init(arguments.pop("init", {})),
         write_lines(tmp_path / "lines.jsonl", LINES),
         tmp_path / "runs",
-        options=RunOptions(concurrency=4, **arguments.pop("options", {})),
+        options=run_options(concurrency=4, **arguments.pop("options", {})),
     )
     return run_flow(plan, connections=lambda name: connection(url))
 

@@ -15,9 +15,9 @@ import torch
 
 from phi3flow.datasets.chat import evaluation_lines
 from phi3flow.flows import FlowLine, load_flow, open_flow
-from phi3flow.jsonl import read_rows
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from phi3flow.serving.loading import load_model
+from phi3flow.storage.jsonl import read_rows
 from phi3flow.training.examples import encode_chats
 from phi3flow.training.measurement import measure_loss
 from tests.answered_runs import make_run

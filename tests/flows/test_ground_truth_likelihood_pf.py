@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from phi3flow.flows import load_flow
-from phi3flow.jsonl import read_rows, write_rows
 from phi3flow.scoring import score_run
+from phi3flow.storage.jsonl import read_rows, write_rows
 from tests.answered_runs import make_run
 from tests.flows.test_ground_truth_likelihood import FLOW, ROWS
 from tests.pf_workspace import PF, ROOT

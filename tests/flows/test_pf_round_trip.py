@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from phi3flow.cli.main import main
-from phi3flow.jsonl import read_rows, write_rows
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import read_rows, write_rows
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.pf_workspace import KEY, ROOT, Workspace
 

@@ -18,8 +18,8 @@ import pytest
 
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import load_flow
-from phi3flow.run_store import RunFolder
 from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.faults.batch_project import KEY, BatchProject, wait_until
 from tests.foreign_flows import ASYNC_CLIENT, ECHO, write_flow, write_lines

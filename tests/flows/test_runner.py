@@ -11,10 +11,11 @@ import pytest
 
 from phi3flow.errors import ColumnMappingError, ConfigError, DatasetError, FlowError, ResumeMismatchError
 from phi3flow.flows import load_flow
-from phi3flow.run_store import RunFolder
-from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runner import RunPlan, run_flow
+from phi3flow.runs.folder import RunFolder
 from tests.fault_endpoint import FaultEndpoint, Reply, Request
 from tests.foreign_flows import ASYNC_CLIENT, ECHO, SYNC_CLIENT, connection, write_flow, write_lines
+from tests.run_options import run_options
 
 KEY = "key-of-the-test-0123456789"
 LINES = [{"question": f"q{number}"} for number in range(12)]
@@ -25,7 +26,7 @@ def _run(flow: Path, tmp_path: Path, *, url: str = "http://127.0.0.1:1/", **argu
     fresh = arguments.pop("fresh", False)
     options = {"concurrency": 4, "timeout_s": 20, "max_retries": 3, **arguments.pop("options", {})}
     plan = RunPlan(
-        load_flow(flow), data, tmp_path / "runs", **{"name": "run", **arguments}, options=RunOptions(**options)
+        load_flow(flow), data, tmp_path / "runs", **{"name": "run", **arguments}, options=run_options(**options)
     )
     return run_flow(plan, connections=lambda name: connection(url, KEY), fresh=fresh)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from phi3flow.flows import load_flow
-from phi3flow.records import LineScore
-from phi3flow.run_store import RunFolder
-from phi3flow.scoring import helpers, score_run
+from phi3flow.records.scores import LineScore
+from phi3flow.runs.folder import RunFolder
+from phi3flow.scoring import processes as helpers
+from phi3flow.scoring import score_run
 from tests.answered_runs import make_run
 
 LINES = 300

@@ -8,9 +8,10 @@ import pytest
 
 from phi3flow.errors import FlowError
 from phi3flow.flows import load_flow
-from phi3flow.run_store import RunFolder
-from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runner import RunPlan, run_flow
+from phi3flow.runs.folder import RunFolder
 from tests.foreign_flows import ECHO, write_flow, write_lines
+from tests.run_options import run_options
 
 LINES = [{"question": f"q{number}"} for number in range(30)]
 
@@ -20,7 +21,7 @@ def _run(tmp_path: Path, code: str, **options: float) -> RunFolder:
         load_flow(write_flow(tmp_path / "flow", code)),
         write_lines(tmp_path / "lines.jsonl", LINES),
         tmp_path / "runs",
-        options=RunOptions(concurrency=8, **options),  # type: ignore[arg-type]
+        options=run_options(concurrency=8, **options),
     )
     return run_flow(plan, connections=dict)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.runner.arrival_curve import ArrivalCurve, Moment
+from phi3flow.pacing.arrival_curve import ArrivalCurve, Moment
 
 BEGIN_S = 1e6  # a monotonic clock begins anywhere
 

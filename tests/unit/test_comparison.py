@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phi3flow.comparison import compare_runs, describe_verdict, judge
+from phi3flow.comparison.compare import compare_runs
+from phi3flow.comparison.conclusions import describe_verdict, judge
 from phi3flow.errors import ConfigError
-from phi3flow.jsonl import write_rows
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import compare_pairs, holm
+from phi3flow.storage.jsonl import write_rows
 from tests.answered_runs import make_run
 
 

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.connections import dump_connection, read_variable, resolve_connection
+from phi3flow.connections.files import dump_connection
+from phi3flow.connections.resolve import read_variable, resolve_connection
 from phi3flow.errors import BackendError, ConfigError
 
 ROOT = Path(__file__).parents[2]

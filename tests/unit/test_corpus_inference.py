@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from phi3flow.records import Estimate
+from phi3flow.records.scores import Estimate
 from phi3flow.stats import PairedComparison, compare_corpora, corpus_bleu, corpus_chrf, estimate_corpora
 from phi3flow.stats.estimates import Floats
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import line_id, parse_row, with_line_ids
 from phi3flow.runner.data_lines import DataLines
+from phi3flow.storage.jsonl import line_id, parse_row, with_line_ids
 from tests.foreign_flows import write_lines
 
 ROWS = st.lists(

@@ -15,7 +15,7 @@ from phi3flow.datasets.preparation import write_dataset
 from phi3flow.datasets.splitting import deduplicate, shared_questions, split_conversations
 from phi3flow.datasets.tokens import example_tokens, histogram, statistics
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import read_rows, write_rows
+from phi3flow.storage.jsonl import read_rows, write_rows
 
 RATIOS = (80, 10, 10)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from phi3flow.errors import EndpointError
-from phi3flow.failures import Failure
-from phi3flow.runner.options import RunOptions
-from phi3flow.scoring.endpoint_calls import EndpointCalls
+from phi3flow.pacing.calls import EndpointCalls
+from phi3flow.pacing.failures import Failure
+from phi3flow.pacing.limits import Limits
 
 Call = Callable[[int], Awaitable[str]]
 
@@ -33,7 +33,7 @@ def _run(call: Call, items: Sequence[int], **options: Any) -> dict[int, str | Fa
 
     async def run() -> None:
         settings = {"concurrency": 4, **options}
-        await EndpointCalls(call, on_end, options=RunOptions(**settings), tokens=len).run(items)
+        await EndpointCalls(call, on_end, limits=Limits(**settings), tokens=len).run(items)
 
     asyncio.run(run())
     return heard
@@ -103,7 +103,7 @@ def test_an_error_of_who_listens_is_raised() -> None:
         raise ValueError("a disk that is full")
 
     async def run() -> None:
-        await EndpointCalls(call, on_end, options=RunOptions(concurrency=2), tokens=len).run([1, 2, 3])
+        await EndpointCalls(call, on_end, limits=Limits(concurrency=2), tokens=len).run([1, 2, 3])
 
     with pytest.raises(ValueError, match="a disk that is full"):
         asyncio.run(run())

@@ -13,7 +13,7 @@ import openai
 import pytest
 import requests
 
-from phi3flow.failures import describe_failure, parse_retry_after
+from phi3flow.pacing.failures import describe_failure, parse_retry_after
 from tests.fault_endpoint import FaultEndpoint, Reply
 
 BODY = {"messages": [{"role": "user", "content": "q"}]}

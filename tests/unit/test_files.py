@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phi3flow.errors import StorageError
-from phi3flow.files import write_file, write_files
+from phi3flow.storage.files import write_file, write_files
 
 
 def test_a_failed_write_changes_no_file_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from phi3flow.gating.decisions import check_comparison, check_threshold, decide, lines_for_share
 from phi3flow.gating.rules import Better, NoWorse, Threshold
-from phi3flow.records import Difference, MetricComparison
+from phi3flow.records.comparisons import Difference, MetricComparison
 from phi3flow.stats import estimate_mean, lines_needed, standard_error, t_interval
 
 # how many lines

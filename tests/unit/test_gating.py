@@ -13,8 +13,8 @@ from phi3flow.errors import ConfigError
 from phi3flow.gating import GateResult, RuleResult, gate_run, parse_rule
 from phi3flow.gating.decisions import combine, decide
 from phi3flow.gating.rules import Better, FailedShare, LineCount, NoWorse, Threshold
-from phi3flow.records import Estimate
-from phi3flow.run_store import RunFolder
+from phi3flow.records.scores import Estimate
+from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean, lines_needed
 from tests.answered_runs import make_run
 

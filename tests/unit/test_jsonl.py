@@ -11,15 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import (
-    encode_rows,
-    file_sha256,
-    line_id,
-    parse_row,
-    read_rows,
-    with_line_ids,
-    write_rows,
-)
+from phi3flow.storage.jsonl import encode_rows, file_sha256, line_id, parse_row, read_rows, with_line_ids, write_rows
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _json = st.recursive(

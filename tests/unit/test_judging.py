@@ -11,7 +11,7 @@ import pytest
 
 from phi3flow.errors import ColumnMappingError, ConfigError
 from phi3flow.flows import load_flow
-from phi3flow.records import Preferences
+from phi3flow.records.comparisons import Preferences
 from phi3flow.scoring.judging import judge_pairs
 from tests.answered_runs import make_run
 from tests.fault_endpoint import FaultEndpoint, Reply, Scripted

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import MissingExtraError
-from phi3flow.runner.messages import Attempt, Refused, encode, receive, take_messages
+from phi3flow.workers.frames import encode, receive, take_messages
+from phi3flow.workers.messages import Attempt, Refused
 
 ATTEMPTS = st.lists(st.builds(Attempt, st.integers(0), st.binary(max_size=100), st.none() | st.text(), st.integers(1)))
 

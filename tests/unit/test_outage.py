@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phi3flow.runner.outage import Outage
+from phi3flow.pacing.outage import Outage
 
 
 def _broken(failures: int) -> tuple[Outage, list[float | None]]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi3flow.runner.pacing import Pacer
-from phi3flow.runner.start import Start
+from phi3flow.pacing.pacer import Pacer
+from phi3flow.pacing.start import Start
 from tests.simulated_endpoint import (
     Batching,
     ConcurrencyLimit,

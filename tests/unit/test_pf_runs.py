@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.jsonl import with_line_ids, write_rows
-from phi3flow.pf_runs import open_run
-from phi3flow.records import LineError, Usage
+from phi3flow.records.lines import LineError, Usage
+from phi3flow.runs.promptflow_runs import open_run
+from phi3flow.storage.jsonl import with_line_ids, write_rows
 from tests.answered_runs import make_run
 
 ROWS: list[dict[str, Any]] = [{"q": "one", "n": 1}, {"q": "two", "n": 2}, {"q": "two", "n": 2}]

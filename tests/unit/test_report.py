@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.comparison import compare_runs
+from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
-from phi3flow.records import Agreement, ConnectionUse, Judging, LineResult
+from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.lines import LineResult
+from phi3flow.records.scores import Agreement, Judging
 from phi3flow.report import read_training, write_report
 from phi3flow.report.embedded_lines import BUDGET_BYTES, SHORTEST_CUT, embed, short_ids, to_json
 from phi3flow.report.figures import Scale, histograms, metric_scale, percentile, round_up, training_figure
@@ -25,8 +27,9 @@ from phi3flow.report.run_view import view_run
 from phi3flow.report.tables import metric_table, provenance
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import compare_verdict, single_verdict
-from phi3flow.report.wording import cut, duration, interval, latency, number, p_value, signed, visible
-from phi3flow.run_store import RunFolder
+from phi3flow.report.wording import cut, duration, interval, latency, number, p_value, signed
+from phi3flow.runs.folder import RunFolder
+from phi3flow.text import visible
 from tests.run_folders import line, write_run
 from tests.training_records import training_record
 
@@ -380,7 +383,7 @@ def test_what_is_no_training_record_is_named(tmp_path: Path, content: str | None
 @pytest.mark.parametrize("ground", ["paper", "raised"])
 @pytest.mark.parametrize("ink", ["ink", "muted", "baseline", "candidate", "win", "loss"])
 def test_text_has_the_contrast_that_wcag_asks_for(ink: str, ground: str, theme: int) -> None:
-    style = (resources.files("phi3flow.report") / "report.css").read_text(encoding="utf-8")
+    style = (resources.files("phi3flow.report") / "assets" / "report.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--([\w-]+): light-dark\((.+?)\)", style))
     text, paper = (_luminance(colours[name].split(", ")[theme]) for name in (ink, ground))
     assert (max(text, paper) + 0.05) / (min(text, paper) + 0.05) >= 4.5

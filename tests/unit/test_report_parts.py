@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.comparison import compare_runs
+from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
-from phi3flow.records import TokenTotal
+from phi3flow.records.runs import TokenTotal
 from phi3flow.report.data_view import DataViews
 from phi3flow.report.embedded_lines import embed, rest_of_ids, short_ids
 from phi3flow.report.figures import Scale
@@ -19,7 +19,7 @@ from phi3flow.report.gains import GainsFigure, gains_figure
 from phi3flow.report.run_view import view_run
 from phi3flow.report.slice_tables import compared_slices, run_slices
 from phi3flow.report.tokens_view import price, token_rows
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 from tests.run_folders import line, write_run
 
 F1 = "answer_match.f1"

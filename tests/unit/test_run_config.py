@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import ColumnMappingError, ConfigError
-from phi3flow.run_config import complete_mapping, load_run_config, map_line, parse_pairs
+from phi3flow.flows.column_mapping import complete_mapping, map_line
+from phi3flow.flows.run_file import load_run_config, parse_pairs
 
 NAMES = st.text("abcdefgh_.", min_size=1, max_size=8).filter(lambda name: not name.startswith("."))
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ResumeMismatchError
-from phi3flow.records import Counts, LineError, LineResult, Manifest
-from phi3flow.run_store import RunFolder, RunWriter, find_run, list_runs, read_results
+from phi3flow.records.lines import LineError, LineResult
+from phi3flow.records.runs import Counts, Manifest
+from phi3flow.runs.folder import RunFolder, find_run, list_runs, read_results
+from phi3flow.runs.writer import RunWriter
 
 
 def _manifest(name: str = "run", **changes: Any) -> Manifest:

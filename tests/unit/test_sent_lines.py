@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from phi3flow.backends.azureml.flow_jobs import mini_batch
-from phi3flow.backends.flow_runs import FlowWork
+from phi3flow.cloud_runs.azureml import mini_batch
+from phi3flow.cloud_runs.place import FlowWork
+from phi3flow.cloud_runs.sent_lines import SentLines
 from phi3flow.errors import FlowError
 from phi3flow.flows import connection_names, load_flow
 from phi3flow.runner import RunPlan
-from phi3flow.runner.sent_lines import SentLines
 from tests.foreign_flows import write_lines
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phi3flow.comparison.slices import describe_slices, slice_rows
 from phi3flow.errors import ConfigError
-from phi3flow.slices import describe_slices, slice_rows
 
 values = st.none() | st.text(max_size=3) | st.integers(-5, 50) | st.floats(-10, 10) | st.booleans()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from phi3flow.errors import ConfigError
-from phi3flow.tables import check_table_name, write_table
+from phi3flow.storage.tables import check_table_name, write_table
 
 ROWS: list[dict[str, Any]] = [{"run": "a", "f1": 0.5}, {"run": 'b,"c"\n', "n": 3}]
 rows = st.lists(st.fixed_dictionaries({"text": st.text(st.characters(codec="utf-8"))}), min_size=1, max_size=5)

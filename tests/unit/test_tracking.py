@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from phi3flow.tracking.fine_tunes import tracked_run
 from phi3flow.training.settings import RECORD_FILE
-from phi3flow.training.tracking import tracked_run
 from tests.tracking_server import TrackingServer
 from tests.training_records import training_record
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from phi3flow.errors import ConfigError, DatasetError, StorageError
-from phi3flow.records import TrainingRecord
+from phi3flow.records.training import TrainingRecord
 from phi3flow.training import (
     BaseConfig,
     TrainingProgress,
@@ -381,7 +381,7 @@ def test_the_shipped_recipe_answers_the_test_and_the_base_does_not(tmp_path: Pat
 
 
 def test_importing_the_training_does_not_import_torch() -> None:
-    code = "import sys, phi3flow.training.registry; print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    code = "import sys, phi3flow.backends.local.registry; print('torch' in sys.modules, 'mlflow' in sys.modules)"
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "False False"

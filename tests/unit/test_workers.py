@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from phi3flow.runner.messages import Attempt, Ended
-from phi3flow.runner.start import Start
-from phi3flow.runner.workers import Death, Worker
+from phi3flow.pacing.start import Start
+from phi3flow.workers.crew import Worker
+from phi3flow.workers.messages import Attempt, Ended
+from phi3flow.workers.process import Death
 
 
 class _Said:

@@ -282,3 +282,6 @@ def _retry_after_s(response: HttpResponse) -> float | None:
         if value.isdigit():
             return int(value) * unit_s
     return None
+
+
+ML_VERSION = "2024-04-01"

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from phi3flow.environment import project_environment
 from phi3flow.errors import ConfigError
-from phi3flow.records import Record
+from phi3flow.project.environment import project_environment
+from phi3flow.records.record import Record
 
 FILE = Path("phi3flow.toml")
 _CLUSTER = "gpu-cluster"

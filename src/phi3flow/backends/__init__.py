@@ -1,1 +1,4 @@
-"""Where models are fine-tuned and endpoints run: this machine, or a service of Azure."""
+"""Where models are fine-tuned and endpoints run: this machine, or a service of Azure; one folder each.
+
+``backend`` is what all of them can do. Verbs speak to that and never ask which one they have.
+"""

@@ -21,7 +21,7 @@ def add_table_output(parser: argparse.ArgumentParser, rows: str) -> None:
 
 
 def _table_file(text: str) -> Path:
-    from phi3flow.tables import check_table_name
+    from phi3flow.storage.tables import check_table_name
 
     try:
         return check_table_name(Path(text))

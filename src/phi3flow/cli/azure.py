@@ -21,17 +21,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
 
     from phi3flow.azure.arm import Arm
-    from phi3flow.azure.findings import Finding
-    from phi3flow.azure.plan import Step
-    from phi3flow.azure.provision import Event
-    from phi3flow.azure.resources import Wanted
+    from phi3flow.azure.foundation.plan import Step
+    from phi3flow.azure.foundation.provision import Event
+    from phi3flow.azure.foundation.resources import Wanted
+    from phi3flow.azure.preflight.findings import Finding
     from phi3flow.azure.settings import AzureSettings
 
 EXAMPLE = """\
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.azure.arm import log_in
-    from phi3flow.azure.preflight import read_subscription
+    from phi3flow.azure.preflight.preflight import read_subscription
     from phi3flow.azure.settings import load_settings
 
     settings = load_settings()
@@ -114,8 +114,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _plan(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
     from rich.console import Group
 
-    from phi3flow.azure.plan import make_plan
-    from phi3flow.azure.preflight import check_all
+    from phi3flow.azure.foundation.plan import make_plan
+    from phi3flow.azure.preflight.preflight import check_all
     from phi3flow.azure.prices import hourly_price
 
     steps = make_plan(arm, settings)
@@ -134,7 +134,7 @@ def _plan(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
 
 
 def _up(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> int:
-    from phi3flow.azure.plan import make_plan
+    from phi3flow.azure.foundation.plan import make_plan
 
     steps = make_plan(arm, settings)
     todo = [step for step in steps if step.is_open]
@@ -156,9 +156,9 @@ def _up(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> 
 
 def _make(arm: Arm, settings: AzureSettings, steps: list[Step], terminal: Terminal) -> None:
     """Register providers first, since without them Azure does not tell sizes and quota; then make the rest."""
-    from phi3flow.azure.plan import look_at_again
-    from phi3flow.azure.provision import make_all
-    from phi3flow.azure.resources import Registration
+    from phi3flow.azure.foundation.plan import look_at_again
+    from phi3flow.azure.foundation.provision import make_all
+    from phi3flow.azure.foundation.resources import Registration
 
     todo = [step.wanted for step in steps if step.is_open]
     registrations = [each for each in todo if isinstance(each, Registration)]
@@ -173,14 +173,14 @@ def _make(arm: Arm, settings: AzureSettings, steps: list[Step], terminal: Termin
 
 def _refuse(arm: Arm, settings: AzureSettings, steps: list[Step]) -> list[Finding]:
     """Raise PreflightError where something stands in the way; return the warnings."""
-    from phi3flow.azure.findings import refuse
-    from phi3flow.azure.preflight import check_all
+    from phi3flow.azure.preflight.findings import refuse
+    from phi3flow.azure.preflight.preflight import check_all
 
     return refuse(check_all(arm, settings, steps))
 
 
 def _status(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
-    from phi3flow.azure.plan import make_plan
+    from phi3flow.azure.foundation.plan import make_plan
 
     steps = make_plan(arm, settings)
     rows = [{**_row(step), "state": STATES[step.found.action]} for step in steps]
@@ -189,8 +189,8 @@ def _status(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
 
 
 def _down(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> int:
-    from phi3flow.azure.provision import remove_all
-    from phi3flow.azure.removal import plan_removal
+    from phi3flow.azure.foundation.provision import remove_all
+    from phi3flow.azure.foundation.removal import plan_removal
 
     removal = plan_removal(arm, settings)
     for each, reason in removal.kept:
@@ -252,7 +252,7 @@ def _row(step: Step) -> dict[str, Any]:
 
 def _size(wanted: Wanted) -> tuple[str, int] | None:
     """Return the VM size that something runs on, and how many at most."""
-    from phi3flow.azure.resources import Resource
+    from phi3flow.azure.foundation.resources import Resource
 
     return (wanted.vm_size, wanted.nodes) if isinstance(wanted, Resource) and wanted.vm_size else None
 

@@ -30,15 +30,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, concurrency, percentage, positive_float, positive_int
-from phi3flow.cli.progress_line import ProgressLine
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.progress_line import ProgressLine
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.records import Prices
-    from phi3flow.run_config import RunConfig
-    from phi3flow.run_store import RunFolder
+    from phi3flow.flows.run_file import RunConfig
+    from phi3flow.pacing.limits import Limits
+    from phi3flow.records.runs import Prices
     from phi3flow.runner import RunEstimate, RunPlan, StopRule
+    from phi3flow.runs.folder import RunFolder
 
 DEFAULT_DATA = Path("data/test_lines.jsonl")
 _MAX_RETRIES = {"azureml": 2, "foundry": 0}  # there the flow itself tries a request again
@@ -119,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.run_config import RunConfig, load_run_config
+    from phi3flow.flows.run_file import RunConfig, load_run_config
 
     config = load_run_config(args.run) if args.run else RunConfig()
     variants = args.variant or [config.variant]
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> RunPlan:
     from phi3flow.flows import load_flow
-    from phi3flow.run_config import parse_pairs
+    from phi3flow.flows.run_file import parse_pairs
     from phi3flow.runner import DEFAULT_CACHE, RunOptions, RunPlan
 
     overrides = {f"{node}.{key}": name for node, keys in config.connections.items() for key, name in keys.items()}
@@ -153,11 +154,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
         overrides={**overrides, **parse_pairs(args.connections, flag="--connections")},
         environment=config.environment_variables,
         options=RunOptions(
-            concurrency=args.concurrency,
-            rpm=args.rpm,
-            tpm=args.tpm,
-            timeout_s=args.timeout_s,
-            max_retries=args.max_retries if args.max_retries is not None else _MAX_RETRIES.get(args.engine, 5),
+            limits=_limits(args),
             fail_fast=args.fail_fast,
             max_failures_percent=args.max_failures,
             workers=args.workers,
@@ -173,14 +170,26 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
     )
 
 
+def _limits(args: argparse.Namespace) -> Limits:
+    from phi3flow.pacing.limits import Limits
+
+    return Limits(
+        concurrency=args.concurrency,
+        rpm=args.rpm,
+        tpm=args.tpm,
+        timeout_s=args.timeout_s,
+        max_retries=args.max_retries if args.max_retries is not None else _MAX_RETRIES.get(args.engine, 5),
+    )
+
+
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.stop_when_decided is None and args.baseline is None:
         return None
     from phi3flow.cli.score import DEFAULT_FLOW
-    from phi3flow.comparison import resolve_metrics
+    from phi3flow.comparison.compare import resolve_metrics
     from phi3flow.flows import load_flow
-    from phi3flow.pf_runs import open_run
     from phi3flow.runner import StopRule
+    from phi3flow.runs.promptflow_runs import open_run
 
     if args.stop_when_decided is None or args.baseline is None:
         raise ConfigError("--baseline RUN and --stop-when-decided METRIC come together")
@@ -195,7 +204,7 @@ def _stop_rule(args: argparse.Namespace) -> StopRule | None:
 
 
 def _prices(args: argparse.Namespace) -> Prices | None:
-    from phi3flow.records import Prices
+    from phi3flow.records.runs import Prices
 
     if args.price_in is None and args.price_out is None:
         return None
@@ -212,7 +221,7 @@ def _run_all(plans: list[RunPlan], args: argparse.Namespace, terminal: Terminal)
 
 
 def _run_variant(plan: RunPlan, *, fresh: bool, terminal: Terminal) -> RunFolder:
-    from phi3flow.connections import resolve_connection
+    from phi3flow.connections.resolve import resolve_connection
     from phi3flow.runner import run_flow
 
     folder = Path("connections").resolve()
@@ -286,7 +295,7 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
 
     from phi3flow.cli.compare import render_comparison
     from phi3flow.cli.score import DEFAULT_FLOW, score_with_progress
-    from phi3flow.comparison import compare_with_baseline
+    from phi3flow.comparison.compare import compare_with_baseline
     from phi3flow.flows import load_flow
 
     evaluation = load_flow(DEFAULT_FLOW)

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.connections import DEFAULT_FOLDER, resolve_connection
+    from phi3flow.connections.resolve import DEFAULT_FOLDER, resolve_connection
     from phi3flow.flows import load_flow, open_flow
-    from phi3flow.run_config import parse_pairs
+    from phi3flow.flows.run_file import parse_pairs
 
     flow = load_flow(args.flow, variant=args.variant)
     flow = flow.with_connections({ENDPOINT_INPUT: args.connection} if args.connection else {})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import positive_int
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _counter(tokenizer: str | None, encoding: str) -> TokenCounter:
 
 
 def _local_model() -> Path:
-    from phi3flow import state
+    from phi3flow.project import state
 
     outputs = [Path(job.output) for job in state.load().jobs if job.backend == "local" and job.output]
     if not outputs:

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.job_line import JobLine
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.job_line import JobLine
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.backends.flow_runs import FlowRuns
-    from phi3flow.run_store import RunFolder
+    from phi3flow.cloud_runs.place import FlowRuns
     from phi3flow.runner import RunPlan
+    from phi3flow.runs.folder import RunFolder
 
 _NOT_THERE: dict[str, dict[str, Any]] = {
     "azureml": {},
@@ -38,7 +38,7 @@ _NOWHERE: dict[str, Any] = {
 
 def run_in_cloud(plans: list[RunPlan], args: argparse.Namespace, terminal: Terminal) -> list[RunFolder]:
     """Run the plans at the same time, and return the runs of those that the user agreed to pay for."""
-    from phi3flow.runner.cloud_run import CloudRun
+    from phi3flow.cloud_runs.cloud_run import CloudRun
 
     check_flags(args)
     place = _place(args.engine)
@@ -71,9 +71,9 @@ def check_flags(args: argparse.Namespace) -> None:
 
 def _place(engine: str) -> FlowRuns:
     if engine == "azureml":
-        from phi3flow.backends.azureml.flow_jobs import FlowJobs
+        from phi3flow.cloud_runs.azureml import FlowJobs
 
         return FlowJobs()
-    from phi3flow.backends.promptflow_azure import CloudFlowRuns
+    from phi3flow.cloud_runs.foundry import CloudFlowRuns
 
     return CloudFlowRuns()

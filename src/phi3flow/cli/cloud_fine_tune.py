@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.fine_tune import given_hyperparameters
-from phi3flow.cli.job_line import JobLine
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.job_line import JobLine
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from phi3flow.azure.workspace.jobs import JobProgress
     from phi3flow.backends.azureml import AzureMLBackend, PlannedJob
-    from phi3flow.backends.progress import JobProgress
 
 
 def run_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:

@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from phi3flow.records import Comparison, MetricComparison, Preferences
-    from phi3flow.run_store import RunFolder
+    from phi3flow.records.comparisons import Comparison, MetricComparison, Preferences
+    from phi3flow.runs.folder import RunFolder
 
 JUDGE_FLOW = Path("flows/eval/answer_preference")
 
@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.comparison import compare_with_baseline
-    from phi3flow.pf_runs import open_run
+    from phi3flow.comparison.compare import compare_with_baseline
+    from phi3flow.runs.promptflow_runs import open_run
 
     baseline, *candidates = (open_run(reference, args.runs_dir) for reference in (args.baseline, *args.candidates))
     found = compare_with_baseline(baseline, candidates, metrics=args.metric, pair_by=args.pair_by, by=args.by)
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         one["judged"] = preferences.model_dump(mode="json")
     whole = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
     if args.output:
-        from phi3flow.tables import write_table
+        from phi3flow.storage.tables import write_table
 
         write_table(args.output, [row for comparison in found for row in _rows(comparison)])
     from rich.console import Group
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, terminal: Terminal) -> Preferences:
-    from phi3flow.connections import resolve_connection
+    from phi3flow.connections.resolve import resolve_connection
     from phi3flow.flows import load_flow
     from phi3flow.scoring.judging import judge_pairs
 
@@ -144,7 +144,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     """Return a comparison as a person reads it: the table, a sentence for each confirmatory metric, the slices."""
     from rich.console import Group
 
-    from phi3flow.comparison import describe_verdict
+    from phi3flow.comparison.conclusions import describe_verdict
 
     table = _table(f"{comparison.candidate} against {comparison.baseline}", "metric", "baseline", "candidate")
     for name in ("difference [95 %]", "p", "won/lost/tied"):

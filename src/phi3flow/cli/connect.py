@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from phi3flow.state import EndpointState
+    from phi3flow.project.state import EndpointState
 
 DEFAULT_KEY_VARIABLE = "PHI3_KEY"
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$")
@@ -88,19 +88,20 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _key(args: argparse.Namespace, in_azure: EndpointState | None) -> SecretStr:
     """Return the endpoint's key: Azure tells it of its own endpoints, a variable holds it for others."""
     if in_azure is None:
-        from phi3flow.connections import read_variable
+        from phi3flow.connections.resolve import read_variable
 
         return read_variable(args.key_env)
     from phi3flow.azure.arm import log_in
-    from phi3flow.azure.endpoints import OnlineEndpoint
     from phi3flow.azure.settings import load_settings
+    from phi3flow.azure.workspace.endpoints import OnlineEndpoint
 
     return OnlineEndpoint(log_in(), load_settings(), in_azure.endpoint).key()
 
 
 def _to_file(args: argparse.Namespace, endpoint: str, in_azure: EndpointState | None, terminal: Terminal) -> int:
-    from phi3flow.connections import DEFAULT_FOLDER, dump_connection
-    from phi3flow.files import write_file
+    from phi3flow.connections.files import dump_connection
+    from phi3flow.connections.resolve import DEFAULT_FOLDER
+    from phi3flow.storage.files import write_file
 
     path = DEFAULT_FOLDER / f"{args.name}.yml"
     content = dump_connection(args.name, endpoint=endpoint, key_variable=args.key_env, protocol=args.protocol)
@@ -131,7 +132,8 @@ def _save_key(variable: str, key: SecretStr) -> None:
 
 
 def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
-    from phi3flow.connections import CUSTOM, Connection, is_in_promptflow, store_in_promptflow
+    from phi3flow.connections.connection import CUSTOM, Connection
+    from phi3flow.connections.promptflow_store import is_in_promptflow, store_in_promptflow
 
     connection = Connection(args.name, CUSTOM, _configs(args, endpoint), {"key": key})
     question = f"promptflow's local store has a connection {args.name}. Replace it?"
@@ -147,8 +149,8 @@ def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, term
 
 def _to_azure(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
     from phi3flow.azure.arm import log_in
-    from phi3flow.azure.foundry import ProjectConnection, read_connection, write_connection
     from phi3flow.azure.settings import load_settings
+    from phi3flow.azure.workspace.connections import ProjectConnection, read_connection, write_connection
 
     arm, settings = log_in(), load_settings()
     kind, place = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
@@ -187,7 +189,7 @@ def _check_url(url: str) -> None:
 
 def _find_deployed(name: str) -> EndpointState:
     """Return the endpoint that was deployed under a name, the last one without."""
-    from phi3flow.state import load
+    from phi3flow.project.state import load
 
     endpoints = load().endpoints
     if not endpoints:

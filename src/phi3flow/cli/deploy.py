@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import percentage
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.state import EndpointState, ProjectState
+    from phi3flow.project.state import EndpointState, ProjectState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _deploy_here(args: argparse.Namespace, terminal: Terminal) -> EndpointState:
-    from phi3flow import state
-    from phi3flow.backends.local import LocalBackend
+    from phi3flow.backends.local.endpoints import LocalBackend
+    from phi3flow.project import state
 
     model = _find_model(args.model, state.load())
     name = args.name or _name_after(model)

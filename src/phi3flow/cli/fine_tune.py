@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import positive_int
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from phi3flow.backends.local.jobs import JobResult
     from phi3flow.training import FineTuneConfig, TrainingProgress
-    from phi3flow.training.jobs import JobResult
 
 HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size", "max_seq_length")
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         from phi3flow.cli.cloud_fine_tune import run_in_cloud
 
         return run_in_cloud(args, terminal)
-    from phi3flow.backends.local import LocalBackend
+    from phi3flow.backends.local.endpoints import LocalBackend
     from phi3flow.training.processes import is_first
 
     with _Display(terminal) as display:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.files import write_file
     from phi3flow.gating import gate_run, parse_rule, render_junit, render_markdown
-    from phi3flow.pf_runs import open_run
+    from phi3flow.runs.promptflow_runs import open_run
+    from phi3flow.storage.files import write_file
 
     rules = [parse_rule(text) for text in args.rule]
     found, baseline = (reference and open_run(reference, args.runs_dir) for reference in (args.run, args.baseline))
@@ -74,7 +74,7 @@ def _render(result: GateResult, *, undecided_passes: bool) -> RenderableType:
     from rich.table import Table
 
     from phi3flow.gating.documents import describe_pairing, interval, summarise
-    from phi3flow.report.wording import visible
+    from phi3flow.text import visible
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("outcome")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from phi3flow import __version__
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import Phi3flowError
 
 VERBS = {

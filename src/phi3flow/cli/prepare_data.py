@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _prepare(args: argparse.Namespace, terminal: Terminal) -> DataCard:
     from phi3flow.datasets import sources
     from phi3flow.datasets.preparation import prepare
-    from phi3flow.jsonl import file_sha256
+    from phi3flow.storage.jsonl import file_sha256
 
     source: dict[str, Any]
     if args.dataset:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
         model = AzureMLBackend().register(args.job, name=args.name, flow=_flow_version())
     else:
-        from phi3flow.backends.local import LocalBackend
+        from phi3flow.backends.local.endpoints import LocalBackend
 
         model = LocalBackend().register(args.job, name=args.name)
     terminal.result({"model": model.name, "version": model.version}, f"{model.name}, version {model.version}")

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from phi3flow.records import Comparison
-    from phi3flow.run_store import RunFolder
+    from phi3flow.records.comparisons import Comparison
+    from phi3flow.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def _write(runs: Sequence[RunFolder], args: argparse.Namespace, terminal: Termin
     )
     data = {"report": str(path), "runs": [run.name for run in runs], "size_bytes": path.stat().st_size}
     if args.mlflow:
-        from phi3flow.tracked_runs import track_run
+        from phi3flow.tracking.runs import track_run
 
         data["mlflow"] = {run.name: track_run(run, report=path) for run in runs}
     terminal.result(data, path.resolve().as_uri())
@@ -122,7 +122,7 @@ def _open(url: str, terminal: Terminal) -> None:
 
 def _find_runs(references: Sequence[str], runs_dir: Path) -> list[RunFolder]:
     """Return each run once, in the order given. Raises ConfigError where two have one name."""
-    from phi3flow.pf_runs import open_run
+    from phi3flow.runs.promptflow_runs import open_run
 
     by_path = {found.path: found for found in (open_run(reference, runs_dir) for reference in references)}
     by_name: dict[str, Path] = {}
@@ -138,7 +138,7 @@ def _compare(runs: Sequence[RunFolder], by: Sequence[str], note: Callable[[str],
 
     Raises ConfigError where the data have no column of ``by``.
     """
-    from phi3flow.comparison import compare_runs, compare_with_baseline
+    from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 
     comparisons: dict[RunFolder, Comparison] = {}
     for candidate in runs[1:]:

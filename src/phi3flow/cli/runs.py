@@ -13,10 +13,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
-    from phi3flow.run_store import RunFolder
+    from phi3flow.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.run_store import find_run, list_runs
+    from phi3flow.runs.folder import find_run, list_runs
 
     if args.action == "list":
         runs = list_runs(args.runs_dir)
         if args.output:
-            from phi3flow.tables import write_table
+            from phi3flow.storage.tables import write_table
 
             write_table(args.output, [_row(run) for run in runs])
         _list(runs, terminal)

@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output, concurrency, positive_float, positive_int
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
     from phi3flow.flows import Flow
-    from phi3flow.records import Estimate, Judging, LineScore
-    from phi3flow.run_store import RunFolder
-    from phi3flow.runner.options import RunOptions
+    from phi3flow.pacing.limits import Limits
+    from phi3flow.records.scores import Estimate, Judging, LineScore
+    from phi3flow.runs.folder import RunFolder
 
 DEFAULT_FLOW = Path("flows/eval/answer_match")
 
@@ -77,18 +77,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    from phi3flow.datasets.leaks import leaked_lines
     from phi3flow.flows import load_flow
-    from phi3flow.pf_runs import open_run
-    from phi3flow.run_config import parse_pairs
-    from phi3flow.runner.options import RunOptions
-    from phi3flow.scoring import leaked_lines
+    from phi3flow.flows.run_file import parse_pairs
+    from phi3flow.pacing.limits import Limits
+    from phi3flow.runs.promptflow_runs import open_run
 
     found = open_run(args.run, args.runs_dir)
     overrides = parse_pairs(args.connections, flag="--connections")
     loaded = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
     flows = [flow.with_connections(_overrides_of(flow, loaded, overrides)) for flow in loaded]
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
-    options = RunOptions(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
+    limits = Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
     estimates: dict[str, Estimate] = {}
     judging: dict[str, Judging] = {}
     n_failed = 0
@@ -99,14 +99,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             flow,
             own,
             terminal=terminal,
-            options=options,
+            limits=limits,
             repeats=args.judge_repeats,
             failed_as_zero=args.failed_as_zero,
         )
         metrics = found.metrics(flow.name)
         estimates |= {f"{flow.name}.{name}": one for name, one in metrics.metrics.items()}
         judging |= {flow.name: metrics.judging} if metrics.judging else {}
-    leaked = leaked_lines(found)
+    leaked = leaked_lines(Path(found.manifest.data), found.data_rows())
     if leaked:
         terminal.note(
             f"warning: {len(leaked)} lines ask what train.jsonl or validation.jsonl beside the data also asks, so the "
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         **({"judging": {name: one.model_dump(mode="json") for name, one in judging.items()}} if judging else {}),
     }
     if args.output:
-        from phi3flow.tables import write_table
+        from phi3flow.storage.tables import write_table
 
         write_table(args.output, [row for flow in flows for row in _rows(found, flow.name)])
     terminal.result(data, _render(found.name, estimates, judging))
@@ -145,13 +145,13 @@ def score_with_progress(
     mapping: Mapping[str, str],
     *,
     terminal: Terminal,
-    options: RunOptions | None = None,
+    limits: Limits | None = None,
     repeats: int = 1,
     failed_as_zero: bool = False,
 ) -> int:
     """Score with one flow, show what failed, and return how many lines lack a score that they should have."""
-    from phi3flow.connections import resolve_connection
-    from phi3flow.runner.options import RunOptions
+    from phi3flow.connections.resolve import resolve_connection
+    from phi3flow.pacing.limits import Limits
     from phi3flow.scoring import score_run
 
     folder = Path("connections").resolve()
@@ -162,7 +162,7 @@ def score_with_progress(
             flow=flow,
             column_mapping=mapping,
             connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            options=options or RunOptions(),
+            limits=limits or Limits(),
             repeats=repeats,
             failed_as_zero=failed_as_zero,
             on_line=lambda _: progress.advance(task),

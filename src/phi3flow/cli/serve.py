@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.connections import read_variable
+    from phi3flow.connections.resolve import read_variable
     from phi3flow.serving.listening import bind
     from phi3flow.serving.loading import check_is_model
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from phi3flow.backends.base import EndpointStatus
-    from phi3flow.state import ProjectState
+    from phi3flow.project.state import EndpointStatus, ProjectState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow import state
+    from phi3flow.project import state
 
     endpoints: list[dict[str, Any]] = [
         status.model_dump(mode="json", exclude={"pid", "pid_created_at"}) for status in _ask(args.backend, state.load())
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _ask(backend: str | None, made: ProjectState) -> list[EndpointStatus]:
     """Ask the backends that are meant, Azure only where something was made there."""
-    from phi3flow.backends.local import LocalBackend
+    from phi3flow.backends.local.endpoints import LocalBackend
 
     found = LocalBackend().status() if backend in (None, "local") else []
     in_azure = "azureml" in {job.backend for job in made.jobs} | {endpoint.backend for endpoint in made.endpoints}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from phi3flow.cli.terminal import Terminal
+from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     if args.backend == "azureml":
         return _undeploy_in_cloud(args, terminal)
-    from phi3flow.backends.local import LocalBackend
+    from phi3flow.backends.local.endpoints import LocalBackend
 
     if args.deployment:
         raise ConfigError("--deployment is for --backend azureml: an endpoint on this machine is its only deployment")

@@ -1,4 +1,7 @@
-"""Chat datasets: read them from anywhere, check them, split them without leakage, write them with a card."""
+"""Chat datasets: read them from anywhere, check them, split them without leakage, write them with a card.
+
+It knows rows and files, never runs or models.
+"""
 
 from phi3flow.datasets.chat import Breach, LocatedRow, evaluation_lines, read_chats
 from phi3flow.datasets.splitting import Splits, normalise, question_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi3flow.records import SCHEMA_VERSION, Record
+from phi3flow.records.record import SCHEMA_VERSION, Record
 
 
 class SplitFacts(Record):

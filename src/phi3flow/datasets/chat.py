@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import Row, line_id, parse_row, read_lines, shorten, with_line_ids
+from phi3flow.storage.jsonl import Row, line_id, parse_row, read_lines, with_line_ids
+from phi3flow.text import shorten
 
 ROLES = ("system", "user", "assistant")
 

@@ -18,8 +18,8 @@ from phi3flow.datasets.splitting import (
     split_conversations,
 )
 from phi3flow.errors import DatasetError
-from phi3flow.files import write_files
-from phi3flow.jsonl import Row, encode_rows
+from phi3flow.storage.files import write_files
+from phi3flow.storage.jsonl import Row, encode_rows
 
 CARD_FILE = "data_card.json"
 

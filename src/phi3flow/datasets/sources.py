@@ -16,7 +16,8 @@ from typing import Any
 
 from phi3flow.datasets.chat import Breach, LocatedRow, read_jsonl
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.jsonl import Row, shorten
+from phi3flow.storage.jsonl import Row
+from phi3flow.text import shorten
 
 QUESTION_COLUMNS = ("question", "prompt")
 ANSWER_COLUMNS = ("answer", "completion", "ground_truth")

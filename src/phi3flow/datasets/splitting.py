@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from phi3flow.datasets.chat import conversation_id, questions
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import Row, shorten
+from phi3flow.storage.jsonl import Row
+from phi3flow.text import shorten
 
 SPLITS = ("train", "validation", "test")
 TIED_SHARE = 0.1

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from phi3flow.datasets.chat import Breach, checked, read_jsonl
 from phi3flow.errors import ConfigError, MissingExtraError
-from phi3flow.jsonl import Row, shorten
-from phi3flow.records import Record
+from phi3flow.records.record import Record
+from phi3flow.storage.jsonl import Row
+from phi3flow.text import shorten
 
 TokenCounter = Callable[[str], int]
 

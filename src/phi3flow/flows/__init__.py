@@ -1,4 +1,8 @@
-"""Flows: what a folder declares (``definition``), and how promptflow's own executor runs it (``session``)."""
+"""Flows: what a folder declares (``definition``), how rows become inputs (``column_mapping``), how promptflow's own
+executor runs it (``session``), and an evaluation flow's way over one line (``evaluation``).
+
+A flow is executed as its folder says, never imported and never reimplemented.
+"""
 
 from phi3flow.flows.connection_names import TOOLS_FILE, connection_names
 from phi3flow.flows.definition import DAG_FILE, Flow, fingerprint, flow_files, load_flow

@@ -17,7 +17,7 @@ import yaml
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows.entry import entry_inputs
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.records import ScoreRange
+from phi3flow.records.scores import ScoreRange
 
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"

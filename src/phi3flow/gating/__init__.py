@@ -1,4 +1,7 @@
-"""A gate: rules that a scored run has to meet, decided by the bounds of intervals and not by point values."""
+"""A gate: rules that a scored run has to meet, decided by the bounds of intervals and not by point values.
+
+It never scores and never runs a flow: what was not measured is undecided.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ from typing import Literal
 from scipy import special
 
 from phi3flow.gating.rules import COMPARATORS, Better, Comparator, FailedShare, LineCount, NoWorse, Threshold
-from phi3flow.records import Estimate, MetricComparison, Record, Unmatched
+from phi3flow.records.comparisons import MetricComparison, Unmatched
+from phi3flow.records.record import Record
+from phi3flow.records.scores import Estimate
 from phi3flow.stats import ALPHA, POWER, lines_needed
 
 Outcome = Literal["passed", "failed", "undecided"]

@@ -9,7 +9,7 @@ import re
 from xml.etree import ElementTree
 
 from phi3flow.gating.decisions import GateResult, RuleResult
-from phi3flow.report.wording import visible
+from phi3flow.text import visible
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&~!@$^]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
 _MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}

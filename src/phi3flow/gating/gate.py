@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi3flow.comparison import compare_runs, resolve_metrics
+from phi3flow.comparison.compare import compare_runs, resolve_metrics
 from phi3flow.errors import ConfigError
 from phi3flow.gating.decisions import (
     GateResult,
@@ -17,8 +17,9 @@ from phi3flow.gating.decisions import (
     combine,
 )
 from phi3flow.gating.rules import FailedShare, LineCount, MetricRule, Rule, Threshold
-from phi3flow.records import Comparison, Estimate, StoppedEarly
-from phi3flow.run_store import RunFolder
+from phi3flow.records.comparisons import Comparison, StoppedEarly
+from phi3flow.records.scores import Estimate
+from phi3flow.runs.folder import RunFolder
 
 
 def gate_run(

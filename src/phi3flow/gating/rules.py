@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, cast
 
 from phi3flow.errors import ConfigError
-from phi3flow.jsonl import shorten
+from phi3flow.text import shorten
 
 Comparator = Literal[">=", ">", "<=", "<"]
 

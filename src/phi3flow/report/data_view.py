@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from phi3flow.datasets.card import DataCard
+from phi3flow.datasets.leaks import leaked_lines
 from phi3flow.datasets.preparation import CARD_FILE
 from phi3flow.errors import DatasetError
 from phi3flow.report.wording import plural
-from phi3flow.scoring import leaked_lines
 
 if TYPE_CHECKING:
-    from phi3flow.run_store import RunFolder
+    from phi3flow.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DataViews:
 
 def _view_data(run: RunFolder, path: Path, sha256: str) -> DataView:
     try:
-        leaked = frozenset(leaked_lines(run))
+        leaked = frozenset(leaked_lines(path, run.data_rows()))
     except DatasetError:  # the data is gone or has changed, which the page says elsewhere
         leaked = frozenset()
     return DataView(path, _card_facts(path.parent / CARD_FILE, sha256), leaked)

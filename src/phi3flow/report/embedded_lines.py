@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from phi3flow.line_scores import CLUSTER_COLUMN
-from phi3flow.records import LineResult, Manifest
+from phi3flow.comparison.slices import slice_rows
+from phi3flow.records.lines import LineResult
+from phi3flow.records.runs import Manifest
 from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
-from phi3flow.slices import slice_rows
+from phi3flow.runs.conversations import CLUSTER_COLUMN
 
 BUDGET_BYTES = 4_700_000
 LONGEST_TEXT = 20_000

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phi3flow.records import TrainingRecord
+from phi3flow.records.training import TrainingRecord
 from phi3flow.report.wording import latency, number
 
 _BINS = 48

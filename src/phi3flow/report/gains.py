@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phi3flow.records import Comparison, MetricComparison
+from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.report.figures import Scale, Tick
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import interval, number, plural, signed

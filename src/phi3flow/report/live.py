@@ -10,11 +10,12 @@ from pathlib import Path
 from aiohttp import web
 
 from phi3flow.errors import Phi3flowError
-from phi3flow.records import Comparison, TrainingRecord
+from phi3flow.records.comparisons import Comparison
+from phi3flow.records.training import TrainingRecord
 from phi3flow.report.data_view import DataViews
 from phi3flow.report.page import render
 from phi3flow.report.run_view import view_run
-from phi3flow.run_store import RunFolder
+from phi3flow.runs.folder import RunFolder
 
 HOST = "127.0.0.1"
 LOOK_EVERY_S = 0.5

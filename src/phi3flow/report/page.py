@@ -20,8 +20,9 @@ from pydantic import ValidationError
 
 from phi3flow import __version__
 from phi3flow.errors import ConfigError
-from phi3flow.files import write_file
-from phi3flow.records import Comparison, LineResult, TrainingRecord
+from phi3flow.records.comparisons import Comparison
+from phi3flow.records.lines import LineResult
+from phi3flow.records.training import TrainingRecord
 from phi3flow.report import wording
 from phi3flow.report.embedded_lines import LONGEST_TEXT, embed, to_json
 from phi3flow.report.figures import histograms
@@ -32,11 +33,13 @@ from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.tokens_view import token_rows
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import Verdict, compare_verdict, headline, single_verdict, unscored_verdict
+from phi3flow.storage.files import write_file
+from phi3flow.text import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from phi3flow.run_store import RunFolder
+    from phi3flow.runs.folder import RunFolder
 
 _SCRIPTS = ("text.js", "data.js", "line.js", "conversation.js", "list.js", "export.js", "page.js")
 _STYLES = ("report.css", "lines.css", "narrow.css")
@@ -195,14 +198,14 @@ def _hash(content: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files("phi3flow.report") / name).read_text(encoding="utf-8")
+    return (resources.files("phi3flow.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("phi3flow", "report"),
+        loader=PackageLoader("phi3flow", "report/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -216,4 +219,4 @@ def _environment() -> Environment:
 
 def _finalize(value: object) -> object:
     """Show what is invisible in every text that the template prints (markup made by the template is kept)."""
-    return wording.visible(value) if type(value) is str else value
+    return visible(value) if type(value) is str else value

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.errors import DatasetError
-from phi3flow.line_scores import average_repeats
-from phi3flow.records import Estimate, Judging, LineResult, LineScore, Manifest, ScoreRange
+from phi3flow.records.lines import LineResult
+from phi3flow.records.runs import Manifest
+from phi3flow.records.scores import Estimate, Judging, LineScore, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
+from phi3flow.runs.repeats import average_repeats
 
 if TYPE_CHECKING:
-    from phi3flow.run_store import RunFolder
+    from phi3flow.runs.folder import RunFolder
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi3flow.line_scores import cluster_labels
-from phi3flow.records import Comparison, Estimate, MetricComparison
+from phi3flow.comparison.slices import SMALL_SLICE, slice_rows
+from phi3flow.records.comparisons import Comparison, MetricComparison
+from phi3flow.records.scores import Estimate
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.tables import MetricRow, difference_scale
 from phi3flow.report.verdict import headline
 from phi3flow.report.wording import plural
-from phi3flow.slices import SMALL_SLICE, slice_rows
+from phi3flow.runs.conversations import cluster_labels
 from phi3flow.stats import UNIT, estimate_mean
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from phi3flow.records import Comparison, Estimate, Manifest, MetricComparison
+from phi3flow.records.comparisons import Comparison, MetricComparison
+from phi3flow.records.runs import Manifest
+from phi3flow.records.scores import Estimate
 from phi3flow.report.figures import Scale
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.verdict import confirmatory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phi3flow.records import TokenTotal
+from phi3flow.records.runs import TokenTotal
 from phi3flow.report.run_view import RunView
 from phi3flow.report.wording import number, plural, signed
 

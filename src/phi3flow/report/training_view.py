@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi3flow.records import TrainingRecord
+from phi3flow.records.training import TrainingRecord
 from phi3flow.report.figures import TrainingFigure, training_figure
 from phi3flow.report.run_view import as_text
 from phi3flow.report.wording import number

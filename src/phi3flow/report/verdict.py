@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from phi3flow.comparison import DEFAULT_CONFIRMATORY, judge
-from phi3flow.records import Comparison, Difference, Estimate, MetricComparison
+from phi3flow.comparison.compare import DEFAULT_CONFIRMATORY
+from phi3flow.comparison.conclusions import judge
+from phi3flow.records.comparisons import Comparison, Difference, MetricComparison
+from phi3flow.records.scores import Estimate
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import cut, metric_name, number, plural, signed
 

@@ -13,18 +13,19 @@ from dataclasses import replace
 from typing import Literal
 
 from phi3flow.errors import FlowError
-from phi3flow.records import Usage
-from phi3flow.run_store import RunWriter
-from phi3flow.runner.attempt import unanswered
+from phi3flow.pacing.endpoint_health import EndpointHealth, Fault, backoff_s
+from phi3flow.pacing.pacer import Pacer
+from phi3flow.pacing.start import Start
+from phi3flow.records.lines import Usage
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import LineSource
-from phi3flow.runner.endpoint_health import EndpointHealth, Fault, backoff_s
-from phi3flow.runner.messages import Attempt, Ended
 from phi3flow.runner.options import RunOptions
-from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.progress import RunProgress, Speed
-from phi3flow.runner.start import Start
-from phi3flow.runner.workers import Crew, Death, Worker
+from phi3flow.runs.writer import RunWriter
+from phi3flow.workers.attempt import unanswered
+from phi3flow.workers.crew import Crew, Worker
+from phi3flow.workers.messages import Attempt, Ended
+from phi3flow.workers.process import Death
 
 _DRAIN_S = 10.0
 _PROGRESS_EVERY_S = 0.2
@@ -57,7 +58,7 @@ class Batch:
         self._pacer = pacer
         self._on_progress = on_progress
         self._on_kept = on_kept
-        self._health = EndpointHealth(pacer, options, writer.counts.total)
+        self._health = EndpointHealth(pacer, options.limits, writer.counts.total)
         self._exhausted = False
         self._speed = Speed()
         self._again: list[tuple[float, int, Attempt]] = []
@@ -263,7 +264,7 @@ class Batch:
         while True:
             self._on_progress(self._progress())
             for worker in self._workers:
-                worker.kill_if_stuck(self._options.timeout_s + _STUCK_AFTER_TIMEOUT_S)
+                worker.kill_if_stuck(self._options.limits.timeout_s + _STUCK_AFTER_TIMEOUT_S)
             await asyncio.sleep(_PROGRESS_EVERY_S)
 
     def _progress(self) -> RunProgress:

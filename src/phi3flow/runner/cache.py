@@ -12,12 +12,12 @@ from typing import Any
 
 from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
-from phi3flow.jsonl import line_id, parse_row
-from phi3flow.records import LineResult
-from phi3flow.runner.attempt import line_inputs
+from phi3flow.flows.line_setting import line_setting
+from phi3flow.records.lines import LineResult
 from phi3flow.runner.data_lines import DataLine
-from phi3flow.runner.messages import Attempt
-from phi3flow.runner.settings import line_setting
+from phi3flow.storage.jsonl import line_id, parse_row
+from phi3flow.workers.attempt import line_inputs
+from phi3flow.workers.messages import Attempt
 
 DEFAULT_CACHE = Path(".phi3flow/answers.sqlite")
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID"

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from phi3flow.errors import ColumnMappingError, ConfigError, DatasetError
 from phi3flow.flows import Flow
-from phi3flow.jsonl import parse_row
-from phi3flow.line_scores import cluster_labels
-from phi3flow.records import LineResult
-from phi3flow.run_config import map_line
+from phi3flow.flows.column_mapping import map_line
+from phi3flow.records.lines import LineResult
 from phi3flow.runner.data_lines import DataLine, DataLines
+from phi3flow.runs.conversations import cluster_labels
+from phi3flow.storage.jsonl import parse_row
 
 _MOST_PARKED = 10_000
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import DatasetError
-from phi3flow.jsonl import file_sha256, line_id, parse_row, read_lines, read_rows, repeated_line_id, with_line_ids
+from phi3flow.storage.jsonl import (
+    file_sha256,
+    line_id,
+    parse_row,
+    read_lines,
+    read_rows,
+    repeated_line_id,
+    with_line_ids,
+)
 
 _NUMBERED = re.compile(r"#\d+\Z")
 _BUCKETS = 256

@@ -17,16 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.errors import ConfigError, FlowError
-from phi3flow.jsonl import line_id, parse_row
-from phi3flow.line_scores import cluster_labels, evaluation_inputs, read_scores
-from phi3flow.records import Difference, LineResult, StoppedEarly
-from phi3flow.run_config import complete_mapping
+from phi3flow.flows.column_mapping import complete_mapping
+from phi3flow.flows.evaluation import evaluation_inputs, read_scores
+from phi3flow.pacing.start import Start
+from phi3flow.records.comparisons import Difference, StoppedEarly
+from phi3flow.records.lines import LineResult
 from phi3flow.runner.data_lines import DataLine, DataLines
-from phi3flow.runner.messages import Attempt, Begin, Ended
 from phi3flow.runner.options import StopRule
-from phi3flow.runner.start import Start
-from phi3flow.runner.workers import Crew, Worker
+from phi3flow.runs.conversations import cluster_labels
 from phi3flow.stats import UNIT, SequentialTest
+from phi3flow.storage.jsonl import line_id, parse_row
+from phi3flow.workers.crew import Crew, Worker
+from phi3flow.workers.messages import Attempt, Begin, Ended
 
 _SEED = 0
 _SCORED_AT_ONCE = 8

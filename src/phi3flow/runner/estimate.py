@@ -9,14 +9,15 @@ from typing import Literal
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.errors import ConfigError
 from phi3flow.flows import Flow
-from phi3flow.jsonl import parse_row
-from phi3flow.records import Manifest, Record
-from phi3flow.run_config import map_line
-from phi3flow.run_store import RunFolder
+from phi3flow.flows.column_mapping import map_line
+from phi3flow.flows.line_setting import line_setting
+from phi3flow.records.record import Record
+from phi3flow.records.runs import Manifest
 from phi3flow.runner.options import RunOptions
 from phi3flow.runner.plan import PlannedRun, RunPlan
-from phi3flow.runner.settings import line_setting
-from phi3flow.runner.usage import input_tokens
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import parse_row
+from phi3flow.workers.usage import input_tokens
 
 
 class RunEstimate(Record):

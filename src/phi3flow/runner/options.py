@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from phi3flow.flows import Flow
-from phi3flow.records import Prices
-from phi3flow.run_store import RunFolder
+from phi3flow.pacing.limits import NO_LIMITS, Limits
+from phi3flow.records.runs import Prices
+from phi3flow.runs.folder import RunFolder
 
 Engine = Literal["local", "ray", "azureml", "foundry"]
 History = Literal["given", "own"]
@@ -16,25 +17,17 @@ History = Literal["given", "own"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Bounds of a run.
+    """How a run is driven, and when it gives up.
 
-    ``concurrency``: attempts in flight, None to find it; ``rpm`` and ``tpm``: requests and tokens a minute;
-    ``timeout_s``: seconds an attempt may take; ``max_retries``: retries a line may have (a run has as many as lines,
-    and 100); ``fail_fast``: stop after so many failed lines; ``max_failures_percent``: stop once more of the lines
-    have failed; ``outage_s``: how long a run waits for an endpoint that gives no answer (two minutes for the first), or
-    asks for time; ``workers``: processes that execute the flow, in Azure nodes; ``engine``: where they are, this
-    machine, a Ray cluster or Azure; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make
-    money of them.
+    ``limits``: how hard the endpoint may be asked; ``fail_fast``: stop after so many failed lines;
+    ``max_failures_percent``: stop once more of the lines have failed; ``workers``: processes that execute the flow, in
+    Azure nodes; ``engine``: where they are, this machine, a Ray cluster or Azure; ``tokenizer``: counts the tokens that
+    the endpoint does not report; ``prices`` make money of them.
     """
 
-    concurrency: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    timeout_s: float = 180.0
-    max_retries: int = 5
+    limits: Limits = NO_LIMITS
     fail_fast: int | None = None
     max_failures_percent: float | None = None
-    outage_s: float = 900.0
     workers: int = 1
     engine: Engine = "local"
     tokenizer: Path | None = None

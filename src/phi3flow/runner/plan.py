@@ -14,8 +14,8 @@ from typing import Any
 from phi3flow import __version__
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow
-from phi3flow.records import Counts, Manifest
-from phi3flow.run_config import complete_mapping
+from phi3flow.flows.column_mapping import complete_mapping
+from phi3flow.records.runs import Counts, Manifest
 from phi3flow.runner.data_lines import DataLines
 from phi3flow.runner.options import History, RunOptions, StopRule
 
@@ -86,15 +86,15 @@ class RunPlan:
             column_mapping={key: str(value) for key, value in mapping.items()},
             variant=self.flow.variant,
             parameters={
-                "timeout_s": options.timeout_s,
-                "max_retries": options.max_retries,
+                "timeout_s": options.limits.timeout_s,
+                "max_retries": options.limits.max_retries,
                 "connections": dict(self.overrides),
                 **({"history": self.history} if self.history != "given" else {}),
                 **({"init": self.flow.init} if self.flow.init else {}),
                 **({"repeats": lines.repeats, "lines": lines.lines} if lines.repeats > 1 else {}),
                 **({"prices": options.prices.model_dump()} if options.prices else {}),
             },
-            concurrency=options.concurrency or "auto",
+            concurrency=options.limits.concurrency or "auto",
             counts=Counts(total=lines.total),
             started_at=datetime.now(UTC),
             versions=_versions(),

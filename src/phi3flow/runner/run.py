@@ -11,19 +11,23 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from phi3flow.flows import ConnectionSource
-from phi3flow.pf_record import write_pf_record
-from phi3flow.records import ConnectionUse, Manifest, RunStatus
-from phi3flow.run_store import RunFolder, RunWriter
+from phi3flow.pacing.pacer import Pacer
+from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.runs import Manifest, RunStatus
 from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import AnyOrder, ChatNames, LineSource, OwnHistory
 from phi3flow.runner.data_lines import DataLine, DataLines
-from phi3flow.runner.messages import Begin
 from phi3flow.runner.options import RunOptions, StopRule
-from phi3flow.runner.pacing import Pacer
 from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runner.progress import RunProgress
-from phi3flow.runner.workers import Crew, StartProcess, start_process
+from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.promptflow_record import write_pf_record
+from phi3flow.runs.writer import RunWriter
+from phi3flow.workers.crew import Crew
+from phi3flow.workers.local_process import start_process
+from phi3flow.workers.messages import Begin
+from phi3flow.workers.process import StartProcess
 
 if TYPE_CHECKING:
     from phi3flow.runner.early_stop import EarlyStop
@@ -97,7 +101,7 @@ async def _engine(plan: RunPlan) -> AsyncIterator[StartProcess]:
     if plan.options.engine == "local":
         yield start_process
         return
-    from phi3flow.runner.ray_workers import ray_processes
+    from phi3flow.workers.ray_processes import ray_processes
 
     with ray_processes(plan.flow, plan.options.workers) as start:
         yield start
@@ -114,7 +118,7 @@ async def _finish(
     started = time.monotonic()
     status: RunStatus = "Failed"
     try:
-        uses = await crew.begin(Begin(planned.mapping, plan.options.timeout_s, plan.options.tokenizer))
+        uses = await crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
         writer.use_connections(uses)
         async with contextlib.AsyncExitStack() as stack:
             cache = (
@@ -173,12 +177,14 @@ def _error_of(task: asyncio.Task[None]) -> Exception | None:
 def _pacer(options: RunOptions, uses: dict[str, ConnectionUse]) -> Pacer:
     """Return the run's pacer; where it finds its own speed, it keeps an Azure ML endpoint's known limit."""
     hosts = [use.host or "" for use in uses.values()]
-    known = options.concurrency is None and any(host.partition(":")[0].endswith(_AZURE_ML_HOST) for host in hosts)
+    known = options.limits.concurrency is None and any(
+        host.partition(":")[0].endswith(_AZURE_ML_HOST) for host in hosts
+    )
     return Pacer(
         time.monotonic(),
-        concurrency=options.concurrency,
-        rpm=options.rpm,
-        tpm=options.tpm,
+        concurrency=options.limits.concurrency,
+        rpm=options.limits.rpm,
+        tpm=options.limits.tpm,
         most_per_s=_AZURE_ML_REQUESTS_PER_S if known else None,
     )
 

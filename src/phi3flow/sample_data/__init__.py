@@ -1,6 +1,7 @@
 """The sample data: support dialogues about a made-up product range, and general chat for a base model.
 
-Written by a seeded generator, so that nobody's texts are in it and anyone can make it again.
+Written by a seeded generator, so that nobody's texts are in it and anyone can make it again. It never draws from
+a clock or a network: the same seed gives the same bytes.
 """
 
 from pathlib import Path

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 from phi3flow.datasets import Splits
-from phi3flow.jsonl import Row
 from phi3flow.sample_data import general_facts as known
 from phi3flow.sample_data.answers import ATTRIBUTES
 from phi3flow.sample_data.conversation import COMBINATIONS
 from phi3flow.sample_data.questions import FOLLOW_UPS, QUESTIONS
+from phi3flow.storage.jsonl import Row
 
 TRAIN_DIALOGUES = 8000
 HELD_OUT_DIALOGUES = 200

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from phi3flow.datasets import Splits, normalise
-from phi3flow.jsonl import Row
 from phi3flow.sample_data import conversation
 from phi3flow.sample_data.answers import ATTRIBUTES
 from phi3flow.sample_data.catalog import COMPANY, PRODUCTS, Fact, draw_facts
 from phi3flow.sample_data.languages import LANGUAGES, ForeignAttribute
 from phi3flow.sample_data.questions import FOLLOW_UPS, QUESTIONS, Split
+from phi3flow.storage.jsonl import Row
 
 SYSTEM_SHARE = 0.3
 """Share of the dialogues of several turns or facts that a system message opens (the kind ``system`` always has one)."""

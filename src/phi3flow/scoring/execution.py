@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phi3flow.failures import Failure, describe_failure
+from phi3flow.connections.public import secret_values
 from phi3flow.flows import Flow, FlowLine, FlowSession
-from phi3flow.line_scores import evaluation_inputs, read_scores
-from phi3flow.records import LineResult
-from phi3flow.runner.secrets import secret_values
+from phi3flow.flows.evaluation import evaluation_inputs, read_scores
+from phi3flow.pacing.failures import Failure, describe_failure
+from phi3flow.records.lines import LineResult
 
 Line = tuple[LineResult, Mapping[str, Any]]
 """A line that completed in the run, and its row of the data."""

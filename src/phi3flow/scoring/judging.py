@@ -12,20 +12,22 @@ from typing import Any, Literal
 
 import numpy as np
 
+from phi3flow.connections.public import connection_uses
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
-from phi3flow.failures import Failure
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
-from phi3flow.line_scores import cluster_labels, evaluation_inputs
-from phi3flow.records import Agreement, Difference, Judging, LineResult, Preferences
-from phi3flow.run_config import complete_mapping
-from phi3flow.run_store import RunFolder
-from phi3flow.runner.options import RunOptions
-from phi3flow.runner.usage import line_usage
-from phi3flow.runner.worker import connection_uses
-from phi3flow.scoring.endpoint_calls import EndpointCalls
+from phi3flow.flows.column_mapping import complete_mapping
+from phi3flow.flows.evaluation import evaluation_inputs
+from phi3flow.pacing.calls import EndpointCalls
+from phi3flow.pacing.failures import Failure
+from phi3flow.pacing.limits import NO_LIMITS, Limits
+from phi3flow.records.comparisons import Difference, Preferences
+from phi3flow.records.lines import LineResult
+from phi3flow.records.scores import Agreement, Judging
+from phi3flow.runs.conversations import cluster_labels
+from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import compare_pairs
+from phi3flow.workers.usage import line_usage
 
-_DEFAULT_OPTIONS = RunOptions()
 _PREFERRED = {"first": -1, "tie": 0, "second": 1}
 
 Order = Literal[0, 1]
@@ -40,7 +42,7 @@ def judge_pairs(
     connections: ConnectionSource,
     output: str = "answer",
     pairs: Sequence[tuple[int, int]] | None = None,
-    options: RunOptions = _DEFAULT_OPTIONS,
+    limits: Limits = NO_LIMITS,
     seed: int = 0,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Preferences:
@@ -60,7 +62,7 @@ def judge_pairs(
     judging = None
     if asked:
         with open_flow(flow, connections=connections, environment={"PHI3_MAX_RETRIES": "0"}) as session:
-            judge = _PairJudge(session, _map_inputs(flow, asked), options, on_pair)
+            judge = _PairJudge(session, _map_inputs(flow, asked), limits, on_pair)
             asyncio.run(judge.run(asked))
             judging = describe_judging(session, [line.outputs for pair in asked for line in pair.lines.values()])
     found = _count(baseline.name, candidate.name, judged, cluster_labels(rows), seed)
@@ -125,17 +127,17 @@ class _PairJudge:
     """Asks for each pair in both orders."""
 
     def __init__(
-        self, session: FlowSession, mapping: Mapping[str, Any], options: RunOptions, on_pair: Callable[[], None]
+        self, session: FlowSession, mapping: Mapping[str, Any], limits: Limits, on_pair: Callable[[], None]
     ) -> None:
         self._session = session
         self._mapping = mapping
-        self._options = options
+        self._limits = limits
         self._on_pair = on_pair
         self._defaults = {name: one.default for name, one in session.flow.inputs.items() if one.has_default}
 
     async def run(self, pairs: Sequence[_Pair]) -> None:
         orders: tuple[Order, Order] = (0, 1)
-        calls = EndpointCalls(self._ask, self._ended, options=self._options, tokens=_tokens)
+        calls = EndpointCalls(self._ask, self._ended, limits=self._limits, tokens=_tokens)
         await calls.run([(pair, order) for pair in pairs for order in orders])
 
     async def _ask(self, one: tuple[_Pair, Order]) -> FlowLine:
@@ -144,7 +146,7 @@ class _PairJudge:
         inputs = evaluation_inputs(self._mapping, sources, self._defaults)
         inputs["first"], inputs["second"] = pair.answers if order == 0 else pair.answers[::-1]
         number = pair.baseline.line_number
-        line = await self._session.exec_line(inputs, line_number=number, timeout_s=self._options.timeout_s)
+        line = await self._session.exec_line(inputs, line_number=number, timeout_s=self._limits.timeout_s)
         if line.outputs.get("preference") not in _PREFERRED:
             flow = self._session.flow
             raise FlowError(

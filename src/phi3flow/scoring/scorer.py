@@ -13,21 +13,20 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from phi3flow.errors import FlowError
-from phi3flow.failures import Failure
-from phi3flow.flows import Flow, FlowSession
-from phi3flow.line_scores import read_counts
-from phi3flow.records import LineError, LineScore
-from phi3flow.runner.options import RunOptions
-from phi3flow.runner.usage import line_usage
-from phi3flow.scoring.endpoint_calls import EndpointCalls
+from phi3flow.flows import FlowSession
+from phi3flow.flows.evaluation import read_counts, requests_per_line
+from phi3flow.pacing.calls import EndpointCalls
+from phi3flow.pacing.failures import Failure
+from phi3flow.pacing.limits import Limits
+from phi3flow.records.lines import LineError
+from phi3flow.records.scores import LineScore
 from phi3flow.scoring.execution import Execution, Line, LineExecutor
-from phi3flow.scoring.helpers import Helper
+from phi3flow.scoring.processes import Helper
+from phi3flow.workers.usage import line_usage
 
 _LOCAL_LINES = 8
 _LINES_A_SHARE = 50
 _SHARES_AT_ONCE = 2  # one that it executes, and the next
-_REQUESTS_TAG = "requests_per_line"
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,18 @@ class Scorer:
         session: FlowSession,
         mapping: Mapping[str, Any],
         *,
-        options: RunOptions,
+        limits: Limits,
         repeats: int = 1,
         helpers: Sequence[Helper] = (),
         on_line: Callable[[LineScore], None] = lambda _: None,
     ) -> None:
         self._executor = LineExecutor(session, mapping)
-        self._options = options
+        self._limits = limits
         self._repeats = repeats
         self._helpers = helpers
         self._on_line = on_line
         self._requests_each = requests_per_line(session.flow)
-        self._asks_endpoint = bool(session.used_connections or self._requests_each or options.rpm or options.tpm)
+        self._asks_endpoint = bool(session.used_connections or self._requests_each or limits.rpm or limits.tpm)
         self._scored: list[ScoredLine] = []
 
     async def score(self, lines: Sequence[Line]) -> list[ScoredLine]:
@@ -82,7 +81,7 @@ class Scorer:
             calls = EndpointCalls(
                 self._ask,
                 self._ended,
-                options=self._options,
+                limits=self._limits,
                 tokens=_tokens,
                 requests_each=self._requests_each or 1,
             )
@@ -92,11 +91,11 @@ class Scorer:
         return sorted(self._scored, key=lambda line: line.score.line_number)
 
     async def _ask(self, one: _Try) -> Execution:
-        return await self._executor.execute(one[0].line, timeout_s=self._options.timeout_s)
+        return await self._executor.execute(one[0].line, timeout_s=self._limits.timeout_s)
 
     async def _run_local(self, tries: Sequence[_Try]) -> None:
         remaining = iter(tries)
-        here = [self._attempt(remaining) for _ in range(self._options.concurrency or _LOCAL_LINES)]
+        here = [self._attempt(remaining) for _ in range(self._limits.concurrency or _LOCAL_LINES)]
         there = [self._have_attempted(remaining, helper) for helper in self._helpers for _ in range(_SHARES_AT_ONCE)]
         await asyncio.gather(*here, *there)
 
@@ -162,16 +161,3 @@ def _mean(column: Sequence[float | None]) -> float | None:
 def _tokens(execution: Execution) -> int:
     usage = line_usage(execution.inputs, execution.line, None)
     return usage.prompt_tokens + usage.completion_tokens if usage else 0
-
-
-def requests_per_line(flow: Flow) -> int:
-    """Return the most requests that the flow says it makes for a line: its tag ``requests_per_line``, else 0.
-
-    Raises FlowError where the tag is not a number of at least 1.
-    """
-    value = (flow.definition.get("tags") or {}).get(_REQUESTS_TAG)
-    if value is None:
-        return 0
-    if not str(value).isdigit() or int(value) < 1:
-        raise FlowError(f"{flow.folder / flow.file}: the tag {_REQUESTS_TAG} is {value!r}, not a number of at least 1")
-    return int(value)

@@ -2,7 +2,8 @@
 
 ``loading`` reads the folder, ``slots`` keeps the keys and values of the conversations in flight, ``sampling``
 picks tokens, ``answers`` turns them into text, ``batching`` runs all requests together, ``protocol`` is what
-goes over the wire, ``observation`` what is measured and logged, and ``server`` the HTTP around it.
+goes over the wire, ``observation`` what is measured and logged, and ``server`` the HTTP around it. It never trains, and
+never answers without the key.
 """
 
 STOPPED = '{"event": "stopped"}'

@@ -1,7 +1,7 @@
 """Estimates and paired comparisons: numbers in, numbers out; no files, no clock, no hidden randomness.
 
-Every interval is 95 %, every p is two-sided, power is 80 %. ``clusters`` labels each line with its conversation;
-it matters only where lines share one.
+It never knows what a run or a flow is. Every interval is 95 %, every p is two-sided, power is 80 %. ``clusters``
+labels each line with its conversation; it matters only where lines share one.
 
 Sources, as cited in the modules:
     Bloom 1995, Evaluation Review 19:547 (minimum detectable effect)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phi3flow.records import Agreement
+from phi3flow.records.scores import Agreement
 from phi3flow.stats.estimates import Floats
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from phi3flow.records import Estimate
+from phi3flow.records.scores import Estimate
 from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, shared_clusters, sum_by_cluster, t_quantile
 from phi3flow.stats.pairs import PairedComparison, lines_needed, minimum_detectable_effect
 from phi3flow.stats.resampling import DRAWS, bootstrap_sums, swapped_sums

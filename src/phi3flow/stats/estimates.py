@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from phi3flow.records import Estimate, ScoreRange
+from phi3flow.records.scores import Estimate, ScoreRange
 
 ALPHA = 0.05
 UNIT: ScoreRange = (0.0, 1.0)

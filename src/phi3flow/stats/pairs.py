@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from phi3flow.records import ScoreRange
+from phi3flow.records.scores import ScoreRange
 from phi3flow.stats.estimates import (
     ALPHA,
     ROUNDING,

@@ -1,7 +1,7 @@
 """Training on this machine: the tiny base model, fine-tunes of it, and adapters on real Phi-3 weights.
 
 What is unchanged is not trained again: a model folder's ``training.json`` holds the fingerprint of all that decided
-its weights. Nothing here imports torch before a training begins.
+its weights. Nothing here imports torch before a training begins, and nothing deploys what it made.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 from phi3flow.errors import ConfigError, MissingExtraError
-from phi3flow.files import held_alone
-from phi3flow.records import TrainingRecord
+from phi3flow.records.training import TrainingRecord
+from phi3flow.storage.files import held_alone
 from phi3flow.training import processes
 from phi3flow.training.checkpoints import choose_checkpoint, latest_checkpoint, read_settings
 from phi3flow.training.inputs import TrainingInputs, read_inputs

@@ -8,7 +8,7 @@ from typing import Any
 
 from phi3flow.datasets import read_chats
 from phi3flow.errors import ConfigError
-from phi3flow.jsonl import file_sha256
+from phi3flow.storage.jsonl import file_sha256
 from phi3flow.training import processes
 from phi3flow.training.model_folder import ModelFolder, find_model
 from phi3flow.training.settings import FineTuneConfig

@@ -13,8 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from phi3flow.files import write_file
-from phi3flow.records import TrainingRecord
+from phi3flow.records.training import TrainingRecord
+from phi3flow.storage.files import write_file
 from phi3flow.training import processes
 from phi3flow.training.checkpoints import latest_checkpoint, replacing_folder
 from phi3flow.training.examples import encode_chats

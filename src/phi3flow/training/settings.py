@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from phi3flow.errors import ConfigError
-from phi3flow.records import Record
+from phi3flow.records.record import Record
 
 if TYPE_CHECKING:
     from phi3flow.datasets import Splits
-    from phi3flow.jsonl import Row
+    from phi3flow.storage.jsonl import Row
 
 RECIPE_VERSION = 1
 """Raised when the training code changes what the same settings give, so that no kept model outlives its recipe."""

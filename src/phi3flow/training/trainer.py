@@ -29,7 +29,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from phi3flow.errors import ConfigError
-from phi3flow.records import TrainingStep, ValidationPoint
+from phi3flow.records.training import TrainingStep, ValidationPoint
 from phi3flow.training import processes
 from phi3flow.training.checkpoints import SETTINGS_FILE, Settings, checkpoint_path, replacing_folder
 from phi3flow.training.examples import Example

@@ -9,23 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from phi3flow import state
 from phi3flow.azure.arm import Arm, log_in
-from phi3flow.azure.endpoints import OnlineEndpoint, list_made
-from phi3flow.azure.findings import Finding, refuse
-from phi3flow.azure.preflight import check_deployment, check_fine_tune
+from phi3flow.azure.preflight.findings import Finding, refuse
+from phi3flow.azure.preflight.preflight import check_deployment, check_fine_tune
 from phi3flow.azure.settings import load_settings
-from phi3flow.backends.azureml.data_assets import data_id, ensure_data
+from phi3flow.azure.workspace.data_assets import data_id, ensure_data
+from phi3flow.azure.workspace.endpoints import OnlineEndpoint, list_made
+from phi3flow.azure.workspace.jobs import ENDED, JobProgress, Jobs, OnJobProgress
+from phi3flow.azure.workspace.models import Models
+from phi3flow.azure.workspace.sdk import Sdk, persistently
 from phi3flow.backends.azureml.deployments import Deployer, deployment_name
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogFineTune, CatalogJob, JobDraft
-from phi3flow.backends.azureml.jobs import ENDED, Jobs
-from phi3flow.backends.azureml.models import Models
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE, ScriptFineTune, ScriptJob
-from phi3flow.backends.azureml.sdk import Sdk, persistently
-from phi3flow.backends.base import EndpointStatus, Liveness
-from phi3flow.backends.progress import JobProgress, OnJobProgress
 from phi3flow.errors import ConfigError
-from phi3flow.state import EndpointState, JobState, ModelState, ProjectState
+from phi3flow.project import state
+from phi3flow.project.state import EndpointState, EndpointStatus, JobState, Liveness, ModelState, ProjectState
 
 BACKEND = "azureml"
 _AGAIN = frozenset({"Failed", "Canceled"})

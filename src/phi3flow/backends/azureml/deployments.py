@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.azure.arm import USER_AGENT, Arm
-from phi3flow.azure.endpoints import OnlineEndpoint, shift_traffic
-from phi3flow.azure.resources import TAGS
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.backends.azureml.code_assets import ensure_code
-from phi3flow.backends.azureml.environments import IMAGE, environment_version
-from phi3flow.backends.azureml.sdk import Sdk, persistently
+from phi3flow.azure.tags import TAGS
+from phi3flow.azure.workspace.code_assets import ensure_code
+from phi3flow.azure.workspace.endpoints import OnlineEndpoint, shift_traffic
+from phi3flow.azure.workspace.environments import IMAGE, environment_version
+from phi3flow.azure.workspace.sdk import Sdk, persistently
 from phi3flow.errors import AzureError, DeploymentError
 
 if TYPE_CHECKING:

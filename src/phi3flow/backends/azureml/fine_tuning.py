@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from phi3flow.azure.resources import TAGS
-from phi3flow.azure.retired_models import RETIRED_ON, replacement_of
+from phi3flow.azure.preflight.retired_models import RETIRED_ON, replacement_of
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.backends.azureml.sdk import Sdk, refusals
+from phi3flow.azure.tags import TAGS
+from phi3flow.azure.workspace.sdk import Sdk, refusals
 from phi3flow.datasets import read_chats
 from phi3flow.errors import AzureError, ConfigError
-from phi3flow.jsonl import file_sha256
+from phi3flow.storage.jsonl import file_sha256
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Component, Job, Model, PipelineJob

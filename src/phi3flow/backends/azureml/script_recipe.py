@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import phi3flow
 from phi3flow.azure.arm import Arm
+from phi3flow.azure.preflight.sizes import list_sizes
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.azure.sizes import list_sizes
-from phi3flow.backends.azureml.code_assets import ensure_code
-from phi3flow.backends.azureml.environments import ensure_environment, environment_id
+from phi3flow.azure.workspace.code_assets import ensure_code
+from phi3flow.azure.workspace.environments import ensure_environment, environment_id
+from phi3flow.azure.workspace.sdk import Sdk
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, FineTune, job_tags, name_job
-from phi3flow.backends.azureml.sdk import Sdk
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
 from phi3flow.training.settings import RECIPE_VERSION

@@ -1,0 +1,339 @@
+"""What a project needs in Azure, each with how to find out whether it is there and how to make it."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
+from phi3flow.azure.tags import TAGS, is_tagged
+from phi3flow.errors import AzureError, ForbiddenError
+
+Action = Literal["create", "change", "wait", "exists", "foreign", "hidden"]
+"""What is to be done: ``wait`` for what is being made or changed already; ``foreign`` exists, and is not ours;
+``hidden`` may not be looked at by the caller, and is left alone."""
+
+
+ROLES_VERSION = "2022-04-01"
+PROVIDERS_VERSION = "2024-03-01"
+PROPAGATION_S = 300.0
+"""How long a new principal may take until role assignments know it."""
+
+
+_NAMESPACE = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")
+_DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
+_FIXED = ("location ", "kind ", "properties.hubResourceId ", "properties.properties.vmSize ", "sku.name ")
+_SOFT_DELETED_WORKSPACE = "Soft-deleted workspace exists"
+_SOFT_DELETED = frozenset({"ConflictError", "VaultAlreadyExists", "FlagMustBeSetForRestore"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at Azure says: what would have to be done, and where the resource is not as it should be."""
+
+    action: Action
+    differences: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    """Those of the differences that no change can mend."""
+
+
+class Wanted(Protocol):
+    """Something that a project needs.
+
+    ``id`` is its id in ARM, a role assignment's its scope; ``key`` tells it from others; ``needs`` are the keys of
+    what must be there first.
+    """
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    def look(self, arm: Arm) -> Found: ...
+    def make(self, arm: Arm) -> None: ...
+    def is_ours(self, arm: Arm) -> bool:
+        """Whether it is there, and was made by phi3flow."""
+        ...
+
+    def remove(self, arm: Arm) -> None: ...
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A provider that the subscription must have registered. It stays when the rest is deleted."""
+
+    namespace: str
+    subscription: str
+    label: str = "provider"
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The provider's namespace."""
+        return self.namespace
+
+    @property
+    def id(self) -> str:
+        """The provider's id."""
+        return f"{self.subscription}/providers/{self.namespace}"
+
+    @property
+    def key(self) -> str:
+        """Its id, in lower case."""
+        return self.id.lower()
+
+    def look(self, arm: Arm) -> Found:
+        """Say whether it is registered; who has a role on the resource group only may not see it."""
+        try:
+            return Found("exists" if self._state(arm) == "Registered" else "create")
+        except ForbiddenError:
+            return Found("hidden")
+
+    def make(self, arm: Arm) -> None:
+        """Register it, and wait until it is."""
+        if self._state(arm) in ("NotRegistered", "Unregistered"):
+            arm.post(f"{self.id}/register", PROVIDERS_VERSION)
+        wait_s = 0.5
+        while self._state(arm) != "Registered":
+            time.sleep(wait_s)
+            wait_s = min(10.0, wait_s * 1.5)
+
+    def is_ours(self, arm: Arm) -> bool:
+        """Never: others may use it."""
+        return False
+
+    def remove(self, arm: Arm) -> None:
+        """Leave it."""
+
+    def _state(self, arm: Arm) -> str:
+        found = arm.get(self.id, PROVIDERS_VERSION)
+        return str((found or {}).get("registrationState", "NotRegistered"))
+
+
+@dataclass(frozen=True)
+class Resource:
+    """An ARM resource; ``body`` is what it must be like.
+
+    ``initial`` is sent besides where it is made; ``restore`` too, where one of its name was deleted and can be
+    recovered. ``deletion`` are the query parameters of its deletion; one that is ``kept`` is never deleted.
+    ``vm_size`` and ``nodes`` are what it runs on at most.
+    """
+
+    label: str
+    id: str
+    version: str
+    body: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    restore: Mapping[str, Any] = field(default_factory=dict)
+    deletion: Mapping[str, str] = field(default_factory=dict)
+    kept: bool = False
+    vm_size: str | None = None
+    nodes: int = 0
+
+    @property
+    def name(self) -> str:
+        """The last part of its id."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def key(self) -> str:
+        """Its id, in lower case."""
+        return self.id.lower()
+
+    def look(self, arm: Arm) -> Found:
+        """Compare what is there with ``body``; one that phi3flow did not make is never to be changed."""
+        found = arm.get(self.id, self.version)
+        if found is None:
+            return Found("create")
+        if in_transition(found):
+            return Found("wait")
+        differences = tuple(_differences(self.body, found))
+        failed = str(found.get("properties", {}).get("provisioningState", "")).lower() == "failed"
+        if not is_tagged(found):
+            return Found("foreign", differences)
+        fixed = tuple(each for each in differences if each.startswith(_FIXED))
+        return Found("change" if differences or failed else "exists", differences, fixed)
+
+    def make(self, arm: Arm) -> None:
+        """Create or change it. What another operation is making already is waited for."""
+        found = arm.settle(self.id, self.version)
+        if found is None:
+            self._create(arm)
+        elif self.look(arm).action == "change":
+            arm.put(self.id, self.version, {**self.body, "tags": {**(found.get("tags") or {}), **TAGS}})
+
+    def is_ours(self, arm: Arm) -> bool:
+        """Whether it is there and has our tag."""
+        found = arm.get(self.id, self.version)
+        return found is not None and is_tagged(found)
+
+    def remove(self, arm: Arm) -> None:
+        """Delete it, and wait until it is gone."""
+        arm.delete(self.id, self.version, **self.deletion)
+
+    def _create(self, arm: Arm) -> None:
+        body = {**_merged(self.body, self.initial), "tags": TAGS}
+        try:
+            arm.put(self.id, self.version, body)
+        except AzureError as error:
+            if _SOFT_DELETED_WORKSPACE in str(error):
+                url = f"{ENDPOINT}{self.id}?api-version={self.version}&forceToPurge=true"
+                raise AzureError(f"{error} To purge it: az rest --method delete --url '{url}'") from error
+            if not self.restore or error.code not in _SOFT_DELETED:
+                raise
+            arm.put(self.id, self.version, _merged(body, self.restore))
+
+
+@dataclass(frozen=True)
+class RoleAssignment:
+    """A role at a scope, given to a managed identity, or to the caller where ``identity`` is None."""
+
+    role: str
+    scope: str
+    identity: Resource | None
+    needs: tuple[str, ...] = ()
+    label: str = "role assignment"
+
+    @property
+    def name(self) -> str:
+        """Who gets which role where."""
+        who = self.identity.name if self.identity else "the caller"
+        where = self.scope.rpartition("/")[2] if self.scope.count("/") > 2 else "the subscription"
+        return f"{self.role} on {where} to {who}"
+
+    @property
+    def id(self) -> str:
+        """The scope."""
+        return self.scope
+
+    @property
+    def key(self) -> str:
+        """Scope, role and holder."""
+        return f"{self.scope}|{self.role}|{self.identity.id if self.identity else ''}".lower()
+
+    def look(self, arm: Arm) -> Found:
+        """Say whether the holder has the role there."""
+        holder = self._holder(arm)
+        return Found("exists" if holder and self._held(arm, holder[0]) else "create")
+
+    def make(self, arm: Arm) -> None:
+        """Assign the role; a principal that was just made is waited for."""
+        holder = self._holder(arm)
+        if holder is None:
+            raise AzureError(f"{self.name}: the identity is not there")
+        if self._held(arm, holder[0]):
+            return
+        properties = {
+            "roleDefinitionId": self._definition(arm),
+            "principalId": holder[0],
+            "principalType": holder[1],
+            "description": TAGS["created-by"],
+        }
+        deadline_s, wait_s = time.monotonic() + PROPAGATION_S, 0.5
+        while True:
+            try:
+                arm.put(self._assignment(holder[0]), ROLES_VERSION, {"properties": properties})
+                return
+            except AzureError as error:
+                if error.code == "RoleAssignmentExists":
+                    return
+                if error.code != "PrincipalNotFound" or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(wait_s)
+            wait_s = min(10.0, wait_s * 2)
+
+    def is_ours(self, arm: Arm) -> bool:
+        """Whether it is there, under the name that we give."""
+        holder = self._holder(arm)
+        return holder is not None and arm.get(self._assignment(holder[0]), ROLES_VERSION) is not None
+
+    def remove(self, arm: Arm) -> None:
+        """Take the role away."""
+        holder = self._holder(arm)
+        if holder:
+            arm.delete(self._assignment(holder[0]), ROLES_VERSION)
+
+    def _holder(self, arm: Arm) -> tuple[str, str] | None:
+        """Return the principal's id and type, None while the identity does not exist."""
+        if self.identity is None:
+            caller = arm.caller()
+            return caller.object_id, caller.type
+        found = arm.get(self.identity.id, self.identity.version)
+        principal = (found or {}).get("properties", {}).get("principalId")
+        return (str(principal), "ServicePrincipal") if principal else None
+
+    def _assignment(self, principal: str) -> str:
+        """Name it after scope, principal and role, so that a second run finds it."""
+        name = uuid.uuid5(_NAMESPACE, f"{self.scope}|{principal}|{self.role}".lower())
+        return f"{self.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
+
+    def _definition(self, arm: Arm) -> str:
+        subscription, group = ("/".join(self.scope.split("/")[:parts]) for parts in (3, 5))
+        try:
+            found = self._definitions(arm, subscription)
+        except ForbiddenError:
+            found = self._definitions(arm, group)  # the caller has no role on the subscription
+        if not found:
+            raise AzureError(f"{self.name}: this directory has no role {self.role!r}")
+        return str(found[0]["id"])
+
+    def _definitions(self, arm: Arm, scope: str) -> list[dict[str, Any]]:
+        path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions"
+        return list(arm.list(path, ROLES_VERSION, **{"$filter": f"roleName eq '{self.role}'"}))
+
+    def _held(self, arm: Arm, principal: str) -> bool:
+        """Whether the principal has the role at the scope or above, however it was assigned."""
+        role = self._definition(arm).rpartition("/")[2].lower()
+        path = f"{self.scope}/providers/Microsoft.Authorization/roleAssignments"
+        return any(
+            str(each["properties"]["roleDefinitionId"]).lower().endswith(role)
+            and str(each["properties"]["principalId"]).lower() == principal.lower()
+            and (self.scope.lower() + "/").startswith(
+                str(each["properties"].get("scope", "")).lower().rstrip("/") + "/"
+            )
+            for each in arm.list(path, ROLES_VERSION, **{"$filter": f"principalId eq '{principal}'"})
+        )
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``one`` with what ``other`` has besides, at every depth."""
+    merged = dict(one)
+    for key, value in other.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Give where ``found`` is not as ``wanted``; what is not wanted may be anything."""
+    for key, value in wanted.items():
+        place, there = f"{path}{key}", found.get(key)
+        if isinstance(value, Mapping):
+            yield from _differences(value, there if isinstance(there, Mapping) else {}, f"{place}.")
+        elif not _same(value, there):
+            yield f"{place} is {there!r}, wanted {value!r}"
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    if not (isinstance(wanted, str) and isinstance(found, str)):
+        return bool(wanted == found)
+    return _plain(wanted) == _plain(found)
+
+
+def _plain(text: str) -> str:
+    """Return a text as ARM compares it: without case, regions without spaces, durations in seconds."""
+    duration = _DURATION.fullmatch(text)
+    if duration and text != "PT":
+        hours, minutes, seconds = (int(part or 0) for part in duration.groups())
+        return f"{hours * 3600 + minutes * 60 + seconds} s"
+    return re.sub(r"\s+", "", text).lower()

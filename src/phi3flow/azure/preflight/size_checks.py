@@ -1,0 +1,142 @@
+"""Whether the region has the VM sizes that are wanted, and the quota allows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from phi3flow.azure.arm import Arm
+from phi3flow.azure.preflight.findings import Finding
+from phi3flow.azure.preflight.sizes import (
+    REPLACEMENT,
+    TOTAL,
+    UPGRADE_RESERVE_PERCENT,
+    Usage,
+    VmSize,
+    deployment_cores,
+    family_key,
+    list_sizes,
+    list_usages,
+    quota_name,
+    retired_on,
+)
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.errors import AzureError, ForbiddenError
+
+SizeCheck = Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]]
+"""Finds what is wrong with a size of the settings, given the region's sizes and the quota."""
+
+
+def _read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], list[Finding]]:
+    """Return the region's VM sizes; where it has none, a finding that says so."""
+    what = f"location {settings.location}"
+    remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
+    try:
+        sizes = list_sizes(arm, settings)
+    except AzureError as error:
+        if error.status not in (400, 404):
+            raise
+        return {}, [Finding.error(what, f"Azure Machine Learning is not there ({error})", remedy)]
+    if not sizes:
+        return {}, [Finding.error(what, "Azure Machine Learning offers no VM sizes there", remedy)]
+    return sizes, []
+
+
+def check_sizes(arm: Arm, settings: AzureSettings, *checks: SizeCheck) -> list[Finding]:
+    """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota."""
+    try:
+        sizes, findings = _read_sizes(arm, settings)
+        usages = list_usages(arm, settings) if sizes else {}
+    except ForbiddenError:
+        return [_hidden(settings)]
+    for check in checks if sizes else ():
+        findings += check(settings, sizes, usages)
+    return findings
+
+
+def _hidden(settings: AzureSettings) -> Finding:
+    return Finding.warning(
+        f"VM sizes and quota in {settings.location}",
+        "you have no role on the subscription and may not read them",
+        f"Somebody who may types `az ml compute list-usage --location {settings.location}`.",
+    )
+
+
+def check_fine_tune_size(
+    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
+) -> Iterator[Finding]:
+    """Find a size for fine-tunes that is retired, not offered, without GPU, or beyond the quota."""
+    size = sizes.get(settings.fine_tune_size.lower())
+    yield from _check_size(settings, "fine_tune_size", settings.fine_tune_size, sizes)
+    if size is None:
+        return
+    cores = size.cores * settings.max_nodes
+    purpose = f"compute cluster {settings.compute} of {settings.max_nodes} x {size.name}"
+    for usage in _usages_of(size, usages):
+        if cores > usage.limit:
+            yield _quota_error(settings, purpose, cores, size, usage)
+        elif cores > usage.limit - usage.used:
+            yield Finding.warning(
+                purpose,
+                f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
+                "`phi3flow status` shows deployments, which hold theirs all the time.",
+            )
+
+
+def check_deployment_size(
+    settings: AzureSettings, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]
+) -> Iterator[Finding]:
+    """Find a size for the endpoint that is retired, not offered, or beyond what is free of the quota."""
+    size = sizes.get(settings.deployment_size.lower())
+    yield from _check_size(settings, "deployment_size", settings.deployment_size, sizes)
+    if size is None:
+        return
+    needed, reserved = deployment_cores(size, settings.instances)
+    purpose = f"deployment of {settings.instances} x {size.name}"
+    reserve = f"{purpose}, with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
+    for usage in _usages_of(size, usages):
+        free = usage.limit - usage.used
+        if needed > free:
+            yield _quota_error(settings, purpose if needed < reserved else reserve, reserved, size, usage)
+        elif reserved > free:
+            lack = _quota_error(settings, reserve, reserved, size, usage)
+            why = f"{lack.why}; this size is exempt from the reserve, so that {needed} should do"
+            yield lack.model_copy(update={"severity": "warning", "why": why})
+
+
+def _usages_of(size: VmSize, usages: Mapping[str, Usage]) -> list[Usage]:
+    """Return what bounds a size: its family's cores, and those of all families together where the service tells."""
+    family = usages.get(family_key(size.family), Usage(size.family, 0, 0))
+    return [family, *(usages[name] for name in (TOTAL,) if name in usages)]
+
+
+def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str, VmSize]) -> Iterator[Finding]:
+    what, size = f"{key} {name}", sizes.get(name.lower())
+    date = retired_on(name)
+    if date:
+        yield Finding.error(what, f"Azure retired it on {date}", f'Set {key} = "{REPLACEMENT}".')
+    elif size is None:
+        with_gpu = sorted(each.name for each in sizes.values() if each.gpus)
+        offered = f"GPU sizes there: {', '.join(with_gpu)}" if with_gpu else "the region has no GPU sizes at all"
+        yield Finding.error(
+            what,
+            f"{settings.location} does not offer it; {offered}",
+            f"Set {key} or location; `az ml compute list-sizes --location REGION` lists what a region has.",
+        )
+    elif not size.gpus:
+        yield Finding.error(what, "it has no GPU", f'Set {key} = "{REPLACEMENT}".')
+
+
+def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:
+    scope = f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
+    limit = usage.used + cores
+    command = f"az quota update --resource-name {quota_name(size.family)} --scope {scope} --limit-object value={limit}"
+    in_portal = f"in the portal, Quotas > Machine learning > {settings.location}"
+    if family_key(usage.name) == TOTAL:
+        remedy = f"Ask for {limit} {in_portal}: the total is not to be had by command."
+    else:
+        remedy = f"Ask for {limit}: {command} --resource-type dedicated (or {in_portal})."
+    return Finding.error(
+        purpose,
+        f"it takes {cores} cores of {usage.name} in {settings.location}; the quota is {usage.limit}, {usage.used} used",
+        remedy,
+    )

@@ -1,0 +1,110 @@
+"""VM sizes of a region, the subscription's quota for them in Azure Machine Learning, and what was retired."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.settings import AzureSettings
+
+UPGRADE_RESERVE_PERCENT = 20
+"""What an online deployment reserves besides its own cores, for upgrades."""
+_RETIRED = (
+    (re.compile(r"Standard_NC(6|12|24|24r)s?_v3", re.IGNORECASE), "2025-09-30"),
+    (re.compile(r"Standard_NC(6|12|24|24r)s?_v2", re.IGNORECASE), "2023-09-06"),
+    (re.compile(r"Standard_NC(6|12|24|24r)(_Promo)?", re.IGNORECASE), "2023-09-06"),
+    (re.compile(r"Standard_ND(6|12|24|24r)s", re.IGNORECASE), "2023-09-06"),
+)
+_WITHOUT_RESERVE = re.compile(
+    r"Standard_(NC\d+ads_(A100_v4|H100_v5)|ND96asr_v4|ND96amsr_A100_v4|ND40rs_v2)", re.IGNORECASE
+)
+"""Sizes that the service exempts from the reserve (learn.microsoft.com: how-to-manage-quotas)."""
+REPLACEMENT = "Standard_NC24ads_A100_v4"
+TOTAL = "totaldedicatedcores"
+"""The key of the cores that all families may use together."""
+
+
+@dataclass(frozen=True)
+class VmSize:
+    """A VM size as a region offers it to Azure Machine Learning."""
+
+    name: str
+    family: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Cores of a family that the subscription uses and may use in a region; ``name`` is what a request names."""
+
+    name: str
+    used: int
+    limit: int
+
+
+def retired_on(size: str) -> str | None:
+    """Return the date when Azure retired a VM size, None where it did not."""
+    return next((date for pattern, date in _RETIRED if pattern.fullmatch(size)), None)
+
+
+def deployment_cores(size: VmSize, instances: int) -> tuple[int, int]:
+    """Return the cores that an online deployment must find free in the quota, and those with a reserve for upgrades.
+
+    The service takes ceil(1.2 x instances) x cores (learn.microsoft.com: how-to-manage-quotas); of sizes that are
+    exempt only the cores themselves, and the reserve is what upgrades without interruption would take.
+    """
+    if _WITHOUT_RESERVE.fullmatch(size.name):
+        cores = size.cores * instances
+        return cores, math.ceil(cores * (100 + UPGRADE_RESERVE_PERCENT) / 100)
+    reserved = math.ceil(instances * (100 + UPGRADE_RESERVE_PERCENT) / 100) * size.cores
+    return reserved, reserved
+
+
+def list_sizes(arm: Arm, settings: AzureSettings) -> dict[str, VmSize]:
+    """Return what the region offers, by name in lower case. Raises AzureError for a region that is none."""
+    return {
+        str(each["name"]).lower(): VmSize(
+            str(each["name"]), str(each.get("family", "")), int(each.get("vCPUs", 0)), int(each.get("gpus", 0))
+        )
+        for each in arm.list(f"{_location(settings)}/vmSizes", ML_VERSION)
+    }
+
+
+def list_usages(arm: Arm, settings: AzureSettings) -> dict[str, Usage]:
+    """Return the dedicated cores by family, as ``family_key`` writes it."""
+    found = {}
+    for each in arm.list(f"{_location(settings)}/usages", ML_VERSION):
+        name = _usage_name(each)
+        if "lowpriority" not in re.sub(r"\W", "", f"{each.get('type', '')}{name}").lower():
+            found[family_key(name)] = Usage(name, int(each.get("currentValue") or 0), int(each.get("limit") or 0))
+    return found
+
+
+def family_key(family: str) -> str:
+    """Return a family's name as sizes and quotas can be compared by; each service writes it in its own way."""
+    plain = re.sub(r"[^a-z0-9]", "", family.lower())
+    return (
+        plain.removesuffix("clusterdedicatedvcpus")
+        .removesuffix("vcpus")
+        .removesuffix("family")
+        .removeprefix("standard")
+    )
+
+
+def quota_name(family: str) -> str:
+    """Return a family as a quota request names it, such as standardNCADSA100v4Family."""
+    plain = re.sub(r"\W", "", family)
+    return plain[:1].lower() + plain[1:]
+
+
+def _usage_name(usage: dict[str, Any]) -> str:
+    name = usage.get("name") or {}
+    return str(name.get("value") or name.get("localizedValue") or "")
+
+
+def _location(settings: AzureSettings) -> str:
+    return f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"

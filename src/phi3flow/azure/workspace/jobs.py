@@ -1,0 +1,109 @@
+"""A job of the workspace, followed to its end: its state and metrics as it runs, and why it failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.errors import AzureError, ConfigError
+
+ENDED = frozenset({"Completed", "Failed", "Canceled"})
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """Where a job stands; ``metrics`` are the last values that it logged, ``page`` shows it in a browser."""
+
+    name: str
+    status: str
+    page: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+OnJobProgress = Callable[[JobProgress], None]
+
+
+class Jobs:
+    """The jobs of the settings' workspace."""
+
+    def __init__(self, arm: Arm, settings: AzureSettings) -> None:
+        self._arm = arm
+        self._workspace = settings.workspace_id(settings.workspace)
+        self._data_plane = f"https://{settings.location}.api.azureml.ms"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a job's properties, None where there is none of the name."""
+        found = self._arm.get(self._id(name), ML_VERSION)
+        return None if found is None else dict(found["properties"])
+
+    def follow(self, name: str, on_progress: OnJobProgress) -> JobProgress:
+        """Report a job's state and metrics until it has ended, and return where it ended.
+
+        A connection that breaks is tried again by the client; the job does not depend on it. Raises ConfigError where
+        there is no such job, AzureError with the job's own error and the place of its logs where it failed.
+        """
+        wait_s = 1.0
+        while True:
+            found, asked_s = self._arm.poll(self._id(name), ML_VERSION)
+            if found is None:
+                raise ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
+            progress = self._progress(name, found["properties"])
+            on_progress(progress)
+            if progress.status in ENDED:
+                break
+            time.sleep(asked_s or wait_s)
+            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+        if progress.status != "Completed":
+            raise AzureError(self._explain(progress))
+        return progress
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return the last value of each metric that a job logged to MLflow; none where it logged none."""
+        answer = self._arm.get_url(
+            f"{self._data_plane}/mlflow/v1.0{self._workspace}/api/2.0/mlflow/runs/get", run_id=name
+        )
+        rows = ((answer or {}).get("run") or {}).get("data", {}).get("metrics") or []
+        return {str(row["key"]): float(row["value"]) for row in rows}
+
+    def error_of(self, name: str) -> str:
+        """Return why a job failed, as its run history tells."""
+        error = (self._history(name).get("error") or {}).get("error") or {}
+        return str(error.get("message") or "the run history gives no reason")
+
+    def ran_s(self, name: str) -> float:
+        """Return how many seconds a job ran, as its run history tells; 0 where it does not."""
+        return ran_s(self._history(name))
+
+    def _history(self, name: str) -> dict[str, Any]:
+        return self._arm.get_url(f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}") or {}
+
+    def _progress(self, name: str, properties: dict[str, Any]) -> JobProgress:
+        status = str(properties.get("status"))
+        metrics = self.metrics(name) if status in ("Running", "Finalizing", "Completed") else {}
+        services = properties.get("services") or {}
+        page = (services.get("Studio") or {}).get("endpoint")
+        return JobProgress(name, status, page, metrics)
+
+    def _explain(self, progress: JobProgress) -> str:
+        place = f"its log: az ml job download --name {progress.name} --all, then user_logs/std_log.txt"
+        page = f", or {progress.page}" if progress.page else ""
+        if progress.status == "Canceled":
+            return f"job {progress.name} was canceled; {place}{page}"
+        return f"job {progress.name} failed: {self.error_of(progress.name)}; {place}{page}"
+
+    def _id(self, name: str) -> str:
+        return f"{self._workspace}/jobs/{name}"
+
+
+def ran_s(run: Mapping[str, Any]) -> float:
+    """Return how many seconds lie between a run's start and end, 0 where its history lacks one."""
+    started, ended = (run.get(key) for key in ("startTimeUtc", "endTimeUtc"))
+    if not started or not ended:
+        return 0.0
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()

@@ -1,0 +1,59 @@
+"""Models of the workspace: a job's output as a version, with tags that say where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.tags import TAGS
+from phi3flow.azure.workspace.sdk import Sdk, persistently
+from phi3flow.errors import ConfigError
+
+JOB_TAG = "phi3flow.job"
+
+
+class Models:
+    """The registered models of the settings' workspace."""
+
+    def __init__(self, arm: Arm, sdk: Sdk, settings: AzureSettings) -> None:
+        self._arm, self._sdk = arm, sdk
+        self._collection = f"{settings.workspace_id(settings.workspace)}/models"
+
+    def read(self, name: str, version: str) -> dict[str, Any] | None:
+        """Return a version, None where there is none."""
+        return self._arm.get(self.id_of(name, version), ML_VERSION)
+
+    def latest(self, name: str) -> str:
+        """Return the highest version of a model. Raises ConfigError where there is none."""
+        versions = [str(each["name"]) for each in self._versions(name)]
+        if not versions:
+            raise ConfigError(f"the workspace has no model {name}: `phi3flow register --backend azureml` makes one")
+        return max(versions, key=lambda version: (version.isdecimal(), int(version) if version.isdecimal() else 0))
+
+    def register(self, name: str, *, job: str, output: str, kind: str, tags: Mapping[str, str]) -> str:
+        """Register a job's output and return the version; one that was registered already keeps its version."""
+        versions = self._versions(name)
+        for each in versions:
+            if (each["properties"].get("tags") or {}).get(JOB_TAG) == job:
+                return str(each["name"])
+        from azure.ai.ml.entities import Model
+
+        number = 1 + max((int(each["name"]) for each in versions if str(each["name"]).isdecimal()), default=0)
+        model = Model(
+            name=name,
+            version=str(number),
+            path=f"azureml://jobs/{job}/outputs/{output}",
+            type=kind,
+            tags={**TAGS, **tags, JOB_TAG: job},
+        )
+        persistently(f"model {name} from job {job}", lambda: self._sdk.workspace.models.create_or_update(model))
+        return str(number)
+
+    def id_of(self, name: str, version: str) -> str:
+        """Return a version's id."""
+        return f"{self._collection}/{name}/versions/{version}"
+
+    def _versions(self, name: str) -> list[dict[str, Any]]:
+        return list(self._arm.list(f"{self._collection}/{name}/versions", ML_VERSION))

@@ -1,0 +1,172 @@
+"""Prompt flow's service in an AI Foundry project: cloud runs of a flow over a file. It alone imports promptflow.azure.
+
+promptflow.azure uploads and submits. It is not asked how a run fares, nor for its answers: it polls without trying
+again, leaves out why lines failed, and its download sends the login's token without verifying whom it talks to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from phi3flow.azure.arm import ML_VERSION, USER_AGENT, Arm, log_in
+from phi3flow.azure.settings import load_settings
+from phi3flow.azure.workspace.connections import need_hosts
+from phi3flow.azure.workspace.jobs import ENDED, LONGEST_WAIT_S, JobProgress, OnJobProgress, ran_s
+from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.cloud_runs.flow_upload import flow_to_upload
+from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
+from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
+from phi3flow.records.connections import ConnectionUse
+from phi3flow.runs.promptflow_runs import LineRun
+
+PAGE = 25
+"""Lines that the service is asked for at once, as its own pages do."""
+
+
+class CloudFlowRuns:
+    """The cloud runs of ``project``'s AI Foundry project."""
+
+    engine = "foundry"
+
+    def __init__(self, project: Path = Path()) -> None:
+        self.settings = load_settings(project)
+        host = f"https://{self.settings.location}.api.azureml.ms"
+        place = self.settings.workspace_id(self.settings.project)
+        self._history, self._service = f"{host}/history/v1.0{place}", f"{host}/flow/api{place}"
+
+    @cached_property
+    def _arm(self) -> Arm:
+        return log_in()
+
+    def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
+        """See FlowRuns."""
+        name = self.settings.project
+        return need_hosts(self._arm, self.settings, name, names, place=f"the AI Foundry project {name}", to="foundry")
+
+    def status(self, name: str) -> str | None:
+        """See FlowRuns."""
+        run = self._read(name)
+        return None if run is None else str(run.get("status"))
+
+    def check(self, work: FlowWork) -> None:
+        """See FlowRuns."""
+        if self._arm.get(self.settings.workspace_id(self.settings.project), ML_VERSION) is None:
+            raise ConfigError(f"there is no AI Foundry project {self.settings.project}: `phi3flow azure up` makes it")
+
+    def cost(self, work: FlowWork) -> str:
+        """See FlowRuns."""
+        return f"a compute session of {self.settings.project}, billed as the VM that it runs on while it lasts"
+
+    def submit(self, name: str, work: FlowWork) -> None:
+        """See FlowRuns."""
+        try:
+            with flow_to_upload(work.flow) as folder:
+                persistently(f"run {name}", lambda: self._submit(name, work, folder))
+        except BackendError:
+            if self._read(name) is None:  # else only the answer was lost, or the look at the new run failed
+                raise
+
+    def _submit(self, name: str, work: FlowWork, folder: Path) -> None:
+        try:
+            from promptflow._sdk._configuration import Configuration
+            from promptflow.azure import PFClient
+            from promptflow.azure.operations._run_operations import RunRequestException
+            from promptflow.exceptions import PromptflowException
+        except ImportError as error:
+            raise MissingExtraError("azure", error) from error
+        Configuration.get_instance().config["telemetry"] = {"enabled": False}  # of this process; the file is the user's
+        settings = self.settings
+        quiet = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
+        bounds = {"PF_LINE_TIMEOUT_SEC": f"{work.timeout_s:.0f}"}
+        if work.concurrency:
+            bounds["PF_WORKER_COUNT"] = str(work.concurrency)
+        try:
+            client = PFClient(
+                self._arm.credential, settings.subscription_id, settings.resource_group, settings.project, **quiet
+            )
+            client.run(
+                flow=str(folder),
+                data=str(work.lines),
+                column_mapping=dict(work.mapping),
+                environment_variables={**bounds, **work.environment},
+                name=name,
+                display_name=name,
+                tags=dict(work.tags),
+            )
+        except PromptflowException as error:
+            raise AzureError(f"run {name}: {_told(error)}") from error
+        except (OSError, RunRequestException) as error:  # requests' errors are the former
+            raise AzureError(f"run {name}: {str(error)[:400]}") from error
+
+    def follow(self, name: str, on_progress: OnJobProgress) -> float:
+        """See FlowRuns."""
+        page, wait_s = self._page(name), 1.0
+        while True:
+            run = self._read(name)
+            if run is None:
+                raise ConfigError(f"there is no run {name} in the project {self.settings.project}")
+            status = str(run.get("status"))
+            on_progress(JobProgress(name, status, page))
+            if status in ENDED:
+                break
+            time.sleep(wait_s)
+            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+        if status != "Completed":
+            place = f"; its log: {page}" if page else ""
+            raise AzureError(f"run {name} {'failed' if status == 'Failed' else 'was canceled'}{_reason(run)}{place}")
+        return ran_s(run)
+
+    def answers(self, name: str) -> Iterator[LineAnswer]:
+        """See FlowRuns."""
+        start = 0
+        while rows := self._lines(name, start):
+            for row in rows:
+                yield _answer(name, row)
+            start += PAGE
+
+    def _lines(self, name: str, start: int) -> list[dict[str, Any]]:
+        url = f"{self._service}/BulkRuns/{name}/childRuns"
+        found: Any = self._arm.get_url(url, startIndex=str(start), endIndex=str(start + PAGE - 1))
+        if not isinstance(found, list):
+            raise BackendError(f"run {name}: the project {self.settings.project} shows no lines of it")
+        return found
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        return self._arm.get_url(f"{self._history}/runs/{name}")
+
+    def _page(self, name: str) -> str | None:
+        shown = self._arm.get_url(f"{self._service}/BulkRuns/{name}") or {}
+        return shown.get("studioPortalEndpoint")
+
+
+def _answer(name: str, row: Mapping[str, Any]) -> LineAnswer:
+    """Return what became of a line, of the record that promptflow keeps of it."""
+    try:
+        line = LineRun.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BackendError(f"run {name}: a line's record is not understood: {key}: {first['msg']}") from error
+    outputs = {**(line.output or {}), "line_number": row.get("index")}
+    return LineAnswer(
+        *line_outputs(f"run {name}", outputs), error=line.failure, latency_ms=line.latency_ms, usage=line.usage
+    )
+
+
+def _told(error: Any) -> str:
+    """Return what the service said, which promptflow wraps into a report on the request."""
+    cause = getattr(error, "inner_exception", None) or error
+    said = getattr(cause, "message", None) or str(cause)
+    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    return lines[0][:400] if lines else type(cause).__name__
+
+
+def _reason(run: Mapping[str, Any]) -> str:
+    error = (run.get("error") or {}).get("error") or {}
+    return f": {error['message']}" if error.get("message") else ""

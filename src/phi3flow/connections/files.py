@@ -1,0 +1,80 @@
+"""connections/*.yml: read with ``${env:VAR}`` in place of secrets, and written as ``pf`` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phi3flow.connections.connection import CUSTOM, _Definition
+from phi3flow.errors import ConfigError
+
+SCHEMA = "https://azuremlschemas.azureedge.net/promptflow/latest/CustomConnection.schema.json"
+_IRREGULAR_TYPES = {"azure_open_ai": "AzureOpenAI", "open_ai": "OpenAI", "azure_ai_services": "AzureAIServices"}
+_ABOUT = {"$schema", "name", "type", "module"}
+_API_KEY = "api_key"  # the one secret of every type but custom
+
+
+def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: str | None = None) -> bytes:
+    """Return the YAML of a custom connection, as ``pf connection create --file`` reads it too."""
+    content = {
+        "$schema": SCHEMA,
+        "name": name,
+        "type": "custom",
+        "configs": {"endpoint": endpoint, **({"protocol": protocol} if protocol else {})},
+        "secrets": {"key": f"${{env:{key_variable}}}"},
+    }
+    return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def read_files(folder: Path) -> dict[str, _Definition]:
+    found: dict[str, _Definition] = {}
+    for path in sorted(path for path in folder.glob("*") if path.suffix in (".yml", ".yaml")):
+        content = _read_yaml(path)
+        name = str(content.get("name", path.stem))
+        if name in found:
+            raise ConfigError(f"{path}: the connection {name!r} is also in {found[name].source}: rename one of them")
+        found[name] = _parse(content, path)
+    return found
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8") from error
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)  # the whole message would quote a key
+        raise ConfigError(f"{path}{f':{line + 1}' if line is not None else ''}: is not YAML") from None
+    if not isinstance(content, dict) or not isinstance(content.get("type"), str):
+        raise ConfigError(f"{path}: is not a connection: it has no type (custom, open_ai, azure_open_ai, serverless …)")
+    return content
+
+
+def _parse(content: Mapping[str, Any], path: Path) -> _Definition:
+    type_ = content["type"]
+    camel = _IRREGULAR_TYPES.get(type_) or "".join(word.capitalize() for word in type_.split("_"))
+    values = {key: value for key, value in content.items() if key not in _ABOUT}
+    if type_ == "custom":
+        unknown = sorted(set(values) - {"configs", "secrets"})
+        if unknown:
+            raise ConfigError(f"{path}: {unknown[0]}: a custom connection has only name, type, configs and secrets")
+        configs, secrets = values.get("configs") or {}, values.get("secrets") or {}
+        return _Definition(str(path), CUSTOM, _texts(configs, f"{path}: configs"), _texts(secrets, f"{path}: secrets"))
+    texts = _texts(values, str(path))
+    secrets = {_API_KEY: texts.pop(_API_KEY)} if _API_KEY in texts else {}
+    return _Definition(str(path), f"{camel}Connection", texts, secrets)
+
+
+def _texts(values: Any, where: str) -> dict[str, str]:
+    """YAML reads an unquoted api_version as a date: scalars become text again."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: must map names to values")
+    for key, value in values.items():
+        if isinstance(value, dict | list):
+            raise ConfigError(f"{where}: {key} must be one value, not several")
+    return {str(key): "" if value is None else str(value) for key, value in values.items()}

@@ -1,0 +1,69 @@
+"""promptflow's local store of connections, which ``pf`` and VS Code use; it needs a keyring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phi3flow.connections.connection import Connection, _Definition
+from phi3flow.errors import ConfigError
+from phi3flow.project.promptflow_home import promptflow_home
+
+
+def store_in_promptflow(connection: Connection) -> None:
+    """Create or replace a custom connection in promptflow's local store, encrypted with the system's keyring.
+
+    Raises ConfigError with the ways out where there is no keyring, as on a headless machine.
+    """
+    from promptflow.client import PFClient
+    from promptflow.entities import CustomConnection
+
+    secrets = {key: secret.get_secret_value() for key, secret in connection.secrets.items()}
+    entity = CustomConnection(name=connection.name, configs=dict(connection.configs), secrets=secrets)
+    try:
+        PFClient().connections.create_or_update(entity)
+    except Exception as error:
+        raise ConfigError(
+            f"promptflow's local store did not take the connection {connection.name} ({first_sentence(error)}). It "
+            "needs a keyring. Where there is none: pip install keyrings.alt and set "
+            "PYTHON_KEYRING_BACKEND=keyrings.alt.file.PlaintextKeyring, or use --to file, which needs none"
+        ) from error
+
+
+def is_in_promptflow(name: str) -> bool:
+    """Whether promptflow's local store has a connection of this name."""
+    return _read_promptflow(name, with_secrets=False) is not None
+
+
+def find_in_promptflow(name: str) -> _Definition | None:
+    try:
+        entity = _read_promptflow(name, with_secrets=True)
+    except Exception as error:
+        raise ConfigError(
+            f"the connection {name} cannot be read from promptflow's local store ({first_sentence(error)}). It needs "
+            f"the keyring it was made with; without one: {remedy(name)}"
+        ) from error
+    return None if entity is None else definition_of(entity, f"promptflow's connection {name}")
+
+
+def _read_promptflow(name: str, *, with_secrets: bool) -> Any:
+    """Read promptflow's local store where there is one, without the telemetry of its public way."""
+    if not (promptflow_home() / "pf.sqlite").is_file():
+        return None
+    from promptflow._sdk.operations._connection_operations import ConnectionOperations
+
+    return ConnectionOperations()._get(name, with_secrets=with_secrets, raise_error=False)
+
+
+def definition_of(entity: Any, source: str) -> _Definition:
+    described = entity._to_execution_connection_dict()
+    values = {key: str(value) for key, value in described["value"].items()}
+    secrets = {key: values.pop(key) for key in described["secret_keys"] if key in values}
+    return _Definition(source, described["type"], values, secrets)
+
+
+def remedy(name: str) -> str:
+    return f"phi3flow connect {name} --endpoint URL --key-env VARIABLE"
+
+
+def first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__

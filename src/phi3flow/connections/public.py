@@ -1,0 +1,37 @@
+"""Which of a connection's values are secret, and which may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from phi3flow.flows import FlowSession
+from phi3flow.records.connections import ConnectionUse
+
+_SHORTEST_SECRET = 6
+
+
+def public_values(connection: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of a connection in promptflow's dict form that are no secrets."""
+    secret = _secret_keys(connection)
+    return {key: str(value) for key, value in connection["value"].items() if key not in secret}
+
+
+def secret_values(connection: Mapping[str, Any]) -> list[str]:
+    """Return the secrets that are long enough to be cut out of a text without spoiling it."""
+    values = connection["value"]
+    return [str(values[key]) for key in _secret_keys(connection) if len(str(values.get(key, ""))) >= _SHORTEST_SECRET]
+
+
+def _secret_keys(connection: Mapping[str, Any]) -> list[str]:
+    return list(connection.get("secret_keys") or ["api_key"])
+
+
+def connection_uses(session: FlowSession) -> dict[str, ConnectionUse]:
+    """Return the connections that an open flow uses: their names and hosts."""
+    uses = {}
+    for name, connection in session.used_connections.items():
+        url = next((value for value in public_values(connection).values() if value.startswith("http")), "")
+        uses[name] = ConnectionUse(name=name, host=urlsplit(url).netloc.rpartition("@")[2] or None)
+    return uses

@@ -1,0 +1,74 @@
+"""Connections by name: from connections/*.yml, promptflow's local store, or the Azure workspace, in this order.
+
+A value ``${env:NAME}`` is read from the environment, then from the .env file beside the connections folder. Keys are
+held as SecretStr; they leave it only in ``Connection.to_promptflow`` and into promptflow's own encrypted store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from phi3flow.connections.azure_workspace import find_in_workspace
+from phi3flow.connections.connection import CUSTOM, Connection
+from phi3flow.connections.files import read_files
+from phi3flow.connections.promptflow_store import find_in_promptflow, remedy
+from phi3flow.errors import ConfigError
+from phi3flow.project.environment import project_environment
+
+DEFAULT_FOLDER = Path("connections")
+_ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
+_PLACEHOLDER = re.compile(r"^<[^<>]*>$")
+
+
+def resolve_connection(name: str, *, folder: Path = DEFAULT_FOLDER) -> Connection:
+    """Find a connection by its name; .env and the workspace's config.json are looked for from ``folder``'s parent.
+
+    Raises ConfigError that names file, key and variable where a value is missing or still a placeholder, or where no
+    connection has the name; MissingExtraError and BackendError where the Azure workspace cannot be asked.
+    """
+    folder = folder.absolute()
+    files = read_files(folder)
+    found = files.get(name) or find_in_promptflow(name) or find_in_workspace(name, folder.parent)
+    if found is None:
+        raise ConfigError(
+            f"there is no connection {name!r} in {folder} (it has {', '.join(sorted(files)) or 'none'}), in "
+            f"promptflow's local store or in an Azure workspace: {remedy(name)}"
+        )
+    environment = project_environment(folder.parent)
+    configs_at, secrets_at = ("configs.", "secrets.") if found.type == CUSTOM else ("", "")
+
+    def expand(key: str, value: str) -> str:
+        return _expand(f"{found.source}: {key}", value, environment)
+
+    return Connection(
+        name=name,
+        type=found.type,
+        configs={key: expand(configs_at + key, value) for key, value in found.configs.items() if value},
+        secrets={key: SecretStr(expand(secrets_at + key, value)) for key, value in found.secrets.items()},
+    )
+
+
+def read_variable(name: str, *, folder: Path = DEFAULT_FOLDER) -> SecretStr:
+    """Return an environment variable, else .env's. Raises ConfigError where neither has it."""
+    environment = project_environment(folder.absolute().parent)
+    return SecretStr(_expand(name, f"${{env:{name}}}", environment))
+
+
+def _expand(where: str, value: str, environment: Mapping[str, str]) -> str:
+    reference = _ENV_REFERENCE.match(value.strip())
+    if reference:
+        variable = reference.group(1)
+        value = environment.get(variable, "")
+        if not value:
+            raise ConfigError(
+                f"{where}: the environment variable {variable} is not set: export it, or put it into .env"
+            )
+    elif "${" in value:
+        raise ConfigError(f"{where}: ${{env:NAME}} must be the whole value")
+    if not value or _PLACEHOLDER.match(value.strip()):
+        raise ConfigError(f"{where}: is still a placeholder: give it a value, or ${{env:NAME}}")
+    return value.strip()

@@ -1,0 +1,72 @@
+"""run.yml, and the ``key=value`` words of the flags that stand for its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phi3flow.errors import ConfigError
+
+
+class RunConfig(BaseModel):
+    """``run.yml`` as ``pf run create --file`` reads it; paths are relative to the file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    tags: dict[str, Any] = Field(default_factory=dict)
+    flow: str | None = None
+    data: str | None = None
+    variant: str | None = None
+    column_mapping: dict[str, Any] = Field(default_factory=dict)
+    connections: dict[str, dict[str, str]] = Field(default_factory=dict)
+    environment_variables: dict[str, str] = Field(default_factory=dict)
+    init: dict[str, Any] = Field(default_factory=dict)
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """Read a run.yml. Raises ConfigError that names the file, the key and the value."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    try:
+        config = RunConfig.model_validate(content or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {key or 'the file'}: {first['msg']} (value: {_shorten(first['input'])})") from error
+    base = path.parent
+    return config.model_copy(
+        update={
+            "flow": str(base / config.flow) if config.flow else None,
+            "data": str(base / config.data) if config.data else None,
+        }
+    )
+
+
+def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
+    """Turn ``key=value`` words into a dict; quotes around a value are dropped, as ``pf`` does."""
+    result: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"{flag}: {pair!r} is not key=value")
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        result[key] = value
+    return result
+
+
+def _shorten(value: Any, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,114 @@
+"""What an exception from anybody's flow says about the endpoint: its status, and whether to try again.
+
+For our own flow's EndpointError and for what requests, httpx, aiohttp and openai raise, without importing them.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phi3flow.records.lines import LineError
+
+RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_RETRYABLE_MODEL_STATUS = frozenset({429, 503})
+_CONNECTION_ERRORS = frozenset(
+    {
+        "APIConnectionError",
+        "ChunkedEncodingError",
+        "ClientConnectionError",
+        "ConnectionError",
+        "Timeout",
+        "TimeoutError",
+        "TransportError",
+    }
+)
+_LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed attempt: the record of it, whether another try may help, and the wait that the server asked for."""
+
+    error: LineError
+    retryable: bool
+    retry_after_s: float | None = None
+
+
+def describe_failure(error: BaseException) -> Failure:
+    """Read an exception and its causes: the first that carries a status or says ``retryable`` decides."""
+    status, retryable, retry_after_s = None, False, None
+    for cause in _causes(error):
+        status = _status(cause)
+        headers = _headers(cause)
+        retry_after_s = getattr(cause, "retry_after_s", None)
+        if retry_after_s is None:
+            retry_after_s = parse_retry_after(headers.get("retry-after"))
+        declared = getattr(cause, "retryable", None)
+        retryable = bool(declared) if declared is not None else _retryable(cause, status, headers)
+        if status is not None or declared is not None or retryable:
+            break
+    return Failure(
+        error=LineError(type=type(error).__name__, message=_message(error), status_code=status),
+        retryable=retryable,
+        retry_after_s=retry_after_s,
+    )
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date)."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        hidden = getattr(error, "_ex", None)  # promptflow-tools' WrappedOpenAIError keeps openai's error there
+        error = error.__cause__ or (hidden if isinstance(hidden, BaseException) else None)
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    for value in (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "status", None),
+    ):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _headers(error: BaseException) -> dict[str, str]:
+    for holder in (getattr(error, "response", None), error):
+        headers: Any = getattr(holder, "headers", None)
+        if isinstance(headers, Mapping):
+            return {str(name).lower(): str(value) for name, value in headers.items()}
+    return {}
+
+
+def _retryable(error: BaseException, status: int | None, headers: Mapping[str, str]) -> bool:
+    if status == 424:
+        model_status = headers.get("ms-azureml-model-error-statuscode", "")
+        return model_status.isdigit() and int(model_status) in _RETRYABLE_MODEL_STATUS
+    if status is not None and status >= 400:
+        return status in RETRYABLE_STATUS
+    return any(base.__name__ in _CONNECTION_ERRORS for base in type(error).__mro__)
+
+
+def _message(error: BaseException) -> str:
+    text = str(error).strip() or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"

@@ -1,0 +1,12 @@
+"""A connection as files may show it."""
+
+from __future__ import annotations
+
+from phi3flow.records.record import Record
+
+
+class ConnectionUse(Record):
+    """A connection as a manifest may show it: its name and its endpoint's host, never a secret."""
+
+    name: str
+    host: str | None = None

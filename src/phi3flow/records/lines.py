@@ -1,0 +1,43 @@
+"""One line of ``results.jsonl``: what went in, what came out, or why nothing did."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from phi3flow.records.record import Record
+
+LineStatus = Literal["Completed", "Failed"]
+
+
+class LineError(Record):
+    """Why a line failed: the exception's type, its message, and the HTTP status where there was one."""
+
+    type: str
+    message: str
+    status_code: int | None = None
+
+
+class Usage(Record):
+    """A line's tokens, as the endpoint reported them or as the model's tokenizer counts them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    counted_by: Literal["endpoint", "tokenizer"] = "endpoint"
+
+
+class LineResult(Record):
+    """One line of ``results.jsonl``: what went in, what came out, or why nothing did.
+
+    ``line_number`` counts from 0; ``latency_ms`` is the last attempt's, None where a job in the cloud does not tell;
+    ``outputs`` is None where the line failed; ``attempts`` is 0 where the answer came from the cache.
+    """
+
+    line_number: int
+    line_id: str
+    status: LineStatus
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] | None = None
+    error: LineError | None = None
+    attempts: int = 1
+    latency_ms: float | None
+    usage: Usage | None = None

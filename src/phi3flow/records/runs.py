@@ -1,0 +1,90 @@
+"""What phi3flow writes to disk, as typed records: the run folder's manifest, results and scores.
+
+Field names and meanings are those of docs/run-folder.md. Unknown keys are refused, so that a file written
+by a newer version is not half understood.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from phi3flow.records.comparisons import StoppedEarly
+from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.record import SCHEMA_VERSION, Record
+
+RunStatus = Literal["Running", "Completed", "Failed", "Canceled"]
+
+
+class Prices(Record):
+    """What a million tokens cost, in and out, in any one currency."""
+
+    tokens_in: float
+    tokens_out: float
+
+
+class TokenTotal(Record):
+    """The tokens of a run's completed lines, and what they cost.
+
+    ``n_endpoint`` lines were counted by the endpoint, ``n_tokenizer`` by the tokenizer, ``n_unknown`` by nobody.
+    ``cost`` is in the currency of the prices, which are for a million tokens; None without prices.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    n_endpoint: int = 0
+    n_tokenizer: int = 0
+    n_unknown: int = 0
+    cost: float | None = None
+
+
+class Counts(Record):
+    """How many lines a run has and what became of them; ``retries`` = attempts beyond each line's first."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    retries: int = 0
+
+
+class Manifest(Record):
+    """``manifest.json``: everything that says what a run was, and nothing secret.
+
+    ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over the flow folder's files
+    (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
+    ``cache_hits`` counts the lines that were answered from the cache.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    status: RunStatus
+    flow: str
+    flow_fingerprint: str
+    data: str
+    data_sha256: str
+    column_mapping: dict[str, str]
+    variant: str | None = None
+    connections: dict[str, ConnectionUse] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    concurrency: int | Literal["auto"]
+    counts: Counts = Counts()
+    tokens: TokenTotal | None = None
+    cache_hits: int = 0
+    stopped_early: StoppedEarly | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    duration_s: float = 0.0
+    versions: dict[str, str] = Field(default_factory=dict)
+    git_commit: str | None = None
+
+    @property
+    def repeats(self) -> int:
+        """How often each line of the data ran."""
+        return int(self.parameters.get("repeats", 1))
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the data ran: line_number modulo this is the place in the data."""
+        return int(self.parameters.get("lines", self.counts.total))

@@ -1,0 +1,14 @@
+"""Which lines belong together: a conversation's lines are one cluster, since they depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CLUSTER_COLUMN = "conversation_id"
+
+
+def cluster_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each row's cluster: its conversation, or itself where it names none."""
+    labels = (row.get(CLUSTER_COLUMN) for row in rows)
+    return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]

@@ -1,0 +1,172 @@
+"""Run folders: ``.runs/<name>/`` with a manifest, append-only results, and scores beside them.
+
+Reading tolerates a run that is still being written or was killed; writing is ``RunWriter``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from phi3flow.errors import ConfigError, DatasetError
+from phi3flow.records.lines import LineResult
+from phi3flow.records.record import Record
+from phi3flow.records.runs import Manifest
+from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.storage.files import held_alone, write_file
+from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
+from phi3flow.text import shorten
+
+DEFAULT_RUNS_DIR = Path(".runs")
+R = TypeVar("R", bound=Record)
+
+
+class RunFolder:
+    """A run on disk, for reading. Raises ConfigError where ``path`` holds no run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        if not (self.path / "manifest.json").is_file():
+            raise ConfigError(f"{path}: is not a run folder: it has no manifest.json")
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is its folder's."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it stands on disk now."""
+        return read_record(Manifest, self.path / "manifest.json")
+
+    def results(self) -> list[LineResult]:
+        """Return each line's last result, by line_number. Lines that were never attempted are absent."""
+        last: dict[int, LineResult] = {}
+        for result in read_results(self.path / "results.jsonl"):
+            last[result.line_number] = result
+        return [last[number] for number in sorted(last)]
+
+    def data_rows(self) -> list[dict[str, Any]]:
+        """Return each line's row of the data, by line_number. Raises DatasetError where the file is gone or changed."""
+        manifest = self.manifest
+        path = Path(manifest.data)
+        if not path.is_file():
+            raise DatasetError(f"{path}: the data of run {self.name} is not there any more")
+        if file_sha256(path) != manifest.data_sha256:
+            raise DatasetError(
+                f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
+            )
+        rows = [row for _, row in read_rows(path)]
+        return rows if manifest.repeats == 1 else rows[: manifest.lines] * manifest.repeats
+
+    def evaluations(self) -> list[str]:
+        """Return the names of the evaluation flows that scored this run."""
+        return sorted(path.parent.name for path in self.path.glob("scores/*/metrics.json"))
+
+    def scores(self, evaluation: str) -> list[LineScore]:
+        """Return one evaluation's scores by line_number.
+
+        Raises ConfigError where the run is not scored by it, DatasetError for a line that is no score.
+        """
+        path = self._scores_folder(evaluation) / "scores.jsonl"
+        return [_read_score(path, number, line) for number, line in read_lines(path)]
+
+    def metrics(self, evaluation: str) -> RunMetrics:
+        """Return one evaluation's estimates. Raises ConfigError where the run is not scored by it."""
+        return read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
+
+    def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
+        """Replace one evaluation's scores and estimates, each file atomically."""
+        folder = self.path / "scores" / evaluation
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(score.model_dump_json() + "\n" for score in scores)
+        write_file(folder / "scores.jsonl", lines.encode())
+        write_file(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+
+    def delete(self) -> None:
+        """Remove the folder. Raises ConfigError while another process writes it."""
+        with lock(self.path):
+            shutil.rmtree(self.path)
+
+    def _scores_folder(self, evaluation: str) -> Path:
+        folder = self.path / "scores" / evaluation
+        if not (folder / "metrics.json").is_file():
+            raise ConfigError(
+                f"run {self.name} is not scored by {evaluation} "
+                f"(it has: {', '.join(self.evaluations()) or 'no scores'}): phi3flow score {self.name}"
+            )
+        return folder
+
+
+def read_results(path: Path) -> Iterator[LineResult]:
+    """Yield every record of a results.jsonl in the order of writing; a torn last line is left out.
+
+    Raises DatasetError that names file:line where another line is damaged.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield LineResult.model_validate_json(line)
+            except ValidationError as error:
+                raise DatasetError(f"{path}:{number}: is damaged: {error.errors()[0]['msg']}") from error
+
+
+def find_run(reference: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> RunFolder:
+    """Resolve a RUN: a name under ``runs_dir``, a path, ``@latest`` or ``@previous`` (by start)."""
+    if reference in ("@latest", "@previous"):
+        runs = list_runs(runs_dir)
+        back = 1 if reference == "@latest" else 2
+        if len(runs) < back:
+            raise ConfigError(f"{reference}: there are {len(runs)} runs in {runs_dir}")
+        return runs[-back]
+    for path in (runs_dir / reference, Path(reference)):
+        if (path / "manifest.json").is_file():
+            return RunFolder(path)
+    names = ", ".join(run.name for run in list_runs(runs_dir)[-10:]) or "none"
+    raise ConfigError(f"there is no run {reference!r} in {runs_dir}; the latest are: {names}")
+
+
+def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[RunFolder]:
+    """Return the runs of a folder, the one that was started first, first."""
+    runs = [RunFolder(path.parent) for path in runs_dir.glob("*/manifest.json")]
+    return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
+
+
+def lock(path: Path) -> AbstractContextManager[None]:
+    return held_alone(
+        path / ".lock",
+        refusal=f"run {path.name} is being written by another process ({path / '.lock'})",
+        remedy="choose another --runs-dir",
+    )
+
+
+def read_record(record: type[R], path: Path) -> R:
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {key}: {first['msg']}: it was written by another version, or damaged") from error
+
+
+def _read_score(path: Path, number: int, line: bytes) -> LineScore:
+    try:
+        return LineScore.model_validate_json(line)
+    except ValidationError as error:
+        reason, value = error.errors()[0]["msg"], shorten(line.decode(errors="replace"))
+        raise DatasetError(f"{path}:{number}: no score ({reason}): {value}") from error
+
+
+def dump_line(record: dict[str, Any]) -> bytes:
+    """Serialise one line of JSON Lines; what JSON does not know is written as its text."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")

@@ -1,0 +1,182 @@
+"""The promptflow side of a run folder: what ``pf run create --source`` and the VS Code extension read.
+
+Derived from results.jsonl when a run ends, in line order, without holding the lines in memory. The fields are those
+that promptflow 1.18 writes itself (promptflow._sdk.operations._local_storage_operations).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from phi3flow.errors import StorageError
+from phi3flow.flows import DAG_FILE, Flow, flow_files
+from phi3flow.records.lines import LineResult
+from phi3flow.records.runs import Manifest
+from phi3flow.runs.folder import RunFolder, dump_line
+from phi3flow.storage.files import write_file
+
+_ABSENT = -1
+
+
+def write_pf_record(run: RunFolder, flow: Flow) -> None:
+    """Write or replace the promptflow files in ``run``'s folder. ``pf`` shows failed lines as ``(Failed)``.
+
+    Raises StorageError where the disk refuses; the run itself is whole then, and the same command writes them again.
+    """
+    try:
+        _write_record(run, flow)
+    except OSError as error:
+        raise StorageError(
+            f"{run.path}: the files for pf cannot be written: {error.strerror}; the results are kept: make room and "
+            "give the same command again"
+        ) from error
+
+
+def _write_record(run: RunFolder, flow: Flow) -> None:
+    manifest = run.manifest
+    _write_metadata(run.path, manifest)
+    write_snapshot(run.path / "snapshot", flow)
+    for folder in ("flow_outputs", "flow_artifacts", "node_artifacts"):
+        (run.path / folder).mkdir(exist_ok=True)
+    last = max(manifest.counts.total - 1, 0)
+    for stale in (run.path / "flow_artifacts").iterdir():
+        stale.unlink()
+    with (
+        (run.path / "results.jsonl").open("rb") as results,
+        (run.path / "inputs.jsonl").open("wb") as inputs,
+        (run.path / "outputs.jsonl").open("wb") as outputs,
+        (run.path / "flow_artifacts" / f"{0:09d}_{last:09d}.jsonl").open("wb") as artifacts,
+    ):
+        for result in _last_results(results):
+            number = {"line_number": result.line_number}
+            _append(inputs, {**number, **result.inputs})
+            if result.outputs is not None:
+                _append(outputs, {**number, **result.outputs})
+            _append(artifacts, _line_record(result, manifest))
+    shutil.copyfile(run.path / "outputs.jsonl", run.path / "flow_outputs" / "output.jsonl")
+    if not (run.path / "metrics.json").exists():
+        (run.path / "metrics.json").write_text("{}", encoding="utf-8")
+
+
+def write_pf_metrics(run: RunFolder) -> None:
+    """Bring every estimate's mean into the run's ``metrics.json``, by full name, where ``pf`` looks for metrics.
+
+    What the run's own aggregation logged stays; a metric without a mean is left out.
+    """
+    file = run.path / "metrics.json"
+    evaluations = run.evaluations()
+    logged = json.loads(file.read_bytes()) if file.is_file() else {}
+    metrics = {name: value for name, value in logged.items() if name.rpartition(".")[0] not in evaluations}
+    for evaluation in evaluations:
+        for name, estimate in run.metrics(evaluation).metrics.items():
+            if estimate.mean is not None:
+                metrics[f"{evaluation}.{name}"] = estimate.mean
+    write_file(file, json.dumps(metrics, indent=2).encode())
+
+
+def _write_metadata(folder: Path, manifest: Manifest) -> None:
+    ended_at = manifest.ended_at or datetime.now(UTC)
+    metadata = {
+        "name": manifest.name,
+        "display_name": manifest.name,
+        "status": manifest.status,
+        "created_on": manifest.started_at.isoformat(),
+        "start_time": manifest.started_at.isoformat(),
+        "end_time": ended_at.isoformat(),
+        "tags": {},
+    }
+    write_file(folder / "run_metadata.json", json.dumps(metadata, indent=2).encode())
+    counts = manifest.counts
+    log = (
+        f"{ended_at:%Y-%m-%d %H:%M:%S %z} phi3flow INFO {manifest.status}: {counts.completed} of {counts.total} lines "
+        f"completed, {counts.failed} failed, {counts.retries} retries, {manifest.duration_s} s\n"
+    )
+    with (folder / "logs.txt").open("a", encoding="utf-8") as file:
+        file.write(log)
+
+
+def write_snapshot(folder: Path, flow: Flow) -> None:
+    """Copy the flow, with the chosen variant and connections in place, as ``pf`` does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in flow_files(flow.folder):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(flow.folder / name, folder / name)
+    dag = yaml.safe_dump(flow.definition, allow_unicode=True, sort_keys=False)
+    (folder / DAG_FILE).write_text(dag, encoding="utf-8")
+
+
+def _last_results(file: BinaryIO) -> Iterator[LineResult]:
+    """Yield each line's last result in line order; only offsets are kept, eight bytes a line."""
+    offsets = array("q")
+    position = 0
+    for line in file:
+        number = json.loads(line)["line_number"]
+        offsets.extend([_ABSENT] * (number + 1 - len(offsets)))
+        offsets[number] = position
+        position += len(line)
+    for offset in offsets:
+        if offset != _ABSENT:
+            file.seek(offset)
+            yield LineResult.model_validate_json(file.readline())
+
+
+def _line_record(result: LineResult, manifest: Manifest) -> dict[str, Any]:
+    usage = result.usage
+    prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    end = manifest.ended_at or manifest.started_at
+    duration_s = (result.latency_ms or 0.0) / 1000
+    start = end - timedelta(seconds=duration_s)
+    metrics = {
+        "duration": duration_s,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    error = {"code": result.error.type, "message": result.error.message} if result.error else None
+    run_info: dict[str, Any] = {
+        "run_id": f"{manifest.name}_{result.line_number}",
+        "status": result.status,
+        "error": error,
+        "inputs": {"line_number": result.line_number, **result.inputs},
+        "output": result.outputs,
+        "metrics": None,
+        "request": None,
+        "parent_run_id": manifest.name,
+        "root_run_id": manifest.name,
+        "source_run_id": None,
+        "flow_id": "default_flow_id",
+        "start_time": start.isoformat(),
+        "end_time": end.isoformat(),
+        "index": result.line_number,
+        "api_calls": [],
+        "name": "",
+        "description": "",
+        "tags": None,
+        "system_metrics": metrics,
+        "result": None,
+        "upload_metrics": False,
+        "otel_trace_id": None,
+        "message_format": "basic",
+    }
+    return {
+        "line_number": result.line_number,
+        "run_info": run_info,
+        "start_time": start.isoformat(),
+        "end_time": end.isoformat(),
+        "name": "",
+        "description": "",
+        "status": result.status,
+        "tags": None,
+    }
+
+
+def _append(file: BinaryIO, record: dict[str, Any]) -> None:
+    file.write(dump_line(record) + b"\n")

@@ -1,0 +1,238 @@
+"""Writing a run folder: one appended line a result, and a manifest that says how the run stands."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from phi3flow.errors import ConfigError, ResumeMismatchError, StorageError
+from phi3flow.records.comparisons import StoppedEarly
+from phi3flow.records.lines import LineResult, Usage
+from phi3flow.records.runs import Counts, Manifest, Prices
+from phi3flow.runs.folder import lock, read_record, read_results
+from phi3flow.runs.outcomes import LineOutcomes
+from phi3flow.storage.files import write_file, write_files
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+class RunWriter:
+    """Writes one run: a lock, a manifest, and one appended line a result.
+
+    Open it with ``RunWriter.open``; use it as a context manager, which releases the lock and nothing else:
+    ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, outcomes: LineOutcomes) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._outcomes = outcomes
+        self._file: Any = None
+        self._held = ExitStack()
+
+    @classmethod
+    def open(cls, runs_dir: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
+        """Create the folder of ``manifest.name`` under ``runs_dir``, or go on where it was left.
+
+        Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
+        (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
+        """
+        if not _NAME.match(manifest.name):
+            raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
+        path = runs_dir.resolve() / manifest.name
+        with ExitStack() as held:
+            held.enter_context(lock(path))
+            if fresh:
+                _clear(path)
+            writer = cls(path, *_resume(path, manifest))
+            writer._file = held.enter_context((path / "results.jsonl").open("ab", buffering=0))
+            writer._write_manifest()
+            writer._held = held.pop_all()
+        return writer
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as last written, with the counts as they stand now."""
+        return self._manifest.model_copy(update={"counts": self.counts})
+
+    @property
+    def counts(self) -> Counts:
+        """How many lines there are and what became of them so far."""
+        return self._outcomes.counts
+
+    def is_completed(self, number: int) -> bool:
+        """Whether a line needs no further attempt."""
+        return self._outcomes.is_completed(number)
+
+    def append(self, number: int, line: bytes, *, completed: bool, attempts: int, usage: Usage | None = None) -> None:
+        """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
+
+        A write that the disk refuses leaves no torn line behind and raises StorageError.
+        """
+        position = self._file.seek(0, os.SEEK_END)
+        rest = memoryview(line + b"\n")
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._file.truncate(position)
+            raise StorageError(
+                f"{self.path / 'results.jsonl'} cannot be written: {error.strerror}; what was done so far is kept: "
+                "make room and give the same command again"
+            ) from error
+        self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
+
+    def append_all(self, results: Iterable[LineResult]) -> None:
+        """Append many results, either all of them or none; a line that is completed already keeps its result."""
+        path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)
+        self._file.close()
+        try:
+            write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
+            self._outcomes = outcomes
+        finally:
+            self._file = self._held.enter_context(path.open("ab", buffering=0))
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Record more of how the run was made."""
+        added = {**self._manifest.parameters, **parameters}
+        self._manifest = self._manifest.model_copy(update={"parameters": added})
+        self._write_manifest()
+
+    def use_connections(self, connections: dict[str, Any]) -> None:
+        """Record which connections the flow uses (names and hosts)."""
+        self._manifest = self._manifest.model_copy(update={"connections": connections})
+        self._write_manifest()
+
+    def finish(
+        self,
+        status: str,
+        *,
+        duration_s: float,
+        prices: Prices | None = None,
+        stopped_early: StoppedEarly | None = None,
+    ) -> Manifest:
+        """Write how the run ended, ``duration_s`` after this opening, and return the manifest."""
+        self._manifest = self.manifest.model_copy(
+            update={
+                "status": status,
+                "tokens": self._outcomes.tokens(prices),
+                "cache_hits": self._outcomes.cache_hits,
+                "stopped_early": stopped_early,
+                "ended_at": datetime.now(UTC),
+                "duration_s": round(self._manifest.duration_s + duration_s, 3),
+            }
+        )
+        self._write_manifest()
+        return self._manifest
+
+    def _write_manifest(self) -> None:
+        write_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
+    outcomes = LineOutcomes(manifest.counts.total)
+    file = path / "manifest.json"
+    if not file.is_file():
+        return manifest, outcomes
+    before = read_record(Manifest, file)
+    _refuse_changes(before, manifest)
+    _repair_tail(path / "results.jsonl")
+    for result in read_results(path / "results.jsonl"):
+        completed = result.status == "Completed"
+        outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
+    kept = {name: getattr(before, name) for name in ("started_at", "duration_s", "connections", "stopped_early")}
+    return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield block
+
+
+def _new_lines(results: Iterable[LineResult], outcomes: LineOutcomes) -> Iterator[bytes]:
+    for result in results:
+        if not outcomes.is_completed(result.line_number):
+            completed = result.status == "Completed"
+            outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
+            yield result.model_dump_json().encode() + b"\n"
+
+
+def _refuse_changes(before: Manifest, now: Manifest) -> None:
+    changes = [
+        f"{name} was {getattr(before, name)!r}, is {getattr(now, name)!r}"
+        for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
+        if getattr(before, name) != getattr(now, name)
+    ]
+    for name, default in (("connections", {}), ("init", {}), ("history", "given")):
+        was, is_now = (manifest.parameters.get(name, default) for manifest in (before, now))
+        if was != is_now:
+            changes.append(f"{name} was {was!r}, is {is_now!r}")
+    if before.lines != now.lines and max(before.repeats, now.repeats) > 1:
+        changes.append(f"it had {before.lines} lines to repeat, now {now.lines}")
+    if changes:
+        raise ResumeMismatchError(
+            f"run {now.name} was made by something else: {'; '.join(changes)}. "
+            "Give it another --name, or --fresh to start it over"
+        )
+
+
+def _repair_tail(path: Path) -> None:
+    """Cut off what the process or the machine was writing when it died: last lines that are not whole, or not JSON."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = _start_of_last_line(file, end)
+            file.seek(start)
+            line = file.read(end - start)
+            if line.endswith(b"\n") and _is_object(line):
+                break
+            end = start
+        file.truncate(end)
+
+
+def _start_of_last_line(file: BinaryIO, end: int) -> int:
+    """Return where the line begins whose last byte stands before ``end``."""
+    position = end - 1
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _clear(path: Path) -> None:
+    for child in path.iterdir():
+        if child.name == ".lock":
+            continue
+        if child.is_dir():
+            shutil.rmtree(child)
+        else:
+            child.unlink()

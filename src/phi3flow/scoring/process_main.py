@@ -1,0 +1,62 @@
+"""A process that helps to score: it executes the evaluation flow on the lines that it is sent.
+
+    python -P -m phi3flow.scoring.process_main
+
+It ends when standard input does, and at the first outcome that cannot be handed over: the other side then scores alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phi3flow.errors import FlowError
+from phi3flow.flows import open_flow
+from phi3flow.pacing.failures import Failure
+from phi3flow.scoring.execution import Execution, Line, LineExecutor, OpenEvaluation
+from phi3flow.workers.channel import Channel
+
+_LINES_AT_ONCE = 8
+
+
+def main() -> None:
+    """Execute lines until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the scoring process ends this one
+    channel = Channel()
+    code = 1
+    try:
+        order: OpenEvaluation = channel.receive()
+        with open_flow(order.flow, connections=_refuse, environment=order.environment) as session:
+            executor = LineExecutor(session, order.mapping)
+            gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
+            while True:
+                channel.send(asyncio.run(_attempt(executor, channel.receive())))
+    except EOFError:
+        code = 0
+    finally:
+        os._exit(code)  # threads of tools that hang are not waited for
+
+
+async def _attempt(executor: LineExecutor, lines: Sequence[Line]) -> list[Execution | Failure]:
+    """Return what becomes of each line, in their order."""
+    outcomes: dict[int, Execution | Failure] = {}
+    remaining = iter(enumerate(lines))
+
+    async def work() -> None:
+        for place, line in remaining:
+            outcomes[place] = await executor.attempt(line)
+
+    await asyncio.gather(*(work() for _ in range(_LINES_AT_ONCE)))
+    return [outcomes[place] for place in range(len(lines))]
+
+
+def _refuse(name: str) -> Mapping[str, Any]:
+    raise FlowError(f"{name}: a flow that asks an endpoint is not helped")
+
+
+if __name__ == "__main__":
+    main()

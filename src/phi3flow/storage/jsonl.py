@@ -1,0 +1,132 @@
+"""JSON Lines: read with file:line errors, write atomically, and name each row by its content.
+
+A row is one JSON object a line. Reading accepts what editors and exporters leave behind (a byte-order mark,
+CRLF, blank lines); writing always gives the same bytes for the same rows, so that hashes compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from phi3flow.errors import DatasetError
+from phi3flow.storage.files import write_files
+from phi3flow.text import shorten
+
+Row = dict[str, Any]
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield (line number from 1, object) for every line that is not blank.
+
+    Raises DatasetError "file:line: reason: value…" for the first line that is not a JSON object in UTF-8.
+    """
+    for line_number, raw in read_lines(path):
+        try:
+            yield line_number, parse_row(raw)
+        except ValueError as error:
+            raise DatasetError(f"{path}:{line_number}: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, bytes without line end and byte-order mark) for every line not blank.
+
+    Raises DatasetError where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for line_number, raw in enumerate(file, start=1):
+                line = raw.removeprefix(_BYTE_ORDER_MARK) if line_number == 1 else raw
+                if line.strip():
+                    yield line_number, line.rstrip(b"\r\n")
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_row(raw: bytes) -> Row:
+    """Return the JSON object in one line. Raises ValueError "reason: value…" for anything else."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}: {shorten(repr(raw)[2:-1])}") from error
+    try:
+        row = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}, column {error.colno}): {shorten(text)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error}): {shorten(text)}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"not a JSON object: {shorten(text)}")
+    if "\\u" in text:
+        _refuse_lone_surrogates(row, text)
+    return row
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write one compact JSON object a line, atomically. Raises StorageError where the disk refuses."""
+    write_files({path: encode_rows(rows)})
+
+
+def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
+    """Yield each row as its line in a file: compact, UTF-8 as it is, ended by a newline."""
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def line_id(row: Row) -> str:
+    """Return the row's own ``line_id`` if it has one, else the SHA-256 of its canonical JSON.
+
+    Canonical: keys sorted, compact separators, characters as they are; the key order in the file has no say.
+    """
+    own = row.get("line_id")
+    if isinstance(own, str) and own:
+        return own
+    canonical = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def repeated_line_id(identity: str, repeat: int) -> str:
+    """Return the name of a line that runs again, ``repeat`` from 1."""
+    return f"{identity}~{repeat + 1}"
+
+
+def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Yield (line_id, row), each id once: the k-th row with the same id gets ``#k``, k from 2."""
+    seen: Counter[str] = Counter()
+    given: set[str] = set()
+    for row in rows:
+        identity = line_id(row)
+        seen[identity] += 1
+        unique = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
+        while unique in given:
+            seen[identity] += 1
+            unique = f"{identity}#{seen[identity]}"
+        given.add(unique)
+        yield unique, row
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal. Raises DatasetError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_lone_surrogates(row: Row, text: str) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half of a surrogate pair, no character: {shorten(text)}") from error
