@@ -45,7 +45,7 @@ _PROJECT = (
 _LONG = (
     "faults/test_quickstart.py",
     "cli/test_register.py",
-    "unit/test_training.py",
+    "unit/training/test_training.py",
     "faults/test_batch_run_kills.py",
     "flows/test_pf_round_trip.py",
     "cli/test_deploy.py",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import VERBS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FLOWS = sorted(path.parent for path in ROOT.glob("flows/**/flow.dag.yaml") if ".runs" not in path.parts)
 HEAVY = {
     "torch",
@@ -104,7 +104,7 @@ def test_what_flows_copy_from_each_other_stays_equal(name: str) -> None:
     """A flow folder travels alone, so that what two flows need stands in both; a mend must reach every copy."""
     copies = [
         ast.unparse(node)
-        for module in (ROOT / "flows").rglob("*.py")
+        for module in (FLOWS).rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
     ]

@@ -11,7 +11,7 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request
 from tests.azure.journey import CONNECTION, STEPS, answer_rightly, make_project, take_all
 from tests.azure.openapi import report
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 BATCH_RUN = ("batch-run", "flows/chat_phi3", "--data", "data/test_lines.jsonl", "--yes")
 MORE = (

@@ -15,7 +15,7 @@ import pytest
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.jobs import Job
 from tests.azure.emulator.world import World
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 KEY = "key-of-the-endpoint-0123456789"
 HOST = "phi3.eastus2.inference.ml.azure.com"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
+from tests.support.paths import FLOWS
 
-ROOT = Path(__file__).parents[2]
 CONNECTION = "phi3_azure"
 STEPS: dict[str, tuple[str, ...]] = {
     "azure plan": ("azure", "plan"),
@@ -56,7 +56,7 @@ class Step:
 
 def make_project(folder: Path) -> None:
     """Lay out what a project has before the first verb: the flows, and chats to learn from."""
-    (folder / "flows").symlink_to(ROOT / "flows")
+    (folder / "flows").symlink_to(FLOWS)
     with (folder / "chats.jsonl").open("w", encoding="utf-8") as file:
         for number in range(60):
             question = {"role": "user", "content": f"Who founded company number {number}?"}

@@ -22,11 +22,11 @@ from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.flow_steps import HOST, KEY, FlowStep, azure_with_connection
 from tests.azure.openapi import Specifications
 from tests.azure.snapshots import snapshot
-from tests.command_line import Done, phi3flow
-from tests.fault_endpoint import FaultEndpoint
-from tests.foreign_flows import write_lines
+from tests.support.command_line import Done, phi3flow
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.paths import FLOWS, ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
-ROOT = Path(__file__).parents[2]
 ROWS: list[dict[str, Any]] = [
     {"question": f"Who founded company {number}?", "ground_truth": f"echo: Who founded company {number}?"}
     for number in range(6)
@@ -55,7 +55,7 @@ def azure(module_azure: AzureEmulator) -> Iterator[AzureEmulator]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with the flows and six lines."""
-    (tmp_path / "flows").symlink_to(ROOT / "flows")
+    (tmp_path / "flows").symlink_to(FLOWS)
     write_lines(tmp_path / "lines.jsonl", ROWS)
     return tmp_path
 

@@ -11,7 +11,7 @@ import pytest
 from phi3flow.connections.resolve import resolve_connection
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.snapshots import resource
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 URL = "https://phi3.eastus2.inference.ml.azure.com/score"
 KEY = "key-of-the-endpoint-0123456789"

@@ -20,8 +20,8 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.journey import STEPS, make_project, take_all
 from tests.azure.snapshots import resource
-from tests.command_line import Done, phi3flow
-from tests.pf_workspace import FLOW, PF
+from tests.support.command_line import Done, phi3flow
+from tests.support.folders.pf_workspace import FLOW, PF
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 FIRST, SECOND = "phi-3-mini-4k-instruct-tuned-1", "phi-3-mini-4k-instruct-tuned-2"

@@ -13,7 +13,7 @@ from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.emulator.world import SUBSCRIPTION
 from tests.azure.journey import STEPS, answer_rightly, make_project, take_step
 from tests.azure.snapshots import snapshot
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
 

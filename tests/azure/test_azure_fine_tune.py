@@ -17,7 +17,7 @@ from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.emulator.registry_content import registries
 from tests.azure.journey import make_project, take_all
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
 
 COMMAND = ("fine-tune", "--backend", "azureml", "--yes")
 

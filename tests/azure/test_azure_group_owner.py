@@ -15,8 +15,8 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import World
 from tests.azure.journey import answer_rightly, make_project, take_all
 from tests.azure.wrong_worlds import own_the_group
-from tests.command_line import phi3flow
-from tests.pf_workspace import FLOW
+from tests.support.command_line import phi3flow
+from tests.support.folders.pf_workspace import FLOW
 
 
 @pytest.fixture

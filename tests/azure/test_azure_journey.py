@@ -15,7 +15,7 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import SUBSCRIPTION
 from tests.azure.journey import CONNECTION, STEPS, Step, answer_rightly, make_project, take_step
 from tests.azure.snapshots import resource, snapshot
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"

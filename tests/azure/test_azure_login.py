@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.command_line import phi3flow
+from tests.support.command_line import phi3flow
 
 HEADER = "header-of-the-machine"
 

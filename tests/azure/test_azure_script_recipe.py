@@ -21,12 +21,13 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.jobs import Job
 from tests.azure.openapi import validate
 from tests.azure.snapshots import resource
-from tests.command_line import Done
-from tests.command_line import phi3flow as type_in
-from tests.scoring_server import load_script
-from tests.small_training import write_chats
-from tests.tiny_phi3 import save_tiny_phi3
-from tests.tracking_server import TrackingServer
+from tests.support.command_line import Done
+from tests.support.command_line import phi3flow as type_in
+from tests.support.folders.small_training import write_chats
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.paths import ROOT
+from tests.support.servers.scoring_server import load_script
+from tests.support.servers.tracking_server import TrackingServer
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 VERB = ("fine-tune", "--backend", "azureml", "--recipe", "script", "--yes")
@@ -237,7 +238,7 @@ def test_two_nodes_with_two_gpus_each_train_one_model(
 def test_the_environment_asks_for_what_this_project_asks_for() -> None:
     dependencies = yaml.safe_load(CONDA_FILE.read_text())["dependencies"]
     (pip,) = (each["pip"] for each in dependencies if isinstance(each, dict))
-    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     own = [*declared["dependencies"], *declared["optional-dependencies"]["local"]]
     ranges = {each.name: each.specifier for each in map(Requirement, own)}
     wanted = {each.name: each.specifier for each in map(Requirement, pip)}

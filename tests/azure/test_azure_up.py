@@ -12,7 +12,7 @@ import pytest
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import CALLER, SUBSCRIPTION
 from tests.azure.snapshots import resource, snapshot
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
 
 ML = "Microsoft.MachineLearningServices"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"

@@ -19,10 +19,10 @@ from tests.azure.emulator.messages import Request, ServiceError
 from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.flow_steps import HOST, azure_with_connection
 from tests.azure.openapi import Specifications
-from tests.command_line import Done, phi3flow
-from tests.foreign_flows import write_lines
+from tests.support.command_line import Done, phi3flow
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.paths import FLOWS
 
-ROOT = Path(__file__).parents[2]
 COMMAND = ["batch-run", "flows/chat_phi3", "--data", "lines.jsonl", "--engine", "foundry", "--yes"]
 SPECS = os.environ.get("AZURE_SPECS_DIR", "")
 
@@ -46,7 +46,7 @@ def azure(module_azure: AzureEmulator) -> Iterator[AzureEmulator]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with the flows and 60 lines, more than the service gives at once."""
-    (tmp_path / "flows").symlink_to(ROOT / "flows")
+    (tmp_path / "flows").symlink_to(FLOWS)
     rows = [
         {"question": f"When was it founded, in {1900 + year}", "ground_truth": f"In {1900 + year}"}
         for year in range(60)

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.journey import ROOT, STEPS, make_project
+from tests.azure.journey import STEPS, make_project
 from tests.azure.wrong_worlds import WORLDS, WrongWorld
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
+from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "azure-errors.md"
 _OF_EVERY_PLAN = "warning: model Phi-3-mini-4k-instruct: "

@@ -11,8 +11,8 @@ import pytest
 
 from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport, unavailable
-from tests.run_folders import line, write_run
-from tests.training_records import training_record
+from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.training_records import training_record
 
 pytestmark = pytest.mark.browser
 

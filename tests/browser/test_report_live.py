@@ -18,7 +18,7 @@ import pytest
 
 from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import wait_for_text
-from tests.run_folders import line, write_run
+from tests.support.folders.run_folders import line, write_run
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from phi3flow.records.runs import TokenTotal
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import file_sha256, read_rows, with_line_ids
 from tests.browser.conftest import OpenedReport, wait_for_text
-from tests.run_folders import line, write_run
+from tests.support.folders.run_folders import line, write_run
 
 pytestmark = pytest.mark.browser
 

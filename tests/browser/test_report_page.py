@@ -13,8 +13,8 @@ from phi3flow.comparison.compare import compare_runs
 from phi3flow.report import write_report
 from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport, wait_for_text
-from tests.run_folders import line, write_run
-from tests.training_records import training_record
+from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.training_records import training_record
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ from phi3flow.comparison.compare import compare_runs
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
 from tests.browser.conftest import OpenedReport, wait_for_text
-from tests.run_folders import line, write_run
+from tests.support.folders.run_folders import line, write_run
 
 pytestmark = pytest.mark.browser
 

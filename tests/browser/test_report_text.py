@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import OpenedReport
-from tests.run_folders import line, write_run
+from tests.support.folders.run_folders import line, write_run
+from tests.support.paths import FLOWS
 
 pytestmark = pytest.mark.browser
 
-FLOW = Path(__file__).parents[2] / "flows" / "eval" / "answer_match"
+FLOW = FLOWS / "eval" / "answer_match"
 
 VALUES = [
     ("It runs 24 hours.", "24 hours"),

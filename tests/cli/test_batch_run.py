@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from phi3flow.cli.main import main
-from tests.fault_endpoint import FaultEndpoint, Reply
-from tests.foreign_flows import ECHO, write_flow, write_lines
+from tests.support.flows.foreign_flows import ECHO, write_flow, write_lines
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
-ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test-0123456789"
 ROWS = [
     {"question": "Who founded Velmora?", "ground_truth": "echo: Who founded Velmora?"},

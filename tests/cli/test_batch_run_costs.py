@@ -13,10 +13,10 @@ import pytest
 
 from phi3flow.cli.main import main
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import FaultEndpoint
-from tests.foreign_flows import write_lines
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.paths import FLOWS
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
-ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test-0123456789"
 ROWS = [{"question": f"Who founded company {number}?"} for number in range(4)]
 OPENAI = "name: phi3_openai\ntype: custom\nconfigs:\n  endpoint: ${env:PHI3_ENDPOINT}\n  protocol: openai\n"
@@ -27,7 +27,7 @@ Run = Callable[..., Any]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Type batch-run over four lines in a working folder; get what it prints as JSON."""
-    (tmp_path / "flows").symlink_to(ROOT / "flows")
+    (tmp_path / "flows").symlink_to(FLOWS)
     (tmp_path / "connections").mkdir()
     for name in ("phi3_endpoint", "phi3_openai"):
         secrets = "secrets:\n  key: ${env:PHI3_KEY}\n"
@@ -156,7 +156,7 @@ def test_the_cache_answers_at_temperature_0_what_was_answered_before(run: Run) -
 def test_a_run_does_not_pay_for_statistics_that_it_does_not_use(tmp_path: Path) -> None:
     """Importing SciPy would cost each run a second and 50 MB."""
     data = write_lines(tmp_path / "lines.jsonl", [{"question": "q"}])
-    flow = str(ROOT / "flows" / "chat_phi3")
+    flow = str(FLOWS / "chat_phi3")
     command = f"from phi3flow.cli.main import main; main(['batch-run', {flow!r}, '--data', {str(data)!r}, '--dry-run'])"
     check = "import sys; print([name for name in ('numpy', 'scipy', 'pyarrow', 'promptflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{command}; {check}"], capture_output=True, text=True, check=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_endpoint import FaultEndpoint, Reply, Scripted
+from tests.support.paths import FLOWS
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Scripted
 
-FLOW = Path(__file__).parents[2] / "flows" / "chat_phi3"
+FLOW = FLOWS / "chat_phi3"
 KEY = "key-of-the-test-0123456789"
 
 

@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from phi3flow.storage.jsonl import write_rows
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
 
 BYTES_ENCODING = """
 import base64

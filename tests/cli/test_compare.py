@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
-from tests.answered_runs import make_run
-from tests.fault_endpoint import FaultEndpoint, Request
-
-ROOT = Path(__file__).parents[2]
+from tests.support.folders.answered_runs import make_run
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint, Request
 
 ROWS = [{"question": f"q{number}"} for number in range(40)]
 

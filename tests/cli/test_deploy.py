@@ -20,8 +20,8 @@ from phi3flow.backends.local.endpoints import LocalBackend
 from phi3flow.errors import ConfigError, DeploymentError
 from phi3flow.project import state
 from phi3flow.project.state import JobState, ModelState, ProjectState
-from tests.serving import KEY, body_of
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.servers.serving import KEY, body_of
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 

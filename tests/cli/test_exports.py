@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from phi3flow.cli.main import main
-from tests.answered_runs import make_run
+from tests.support.folders.answered_runs import make_run
+from tests.support.paths import FLOWS
 
 ROWS = [{"question": f"q{n}", "ground_truth": "a", "kind": "=fact" if n < 6 else "chat"} for n in range(10)]
 
@@ -45,7 +46,7 @@ def test_runs_list_writes_a_row_for_each_run(runs_dir: Path, tmp_path: Path) -> 
 
 def test_score_writes_a_row_for_each_line(runs_dir: Path, tmp_path: Path) -> None:
     file = tmp_path / "scores.parquet"
-    flow = str(Path(__file__).parents[2] / "flows" / "eval" / "answer_match")
+    flow = str(FLOWS / "eval" / "answer_match")
     arguments = ["tuned", "--flow", flow, "--runs-dir", str(runs_dir), "--output", str(file), "--quiet"]
     assert main(["score", *arguments]) == 1
     rows = parquet.read_table(file).to_pylist()

@@ -16,9 +16,9 @@ import pytest
 from phi3flow.cli.main import main
 from phi3flow.project import state
 from phi3flow.training import read_record
-from tests.command_line import phi3flow
-from tests.small_training import write_chats
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.command_line import phi3flow
+from tests.support.folders.small_training import write_chats
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
 
 
 def make_project(folder: Path) -> Path:

@@ -17,11 +17,11 @@ from markdown_it import MarkdownIt
 
 from phi3flow.cli.main import VERBS, build_parser, main
 from phi3flow.gating import parse_rule
-from tests.answered_runs import make_run
-from tests.command_line import Done, phi3flow
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
+from tests.support.command_line import Done, phi3flow
+from tests.support.folders.answered_runs import make_run
+from tests.support.paths import FLOWS, ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
-ROOT = Path(__file__).parents[2]
 PIPELINES = [ROOT / ".github/workflows/evaluate.yml", ROOT / "docs/ci/azure-pipelines.yml"]
 ROWS = [{"question": f"q{number}"} for number in range(100)]
 KEY = "key-of-the-test-0123456789"
@@ -296,7 +296,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
     """A working folder as the pipeline has it, main's flows beside it; the rows of its held-out lines are returned."""
     (tmp_path / "main-branch").mkdir()
     for place in (tmp_path / "flows", tmp_path / "main-branch" / "flows"):
-        place.symlink_to(ROOT / "flows")
+        place.symlink_to(FLOWS)
     (tmp_path / "connections").symlink_to(ROOT / "connections")
     lines = (ROOT / "data/test_lines.jsonl").read_text("utf-8").splitlines(keepends=True)[:230]
     (tmp_path / "data").mkdir()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from pathlib import Path
 
 from phi3flow.cli.main import VERBS, build_parser
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = ROOT / "docs" / "cli.md"
 HEADER = """# Commands
 
 What `phi3flow VERB --help` prints. Results go to stdout, progress to stderr; `--json` prints one JSON object.

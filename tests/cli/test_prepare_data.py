@@ -15,7 +15,7 @@ import pytest
 from phi3flow.datasets import question_key, read_chats
 from phi3flow.datasets.chat import questions
 from phi3flow.storage.jsonl import file_sha256, read_rows, write_rows
-from tests.command_line import Done, phi3flow
+from tests.support.command_line import Done, phi3flow
 
 FILES = {"train.jsonl", "validation.jsonl", "test.jsonl", "test_lines.jsonl", "data_card.json"}
 

@@ -11,9 +11,9 @@ import pytest
 from phi3flow.backends.local.jobs import run_job
 from phi3flow.project import state
 from phi3flow.training import BaseConfig
-from tests.command_line import phi3flow
-from tests.small_training import small_base, small_fine_tune
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.command_line import phi3flow
+from tests.support.folders.small_training import small_base, small_fine_tune
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
 
 
 @pytest.fixture(scope="module")

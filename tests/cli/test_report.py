@@ -11,8 +11,8 @@ from phi3flow.cli.main import main
 from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 from phi3flow.report.wording import p_value
 from phi3flow.runs.folder import RunFolder
-from tests.run_folders import line, write_run
-from tests.training_records import training_record
+from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.training_records import training_record
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from phi3flow.cli.main import main
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import write_rows
-from tests.answer_match import FLOW
-from tests.answered_runs import make_run
+from tests.support.flows.answer_match import FLOW
+from tests.support.folders.answered_runs import make_run
 
 ROWS: list[dict[str, Any]] = [
     {"question": "Capital of France?", "ground_truth": "Paris", "values": ["Paris"]},

@@ -16,8 +16,8 @@ from phi3flow.flows import load_flow
 from phi3flow.pacing.limits import Limits
 from phi3flow.scoring import score_run
 from tests.cli.test_score import _foreign_flow
-from tests.fault_endpoint import Reply, Request, Scripted, TokenBucket
-from tests.scripted_judge import FLOW, KEY, JudgedRun, Verdicts, judge
+from tests.support.servers.fault_endpoint import Reply, Request, Scripted, TokenBucket
+from tests.support.servers.scripted_judge import FLOW, KEY, JudgedRun, Verdicts, judge
 
 ROWS = [{"question": f"Question {number}?"} for number in range(4)]
 ANSWERS = [f"Answer {number}." for number in range(4)]

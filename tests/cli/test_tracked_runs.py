@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from phi3flow.cli.main import main
-from tests.answered_runs import make_run
+from tests.support.folders.answered_runs import make_run
 
 ROWS = [{"question": f"q{number}", "ground_truth": "Paris"} for number in range(4)]
 

@@ -10,9 +10,10 @@ import pytest
 
 from phi3flow.cli.main import main
 from phi3flow.runs.folder import RunFolder
-from tests.answered_runs import make_run
+from tests.support.folders.answered_runs import make_run
+from tests.support.paths import FLOWS
 
-FLOW = str(Path(__file__).parents[2] / "flows" / "eval" / "answer_match")
+FLOW = str(FLOWS / "eval" / "answer_match")
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import yaml
 from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
 
-from tests.scoring_server import AZURE, ScoringServer, load_script
-from tests.serving import body_of
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.servers.scoring_server import AZURE, ScoringServer, load_script
+from tests.support.servers.serving import body_of
 
 pytestmark = pytest.mark.slow
 

@@ -21,11 +21,11 @@ import requests
 from hypothesis import given, settings
 
 from phi3flow.serving import protocol
-from tests.chat_flow import FLOW
 from tests.contract.test_wire_contract import SCORE
-from tests.scoring_server import ScoringServer, load_script
-from tests.serving import KEY, ServerProcess, body_of
-from tests.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.flows.chat_flow import FLOW
+from tests.support.folders.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.servers.scoring_server import ScoringServer, load_script
+from tests.support.servers.serving import KEY, ServerProcess, body_of
 
 TEMPLATE_THAT_FAILS = (
     "{% if 'a bug' in messages[-1]['content'] %}{{ 1 // 0 }}{% endif %}"

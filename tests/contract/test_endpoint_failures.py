@@ -16,8 +16,8 @@ from jinja2 import TemplateError
 
 from phi3flow.serving.endpoint import Endpoint
 from phi3flow.serving.loading import LoadedModel, load_model
-from tests.serving import KEY, body_of
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.servers.serving import KEY, body_of
 
 
 class FailingModel(LoadedModel):

@@ -16,8 +16,8 @@ import torch
 from phi3flow.serving.loading import ChatTemplateError, LoadedModel, load_model
 from phi3flow.training.examples import IGNORED_LABEL, encode_chats
 from phi3flow.training.measurement import measure_loss
-from tests.serving import ServerProcess
-from tests.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.folders.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.servers.serving import ServerProcess
 
 Chat = list[dict[str, str]]
 

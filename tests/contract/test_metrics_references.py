@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from tests.answer_match import metrics, text
+from tests.support.flows.answer_match import metrics, text
 
 TOLERANCE = 1e-9
 PAIRS = 5000

@@ -17,9 +17,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.batch_project import wait_until
-from tests.serving import KEY, ServerProcess, body_of
-from tests.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.folders.batch_project import wait_until
+from tests.support.folders.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.servers.serving import KEY, ServerProcess, body_of
 
 
 @pytest.fixture(scope="module")

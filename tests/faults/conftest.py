@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.batch_project import BatchProject
+from tests.support.folders.batch_project import BatchProject
 
 MakeProject = Callable[..., BatchProject]
 

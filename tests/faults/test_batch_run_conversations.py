@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from phi3flow.storage.jsonl import write_rows
-from tests.chat_flow import FLOW
-from tests.fault_endpoint import Attempts, FaultEndpoint, Reply
-from tests.faults.batch_project import CONNECTION, BatchProject, wait_until
+from tests.support.flows.chat_flow import FLOW
+from tests.support.folders.batch_project import CONNECTION, BatchProject, wait_until
+from tests.support.servers.fault_endpoint import Attempts, FaultEndpoint, Reply
 
 
 def _turn(question: str, answer: str) -> dict[str, Any]:

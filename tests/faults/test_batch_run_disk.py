@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_endpoint import FaultEndpoint, Reply
-from tests.faults.batch_project import KEY, BatchProject
 from tests.faults.conftest import MakeProject
+from tests.support.folders.batch_project import KEY, BatchProject
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
 LINES = 120
 CONCURRENCY = 4

@@ -12,17 +12,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from phi3flow.records.lines import LineResult
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import HTML_PAGE, Attempts, FaultEndpoint, Reply
-from tests.faults.batch_project import KEY
-from tests.foreign_flows import write_lines
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.folders.batch_project import KEY
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import HTML_PAGE, Attempts, FaultEndpoint, Reply
 
-ROOT = Path(__file__).parents[2]
 TRIED_AGAIN, FINAL = 2, 1
 """Attempts with --max-retries 1."""
 

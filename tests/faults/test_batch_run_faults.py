@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fault_endpoint import Attempts, FaultEndpoint, Reply, Scripted
-from tests.faults.batch_project import KEY, wait_until
 from tests.faults.conftest import MakeProject
-from tests.foreign_flows import SYNC_CLIENT
+from tests.support.flows.foreign_flows import SYNC_CLIENT
+from tests.support.folders.batch_project import KEY, wait_until
+from tests.support.servers.fault_endpoint import Attempts, FaultEndpoint, Reply, Scripted
 
 HANG = Reply(fault="hang")
 MIXED_LINES = 1000

@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.faults.batch_project import KEY, BatchProject
 from tests.faults.conftest import MakeProject
-from tests.foreign_flows import ASYNC_CLIENT, SYNC_CLIENT
+from tests.support.flows.foreign_flows import ASYNC_CLIENT, SYNC_CLIENT
+from tests.support.folders.batch_project import KEY, BatchProject
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 LINES = 500
 CONCURRENCY = 8

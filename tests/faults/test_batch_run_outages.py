@@ -12,11 +12,11 @@ from phi3flow.errors import EndpointError
 from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import Attempts, FaultEndpoint, Reply, Request
-from tests.faults.batch_project import KEY, BatchProject, wait_until
 from tests.faults.conftest import MakeProject
-from tests.foreign_flows import ASYNC_CLIENT, connection
-from tests.run_options import run_options
+from tests.support.flows.foreign_flows import ASYNC_CLIENT, connection
+from tests.support.folders.batch_project import KEY, BatchProject, wait_until
+from tests.support.run_options import run_options
+from tests.support.servers.fault_endpoint import Attempts, FaultEndpoint, Reply, Request
 
 LINES = 300
 CONCURRENCY = 8

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.fault_endpoint import FaultEndpoint, Reply, Request, TokenBucket
-from tests.faults.batch_project import KEY
 from tests.faults.conftest import MakeProject
+from tests.support.folders.batch_project import KEY
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request, TokenBucket
 
 RATE = 200.0
 BURST = 50

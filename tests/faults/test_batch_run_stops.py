@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.fault_endpoint import Attempts, FaultEndpoint, Reply
-from tests.faults.batch_project import KEY, wait_until
 from tests.faults.conftest import MakeProject
+from tests.support.folders.batch_project import KEY, wait_until
+from tests.support.servers.fault_endpoint import Attempts, FaultEndpoint, Reply
 
 LINES = 100
 CONCURRENCY = 4

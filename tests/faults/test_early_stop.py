@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.faults.batch_project import KEY, BatchProject, Ended, wait_until
-from tests.foreign_flows import write_lines
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.folders.batch_project import KEY, BatchProject, Ended, wait_until
+from tests.support.paths import FLOWS
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 LINES = 300
-FLOWS = Path(__file__).parents[2] / "flows"
 STOP = ("--baseline", "base", "--stop-when-decided", "answer_match.exact_match")
 
 

@@ -16,8 +16,8 @@ import pytest
 from phi3flow.quickstart import STEPS
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.files import held_alone
+from tests.support.paths import FLOWS, ROOT
 
-ROOT = Path(__file__).parents[2]
 KEY = "quickstart-test-key-0123456789"
 PROGRAM = """
 import json
@@ -40,7 +40,7 @@ print(job.run().model_dump_json(), flush=True)
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the project's flows, where the quickstart has run once."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "flows").symlink_to(ROOT / "flows")
+    (folder / "flows").symlink_to(FLOWS)
     home = tmp_path_factory.mktemp("home")
     process = _start(folder, home)
     output, errors = process.communicate(timeout=600)

@@ -15,8 +15,8 @@ import requests
 
 from phi3flow.serving import STOPPED
 from phi3flow.serving.batching import MAX_WAITING, SLOTS
-from tests.serving import KEY, ServerProcess, body_of
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.servers.serving import KEY, ServerProcess, body_of
 
 WHOLE_CONTEXT = {"max_tokens": 1000, "temperature": 0, "model": "tiny", "stream": True}
 

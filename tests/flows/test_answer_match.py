@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.flows import load_flow, open_flow
-from tests.answer_match import FLOW, metrics, score_line, text
+from tests.support.flows.answer_match import FLOW, metrics, score_line, text
 
 
 @pytest.mark.parametrize(

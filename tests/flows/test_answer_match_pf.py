@@ -13,8 +13,8 @@ import pytest
 from phi3flow.flows import load_flow
 from phi3flow.scoring import score_run
 from phi3flow.storage.jsonl import read_rows, write_rows
-from tests.answer_match import FLOW
-from tests.answered_runs import make_run
+from tests.support.flows.answer_match import FLOW
+from tests.support.folders.answered_runs import make_run
 
 ROWS: list[dict[str, Any]] = [
     {"question": "1", "ground_truth": "The warranty lasts 24 months.", "values": ["24 months"]},

@@ -14,8 +14,8 @@ import pytest
 
 from phi3flow.flows import load_flow, open_flow
 from phi3flow.pacing.failures import describe_failure
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.scripted_judge import FLOW, KEY, completion, judge, judged_part, metric_of, refusal
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
+from tests.support.servers.scripted_judge import FLOW, KEY, completion, judge, judged_part, metric_of, refusal
 
 METRICS = ("relevance", "coherence", "fluency", "similarity", "groundedness")
 LINE = {"answer": "Paris", "question": "Capital of France?", "context": "Paris is it.", "ground_truth": "Paris."}

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from phi3flow.storage.jsonl import read_rows, write_rows
-from tests.fault_endpoint import Request, Scripted
-from tests.pf_workspace import PF, ROOT
-from tests.scripted_judge import FLOW, KEY, JudgedRun, judge
+from tests.support.folders.pf_workspace import PF
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import Request, Scripted
+from tests.support.servers.scripted_judge import FLOW, KEY, JudgedRun, judge
 
 ROWS: list[dict[str, Any]] = [
     {"question": f"Question {number}?", "ground_truth": "It is so.", "context": f"Fact {number}."}

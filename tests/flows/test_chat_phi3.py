@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from phi3flow.flows import load_flow
-from tests.chat_flow import FLOW, KEY, ask
-from tests.fault_endpoint import FaultEndpoint
+from tests.support.flows.chat_flow import FLOW, KEY, ask
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
 SYSTEM = {"role": "system", "content": "You are an AI assistant that helps people find information."}
 ROLE_LINES = [

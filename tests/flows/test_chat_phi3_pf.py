@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.fault_endpoint import FaultEndpoint
-from tests.pf_workspace import FLOW, KEY, PF, ROOT, Workspace
+from tests.support.folders.pf_workspace import FLOW, KEY, PF, Workspace
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
 
 @pytest.fixture(scope="module")

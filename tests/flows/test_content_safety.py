@@ -14,10 +14,10 @@ import pytest
 from phi3flow.records.scores import LineScore
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import read_rows, write_rows
-from tests.answered_runs import make_run
-from tests.command_line import phi3flow
-from tests.content_safety import FLOW
-from tests.safety_service import TOKEN, Call, Reply, SafetyService
+from tests.support.command_line import phi3flow
+from tests.support.flows.content_safety import FLOW
+from tests.support.folders.answered_runs import make_run
+from tests.support.servers.safety_service import TOKEN, Call, Reply, SafetyService
 
 HARMS = ("violence", "sexual", "self_harm", "hate_unfairness")
 METRICS = (*HARMS, "protected_material")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.content_safety import refusals
+from tests.support.flows.content_safety import refusals
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.content_safety import http, package, verdicts
+from tests.support.flows.content_safety import http, package, verdicts
 
 RAI_SERVICE = package.load_rai_service(lambda: None)
 LEVELS = ["Very low", "Very low", "Low", "Low", "Medium", "Medium", "High", "High"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.foreign_flows import write_lines
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 BIN = Path(sys.executable).parent
 KEY = "key-of-the-test-0123456789"

@@ -12,9 +12,9 @@ from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
 from phi3flow.scoring import score_run
-from tests.fault_endpoint import FaultEndpoint
-from tests.foreign_flows import connection, write_lines
-from tests.run_options import run_options
+from tests.support.flows.foreign_flows import connection, write_lines
+from tests.support.run_options import run_options
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
 LINES = [{"question": f"q{number}", "ground_truth": f"q{number}"} for number in range(6)]
 

@@ -20,15 +20,15 @@ from phi3flow.serving.loading import load_model
 from phi3flow.storage.jsonl import read_rows
 from phi3flow.training.examples import encode_chats
 from phi3flow.training.measurement import measure_loss
-from tests.answered_runs import make_run
-from tests.command_line import Done, phi3flow
-from tests.fault_endpoint import FaultEndpoint, Reply, Scripted
-from tests.serving import KEY, ServerProcess
-from tests.small_training import small_base, small_fine_tune
-from tests.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.command_line import Done, phi3flow
+from tests.support.folders.answered_runs import make_run
+from tests.support.folders.small_training import small_base, small_fine_tune
+from tests.support.folders.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
+from tests.support.paths import FLOWS, ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Scripted
+from tests.support.servers.serving import KEY, ServerProcess
 
-ROOT = Path(__file__).parents[2]
-FLOW = ROOT / "flows" / "eval" / "ground_truth_likelihood"
+FLOW = FLOWS / "eval" / "ground_truth_likelihood"
 HISTORY = [{"inputs": {"question": "Who founded Microsoft?"}, "outputs": {"answer": "Bill Gates."}}]
 ROWS: list[dict[str, Any]] = [
     {"question": "Who founded Microsoft?", "ground_truth": "Bill Gates and Paul Allen founded Microsoft in 1975."},

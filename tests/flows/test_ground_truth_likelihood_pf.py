@@ -15,11 +15,12 @@ import pytest
 from phi3flow.flows import load_flow
 from phi3flow.scoring import score_run
 from phi3flow.storage.jsonl import read_rows, write_rows
-from tests.answered_runs import make_run
 from tests.flows.test_ground_truth_likelihood import FLOW, ROWS
-from tests.pf_workspace import PF, ROOT
-from tests.serving import KEY, ServerProcess
-from tests.tiny_phi3 import save_tiny_phi3
+from tests.support.folders.answered_runs import make_run
+from tests.support.folders.pf_workspace import PF
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.paths import ROOT
+from tests.support.servers.serving import KEY, ServerProcess
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import pytest
 from phi3flow.cli.main import main
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import read_rows, write_rows
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.pf_workspace import KEY, ROOT, Workspace
+from tests.support.folders.pf_workspace import KEY, Workspace
+from tests.support.paths import ROOT
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 EVALUATION = ROOT / "flows" / "eval" / "answer_match"
 MAPPING = ["answer=${run.outputs.answer}", "ground_truth=${data.ground_truth}", "values=${data.values}"]

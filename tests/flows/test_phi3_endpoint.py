@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.chat_flow import FLOW, KEY, ask
-from tests.fault_endpoint import HTML_PAGE, FaultEndpoint, Reply, Request, Scripted
+from tests.support.flows.chat_flow import FLOW, KEY, ask
+from tests.support.servers.fault_endpoint import HTML_PAGE, FaultEndpoint, Reply, Request, Scripted
 
 AT_ONCE = {"Retry-After": "0"}
 

@@ -20,9 +20,9 @@ from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import load_flow
 from phi3flow.runner import RunOptions, RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.faults.batch_project import KEY, BatchProject, wait_until
-from tests.foreign_flows import ASYNC_CLIENT, ECHO, write_flow, write_lines
+from tests.support.flows.foreign_flows import ASYNC_CLIENT, ECHO, write_flow, write_lines
+from tests.support.folders.batch_project import KEY, BatchProject, wait_until
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 LINES = 60
 RAY = ("--engine", "ray", "--workers", 2, "--concurrency", 8)

@@ -9,11 +9,12 @@ from statistics import fmean, variance
 import pytest
 
 from phi3flow.cli.main import main
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.faults.batch_project import KEY, BatchProject
-from tests.foreign_flows import write_lines
+from tests.support.flows.foreign_flows import write_lines
+from tests.support.folders.batch_project import KEY, BatchProject
+from tests.support.paths import FLOWS
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
-FLOW = str(Path(__file__).parents[2] / "flows" / "eval" / "answer_match")
+FLOW = str(FLOWS / "eval" / "answer_match")
 LINES, REPEATS = 6, 4
 
 

@@ -13,9 +13,9 @@ from phi3flow.errors import ColumnMappingError, ConfigError, DatasetError, FlowE
 from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
-from tests.fault_endpoint import FaultEndpoint, Reply, Request
-from tests.foreign_flows import ASYNC_CLIENT, ECHO, SYNC_CLIENT, connection, write_flow, write_lines
-from tests.run_options import run_options
+from tests.support.flows.foreign_flows import ASYNC_CLIENT, ECHO, SYNC_CLIENT, connection, write_flow, write_lines
+from tests.support.run_options import run_options
+from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
 KEY = "key-of-the-test-0123456789"
 LINES = [{"question": f"q{number}"} for number in range(12)]

@@ -12,7 +12,7 @@ from phi3flow.records.scores import LineScore
 from phi3flow.runs.folder import RunFolder
 from phi3flow.scoring import processes as helpers
 from phi3flow.scoring import score_run
-from tests.answered_runs import make_run
+from tests.support.folders.answered_runs import make_run
 
 LINES = 300
 EVALUATION = """

@@ -10,8 +10,8 @@ from phi3flow.errors import FlowError
 from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
-from tests.foreign_flows import ECHO, write_flow, write_lines
-from tests.run_options import run_options
+from tests.support.flows.foreign_flows import ECHO, write_flow, write_lines
+from tests.support.run_options import run_options
 
 LINES = [{"question": f"q{number}"} for number in range(30)]
 

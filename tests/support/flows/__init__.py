@@ -1,0 +1,1 @@
+"""Flow folders, ours and others', as a test executes them."""

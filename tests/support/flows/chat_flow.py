@@ -1,0 +1,38 @@
+"""The chat flow of the project, asked one question through promptflow's executor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from phi3flow.flows import load_flow, open_flow
+from tests.support.paths import FLOWS
+from tests.support.servers.fault_endpoint import FaultEndpoint
+
+FLOW = FLOWS / "chat_phi3"
+KEY = "key-of-the-test-0123456789"
+
+
+def ask(
+    endpoint: FaultEndpoint,
+    question: str = "Who founded Microsoft?",
+    *,
+    variant: str | None = None,
+    retries: int | None = None,
+    configs: dict[str, str] | None = None,
+    key: str = KEY,
+    **inputs: Any,
+) -> str:
+    """Send one question through the flow and return its answer; raise what its tool raises."""
+
+    def connection(name: str) -> dict[str, Any]:
+        if name == "phi3_openai":
+            value, secret = {"base_url": f"{endpoint.base_url}/v1", "api_key": key}, "api_key"
+            return {"type": "OpenAIConnection", "value": value, "secret_keys": [secret]}
+        value = {"endpoint": endpoint.url, "key": key, **(configs or {})}
+        return {"type": "CustomConnection", "value": value, "secret_keys": ["key"]}
+
+    environment = {} if retries is None else {"PHI3_MAX_RETRIES": str(retries)}
+    with open_flow(load_flow(FLOW, variant=variant), connections=connection, environment=environment) as session:
+        line = asyncio.run(session.exec_line({"question": question, **inputs}, line_number=0))
+    return str(line.outputs["answer"])
