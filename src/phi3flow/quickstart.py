@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from phi3flow.errors import ConfigError
-from phi3flow.project import state
+from phi3flow.project.paths import ANSWER_MATCH, CHAT_FLOW, STATE_FILE
 from phi3flow.records.comparisons import Comparison
 from phi3flow.records.record import Record
 from phi3flow.storage.files import held_alone, write_file
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder
     from phi3flow.training import BaseConfig
 
-FLOW = Path("flows/chat_phi3")
-EVALUATION = Path("flows/eval/answer_match")
 KEY_VARIABLE = "PHI3_KEY"
 
 StepName = Literal["data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report"]
@@ -86,7 +84,7 @@ class Quickstart:
         hyperparameters: dict[str, Any] | None = None,
     ) -> None:
         """``base`` and ``hyperparameters`` change BaseConfig's and FineTuneConfig's defaults, as tests do."""
-        for folder in (FLOW, EVALUATION):
+        for folder in (CHAT_FLOW, ANSWER_MATCH):
             if not (folder / "flow.dag.yaml").is_file():
                 raise ConfigError(f"{folder}: there is no such flow here; run quickstart in a clone of the project")
         self._out = out
@@ -104,7 +102,7 @@ class Quickstart:
         Raises ConfigError while another quickstart is at work in this folder, whose endpoints have the same names.
         """
         with held_alone(
-            state.DEFAULT_PATH.with_name("quickstart.lock"),
+            STATE_FILE.with_name("quickstart.lock"),
             refusal="another quickstart is at work in this folder: wait until it is done, or stop it",
             remedy="run quickstart in a clone that can be written",
         ):
@@ -182,7 +180,7 @@ class Quickstart:
     ) -> tuple[RunFolder, RunFolder]:
         from phi3flow.flows import load_flow
 
-        flow = load_flow(FLOW)
+        flow = load_flow(CHAT_FLOW)
         keys = {
             label: _digest(_hash_folder(model), flow.fingerprint, file_sha256(lines)) for label, model in models.items()
         }
@@ -195,7 +193,7 @@ class Quickstart:
             step.reused = not todo
             for label, url in urls.items():
                 self._run_flow(flow, f"quickstart-{label}", keys[label], lines, url, step)
-            step.text = f"{_count_lines(lines)} lines each through {FLOW}"
+            step.text = f"{_count_lines(lines)} lines each through {CHAT_FLOW}"
         return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
 
     def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
@@ -232,7 +230,7 @@ class Quickstart:
         from phi3flow.flows import fingerprint
 
         with self._step("score") as step:
-            key = fingerprint(EVALUATION)
+            key = fingerprint(ANSWER_MATCH)
             stale = [
                 run
                 for run in runs
@@ -242,7 +240,7 @@ class Quickstart:
             for run in stale:
                 _score_run(run)
                 self._note_made(f"score {run.name}", _digest(key, _hash_results(run)), [_metrics_file(run)])
-            step.text = f"{len(runs)} runs by {EVALUATION}"
+            step.text = f"{len(runs)} runs by {ANSWER_MATCH}"
 
     def _compare(self, baseline: RunFolder, candidate: RunFolder) -> Comparison:
         from phi3flow.comparison.compare import compare_runs
@@ -330,11 +328,11 @@ def _score_run(run: RunFolder) -> None:
     from phi3flow.flows import load_flow
     from phi3flow.scoring import score_run
 
-    score_run(run, flow=load_flow(EVALUATION), connections=_no_connection)
+    score_run(run, flow=load_flow(ANSWER_MATCH), connections=_no_connection)
 
 
 def _no_connection(name: str) -> dict[str, Any]:
-    raise ConfigError(f"{EVALUATION} needs no connection, but asks for {name!r}")
+    raise ConfigError(f"{ANSWER_MATCH} needs no connection, but asks for {name!r}")
 
 
 def _read_made(out: Path) -> _Made:
@@ -347,7 +345,7 @@ def _made_file(out: Path) -> Path:
 
 
 def _metrics_file(run: RunFolder) -> Path:
-    return run.path / "scores" / EVALUATION.name / "metrics.json"
+    return run.path / "scores" / ANSWER_MATCH.name / "metrics.json"
 
 
 def _hash_results(run: RunFolder) -> str:

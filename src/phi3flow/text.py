@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SHOWN_CHARACTERS = 60
-
-
-def shorten(text: str) -> str:
-    """Return ``text`` on one line, cut to what an error message can carry."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
-
-
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _KEPT = {"\n", "\t", "\u200c", "\u200d"}  # the last two join letters and emoji; without them words break
 _SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
+
+
+def cut(text: str, limit: int) -> str:
+    """Return ``text`` where it has at most ``limit`` characters, else so many of them and an ellipsis."""
+    return text if len(text) <= limit else text[:limit].rstrip() + "…"
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return ``text`` on one line, cut to what an error message can carry."""
+    return cut(" ".join(text.split()), limit)
 
 
 def visible(text: str) -> str:

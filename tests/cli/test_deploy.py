@@ -19,6 +19,7 @@ import requests
 from phi3flow.backends.local.endpoints import LocalBackend
 from phi3flow.errors import ConfigError, DeploymentError
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.project.state import JobState, ModelState, ProjectState
 from tests.support.folders.tiny_phi3 import save_tiny_phi3
 from tests.support.servers.serving import KEY, body_of
@@ -52,7 +53,7 @@ class Project:
     @property
     def made(self) -> ProjectState:
         """What state.json says."""
-        return state.load(self.folder / state.DEFAULT_PATH)
+        return state.load(self.folder / STATE_FILE)
 
     def process(self, endpoint: str) -> psutil.Process:
         """Return an endpoint's process."""
@@ -135,7 +136,7 @@ def test_the_model_may_be_found_in_the_state_and_a_second_one_needs_a_name_of_it
         ModelState(backend="local", name="support", version=version, source=source, created_at=LONG_AGO)
         for version, source in (("1", str(model)), ("2", "gone"))
     ]
-    state.update(lambda _: ProjectState(jobs=[job], models=registered), project.folder / state.DEFAULT_PATH)
+    state.update(lambda _: ProjectState(jobs=[job], models=registered), project.folder / STATE_FILE)
     unknown = project.run("deploy", "support:3")
     assert unknown.returncode == 2
     assert "support:1, support:2" in unknown.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from phi3flow.cli.main import main
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.training import read_record
 from tests.support.command_line import phi3flow
 from tests.support.folders.small_training import write_chats
@@ -56,7 +57,7 @@ def test_the_result_names_job_output_and_metrics(fine_tuned: dict[str, object], 
 
 
 def test_the_job_is_remembered(fine_tuned: dict[str, object], project: Path) -> None:
-    jobs = state.load(project / state.DEFAULT_PATH).jobs
+    jobs = state.load(project / STATE_FILE).jobs
     assert [(job.name, job.status, job.output) for job in jobs] == [
         (fine_tuned["job"], "Completed", "models/fine-tuned")
     ]
@@ -131,10 +132,10 @@ def test_an_interruption_keeps_the_checkpoint_and_resume_goes_on(tmp_path: Path)
     assert stderr.decode().endswith("phi3flow: error: interrupted\n")
     with pytest.raises(ProcessLookupError):
         os.killpg(child.pid, 0)  # nothing of its session is left
-    assert [job.status for job in state.load(tmp_path / state.DEFAULT_PATH).jobs] == ["Canceled"]
+    assert [job.status for job in state.load(tmp_path / STATE_FILE).jobs] == ["Canceled"]
     done = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    assert [job.status for job in state.load(tmp_path / state.DEFAULT_PATH).jobs] == ["Completed"]
+    assert [job.status for job in state.load(tmp_path / STATE_FILE).jobs] == ["Completed"]
     steps = read_record(tmp_path / "out").steps  # type: ignore[union-attr]
     assert [step.step for step in steps] == sorted({step.step for step in steps})
     assert steps[-1].step == 96

@@ -10,6 +10,7 @@ import pytest
 
 from phi3flow.backends.local.jobs import run_job
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.training import BaseConfig
 from tests.support.command_line import phi3flow
 from tests.support.folders.small_training import small_base, small_fine_tune
@@ -55,7 +56,7 @@ def test_the_latest_job_is_registered_with_its_adapter(project: Path) -> None:
 
 
 def test_a_named_job_is_registered_with_its_weights_under_a_name(project: Path) -> None:
-    job = state.load(project / state.DEFAULT_PATH).jobs[0]
+    job = state.load(project / STATE_FILE).jobs[0]
     assert registered(project, job.name, "--name", "support") == {"model": "support", "version": "1"}
     assert registered(project, job.name, "--name", "support") == {"model": "support", "version": "1"}
     model = load(project, "support", "1")
@@ -63,7 +64,7 @@ def test_a_named_job_is_registered_with_its_weights_under_a_name(project: Path) 
 
     trained = load_file(project / "whole" / "model.safetensors")
     assert all(model.state_dict()[name].equal(tensor) for name, tensor in trained.items())
-    remembered = state.load(project / state.DEFAULT_PATH).models
+    remembered = state.load(project / STATE_FILE).models
     assert [(each.name, each.version, each.source) for each in remembered if each.name == "support"] == [
         ("support", "1", "whole")
     ]
@@ -91,7 +92,7 @@ def test_nothing_to_register_is_said(tmp_path: Path) -> None:
 def test_a_job_whose_output_is_gone_is_refused(project: Path) -> None:
     (project / "whole").rename(project / "moved")
     try:
-        done = phi3flow("register", state.load(project / state.DEFAULT_PATH).jobs[0].name, cwd=project)
+        done = phi3flow("register", state.load(project / STATE_FILE).jobs[0].name, cwd=project)
     finally:
         (project / "moved").rename(project / "whole")
     assert done.returncode == 2

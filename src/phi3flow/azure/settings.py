@@ -13,9 +13,10 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from phi3flow.errors import ConfigError
 from phi3flow.project.environment import project_environment
+from phi3flow.project.paths import PROJECT, SETTINGS_FILE
 from phi3flow.records.record import Record
+from phi3flow.records.validation import first_problem
 
-FILE = Path("phi3flow.toml")
 _CLUSTER = "gpu-cluster"
 _VARIABLES = {
     "subscription_id": "AZURE_SUBSCRIPTION_ID",
@@ -128,12 +129,12 @@ class AzureSettings(Record):
         return self.id_of("Microsoft.MachineLearningServices/workspaces", name)
 
 
-def load_settings(project: Path = Path()) -> AzureSettings:
+def load_settings(project: Path = PROJECT) -> AzureSettings:
     """Read ``project``/phi3flow.toml with the environment over it; the file may be missing.
 
     Raises ConfigError that names file or variable, key and value for what is unknown, missing or malformed.
     """
-    file = project / FILE
+    file = project / SETTINGS_FILE
     given = _read(file)
     environment = project_environment(project)
     variables = {key: environment[name] for key, name in _VARIABLES.items() if environment.get(name)}
@@ -160,17 +161,17 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, file: Path, variables: Mapping[str, str]) -> str:
-    first = error.errors()[0]
-    key = str(first["loc"][0])
+    problem = first_problem(error)
+    key = str(problem.location[0])
     where = f"the environment variable {_VARIABLES[key]}" if key in variables else f"{file}: azure.{key}"
-    if first["type"] == "missing":
+    if problem.kind == "missing":
         return (
             f"{file}: azure.{key} is missing: set it, or the environment variable {_VARIABLES.get(key, '')}; "
             "`phi3flow azure plan --help` shows a whole file"
         )
-    if first["type"] == "extra_forbidden":
+    if problem.kind == "extra_forbidden":
         known = ", ".join(AzureSettings.model_fields)
         return f"{where}: is unknown; there are {known}"
-    value = str(first["input"])
-    rule = _RULES.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
+    value = str(problem.value)
+    rule = _RULES.get(problem.context.get("pattern", ""), problem.message)
     return f"{where}: {value[:80]!r} does not do: {rule}"

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import RUNS
 
 
 def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     """Add ``--runs-dir``."""
     parser.add_argument(
-        "--runs-dir", type=Path, default=Path(".runs"), metavar="DIR", help="where runs are kept (default: .runs)"
+        "--runs-dir", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: .runs)"
     )
 
 

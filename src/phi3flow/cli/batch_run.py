@@ -33,6 +33,7 @@ from phi3flow.cli.arguments import add_runs_dir, concurrency, percentage, positi
 from phi3flow.cli.terminal.progress_line import ProgressLine
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import ANSWER_MATCH, ANSWERS_FILE, CONNECTIONS, TEST_LINES_FILE
 
 if TYPE_CHECKING:
     from phi3flow.flows.run_file import RunConfig
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from phi3flow.runner import RunEstimate, RunPlan, StopRule
     from phi3flow.runs.folder import RunFolder
 
-DEFAULT_DATA = Path("data/test_lines.jsonl")
 _MAX_RETRIES = {"azureml": 2, "foundry": 0}  # there the flow itself tries a request again
 
 
@@ -142,12 +142,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> RunPlan:
     from phi3flow.flows import load_flow
     from phi3flow.flows.run_file import parse_pairs
-    from phi3flow.runner import DEFAULT_CACHE, RunOptions, RunPlan
+    from phi3flow.runner import RunOptions, RunPlan
 
     overrides = {f"{node}.{key}": name for node, keys in config.connections.items() for key, name in keys.items()}
     return RunPlan(
         flow=load_flow(args.flow, variant=variant).with_init({**config.init, **parse_pairs(args.init, flag="--init")}),
-        data=args.data or (Path(config.data) if config.data else DEFAULT_DATA),
+        data=args.data or (Path(config.data) if config.data else TEST_LINES_FILE),
         runs_dir=args.runs_dir,
         column_mapping={**config.column_mapping, **parse_pairs(args.column_mapping, flag="--column-mapping")},
         name=args.name or config.name,
@@ -163,7 +163,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
             prices=_prices(args),
         ),
         limit=args.limit,
-        cache=DEFAULT_CACHE if args.cache else None,
+        cache=ANSWERS_FILE if args.cache else None,
         stop_rule=_stop_rule(args),
         history=args.history,
         repeats=args.repeats,
@@ -185,7 +185,6 @@ def _limits(args: argparse.Namespace) -> Limits:
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.stop_when_decided is None and args.baseline is None:
         return None
-    from phi3flow.cli.score import DEFAULT_FLOW
     from phi3flow.comparison.compare import resolve_metrics
     from phi3flow.flows import load_flow
     from phi3flow.runner import StopRule
@@ -200,7 +199,7 @@ def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if not known:
         raise ConfigError(f"run {baseline.name} is not scored: phi3flow score {baseline.name}")
     (name,) = resolve_metrics([args.stop_when_decided], known)
-    return StopRule(baseline, load_flow(DEFAULT_FLOW.parent / known[name]), name.removeprefix(f"{known[name]}."))
+    return StopRule(baseline, load_flow(ANSWER_MATCH.parent / known[name]), name.removeprefix(f"{known[name]}."))
 
 
 def _prices(args: argparse.Namespace) -> Prices | None:
@@ -224,7 +223,7 @@ def _run_variant(plan: RunPlan, *, fresh: bool, terminal: Terminal) -> RunFolder
     from phi3flow.connections.resolve import resolve_connection
     from phi3flow.runner import run_flow
 
-    folder = Path("connections").resolve()
+    folder = CONNECTIONS.resolve()
     with ProgressLine(terminal) as progress:
         return run_flow(
             plan,
@@ -294,11 +293,11 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
     from rich.console import Group
 
     from phi3flow.cli.compare import render_comparison
-    from phi3flow.cli.score import DEFAULT_FLOW, score_with_progress
+    from phi3flow.cli.score import score_with_progress
     from phi3flow.comparison.compare import compare_with_baseline
     from phi3flow.flows import load_flow
 
-    evaluation = load_flow(DEFAULT_FLOW)
+    evaluation = load_flow(ANSWER_MATCH)
     for one in runs:
         score_with_progress(one, evaluation, {}, terminal=terminal)
     comparisons = compare_with_baseline(runs[0], runs[1:])

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import CHAT_FLOW, CONNECTIONS
 
 if TYPE_CHECKING:
     from phi3flow.flows import Flow, FlowSession
 
-DEFAULT_FLOW = Path("flows/chat_phi3")
 ENDPOINT_INPUT = "chat.connection"
 
 
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "flow",
         nargs="?",
         type=Path,
-        default=DEFAULT_FLOW,
+        default=CHAT_FLOW,
         metavar="FLOW",
-        help=f"a chat flow (default: {DEFAULT_FLOW})",
+        help=f"a chat flow (default: {CHAT_FLOW})",
     )
     parser.add_argument("--connection", metavar="NAME", help=f"replaces {ENDPOINT_INPUT} (default: the flow's own)")
     parser.add_argument("--variant", help="a variant of the flow")
@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.connections.resolve import DEFAULT_FOLDER, resolve_connection
+    from phi3flow.connections.resolve import resolve_connection
     from phi3flow.flows import load_flow, open_flow
     from phi3flow.flows.run_file import parse_pairs
 
     flow = load_flow(args.flow, variant=args.variant)
     flow = flow.with_connections({ENDPOINT_INPUT: args.connection} if args.connection else {})
-    folder = DEFAULT_FOLDER.absolute()
+    folder = CONNECTIONS.absolute()
     chat = Chat(flow, inputs=parse_pairs(args.inputs, flag="--inputs"))
     answers = None if terminal.json_output else sys.stdout  # an open flow sends sys.stdout to stderr
     with open_flow(flow, connections=lambda name: resolve_connection(name, folder=folder).to_promptflow()) as session:

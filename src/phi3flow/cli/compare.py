@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import ANSWER_PREFERENCE, CONNECTIONS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from phi3flow.records.comparisons import Comparison, MetricComparison, Preferences
     from phi3flow.runs.folder import RunFolder
-
-JUDGE_FLOW = Path("flows/eval/answer_preference")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +92,8 @@ def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, 
     from phi3flow.scoring.judging import judge_pairs
 
     model = {"compare_answers.model": args.judge_model} if args.judge_model else {}
-    flow = load_flow(JUDGE_FLOW).with_connections({"compare_answers.connection": args.judge, **model})
-    folder = Path("connections").resolve()
+    flow = load_flow(ANSWER_PREFERENCE).with_connections({"compare_answers.connection": args.judge, **model})
+    folder = CONNECTIONS.resolve()
     with terminal.progress() as progress:
         task = progress.add_task(f"{candidate.name} against {baseline.name}, judged", total=None)
         return judge_pairs(

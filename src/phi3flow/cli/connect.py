@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import CONNECTIONS, ENVIRONMENT_FILE
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -100,10 +100,9 @@ def _key(args: argparse.Namespace, in_azure: EndpointState | None) -> SecretStr:
 
 def _to_file(args: argparse.Namespace, endpoint: str, in_azure: EndpointState | None, terminal: Terminal) -> int:
     from phi3flow.connections.files import dump_connection
-    from phi3flow.connections.resolve import DEFAULT_FOLDER
     from phi3flow.storage.files import write_file
 
-    path = DEFAULT_FOLDER / f"{args.name}.yml"
+    path = CONNECTIONS / f"{args.name}.yml"
     content = dump_connection(args.name, endpoint=endpoint, key_variable=args.key_env, protocol=args.protocol)
     exists = path.is_file()
     unchanged = exists and path.read_bytes() == content
@@ -126,7 +125,7 @@ def _save_key(variable: str, key: SecretStr) -> None:
     """Put the key into .env, whose other lines stay, and which only its owner may read."""
     from dotenv import set_key
 
-    file = Path(".env")
+    file = ENVIRONMENT_FILE
     file.touch(mode=0o600)
     set_key(file, variable, key.get_secret_value(), quote_mode="auto")
 

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import positive_int
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.project.paths import FINE_TUNED_MODEL, TRAIN_FILE, VALIDATION_FILE
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -44,21 +45,15 @@ HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
-    parser.add_argument(
-        "--train", type=Path, metavar="FILE", default=Path("data/train.jsonl"), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--validation", type=Path, metavar="FILE", default=Path("data/validation.jsonl"), help="default: %(default)s"
-    )
+    parser.add_argument("--train", type=Path, metavar="FILE", default=TRAIN_FILE, help="default: %(default)s")
+    parser.add_argument("--validation", type=Path, metavar="FILE", default=VALIDATION_FILE, help="default: %(default)s")
     parser.add_argument(
         "--model",
         metavar="MODEL",
         help="local: a folder of Phi-3 weights or an MLflow model of them (default: the tiny base model); azureml: a "
         "model of the registry",
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", default=Path("models/fine-tuned"), help="default: %(default)s"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", default=FINE_TUNED_MODEL, help="default: %(default)s")
     recipe = parser.add_argument_group("hyperparameters", "defaults: for the tiny base; in brackets with --model")
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="0.003 [0.0002]")
     recipe.add_argument("--lr-scheduler-type", metavar="TYPE", help="cosine; linear, constant, … as in transformers")

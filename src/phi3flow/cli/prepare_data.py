@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.project.paths import DATA
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shares of the conversations (default: 80/10/10); 80/20/0 is a plain 80/20 split with no test held out",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split, or of the sample (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="(default: data)")
+    parser.add_argument("--out", type=Path, default=DATA, metavar="DIR", help="(default: data)")
     parser.add_argument(
         "--last-turn-only", action="store_true", help="test_lines.jsonl has each conversation's last turn only"
     )

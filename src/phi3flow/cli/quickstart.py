@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.project.paths import QUICKSTART
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(".quickstart"),
+        default=QUICKSTART,
         metavar="DIR",
         help="data, models, report (default: .quickstart)",
     )

@@ -42,10 +42,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _flow_version() -> str | None:
     """Return the version and fingerprint of the project's chat flow, None where the project has none."""
-    from phi3flow.cli.chat import DEFAULT_FLOW
     from phi3flow.flows import load_flow
+    from phi3flow.project.paths import CHAT_FLOW
 
-    if not (DEFAULT_FLOW / "flow.dag.yaml").is_file():
+    if not (CHAT_FLOW / "flow.dag.yaml").is_file():
         return None
-    flow = load_flow(DEFAULT_FLOW)
+    flow = load_flow(CHAT_FLOW)
     return f"{flow.name}-{flow.fingerprint[:8]}"

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output, concurrency, positive_float, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.project.paths import ANSWER_MATCH, CONNECTIONS
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from phi3flow.records.scores import Estimate, Judging, LineScore
     from phi3flow.runs.folder import RunFolder
 
-DEFAULT_FLOW = Path("flows/eval/answer_match")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         metavar="FLOW",
-        help=f"an evaluation flow; may be repeated (default: {DEFAULT_FLOW})",
+        help=f"an evaluation flow; may be repeated (default: {ANSWER_MATCH})",
     )
     parser.add_argument("--column-mapping", nargs="+", action="extend", default=[], metavar="INPUT=VALUE")
     parser.add_argument("--connections", nargs="+", action="extend", default=[], metavar="NODE.INPUT=NAME")
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     found = open_run(args.run, args.runs_dir)
     overrides = parse_pairs(args.connections, flag="--connections")
-    loaded = [load_flow(folder) for folder in args.flow or [DEFAULT_FLOW]]
+    loaded = [load_flow(folder) for folder in args.flow or [ANSWER_MATCH]]
     flows = [flow.with_connections(_overrides_of(flow, loaded, overrides)) for flow in loaded]
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
     limits = Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
@@ -154,7 +153,7 @@ def score_with_progress(
     from phi3flow.pacing.limits import Limits
     from phi3flow.scoring import score_run
 
-    folder = Path("connections").resolve()
+    folder = CONNECTIONS.resolve()
     with terminal.progress() as progress:
         task = progress.add_task(f"{run.name} by {flow.name}", total=run.manifest.counts.completed)
         score_run(

@@ -33,6 +33,7 @@ from phi3flow.cloud_runs.flow_upload import flow_to_upload, need_tools_file, rea
 from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ForbiddenError
 from phi3flow.flows import DAG_FILE, fingerprint
+from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.storage.jsonl import Row, read_rows
 
@@ -54,7 +55,7 @@ class FlowJobs:
 
     engine = "azureml"
 
-    def __init__(self, project: Path = Path()) -> None:
+    def __init__(self, project: Path = PROJECT) -> None:
         self.settings = load_settings(project)
 
     @cached_property

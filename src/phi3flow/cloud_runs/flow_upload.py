@@ -14,9 +14,8 @@ from pathlib import Path
 
 from phi3flow.errors import ConfigError
 from phi3flow.flows import TOOLS_FILE, Flow
+from phi3flow.project.paths import UPLOADS
 from phi3flow.runs.promptflow_record import write_snapshot
-
-FOLDER = Path(".phi3flow/upload")
 
 
 @contextlib.contextmanager
@@ -24,9 +23,9 @@ def flow_to_upload(flow: Flow) -> Iterator[Path]:
     """Give the folder to upload, to one process at a time."""
     from filelock import FileLock
 
-    folder = FOLDER / flow.name
+    folder = UPLOADS / flow.name
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(FOLDER / f"{flow.name}.lock"):
+    with FileLock(UPLOADS / f"{flow.name}.lock"):
         write_snapshot(folder, flow)
         if (flow.folder / TOOLS_FILE).is_file():
             (folder / TOOLS_FILE).parent.mkdir(exist_ok=True)

@@ -22,7 +22,9 @@ from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.cloud_runs.flow_upload import flow_to_upload
 from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
+from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.validation import first_problem
 from phi3flow.runs.promptflow_runs import LineRun
 
 PAGE = 25
@@ -34,7 +36,7 @@ class CloudFlowRuns:
 
     engine = "foundry"
 
-    def __init__(self, project: Path = Path()) -> None:
+    def __init__(self, project: Path = PROJECT) -> None:
         self.settings = load_settings(project)
         host = f"https://{self.settings.location}.api.azureml.ms"
         place = self.settings.workspace_id(self.settings.project)
@@ -150,9 +152,10 @@ def _answer(name: str, row: Mapping[str, Any]) -> LineAnswer:
     try:
         line = LineRun.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BackendError(f"run {name}: a line's record is not understood: {key}: {first['msg']}") from error
+        problem = first_problem(error)
+        raise BackendError(
+            f"run {name}: a line's record is not understood: {problem.key}: {problem.message}"
+        ) from error
     outputs = {**(line.output or {}), "line_number": row.get("index")}
     return LineAnswer(
         *line_outputs(f"run {name}", outputs), error=line.failure, latency_ms=line.latency_ms, usage=line.usage

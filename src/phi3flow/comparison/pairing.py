@@ -15,6 +15,7 @@ from phi3flow.records.scores import LineScore
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.repeats import average_repeats
+from phi3flow.text import shorten
 
 Scores = Mapping[int, LineScore]
 
@@ -81,7 +82,7 @@ def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, in
         key = json.dumps(row[column], sort_keys=True, ensure_ascii=False)
         if key in keys:
             raise ConfigError(
-                f"--pair-by {column}: lines {keys[key]} and {number} of run {run.name} both have {_shorten(key)}: "
+                f"--pair-by {column}: lines {keys[key]} and {number} of run {run.name} both have {shorten(key)}: "
                 "pair by a column whose values differ from line to line"
             )
         keys[key] = number
@@ -90,7 +91,3 @@ def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, in
 
 def scores_by_number(run: RunFolder, evaluation: str) -> dict[int, LineScore]:
     return {score.line_number: score for score in average_repeats(run.scores(evaluation), run.manifest.lines)}
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -6,11 +6,12 @@ import json
 import logging
 from pathlib import Path
 
-from phi3flow.azure.settings import FILE, load_settings
+from phi3flow.azure.settings import load_settings
 from phi3flow.connections.connection import _Definition
 from phi3flow.connections.promptflow_store import definition_of, first_sentence, remedy
 from phi3flow.errors import BackendError, MissingExtraError
 from phi3flow.project.environment import project_environment
+from phi3flow.project.paths import SETTINGS_FILE
 
 
 def find_in_workspace(name: str, project: Path) -> _Definition | None:
@@ -47,7 +48,7 @@ def _read_workspace(project: Path) -> tuple[str, str, str] | None:
                 return content["subscription_id"], content["resource_group"], content["workspace_name"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-    if not (project / FILE).is_file() and "AZURE_SUBSCRIPTION_ID" not in project_environment(project):
+    if not (project / SETTINGS_FILE).is_file() and "AZURE_SUBSCRIPTION_ID" not in project_environment(project):
         return None
     settings = load_settings(project)
     return settings.subscription_id, settings.resource_group, settings.project

@@ -18,13 +18,13 @@ from phi3flow.connections.files import read_files
 from phi3flow.connections.promptflow_store import find_in_promptflow, remedy
 from phi3flow.errors import ConfigError
 from phi3flow.project.environment import project_environment
+from phi3flow.project.paths import CONNECTIONS
 
-DEFAULT_FOLDER = Path("connections")
 _ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
 _PLACEHOLDER = re.compile(r"^<[^<>]*>$")
 
 
-def resolve_connection(name: str, *, folder: Path = DEFAULT_FOLDER) -> Connection:
+def resolve_connection(name: str, *, folder: Path = CONNECTIONS) -> Connection:
     """Find a connection by its name; .env and the workspace's config.json are looked for from ``folder``'s parent.
 
     Raises ConfigError that names file, key and variable where a value is missing or still a placeholder, or where no
@@ -52,7 +52,7 @@ def resolve_connection(name: str, *, folder: Path = DEFAULT_FOLDER) -> Connectio
     )
 
 
-def read_variable(name: str, *, folder: Path = DEFAULT_FOLDER) -> SecretStr:
+def read_variable(name: str, *, folder: Path = CONNECTIONS) -> SecretStr:
     """Return an environment variable, else .env's. Raises ConfigError where neither has it."""
     environment = project_environment(folder.absolute().parent)
     return SecretStr(_expand(name, f"${{env:{name}}}", environment))

@@ -10,6 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi3flow.errors import ConfigError
+from phi3flow.records.validation import first_problem
+from phi3flow.text import shorten
+
+_SHOWN_CHARACTERS = 80
 
 
 class RunConfig(BaseModel):
@@ -42,9 +46,9 @@ def load_run_config(path: Path) -> RunConfig:
     try:
         config = RunConfig.model_validate(content or {})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {key or 'the file'}: {first['msg']} (value: {_shorten(first['input'])})") from error
+        problem = first_problem(error)
+        value = shorten(repr(problem.value), _SHOWN_CHARACTERS)
+        raise ConfigError(f"{path}: {problem.key or 'the file'}: {problem.message} (value: {value})") from error
     base = path.parent
     return config.model_copy(
         update={
@@ -65,8 +69,3 @@ def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
             value = value[1:-1]
         result[key] = value
     return result
-
-
-def _shorten(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.records.lines import LineError
+from phi3flow.text import cut
 
 RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _RETRYABLE_MODEL_STATUS = frozenset({429, 503})
@@ -111,4 +112,4 @@ def _retryable(error: BaseException, status: int | None, headers: Mapping[str, s
 
 def _message(error: BaseException) -> str:
     text = str(error).strip() or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
-    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+    return cut(text, _LONGEST_MESSAGE)

@@ -14,10 +14,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.records.record import Record
+from phi3flow.records.validation import first_problem
 from phi3flow.storage.files import write_file
-
-DEFAULT_PATH = Path(".phi3flow/state.json")
 
 
 class JobState(Record):
@@ -64,17 +64,17 @@ class ProjectState(Record):
     endpoints: list[EndpointState] = Field(default_factory=list)
 
 
-def load(path: Path = DEFAULT_PATH) -> ProjectState:
+def load(path: Path = STATE_FILE) -> ProjectState:
     """Return the state, empty where there is none yet. Raises ConfigError where the file is damaged."""
     try:
         return ProjectState.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return ProjectState()
     except ValidationError as error:
-        raise ConfigError(f"{path} is damaged ({error.errors()[0]['msg']}): repair or delete it") from error
+        raise ConfigError(f"{path} is damaged ({first_problem(error).message}): repair or delete it") from error
 
 
-def update(change: Callable[[ProjectState], ProjectState], path: Path = DEFAULT_PATH) -> ProjectState:
+def update(change: Callable[[ProjectState], ProjectState], path: Path = STATE_FILE) -> ProjectState:
     """Apply ``change`` to the state on disk, atomically and under a lock, and return the new state."""
     from filelock import FileLock
 

@@ -12,6 +12,7 @@ from phi3flow.datasets.card import DataCard
 from phi3flow.datasets.leaks import leaked_lines
 from phi3flow.datasets.preparation import CARD_FILE
 from phi3flow.errors import DatasetError
+from phi3flow.records.validation import first_problem
 from phi3flow.report.wording import plural
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _card_facts(file: Path, sha256: str) -> dict[str, str]:
     except OSError:
         return {}
     except ValidationError as error:
-        return {"data card": f"{file} is damaged, or was written by another version: {error.errors()[0]['msg']}"}
+        reason = first_problem(error).message
+        return {"data card": f"{file} is damaged, or was written by another version: {reason}"}
     if sha256 not in {facts.sha256 for facts in card.files.values()}:
         return {"data card": f"{file} does not name these data: they have changed, or lie beside it by chance"}
     return {

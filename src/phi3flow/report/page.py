@@ -23,6 +23,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.records.comparisons import Comparison
 from phi3flow.records.lines import LineResult
 from phi3flow.records.training import TrainingRecord
+from phi3flow.records.validation import first_problem
 from phi3flow.report import wording
 from phi3flow.report.embedded_lines import LONGEST_TEXT, embed, to_json
 from phi3flow.report.figures import histograms
@@ -34,7 +35,7 @@ from phi3flow.report.tokens_view import token_rows
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import Verdict, compare_verdict, headline, single_verdict, unscored_verdict
 from phi3flow.storage.files import write_file
-from phi3flow.text import visible
+from phi3flow.text import shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -127,9 +128,10 @@ def read_training(path: Path) -> TrainingRecord:
             f"{file} cannot be read ({error.strerror}): --training takes the output folder of phi3flow fine-tune"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{file}: {key}: {first['msg']}: it is not a training record, or damaged") from error
+        problem = first_problem(error)
+        raise ConfigError(
+            f"{file}: {problem.key}: {problem.message}: it is not a training record, or damaged"
+        ) from error
 
 
 def _tables(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[MetricTable]:
@@ -212,8 +214,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = ("number", "signed", "interval", "p_value", "latency", "duration", "metric_name", "plural", "cut")
-    environment.filters.update({name: getattr(wording, name) for name in filters})
+    filters = ("number", "signed", "interval", "p_value", "latency", "duration", "metric_name", "plural")
+    environment.filters.update({name: getattr(wording, name) for name in filters} | {"shorten": shorten})
     return environment
 
 

@@ -10,7 +10,8 @@ from phi3flow.comparison.conclusions import judge
 from phi3flow.records.comparisons import Comparison, Difference, MetricComparison
 from phi3flow.records.scores import Estimate
 from phi3flow.report.run_view import RunView, scale_of
-from phi3flow.report.wording import cut, metric_name, number, plural, signed
+from phi3flow.report.wording import metric_name, number, plural, signed
+from phi3flow.text import shorten
 
 _SIGNS = {"better": 1, "worse": -1}
 
@@ -153,5 +154,5 @@ def _failed(run: RunView) -> str:
 
 def _all_failed(run: RunView) -> Verdict:
     failure = run.failures[0] if run.failures else None
-    reason = f": {failure.type}: {cut(failure.message.rstrip('.'), 160)}" if failure else ""
+    reason = f": {failure.type}: {shorten(failure.message.rstrip('.'), 160)}" if failure else ""
     return Verdict(f"Every line of {run.name} failed", reason if reason.endswith("…") else f"{reason}.", "failed")

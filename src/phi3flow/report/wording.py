@@ -84,9 +84,3 @@ def plural(count: int, noun: str) -> str:
 def metric_name(full_name: str) -> str:
     """Return a metric's name as prose: ``answer_match.value_accuracy`` is "value accuracy"."""
     return full_name.rpartition(".")[2].replace("_", " ")
-
-
-def cut(text: str, length: int) -> str:
-    """Return ``text`` on one line, at most ``length`` characters and an ellipsis."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[:length].rstrip() + "…"

@@ -6,7 +6,6 @@ the rate and the wait for an endpoint that is down are ``pacing``'s. It never lo
 record. Design: docs/decisions/0008-batch-runs.md.
 """
 
-from phi3flow.runner.cache import DEFAULT_CACHE
 from phi3flow.runner.estimate import RunEstimate, estimate_run
 from phi3flow.runner.options import RunOptions, StopRule
 from phi3flow.runner.plan import RunPlan, default_run_name
@@ -14,7 +13,6 @@ from phi3flow.runner.progress import RunProgress
 from phi3flow.runner.run import run_flow
 
 __all__ = [
-    "DEFAULT_CACHE",
     "RunEstimate",
     "RunOptions",
     "RunPlan",

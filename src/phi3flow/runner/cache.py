@@ -19,7 +19,6 @@ from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.attempt import line_inputs
 from phi3flow.workers.messages import Attempt
 
-DEFAULT_CACHE = Path(".phi3flow/answers.sqlite")
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID"
 
 

@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError
+from phi3flow.project.paths import RUNS
 from phi3flow.records.lines import LineResult
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.records.validation import first_problem
 from phi3flow.storage.files import held_alone, write_file
 from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
 from phi3flow.text import shorten
 
-DEFAULT_RUNS_DIR = Path(".runs")
 R = TypeVar("R", bound=Record)
 
 
@@ -118,10 +119,10 @@ def read_results(path: Path) -> Iterator[LineResult]:
             try:
                 yield LineResult.model_validate_json(line)
             except ValidationError as error:
-                raise DatasetError(f"{path}:{number}: is damaged: {error.errors()[0]['msg']}") from error
+                raise DatasetError(f"{path}:{number}: is damaged: {first_problem(error).message}") from error
 
 
-def find_run(reference: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> RunFolder:
+def find_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
     """Resolve a RUN: a name under ``runs_dir``, a path, ``@latest`` or ``@previous`` (by start)."""
     if reference in ("@latest", "@previous"):
         runs = list_runs(runs_dir)
@@ -136,7 +137,7 @@ def find_run(reference: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> RunFolder:
     raise ConfigError(f"there is no run {reference!r} in {runs_dir}; the latest are: {names}")
 
 
-def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[RunFolder]:
+def list_runs(runs_dir: Path = RUNS) -> list[RunFolder]:
     """Return the runs of a folder, the one that was started first, first."""
     runs = [RunFolder(path.parent) for path in runs_dir.glob("*/manifest.json")]
     return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
@@ -154,16 +155,17 @@ def read_record(record: type[R], path: Path) -> R:
     try:
         return record.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {key}: {first['msg']}: it was written by another version, or damaged") from error
+        problem = first_problem(error)
+        raise ConfigError(
+            f"{path}: {problem.key}: {problem.message}: it was written by another version, or damaged"
+        ) from error
 
 
 def _read_score(path: Path, number: int, line: bytes) -> LineScore:
     try:
         return LineScore.model_validate_json(line)
     except ValidationError as error:
-        reason, value = error.errors()[0]["msg"], shorten(line.decode(errors="replace"))
+        reason, value = first_problem(error).message, shorten(line.decode(errors="replace"))
         raise DatasetError(f"{path}:{number}: no score ({reason}): {value}") from error
 
 

@@ -18,10 +18,12 @@ from pydantic import BaseModel, Field, Json, ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.flows import fingerprint
+from phi3flow.project.paths import RUNS
 from phi3flow.project.promptflow_home import promptflow_home
 from phi3flow.records.lines import LineError, LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest, RunStatus
-from phi3flow.runs.folder import DEFAULT_RUNS_DIR, RunFolder, find_run
+from phi3flow.records.validation import first_problem
+from phi3flow.runs.folder import RunFolder, find_run
 from phi3flow.storage.files import write_files
 from phi3flow.storage.jsonl import Row, file_sha256, read_lines, read_rows, with_line_ids
 from phi3flow.text import shorten
@@ -100,7 +102,7 @@ class _LineRecord(BaseModel):
     run_info: LineRun
 
 
-def open_run(reference: str, runs_dir: Path = DEFAULT_RUNS_DIR) -> RunFolder:
+def open_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
     """Resolve a RUN as ``find_run`` does, else as the name or the folder of a run that ``pf`` made.
 
     Raises ConfigError where there is none, or it has not ended; DatasetError where the data that it answered is
@@ -210,10 +212,9 @@ def _read_results(run: _ListedRun, rows: list[Row], data: Path) -> list[LineResu
             try:
                 line = _LineRecord.model_validate_json(raw)
             except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join(str(part) for part in first["loc"])
+                problem = first_problem(error)
                 raise DatasetError(
-                    f"{file}:{position}: {key}: {first['msg']}: {shorten(str(first['input']))}"
+                    f"{file}:{position}: {problem.key}: {problem.message}: {shorten(str(problem.value))}"
                 ) from error
             number = line.line_number
             if number >= len(rows):

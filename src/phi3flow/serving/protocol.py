@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from phi3flow.records.validation import Problem, first_problem
 from phi3flow.serving.batching import Generation
 from phi3flow.serving.sampling import SamplingParameters
+from phi3flow.text import cut
 
 SCORE_TEMPERATURE = 0.0
 """/score without a temperature: greedy, as Hugging Face generates unless it is told to sample."""
 OPENAI_TEMPERATURE = 1.0
 """/v1/chat/completions without a temperature: OpenAI's default."""
 
+_SHOWN_CHARACTERS = 80
 MAX_STOP_STRINGS = 16
 
 INERT_VALUES: dict[str, tuple[Any, ...]] = {
@@ -306,11 +308,11 @@ def _validate(model: type[_AnyBody], body: bytes) -> _AnyBody:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = _place(problem["loc"]) or "the body"
-        if problem["type"] == "json_invalid":
-            raise RequestError(400, "invalid_json", f"the body is not JSON: {problem['ctx']['error']}") from error
-        raise RequestError(422, problem["type"], f"{place}: {_reason(model, problem)}", place) from error
+        problem = first_problem(error)
+        place = _place(problem.location) or "the body"
+        if problem.kind == "json_invalid":
+            raise RequestError(400, "invalid_json", f"the body is not JSON: {problem.context['error']}") from error
+        raise RequestError(422, problem.kind, f"{place}: {_reason(model, problem)}", place) from error
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -318,19 +320,15 @@ def _place(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location).lstrip(".")
 
 
-def _reason(model: type[BaseModel], problem: ErrorDetails) -> str:
-    if problem["type"] == "extra_forbidden":
+def _reason(model: type[BaseModel], problem: Problem) -> str:
+    if problem.kind == "extra_forbidden":
         objects: dict[tuple[int | str, ...], type[BaseModel]] = {
             (): model,
             ("input_data",): _ScoreInput,
             ("input_data", "parameters"): _ScoreParameters,
         }
-        known = objects.get(problem["loc"][:-1])
+        known = objects.get(problem.location[:-1])
         return "not known here" + (f"; known are {', '.join(known.model_fields)}" if known else "")
-    reason = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    return reason if isinstance(value, dict | list) else f"{reason}; it is {_cut(json.dumps(value))}"
-
-
-def _cut(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else text[:length] + "…"
+    reason = problem.message.removeprefix("Value error, ")
+    value = problem.value
+    return reason if isinstance(value, dict | list) else f"{reason}; it is {cut(json.dumps(value), _SHOWN_CHARACTERS)}"

@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phi3flow.errors import BackendError, MissingExtraError
+from phi3flow.project.paths import TRACKING_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ def store() -> Iterator[ModuleType]:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     given = os.environ.get(TRACKING_VARIABLE)
-    uri = given or f"sqlite:///{Path('mlflow.db').resolve()}"
+    uri = given or f"sqlite:///{TRACKING_FILE.resolve()}"
     mlflow.set_tracking_uri(uri)
     try:
         yield mlflow

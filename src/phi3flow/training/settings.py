@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from phi3flow.errors import ConfigError
+from phi3flow.project.paths import BASE_MODELS, FINE_TUNED_MODEL, TRAIN_FILE, VALIDATION_FILE
 from phi3flow.records.record import Record
+from phi3flow.records.validation import first_problem
 
 if TYPE_CHECKING:
     from phi3flow.datasets import Splits
@@ -65,7 +67,7 @@ class BaseConfig(Record):
     heads: int = Field(default=4, ge=1)
     context_tokens: int = Field(default=512, ge=64)
     hyperparameters: Hyperparameters = BASE
-    cache: Path = Path(".phi3flow/models")
+    cache: Path = BASE_MODELS
 
     @cached_property
     def corpus(self) -> Splits:
@@ -104,11 +106,11 @@ class FineTuneConfig(Record):
     weights there is none. ``resume`` goes on from the last checkpoint beside ``output``.
     """
 
-    train: Path = Path("data/train.jsonl")
-    validation: Path = Path("data/validation.jsonl")
+    train: Path = TRAIN_FILE
+    validation: Path = VALIDATION_FILE
     model: Path | None = None
     base: BaseConfig = BaseConfig()
-    output: Path = Path("models/fine-tuned")
+    output: Path = FINE_TUNED_MODEL
     hyperparameters: Hyperparameters = FULL
     general_share: float = Field(default=0.2, ge=0, lt=1)
     seed: int = 0
@@ -139,9 +141,9 @@ def fine_tune_config(**given: Any) -> FineTuneConfig:
     try:
         return FineTuneConfig.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][-1]).replace("_", "-")
-        raise ConfigError(f"{flag} {first['input']}: {first['msg']}") from error
+        problem = first_problem(error)
+        flag = "--" + str(problem.location[-1]).replace("_", "-")
+        raise ConfigError(f"{flag} {problem.value}: {problem.message}") from error
 
 
 def fingerprint(content: dict[str, Any]) -> str:

@@ -27,9 +27,9 @@ from phi3flow.report.run_view import view_run
 from phi3flow.report.tables import metric_table, provenance
 from phi3flow.report.training_view import view_training
 from phi3flow.report.verdict import compare_verdict, single_verdict
-from phi3flow.report.wording import cut, duration, interval, latency, number, p_value, signed
+from phi3flow.report.wording import duration, interval, latency, number, p_value, signed
 from phi3flow.runs.folder import RunFolder
-from phi3flow.text import visible
+from phi3flow.text import shorten, visible
 from tests.support.folders.run_folders import line, write_run
 from tests.support.folders.training_records import training_record
 
@@ -70,8 +70,8 @@ def verdict(tmp_path: Path, before: Sequence[float | None], after: Sequence[floa
         (duration(8.24), "8.2 s"),
         (duration(185), "3 min 5 s"),
         (duration(7805), "2 h 10 min"),
-        (cut("a\n b", 10), "a b"),
-        (cut("abcdef", 3), "abc…"),
+        (shorten("a\n b", 10), "a b"),
+        (shorten("abcdef", 3), "abc…"),
         (visible("a\u202eb\r\nc\td"), "a⟨U+202E⟩b\nc\td"),
         (visible("\ud800\u2028\x00"), "⟨U+D800⟩⟨U+2028⟩⟨U+0000⟩"),
         (visible("👩\u200d🔬 é 한"), "👩\u200d🔬 é 한"),

@@ -23,6 +23,7 @@ from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogFineTune, Catal
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE, ScriptFineTune, ScriptJob
 from phi3flow.errors import ConfigError
 from phi3flow.project import state
+from phi3flow.project.paths import PROJECT, STATE_FILE
 from phi3flow.project.state import EndpointState, EndpointStatus, JobState, Liveness, ModelState, ProjectState
 
 BACKEND = "azureml"
@@ -56,9 +57,7 @@ class PlannedDeployment:
 class AzureMLBackend:
     """The workspace of ``project``'s phi3flow.toml; what is made there is noted in the state at ``state_path``."""
 
-    def __init__(
-        self, project: Path = Path(), *, model: str | None = None, state_path: Path = state.DEFAULT_PATH
-    ) -> None:
+    def __init__(self, project: Path = PROJECT, *, model: str | None = None, state_path: Path = STATE_FILE) -> None:
         """``model`` is a model of the registry, in place of the settings'."""
         self._state_path = state_path
         settings = load_settings(project)

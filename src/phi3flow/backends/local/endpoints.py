@@ -26,6 +26,7 @@ from phi3flow.backends.local.registry import register_model
 from phi3flow.connections.resolve import read_variable
 from phi3flow.errors import ConfigError, DeploymentError
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.project.state import EndpointState, EndpointStatus, Liveness, ModelState, ProjectState
 from phi3flow.serving import STOPPED
 from phi3flow.training import FineTuneConfig
@@ -44,7 +45,7 @@ LAST_WORDS_LINES = 5
 class LocalBackend:
     """The jobs, models and endpoints of the project whose state lies at ``state_path``; logs lie beside it."""
 
-    def __init__(self, state_path: Path = state.DEFAULT_PATH) -> None:
+    def __init__(self, state_path: Path = STATE_FILE) -> None:
         self._state_path = state_path
 
     def fine_tune(self, config: FineTuneConfig, *, on_progress: OnProgress = ignore_progress) -> JobResult:

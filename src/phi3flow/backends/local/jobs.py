@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phi3flow.errors import ConfigError
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.project.state import JobState, ProjectState
 from phi3flow.records.record import Record
 from phi3flow.tracking.fine_tunes import tracked_run
@@ -34,7 +35,7 @@ def run_job(
     config: FineTuneConfig,
     *,
     on_progress: OnProgress = ignore_progress,
-    state_path: Path = state.DEFAULT_PATH,
+    state_path: Path = STATE_FILE,
 ) -> JobResult:
     """Fine-tune as one job, and return its result; a job whose model stands already is not run again.
 
@@ -66,7 +67,7 @@ def run_job(
     )
 
 
-def find_job(name: str | None, *, state_path: Path = state.DEFAULT_PATH) -> JobState:
+def find_job(name: str | None, *, state_path: Path = STATE_FILE) -> JobState:
     """Return a completed job of this machine by name, the latest without one. Raises ConfigError for none."""
     jobs = [job for job in state.load(state_path).jobs if job.backend == BACKEND]
     done = {job.name: job for job in jobs if job.status == "Completed"}

@@ -11,6 +11,7 @@ from typing import Any
 from phi3flow.backends.local.jobs import BACKEND, find_job
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from phi3flow.project.state import ModelState
 from phi3flow.storage.jsonl import file_sha256
 from phi3flow.tracking.fine_tunes import tracked_run
@@ -21,9 +22,7 @@ TASK = "llm/v1/chat"
 WEIGHTS_TAG = "phi3flow.weights_sha256"
 
 
-def register_model(
-    job: str | None = None, *, name: str | None = None, state_path: Path = state.DEFAULT_PATH
-) -> ModelState:
+def register_model(job: str | None = None, *, name: str | None = None, state_path: Path = STATE_FILE) -> ModelState:
     """Register a job's model (the latest job's without a name) and return its version.
 
     ``name`` is the registered model's, by default the output folder's. Weights that are registered under the name
