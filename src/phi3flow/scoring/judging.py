@@ -16,7 +16,7 @@ from phi3flow.connections.public import connection_uses
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import evaluation_inputs
+from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT, evaluation_inputs, input_defaults
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -61,7 +61,7 @@ def judge_pairs(
     asked = [pair for pair in judged if pair.answers[0] != pair.answers[1]]
     judging = None
     if asked:
-        with open_flow(flow, connections=connections, environment={"PHI3_MAX_RETRIES": "0"}) as session:
+        with open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session:
             judge = _PairJudge(session, _map_inputs(flow, asked), limits, on_pair)
             asyncio.run(judge.run(asked))
             judging = describe_judging(session, [line.outputs for pair in asked for line in pair.lines.values()])
@@ -133,7 +133,7 @@ class _PairJudge:
         self._mapping = mapping
         self._limits = limits
         self._on_pair = on_pair
-        self._defaults = {name: one.default for name, one in session.flow.inputs.items() if one.has_default}
+        self._defaults = input_defaults(session.flow)
 
     async def run(self, pairs: Sequence[_Pair]) -> None:
         orders: tuple[Order, Order] = (0, 1)

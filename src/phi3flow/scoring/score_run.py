@@ -11,10 +11,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from phi3flow.errors import ColumnMappingError, DatasetError
+from phi3flow.errors import DatasetError
 from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
-from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import requests_per_line
+from phi3flow.flows.evaluation import (
+    EVALUATION_ENVIRONMENT,
+    AnsweredLine,
+    complete_evaluation,
+    requests_per_line,
+)
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import Judging, LineScore, RunMetrics
@@ -28,12 +32,7 @@ from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
 from phi3flow.scoring.scorer import ScoredLine, Scorer
 from phi3flow.stats.agreement import measure_agreement
-
-_HISTORY = "chat_history"
-_ENVIRONMENT = {"PHI3_MAX_RETRIES": "0"}
-
-
-Row = Mapping[str, Any]
+from phi3flow.storage.jsonl import Row
 
 
 def score_run(
@@ -66,11 +65,11 @@ def score_run(
     scored, logged, judging = list[ScoredLine](), dict[str, float](), None
     if completed:
         mapping = _complete(column_mapping or {}, run, flow, completed, rows)
-        lines = [(result, rows[result.line_number]) for result in completed]
+        lines = [AnsweredLine(result, rows[result.line_number]) for result in completed]
         tries = 0 if requests_per_line(flow) else len(lines) * repeats
         with (
-            start_helpers(OpenEvaluation(flow, _ENVIRONMENT, mapping), tries) as helpers,
-            open_flow(flow, connections=connections, environment=_ENVIRONMENT) as session,
+            start_helpers(OpenEvaluation(flow, dict(EVALUATION_ENVIRONMENT), mapping), tries) as helpers,
+            open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session,
         ):
             scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
             scored = asyncio.run(scorer.score(lines))
@@ -100,30 +99,19 @@ def score_run(
 
 
 def _complete(
-    mapping: Mapping[str, str],
-    run: RunFolder,
-    flow: Flow,
-    completed: list[LineResult],
-    rows: list[dict[str, Any]],
+    mapping: Mapping[str, str], run: RunFolder, flow: Flow, completed: list[LineResult], rows: list[Row]
 ) -> dict[str, Any]:
-    columns = {
-        "run.outputs": _names(result.outputs or {} for result in completed),
-        "data": _names(rows),
-        "run.inputs": _names(result.inputs for result in completed),
-    }
-    own_history = run.manifest.parameters.get("history") == "own"
-    if own_history and _HISTORY in flow.inputs and _HISTORY in columns["run.inputs"]:
-        mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}  # the model said so, not the data
-    inputs = {name: one.has_default for name, one in flow.inputs.items()}
-    where = f"{flow.folder} over run {run.name}"
-    complete = complete_mapping(mapping, inputs=inputs, columns=columns, where=where)
-    if not any(str(value).startswith("${run.outputs.") for value in complete.values()):
-        outputs = ", ".join(columns["run.outputs"]) or "none"
-        raise ColumnMappingError(
-            f"{where}: no input takes an output of the run (they are: {outputs}), so nothing of it would be scored. "
-            "Add --column-mapping answer='${run.outputs.OUTPUT}'"
-        )
-    return complete
+    return complete_evaluation(
+        flow,
+        {
+            "run.outputs": _names(result.outputs or {} for result in completed),
+            "data": _names(rows),
+            "run.inputs": _names(result.inputs for result in completed),
+        },
+        where=f"{flow.folder} over run {run.name}",
+        mapping=mapping,
+        own_history=run.manifest.parameters.get("history") == "own",
+    )
 
 
 def _aggregate(session: FlowSession, scored: list[ScoredLine]) -> dict[str, float]:
@@ -148,5 +136,5 @@ def _unscored(result: LineResult) -> LineScore:
     return LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=result.error)
 
 
-def _names(rows: Iterable[Row]) -> list[str]:
+def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
