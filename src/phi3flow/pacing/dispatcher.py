@@ -77,6 +77,7 @@ class Dispatcher(Generic[A]):
         self._again: list[tuple[float, int, A]] = []
         self._order = itertools.count()
         self._alone: deque[A] = deque()
+        self._is_one_alone = False
         self._changed = asyncio.Event()
         self._stopped = False
         self._error: Exception | None = None
@@ -93,8 +94,8 @@ class Dispatcher(Generic[A]):
             waiting = waiting or self._due(now)
             if waiting is None and len(self._again) < MOST_WAITING_FOR_RETRY:
                 waiting = await source.take()
-            if self._alone and sender.is_ready and not self._pace.in_flight:
-                sender.send(self._alone.popleft(), self._pace.start(now))
+            if not self._pace.in_flight:
+                self._start_alone(now, sender)
             if waiting is None and self._is_done(source):
                 return
             wait_s = self._wait_s(now, waiting, sender)
@@ -170,6 +171,11 @@ class Dispatcher(Generic[A]):
         paused_s = self._pace.paused_s(time.monotonic())
         return f"the endpoint, which asks for {paused_s:.0f} s" if paused_s > 1.0 else None
 
+    def _start_alone(self, now: float, sender: Sender[A]) -> None:
+        self._is_one_alone = bool(self._alone) and sender.is_ready
+        if self._is_one_alone:
+            sender.send(self._alone.popleft(), self._pace.start(now))
+
     def _is_done(self, source: Source[A]) -> bool:
         return source.is_exhausted and not (self._again or self._alone or self._pace.in_flight)
 
@@ -180,7 +186,7 @@ class Dispatcher(Generic[A]):
         """Return the seconds until something may be done, None where only an attempt's end can change that."""
         if waiting is None:
             return max(0.0, self._again[0][0] - now) if self._again else None
-        if self._alone or not sender.is_ready or (self._health.is_down and self._pace.in_flight):
+        if self._alone or self._is_one_alone or not sender.is_ready or (self._health.is_down and self._pace.in_flight):
             return None
         return self._pace.wait_s(now)
 
