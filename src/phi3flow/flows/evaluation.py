@@ -70,10 +70,10 @@ class Evaluator:
         result = line.result
         sources = {"run.outputs": result.outputs or {}, "data": line.row, "run.inputs": result.inputs}
         inputs = evaluation_inputs(self._mapping, sources, self._defaults)
-        done = await self._session.exec_line(inputs, line_number=result.line_number, timeout_s=timeout_s)
-        scores = read_scores(done.outputs, self._ranges)
-        failures = {name: self._redact(reason) for name, reason in _read_failures(done.outputs, scores).items()}
-        return Execution(inputs, done, scores, failures)
+        flow_line = await self._session.exec_line(inputs, line_number=result.line_number, timeout_s=timeout_s)
+        scores = read_scores(flow_line.outputs, self._ranges)
+        failures = {name: self._redact(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
+        return Execution(inputs, flow_line, scores, failures)
 
 
 def line_score(result: LineResult, execution: Execution) -> LineScore:

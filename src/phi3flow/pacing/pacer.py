@@ -131,7 +131,7 @@ class Pacer:
         if retry_after_s:
             self.pause(now, for_s=retry_after_s)
         if explicit or (len(self._refused) >= FAULTS_HEARD and sum(self._refused) >= FAULTS_SHARE * len(self._refused)):
-            self._slow_down(now, start, told=bool(retry_after_s))
+            self._slow_down(now, start, says_when=bool(retry_after_s))
         else:
             self._learned.forget(start)
         self._end_unpaid(start)
@@ -166,10 +166,10 @@ class Pacer:
             self._window.allow(bound)
         return bound
 
-    def _slow_down(self, now: float, start: Start, *, told: bool) -> None:
+    def _slow_down(self, now: float, start: Start, *, says_when: bool) -> None:
         news = self._learned.refuse(now, start, max(now, self._paused_s))
         if news and self._window:
-            self._window.refuse(now, start.beside, told=told, by_rate=self._learned.is_sure)
+            self._window.refuse(now, start.beside, says_when=says_when, by_rate=self._learned.is_sure)
 
 
 class _MinuteBudget:

@@ -101,13 +101,13 @@ class Window:
                 self._proven = (self._round_size, goodput)
             self._size = min(self._size + STEP, self._most)
 
-    def refuse(self, now: float, in_flight: int, *, told: bool, by_rate: bool) -> None:
+    def refuse(self, now: float, in_flight: int, *, says_when: bool, by_rate: bool) -> None:
         """Leave slow start and shrink.
 
-        ``told``: it said until when to wait, as it does who counts requests in time. ``by_rate``: a limit on the rate
-        explains the refusals so far.
+        ``says_when``: the refusal said until when to wait, as one does that counts requests in time. ``by_rate``: a
+        limit on the rate explains the refusals so far.
         """
-        if not told:
+        if not says_when:
             self._slots.refuse(now, in_flight, by_rate=by_rate)
         self._slow_start = False
         self._size = max(1.0, SHRINK * self._size)

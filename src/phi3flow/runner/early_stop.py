@@ -180,12 +180,12 @@ def _pace(rule: StopRule, uses: dict[str, ConnectionUse]) -> Pace:
 
 def _baseline_scores(rule: StopRule, lines: Sequence[DataLine], rows: Sequence[dict[str, Any]]) -> dict[int, float]:
     """Return the baseline's score of each line that it has one for. Raises ConfigError where it has none at all."""
-    known = {score.line_id: score.scores.get(rule.metric) for score in rule.baseline.scores(rule.evaluation.name)}
-    found = {line.number: known.get(line.line_id or line_id(row)) for line, row in zip(lines, rows, strict=True)}
-    scores = {number: score for number, score in found.items() if score is not None}
+    scored = {score.line_id: score.scores.get(rule.metric) for score in rule.baseline.scores(rule.evaluation.name)}
+    matched = ((line.number, scored.get(line.line_id or line_id(row))) for line, row in zip(lines, rows, strict=True))
+    scores = {number: score for number, score in matched if score is not None}
     if not scores:
         raise ConfigError(
-            f"--baseline {rule.baseline.name}: none of its {len(known)} lines is in the data and has {rule.name}"
+            f"--baseline {rule.baseline.name}: none of its {len(scored)} lines is in the data and has {rule.name}"
         )
     return scores
 

@@ -8,7 +8,8 @@ scoring failed: both are recorded, and left out of the means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi3flow.errors import DatasetError
@@ -32,7 +33,6 @@ from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
 from phi3flow.scoring.scorer import ScoredLine, Scorer
 from phi3flow.stats.agreement import measure_agreement
-from phi3flow.storage.jsonl import Row
 
 
 def score_run(
@@ -61,52 +61,71 @@ def score_run(
     results, rows = run.results(), run.data_rows()
     if not results:
         raise DatasetError(f"run {run.name} has no lines to score")
-    completed = [result for result in results if result.status == "Completed"]
-    scored, logged, judging = list[ScoredLine](), dict[str, float](), None
+    scoring = _Scoring()
+    completed = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
     if completed:
-        mapping = _complete(column_mapping or {}, run, flow, completed, rows)
-        lines = [AnsweredLine(result, rows[result.line_number]) for result in completed]
-        tries = 0 if requests_per_line(flow) else len(lines) * repeats
-        with (
-            start_helpers(OpenEvaluation(flow, dict(EVALUATION_ENVIRONMENT), mapping), tries) as helpers,
-            open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session,
-        ):
-            scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
-            scored = asyncio.run(scorer.score(lines))
-            logged = _aggregate(session, scored)
-            judging = _describe_judging(session, scored, repeats)
-    scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
+        mapping = _complete(column_mapping or {}, run, flow, completed)
+        scoring = _score_lines(completed, flow, connections, mapping, limits, repeats, on_line)
+    scores = [
+        *(line.score for line in scoring.lines),
+        *(_unscored(line) for line in results if line.status == "Failed"),
+    ]
     scores.sort(key=lambda score: score.line_number)
     if failed_as_zero:
         scores = count_failed(scores, least_scores(scores, flow))
-    estimates = estimate_metrics(
-        scores,
-        logged=logged,
-        clusters=cluster_labels(rows),
-        lines=run.manifest.lines,
-        score_ranges=flow.score_ranges,
-    )
     metrics = RunMetrics(
-        metrics=estimates,
+        metrics=estimate_metrics(
+            scores,
+            logged=scoring.logged,
+            clusters=cluster_labels(rows),
+            lines=run.manifest.lines,
+            score_ranges=flow.score_ranges,
+        ),
         lower_is_better=flow.lower_is_better,
         score_ranges=flow.score_ranges,
         failed_as_zero=failed_as_zero,
-        judging=judging,
+        judging=scoring.judging,
     )
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
 
 
-def _complete(
-    mapping: Mapping[str, str], run: RunFolder, flow: Flow, completed: list[LineResult], rows: list[Row]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Scoring:
+    """What an evaluation flow made of the lines: their scores, what its aggregation logged, and who judged."""
+
+    lines: Sequence[ScoredLine] = ()
+    logged: Mapping[str, float] = field(default_factory=dict)
+    judging: Judging | None = None
+
+
+def _score_lines(
+    lines: Sequence[AnsweredLine],
+    flow: Flow,
+    connections: ConnectionSource,
+    mapping: dict[str, Any],
+    limits: Limits,
+    repeats: int,
+    on_line: Callable[[LineScore], None],
+) -> _Scoring:
+    helped = 0 if requests_per_line(flow) else len(lines) * repeats
+    with (
+        start_helpers(OpenEvaluation(flow, dict(EVALUATION_ENVIRONMENT), mapping), helped) as helpers,
+        open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session,
+    ):
+        scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
+        scored = asyncio.run(scorer.score(lines))
+        return _Scoring(scored, _aggregate(session, scored), _describe_judging(session, scored, repeats))
+
+
+def _complete(mapping: Mapping[str, str], run: RunFolder, flow: Flow, lines: Sequence[AnsweredLine]) -> dict[str, Any]:
     return complete_evaluation(
         flow,
         {
-            "run.outputs": _names(result.outputs or {} for result in completed),
-            "data": _names(rows),
-            "run.inputs": _names(result.inputs for result in completed),
+            "run.outputs": _names(line.result.outputs or {} for line in lines),
+            "data": _names(line.row for line in lines),
+            "run.inputs": _names(line.result.inputs for line in lines),
         },
         where=f"{flow.folder} over run {run.name}",
         mapping=mapping,
@@ -114,21 +133,23 @@ def _complete(
     )
 
 
-def _aggregate(session: FlowSession, scored: list[ScoredLine]) -> dict[str, float]:
-    executions = [one for line in scored for one in line.executions]
+def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
+    executions = [execution for line in scored for execution in line.executions]
     if not executions or not session.has_aggregation:
         return {}
-    return session.exec_aggregation([one.inputs for one in executions], [one.line for one in executions])
+    return session.exec_aggregation(
+        [execution.inputs for execution in executions], [execution.line for execution in executions]
+    )
 
 
-def _describe_judging(session: FlowSession, scored: list[ScoredLine], repeats: int) -> Judging | None:
+def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:
     names = dict.fromkeys(name for line in scored for name in line.score.verdicts)
     agreement = {name: measure_agreement([line.score.verdicts.get(name, ()) for line in scored]) for name in names}
     return describe_judging(
         session,
-        [one.line.outputs for line in scored for one in line.executions],
+        [execution.line.outputs for line in scored for execution in line.executions],
         repeats=repeats,
-        agreement={name: one for name, one in agreement.items() if one is not None},
+        agreement={name: alpha for name, alpha in agreement.items() if alpha is not None},
     )
 
 
