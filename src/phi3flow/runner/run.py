@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from phi3flow.flows import ConnectionSource
@@ -127,19 +128,13 @@ async def _finish(
         crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
         writer.use_connections(uses)
         async with contextlib.AsyncExitStack() as stack:
-            cache = (
-                stack.enter_context(AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections))
-                if plan.cache
-                else None
-            )
-            source = _source(plan, planned, writer, early.lines if early else planned.lines)
             batch = Batch(
-                source,
+                _source(plan, planned, writer, early.lines if early else planned.lines),
                 writer,
                 crew,
                 plan.options,
                 _pacer(plan.options.limits, uses),
-                cache=cache,
+                cache=stack.enter_context(_cache(plan, planned, crew)),
                 on_progress=on_progress,
                 on_kept=[early.keep] if early else (),
             )
@@ -157,6 +152,12 @@ async def _finish(
         )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:
+    if plan.cache is None:
+        return contextlib.nullcontext()
+    return AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections)
 
 
 def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterable[DataLine]) -> LineSource:

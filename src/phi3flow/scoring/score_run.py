@@ -17,7 +17,6 @@ from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import (
     EVALUATION_ENVIRONMENT,
     AnsweredLine,
-    complete_evaluation,
     requests_per_line,
 )
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -58,34 +57,17 @@ def score_run(
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
     where an endpoint stays down.
     """
-    results, rows = run.results(), run.data_rows()
+    results, rows, scoring = run.results(), run.data_rows(), _Scoring()
     if not results:
         raise DatasetError(f"run {run.name} has no lines to score")
-    scoring = _Scoring()
-    completed = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
-    if completed:
-        mapping = _complete(column_mapping or {}, run, flow, completed)
-        scoring = _score_lines(completed, flow, connections, mapping, limits, repeats, on_line)
-    scores = [
-        *(line.score for line in scoring.lines),
-        *(_unscored(line) for line in results if line.status == "Failed"),
-    ]
-    scores.sort(key=lambda score: score.line_number)
+    answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
+    if answered:
+        mapping = _complete(column_mapping or {}, run, flow, answered)
+        scoring = _score_lines(answered, flow, connections, mapping, limits, repeats, on_line)
+    scores = _all_scores(results, scoring.lines)
     if failed_as_zero:
         scores = count_failed(scores, least_scores(scores, flow))
-    metrics = RunMetrics(
-        metrics=estimate_metrics(
-            scores,
-            logged=scoring.logged,
-            clusters=cluster_labels(rows),
-            lines=run.manifest.lines,
-            score_ranges=flow.score_ranges,
-        ),
-        lower_is_better=flow.lower_is_better,
-        score_ranges=flow.score_ranges,
-        failed_as_zero=failed_as_zero,
-        judging=scoring.judging,
-    )
+    metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_as_zero": failed_as_zero})
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
@@ -119,17 +101,20 @@ def _score_lines(
         return _Scoring(scored, _aggregate(session, scored), _describe_judging(session, scored, repeats))
 
 
-def _complete(mapping: Mapping[str, str], run: RunFolder, flow: Flow, lines: Sequence[AnsweredLine]) -> dict[str, Any]:
-    return complete_evaluation(
-        flow,
-        {
-            "run.outputs": _names(line.result.outputs or {} for line in lines),
-            "data": _names(line.row for line in lines),
-            "run.inputs": _names(line.result.inputs for line in lines),
-        },
-        where=f"{flow.folder} over run {run.name}",
-        mapping=mapping,
-        own_history=run.manifest.parameters.get("history") == "own",
+def _measure(
+    run: RunFolder, flow: Flow, scores: Sequence[LineScore], scoring: _Scoring, rows: Sequence[Row]
+) -> RunMetrics:
+    return RunMetrics(
+        metrics=estimate_metrics(
+            scores,
+            logged=scoring.logged,
+            clusters=cluster_labels(rows),
+            lines=run.manifest.lines,
+            score_ranges=flow.score_ranges,
+        ),
+        lower_is_better=flow.lower_is_better,
+        score_ranges=flow.score_ranges,
+        judging=scoring.judging,
     )
 
 
@@ -151,6 +136,12 @@ def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeat
         repeats=repeats,
         agreement={name: alpha for name, alpha in agreement.items() if alpha is not None},
     )
+
+
+def _all_scores(results: Sequence[LineResult], scored: Sequence[ScoredLine]) -> list[LineScore]:
+    """Return a score for each line of the run, those without an answer too, by line_number."""
+    unscored = [_unscored(result) for result in results if result.status == "Failed"]
+    return sorted([*unscored, *(line.score for line in scored)], key=lambda score: score.line_number)
 
 
 def _unscored(result: LineResult) -> LineScore:
