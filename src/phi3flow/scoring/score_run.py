@@ -17,6 +17,7 @@ from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import (
     EVALUATION_ENVIRONMENT,
     AnsweredLine,
+    complete_evaluation,
     requests_per_line,
 )
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -32,6 +33,7 @@ from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
 from phi3flow.scoring.scorer import ScoredLine, Scorer
 from phi3flow.stats.agreement import measure_agreement
+from phi3flow.storage.jsonl import Row
 
 
 def score_run(
@@ -62,7 +64,7 @@ def score_run(
         raise DatasetError(f"run {run.name} has no lines to score")
     answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
     if answered:
-        mapping = _complete(column_mapping or {}, run, flow, answered)
+        mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
         scoring = _score_lines(answered, flow, connections, mapping, limits, repeats, on_line)
     scores = _all_scores(results, scoring.lines)
     if failed_as_zero:
@@ -115,6 +117,22 @@ def _measure(
         lower_is_better=flow.lower_is_better,
         score_ranges=flow.score_ranges,
         judging=scoring.judging,
+    )
+
+
+def _complete(
+    mapping: Mapping[str, str], run: RunFolder, flow: Flow, completed: Sequence[LineResult], rows: Sequence[Row]
+) -> dict[str, Any]:
+    return complete_evaluation(
+        flow,
+        {
+            "run.outputs": _names(result.outputs or {} for result in completed),
+            "data": _names(rows),
+            "run.inputs": _names(result.inputs for result in completed),
+        },
+        where=f"{flow.folder} over run {run.name}",
+        mapping=mapping,
+        own_history=run.manifest.parameters.get("history") == "own",
     )
 
 
