@@ -1,4 +1,4 @@
-"""Text for people: cut to what a message can carry, and with what is invisible in it shown."""
+"""Text for people: cut to what a message can carry, counted, and with what is invisible in it shown."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def cut(text: str, limit: int) -> str:
 def shorten(text: str, limit: int = 60) -> str:
     """Return ``text`` on one line, cut to what an error message can carry."""
     return cut(" ".join(text.split()), limit)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 line", "5,000 lines"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def visible(text: str) -> str:

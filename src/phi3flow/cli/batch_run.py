@@ -185,7 +185,7 @@ def _limits(args: argparse.Namespace) -> Limits:
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.stop_when_decided is None and args.baseline is None:
         return None
-    from phi3flow.comparison.compare import resolve_metrics
+    from phi3flow.comparison.confirmatory import resolve_metrics
     from phi3flow.flows import load_flow
     from phi3flow.runner import StopRule
     from phi3flow.runs.promptflow_runs import open_run
