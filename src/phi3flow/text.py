@@ -20,6 +20,11 @@ def shorten(text: str, limit: int = 60) -> str:
     return cut(" ".join(text.split()), limit)
 
 
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of what an error says, cut to 200 characters; its type where it says nothing."""
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__
+
+
 def plural(count: int, noun: str) -> str:
     """Return "1 line", "5,000 lines"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

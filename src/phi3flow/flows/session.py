@@ -22,8 +22,14 @@ _QUIET = {
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
 
-ConnectionSource = Callable[[str], Mapping[str, Any]]
-"""Gives a connection, by name, in promptflow's dict form: type, value, module, secret_keys."""
+PromptflowConnection = Mapping[str, Any]
+"""A connection in promptflow's dict form, which its executor takes: name, type, module, value, secret_keys.
+
+``value`` has the connection's values by name, the secrets among them in clear.
+"""
+
+ConnectionSource = Callable[[str], PromptflowConnection]
+"""Gives a connection by its name."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class FlowLine:
 class FlowSession:
     """An open flow: promptflow's executor, one for the whole run. Made by ``open_flow``."""
 
-    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, Mapping[str, Any]]) -> None:
+    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, PromptflowConnection]) -> None:
         self.flow = flow
         self.used_connections = used_connections
         self._executor = executor
@@ -110,9 +116,9 @@ def open_flow(
 
 
 def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
-    used: dict[str, Mapping[str, Any]] = {}
+    used: dict[str, PromptflowConnection] = {}
 
-    def resolve(name: str) -> Mapping[str, Any]:
+    def resolve(name: str) -> PromptflowConnection:
         used[name] = connections(name)
         return used[name]
 

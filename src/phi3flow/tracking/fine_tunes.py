@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.records.training import TrainingRecord
 from phi3flow.tracking.store import experiment, store
+from phi3flow.training.config import RECORD_FILE
 from phi3flow.training.progress import TrainingProgress
-from phi3flow.training.settings import RECORD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
