@@ -18,6 +18,7 @@ from phi3flow.connections.definition import connect_command
 from phi3flow.connections.files import read_files
 from phi3flow.connections.promptflow_store import find_in_promptflow
 from phi3flow.errors import ConfigError
+from phi3flow.flows import ConnectionSource
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import CONNECTIONS
 
@@ -51,6 +52,15 @@ def resolve_connection(name: str, *, folder: Path = CONNECTIONS) -> Connection:
         configs={key: expand(configs_at + key, value) for key, value in definition.configs.items() if value},
         secrets={key: SecretStr(expand(secrets_at + key, value)) for key, value in definition.secrets.items()},
     )
+
+
+def connection_source(folder: Path = CONNECTIONS) -> ConnectionSource:
+    """Return what an open flow takes its connections from.
+
+    The folder is looked for from where the command runs now: while a flow is open, its own folder is the working one.
+    """
+    folder = folder.resolve()
+    return lambda name: resolve_connection(name, folder=folder).to_promptflow()
 
 
 def read_variable(name: str, *, folder: Path = CONNECTIONS) -> SecretStr:

@@ -1,7 +1,7 @@
 """Where conversations come from: JSON Lines, CSV and Parquet files, and Hugging Face datasets.
 
-Every reader yields chat rows with their source and line, or what is wrong with a row instead, so that one pass lists all that is
-wrong. A row with a question and an answer column becomes a chat of one turn; its other columns are kept.
+Every reader yields chat rows with their source and line, or what is wrong with a row instead, so that one pass lists
+all that is. A row with a question and an answer column becomes a chat of one turn; its other columns are kept.
 """
 
 from __future__ import annotations
