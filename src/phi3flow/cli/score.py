@@ -40,6 +40,25 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
+    _add_flows(parser)
+    _add_pace(parser)
+    parser.add_argument(
+        "--judge-repeats",
+        type=positive_int,
+        default=1,
+        metavar="K",
+        help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
+    )
+    parser.add_argument(
+        "--failed-as-zero",
+        action="store_true",
+        help="count a line that failed as the least score (default: it has none), in metrics that apply to all lines",
+    )
+    add_table_output(parser, "a row for each line and evaluation flow")
+    add_runs_dir(parser)
+
+
+def _add_flows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow",
         type=Path,
@@ -61,8 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NODE.INPUT=NAME",
-        help="the connection that a node asks, or its model; of several flows, the one that has the node",
+        help="another connection, or model, for a node's input; of several flows, the one that has the node",
     )
+
+
+def _add_pace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency",
         type=concurrency,
@@ -71,20 +93,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
     parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
-    parser.add_argument(
-        "--judge-repeats",
-        type=positive_int,
-        default=1,
-        metavar="K",
-        help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
-    )
-    parser.add_argument(
-        "--failed-as-zero",
-        action="store_true",
-        help="count a line that failed as the least score (default: it has none), in metrics that apply to all lines",
-    )
-    add_table_output(parser, "a row for each line and evaluation flow")
-    add_runs_dir(parser)
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:

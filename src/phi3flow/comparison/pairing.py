@@ -12,6 +12,7 @@ from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.records.comparisons import Unmatched
 from phi3flow.runs.conversations import cluster_labels
+from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
 
 
@@ -22,7 +23,7 @@ class Pairs:
     baseline: list[int]
     candidate: list[int]
     clusters: np.ndarray[Any, Any]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     unmatched: Unmatched
 
 
@@ -75,7 +76,7 @@ def _keys_by_column(run: ScoredRun, column: str) -> dict[str, int]:
     return keys
 
 
-def _common_rows(runs: ScoredRuns, baseline: list[int], candidate: list[int]) -> list[dict[str, Any]]:
+def _common_rows(runs: ScoredRuns, baseline: list[int], candidate: list[int]) -> list[Row]:
     """Return each pair's row of the baseline's data, or of the candidate's where that file is gone."""
     try:
         rows, numbers = runs.baseline.folder.data_rows(), baseline

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from phi3flow.errors import ConfigError
+from phi3flow.storage.jsonl import Row
 
 MOST_SLICES = 100
 SMALL_SLICE = 30
@@ -29,7 +30,7 @@ class LineSlice:
     positions: list[int]
 
 
-def slice_rows(rows: Sequence[Mapping[str, Any]], column: str) -> list[LineSlice]:
+def slice_rows(rows: Sequence[Row], column: str) -> list[LineSlice]:
     """Return the slices by ``column``; ``COLUMN.length`` is the length of a text in characters, or of a list.
 
     Numbers of more than 12 values are cut into quartiles; a row without the column is in a slice of its own. The
@@ -73,7 +74,7 @@ class _Label:
     order: tuple[int, float]
 
 
-def _value(row: Mapping[str, Any], column: str) -> Any:
+def _value(row: Row, column: str) -> Any:
     if column in row or not column.endswith(_LENGTH):
         return row.get(column)
     measured = row.get(column.removesuffix(_LENGTH))

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,13 @@ from typing import Any
 import yaml
 
 from phi3flow.errors import FlowError, Phi3flowError
+from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
-
-PromptflowConnection = Mapping[str, Any]
-"""A connection in promptflow's dict form, which its executor takes: name, type, module, value, secret_keys.
-
-``value`` has the connection's values by name, the secrets among them in clear.
-"""
-
-ConnectionSource = Callable[[str], PromptflowConnection]
-"""Gives a connection by its name."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from phi3flow.comparison.slices import slice_rows
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
 from phi3flow.runs.conversations import CLUSTER_COLUMN
+from phi3flow.storage.jsonl import Row
 
 BUDGET_BYTES = 4_700_000
 LONGEST_TEXT = 20_000
@@ -128,12 +129,12 @@ def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> Columns:
     }
 
 
-def _rows(runs: Sequence[RunView]) -> dict[str, dict[str, Any]]:
+def _rows(runs: Sequence[RunView]) -> dict[str, Row]:
     """Return the rows of the data by line_id, as the first run has them whose data is there."""
     return {line_id: row for run in reversed(runs) for line_id, row in run.rows.items()}
 
 
-def _slice_column(line_ids: Sequence[str], rows: dict[str, dict[str, Any]], column: str) -> SliceColumn:
+def _slice_column(line_ids: Sequence[str], rows: dict[str, Row], column: str) -> SliceColumn:
     sliced = [line_id for line_id in line_ids if line_id in rows]
     slices = slice_rows([rows[line_id] for line_id in sliced], column)
     index = {sliced[position]: number for number, line_slice in enumerate(slices) for position in line_slice.positions}
@@ -144,7 +145,7 @@ def _slice_column(line_ids: Sequence[str], rows: dict[str, dict[str, Any]], colu
     }
 
 
-def _conversations(lines: Iterable[LineResult], data: Sequence[dict[str, Any]], manifest: Manifest) -> list[int | None]:
+def _conversations(lines: Iterable[LineResult], data: Sequence[Row], manifest: Manifest) -> list[int | None]:
     """Return the number of each line's conversation; None for a line that is the only one of its own.
 
     Where lines ran repeatedly, so did conversations, each for itself.
@@ -166,9 +167,7 @@ def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
     return lines
 
 
-def _line_columns(
-    lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, dict[str, Any]], cut: Cut
-) -> LineColumns:
+def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, Row], cut: Cut) -> LineColumns:
     data = [rows.get(line_id, {}) for line_id in lines]
     return {
         "id": short_ids(list(lines)),

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phi3flow.errors import DatasetError
 from phi3flow.records.lines import LineResult
@@ -16,6 +16,7 @@ from phi3flow.records.scores import Estimate, Judging, LineScore, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
+from phi3flow.storage.jsonl import Row
 
 if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder
@@ -47,7 +48,7 @@ class RunView:
     name: str
     manifest: Manifest
     results: dict[str, LineResult]
-    rows: dict[str, dict[str, Any]]
+    rows: dict[str, Row]
     data_note: str | None
     evaluations: list[str]
     estimates: dict[str, Estimate]
@@ -196,7 +197,7 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, dict[str, Any]], str | None]:
+def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:
     try:
         rows = run.data_rows()
     except DatasetError as error:

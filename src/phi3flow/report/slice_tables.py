@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from phi3flow.comparison.slices import SMALL_SLICE, slice_rows
 from phi3flow.records.comparisons import Comparison, MetricComparison
@@ -14,6 +13,7 @@ from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.tables import MetricRow, difference_scale
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.stats import UNIT, estimate_mean
+from phi3flow.storage.jsonl import Row
 from phi3flow.text import plural
 
 
@@ -71,7 +71,7 @@ def run_slices(run: RunView, columns: Sequence[str]) -> list[SliceTable]:
     return tables
 
 
-def _rows(run: RunView) -> dict[str, dict[str, Any]]:
+def _rows(run: RunView) -> dict[str, Row]:
     """Return the rows of the data by line_id, each once where lines ran repeatedly."""
     if run.manifest.repeats == 1:
         return run.rows

@@ -94,27 +94,12 @@ def make_fine_tuned(
     if from_tiny_base:
         splits["general"] = chats(config.base.corpus.validation)
     merge_into = inputs.model if config.merge else None
-    origin = _Origin(
-        base_model=str(base),
-        parameters={
-            "method": config.method,
-            "merged": merge_into is not None,
-            "general_share": config.general_share if from_tiny_base else 0.0,
-            "processes": processes.count(),
-        },
-        data={
-            "train": str(config.train),
-            "train_sha256": inputs.identity["train"],
-            "validation": str(config.validation),
-            "validation_sha256": inputs.identity["validation"],
-        },
-    )
     recipe = _Recipe(model, tokenizer, plan, config.output, on_progress, merge_into=merge_into)
     return recipe.make(
         inputs.train,
         rehearsal=_rehearsal(config, len(inputs.train)) if from_tiny_base else [],
         exam=_Exam(splits, answered=from_tiny_base),
-        origin=origin,
+        origin=_fine_tune_origin(config, inputs, base),
     )
 
 
@@ -136,6 +121,24 @@ class _Origin:
     base_model: str | None
     parameters: dict[str, Any]
     data: dict[str, str]
+
+
+def _fine_tune_origin(config: FineTuneConfig, inputs: TrainingInputs, base: Path) -> _Origin:
+    return _Origin(
+        base_model=str(base),
+        parameters={
+            "method": config.method,
+            "merged": config.merge and inputs.model is not None,
+            "general_share": 0.0 if inputs.model else config.general_share,
+            "processes": processes.count(),
+        },
+        data={
+            "train": str(config.train),
+            "train_sha256": inputs.identity["train"],
+            "validation": str(config.validation),
+            "validation_sha256": inputs.identity["validation"],
+        },
+    )
 
 
 class _Recipe:
