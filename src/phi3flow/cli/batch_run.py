@@ -292,22 +292,27 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
     """Score every run, and compare each with the first."""
     from rich.console import Group
 
-    from phi3flow.cli.terminal.comparison_tables import comparison_table
-    from phi3flow.cli.terminal.scoring_progress import note_failures, scoring_progress
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
     from phi3flow.comparison.compare import compare_with_baseline
-    from phi3flow.connections.resolve import connection_source
-    from phi3flow.flows import load_flow
-    from phi3flow.scoring import score_run
 
-    evaluation = load_flow(ANSWER_MATCH)
     for run in runs:
-        with scoring_progress(run, evaluation.name, terminal) as on_line:
-            score_run(run, flow=evaluation, connections=connection_source(), on_line=on_line)
-        note_failures(run, evaluation.name, terminal)
+        _score(run, terminal)
     comparisons = compare_with_baseline(runs[0], runs[1:])
     data = {
         "runs": [_summary(run) for run in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
     }
     texts = [_describe(run) for run in runs]
-    terminal.result(data, Group(*texts, *map(comparison_table, comparisons)))
+    terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))
+
+
+def _score(run: RunFolder, terminal: Terminal) -> None:
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
+    from phi3flow.connections.resolve import connection_source
+    from phi3flow.flows import load_flow
+    from phi3flow.scoring import score_run
+
+    flow = load_flow(ANSWER_MATCH)
+    with ScoringLine(terminal, run, flow.name) as line:
+        score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
+    note_failures(run, flow.name, terminal)

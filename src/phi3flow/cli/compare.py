@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.cli.terminal.comparison_tables import comparison_tables
+    from phi3flow.cli.terminal.comparison_tables import describe_preferences, render_comparisons
     from phi3flow.comparison.compare import compare_with_baseline
     from phi3flow.runs.promptflow_runs import open_run
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         write_table(args.output, [row for comparison in comparisons for row in _rows(comparison)])
     from rich.console import Group
 
-    terminal.result(data, Group(comparison_tables(comparisons), *map(_describe_preferences, judged)))
+    terminal.result(data, Group(render_comparisons(comparisons), *map(describe_preferences, judged)))
     return 1 if any(preferences.n_failed for preferences in judged) else 0
 
 
@@ -100,23 +100,6 @@ def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, 
             connections=connection_source(),
             on_pair=lambda: progress.advance(task),
         )
-
-
-def _describe_preferences(preferences: Preferences) -> str:
-    """Return one sentence on what a judge prefers, and one on how far it can be trusted."""
-    from phi3flow.cli.terminal.comparison_tables import p_text
-
-    mean = preferences.preference
-    text = (
-        f"Judged: {preferences.candidate} is preferred in {preferences.wins} of {preferences.n} pairs, "
-        f"{preferences.baseline} in {preferences.losses}, neither in {preferences.ties}"
-    )
-    if mean.low is not None and mean.high is not None:
-        text += f": {mean.mean:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}], p {p_text(preferences.p)}"
-    text += f". {preferences.flipped} verdicts went with the order, which makes them ties"
-    if preferences.failure is None:
-        return f"{text}."
-    return f"{text}; {preferences.n_failed} pairs have no verdict: {preferences.failure.message}."
 
 
 def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:

@@ -93,9 +93,9 @@ class StageDisplay:
 def _summary(result: QuickstartResult) -> Group:
     from rich.console import Group
 
-    from phi3flow.cli.terminal.comparison_tables import comparison_table
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
 
-    return Group(comparison_table(result.comparison), _next_steps(result))
+    return Group(render_comparison(result.comparison), _next_steps(result))
 
 
 def _next_steps(result: QuickstartResult) -> str:

@@ -72,7 +72,7 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="INPUT=VALUE",
-        help="what an input takes: ${run.outputs.NAME}, ${data.NAME}, ${run.inputs.NAME} or a value",
+        help="an input's column, such as '${run.outputs.COLUMN}', or its value (default: the column of its name)",
     )
     parser.add_argument(
         "--connections",
@@ -80,7 +80,7 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NODE.INPUT=NAME",
-        help="another connection, or model, for a node's input; of several flows, the one that has the node",
+        help="another connection for a node's input",
     )
 
 
@@ -126,12 +126,12 @@ def _load_flows(args: argparse.Namespace) -> list[Flow]:
 
 def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argparse.Namespace, terminal: Terminal) -> int:
     """Score with one flow, and return how many lines lack a score that they should have."""
-    from phi3flow.cli.terminal.scoring_progress import note_failures, scoring_progress
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
     from phi3flow.connections.resolve import connection_source
     from phi3flow.pacing.limits import Limits
     from phi3flow.scoring import score_run
 
-    with scoring_progress(run, flow.name, terminal) as on_line:
+    with ScoringLine(terminal, run, flow.name) as line:
         score_run(
             run,
             flow=flow,
@@ -140,7 +140,7 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argpars
             limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
             repeats=args.judge_repeats,
             failed_as_zero=args.failed_as_zero,
-            on_line=on_line,
+            on_line=line.advance,
         )
     return note_failures(run, flow.name, terminal)
 

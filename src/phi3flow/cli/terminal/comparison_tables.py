@@ -1,4 +1,4 @@
-"""Comparisons as a person reads them in a terminal: tables, and a sentence for each confirmatory metric."""
+"""Comparisons as a person reads them: a table, and a sentence for each metric that a comparison was made for."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from phi3flow.records.comparisons import Comparison, MetricComparison
+    from phi3flow.records.comparisons import Comparison, MetricComparison, Preferences
 
 
-def comparison_tables(comparisons: Sequence[Comparison]) -> RenderableType:
+def render_comparisons(comparisons: Sequence[Comparison]) -> RenderableType:
     """Return comparisons with one baseline as a person reads them: a matrix where there are several, then each."""
     from rich.console import Group
 
     matrix = [_matrix(comparisons)] if len(comparisons) > 1 else []
-    return Group(*matrix, *map(comparison_table, comparisons))
+    return Group(*matrix, *map(render_comparison, comparisons))
 
 
-def comparison_table(comparison: Comparison) -> RenderableType:
+def render_comparison(comparison: Comparison) -> RenderableType:
     """Return a comparison as a person reads it: the table, a sentence for each confirmatory metric, the slices."""
     from rich.console import Group
 
@@ -47,14 +47,29 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     return Group(table, "\n".join([lines + ".", *sentences]), *slices, *note)
 
 
+def describe_preferences(preferences: Preferences) -> str:
+    """Return one sentence on what a judge prefers, and one on how far it can be trusted."""
+    preference = preferences.preference
+    text = (
+        f"Judged: {preferences.candidate} is preferred in {preferences.wins} of {preferences.n} pairs, "
+        f"{preferences.baseline} in {preferences.losses}, neither in {preferences.ties}"
+    )
+    if preference.low is not None and preference.high is not None:
+        text += f": {preference.mean:+.3f} [{preference.low:+.3f}, {preference.high:+.3f}], p {_p(preferences.p)}"
+    text += f". {preferences.flipped} verdicts went with the order, which makes them ties"
+    failure = preferences.failure
+    text += f"; {preferences.n_failed} pairs have no verdict: {failure.message}." if failure else "."
+    return text
+
+
 def _matrix(comparisons: Sequence[Comparison]) -> Table:
     candidates = [comparison.candidate for comparison in comparisons]
     table = _table(f"against {comparisons[0].baseline}", "metric", "baseline", *candidates)
-    for name, metric in comparisons[0].metrics.items():
-        of_candidates = [comparison.metrics.get(name) for comparison in comparisons]
-        cells = [_difference(compared) if compared else "none" for compared in of_candidates]
-        bold = any(compared and compared.p_holm is not None for compared in of_candidates)
-        table.add_row(name, _number(metric.baseline), *cells, style="bold" if bold else None)
+    for name, first in comparisons[0].metrics.items():
+        metrics = [comparison.metrics.get(name) for comparison in comparisons]
+        cells = [_difference(metric) if metric else "none" for metric in metrics]
+        bold = any(metric and metric.p_holm is not None for metric in metrics)
+        table.add_row(name, _number(first.baseline), *cells, style="bold" if bold else None)
     return table
 
 
@@ -62,11 +77,11 @@ def _slices(comparison: Comparison, name: str) -> Table:
     table = _table(f"{name} by slice", "slice", "lines", "baseline", "candidate")
     for header in ("difference [95 %]", "p (Holm)", "won/lost/tied"):
         table.add_column(header, justify="right")
-    for sliced in comparison.slices:
-        metric = sliced.metrics[name]
+    for slice_ in comparison.slices:
+        metric = slice_.metrics[name]
         before, after, difference, _, counts = _row(metric)
-        label, p = f"{sliced.column}: {sliced.value}", p_text(metric.p_holm)
-        table.add_row(label, str(metric.n), before, after, difference, p, counts)
+        label = f"{slice_.column}: {slice_.value}"
+        table.add_row(label, str(metric.n), before, after, difference, _p(metric.p_holm), counts)
     return table
 
 
@@ -83,7 +98,7 @@ def _table(title: str, first: str, *numbers: str) -> Table:
 
 def _row(metric: MetricComparison) -> tuple[str, str, str, str, str]:
     counts = "" if metric.wins is None else f"{metric.wins}/{metric.losses}/{metric.ties}"
-    return _number(metric.baseline), _number(metric.candidate), _difference(metric), p_text(metric.p), counts
+    return _number(metric.baseline), _number(metric.candidate), _difference(metric), _p(metric.p), counts
 
 
 def _confirmatory(comparison: Comparison) -> list[str]:
@@ -105,6 +120,5 @@ def _interval(metric: MetricComparison) -> str:
     return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
 
 
-def p_text(p: float | None) -> str:
-    """Return a p value to three digits."""
+def _p(p: float | None) -> str:
     return "none" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

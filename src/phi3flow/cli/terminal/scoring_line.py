@@ -1,9 +1,7 @@
-"""How far a scoring is, and which lines it left without a score."""
+"""The progress line of a scoring, and what is said of lines that have no score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.terminal.terminal import Terminal
@@ -13,16 +11,28 @@ if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder
 
 
-@contextmanager
-def scoring_progress(run: RunFolder, evaluation: str, terminal: Terminal) -> Iterator[Callable[[LineScore], None]]:
-    """Show a bar over the run's completed lines, and give what takes each line's score."""
-    with terminal.progress() as progress:
-        task = progress.add_task(f"{run.name} by {evaluation}", total=run.manifest.counts.completed)
-        yield lambda _: progress.advance(task)
+class ScoringLine:
+    """How many of a run's lines an evaluation flow has scored."""
+
+    def __init__(self, terminal: Terminal, run: RunFolder, evaluation: str) -> None:
+        self._progress = terminal.progress()
+        total = run.manifest.counts.completed
+        self._task = self._progress.add_task(f"{run.name} by {evaluation}", total=total)
+
+    def __enter__(self) -> ScoringLine:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, score: LineScore) -> None:
+        """Count a line."""
+        self._progress.advance(self._task)
 
 
 def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
-    """Say which lines of a run lack a score that they should have, and return how many."""
+    """Say which lines an evaluation flow could not score; return how many lack a score that they should have."""
     scores = run.scores(evaluation)
     failed = [score for score in scores if score.status == "Failed"]
     if failed:
