@@ -135,8 +135,8 @@ def extrapolate(runs: list[Run], lines: int) -> Run:
     first, second = sorted(runs, key=lambda run: run.lines)[-2:]
     share = (lines - second.lines) / (second.lines - first.lines)
     values = {
-        each.name: getattr(second, each.name) + share * (getattr(second, each.name) - getattr(first, each.name))
-        for each in fields(Run)
+        field.name: getattr(second, field.name) + share * (getattr(second, field.name) - getattr(first, field.name))
+        for field in fields(Run)
     }
     return Run(**{**values, "lines": lines, "workers_memory": second.workers_memory})
 
@@ -155,8 +155,8 @@ def main() -> None:
     runs = []
     for lines in args.lines:
         command = [sys.executable, __file__, "--here", "--engine", args.engine, "--workers", str(args.workers)]
-        done = subprocess.run([*command, "--lines", str(lines)], stdout=subprocess.PIPE, check=True, text=True)
-        runs.append(Run(**json.loads(done.stdout)))
+        measured = subprocess.run([*command, "--lines", str(lines)], stdout=subprocess.PIPE, check=True, text=True)
+        runs.append(Run(**json.loads(measured.stdout)))
         print(f"{lines:,} lines measured", file=sys.stderr, flush=True)
     print(_table([*runs, extrapolate(runs, FAR)] if len(runs) > 1 else runs))
 

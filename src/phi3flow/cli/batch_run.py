@@ -185,7 +185,7 @@ def _limits(args: argparse.Namespace) -> Limits:
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.stop_when_decided is None and args.baseline is None:
         return None
-    from phi3flow.comparison.compare import resolve_metrics
+    from phi3flow.comparison.confirmatory import resolve_metrics
     from phi3flow.flows import load_flow
     from phi3flow.runner import StopRule
     from phi3flow.runs.promptflow_runs import open_run
@@ -292,18 +292,27 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
     """Score every run, and compare each with the first."""
     from rich.console import Group
 
-    from phi3flow.cli.compare import render_comparison
-    from phi3flow.cli.score import score_with_progress
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
     from phi3flow.comparison.compare import compare_with_baseline
-    from phi3flow.flows import load_flow
 
-    evaluation = load_flow(ANSWER_MATCH)
-    for one in runs:
-        score_with_progress(one, evaluation, {}, terminal=terminal)
+    for run in runs:
+        _score(run, terminal)
     comparisons = compare_with_baseline(runs[0], runs[1:])
     data = {
-        "runs": [_summary(one) for one in runs],
+        "runs": [_summary(run) for run in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
     }
-    texts = [_describe(one) for one in runs]
+    texts = [_describe(run) for run in runs]
     terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))
+
+
+def _score(run: RunFolder, terminal: Terminal) -> None:
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
+    from phi3flow.connections.resolve import connection_source
+    from phi3flow.flows import load_flow
+    from phi3flow.scoring import score_run
+
+    flow = load_flow(ANSWER_MATCH)
+    with ScoringLine(terminal, run, flow.name) as line:
+        score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
+    note_failures(run, flow.name, terminal)

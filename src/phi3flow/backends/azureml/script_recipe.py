@@ -18,7 +18,7 @@ from phi3flow.azure.workspace.sdk import Sdk
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, FineTune, job_tags, name_job
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
-from phi3flow.training.settings import RECIPE_VERSION
+from phi3flow.training.config import RECIPE_VERSION
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Command, Model

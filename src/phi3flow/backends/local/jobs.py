@@ -13,10 +13,9 @@ from phi3flow.project.paths import STATE_FILE
 from phi3flow.project.state import JobState, ProjectState
 from phi3flow.records.record import Record
 from phi3flow.tracking.fine_tunes import tracked_run
-from phi3flow.training import find_fine_tuned, fine_tune, processes
+from phi3flow.training import FineTuneConfig, find_fine_tuned, fine_tune, processes
 from phi3flow.training.inputs import read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
-from phi3flow.training.settings import FineTuneConfig, fingerprint
 
 BACKEND = "local"
 
@@ -43,7 +42,7 @@ def run_job(
     processes the first one reports it.
     """
     inputs = read_inputs(config)
-    name = f"{config.output.name}-{fingerprint(inputs.settings)[:8]}"
+    name = f"{config.output.name}-{inputs.fingerprint[:8]}"
     record = find_fine_tuned(config, inputs) if processes.count() == 1 else None  # several find it together
     if not processes.is_first():
         record = fine_tune(config)
