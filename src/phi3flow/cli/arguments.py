@@ -9,7 +9,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.project.paths import RUNS
 
 
-def add_runs_dir(parser: argparse.ArgumentParser) -> None:
+def add_runs_dir(parser: argparse._ActionsContainer) -> None:
     """Add ``--runs-dir``."""
     parser.add_argument(
         "--runs-dir", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: .runs)"

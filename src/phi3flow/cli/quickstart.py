@@ -93,7 +93,7 @@ class StepDisplay:
 def _summary(result: QuickstartResult) -> Group:
     from rich.console import Group
 
-    from phi3flow.cli.compare import render_comparison
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
 
     return Group(render_comparison(result.comparison), _next_steps(result))
 

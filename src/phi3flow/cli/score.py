@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from phi3flow.flows import Flow
-    from phi3flow.pacing.limits import Limits
-    from phi3flow.records.scores import Estimate, Judging, LineScore
+    from phi3flow.records.scores import Estimate, Judging
     from phi3flow.runs.folder import RunFolder
 
 
@@ -48,8 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FLOW",
         help=f"an evaluation flow; may be repeated (default: {ANSWER_MATCH})",
     )
-    parser.add_argument("--column-mapping", nargs="+", action="extend", default=[], metavar="INPUT=VALUE")
-    parser.add_argument("--connections", nargs="+", action="extend", default=[], metavar="NODE.INPUT=NAME")
+    parser.add_argument(
+        "--column-mapping",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="INPUT=VALUE",
+        help="an input's column, such as '${run.outputs.COLUMN}', or its value (default: the column of its name)",
+    )
+    parser.add_argument(
+        "--connections",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NODE.INPUT=NAME",
+        help="another connection for a node's input",
+    )
     parser.add_argument(
         "--concurrency",
         type=concurrency,
@@ -79,7 +92,6 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.datasets.leaks import leaked_lines
     from phi3flow.flows import load_flow
     from phi3flow.flows.run_file import parse_pairs
-    from phi3flow.pacing.limits import Limits
     from phi3flow.runs.promptflow_runs import open_run
 
     found = open_run(args.run, args.runs_dir)
@@ -87,21 +99,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     loaded = [load_flow(folder) for folder in args.flow or [ANSWER_MATCH]]
     flows = [flow.with_connections(_overrides_of(flow, loaded, overrides)) for flow in loaded]
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
-    limits = Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
     estimates: dict[str, Estimate] = {}
     judging: dict[str, Judging] = {}
     n_failed = 0
     for flow in flows:
         own = _mapping_of(flow, flows, mapping)
-        n_failed += score_with_progress(
-            found,
-            flow,
-            own,
-            terminal=terminal,
-            limits=limits,
-            repeats=args.judge_repeats,
-            failed_as_zero=args.failed_as_zero,
-        )
+        n_failed += _score(found, flow, own, args, terminal)
         metrics = found.metrics(flow.name)
         estimates |= {f"{flow.name}.{name}": one for name, one in metrics.metrics.items()}
         judging |= {flow.name: metrics.judging} if metrics.judging else {}
@@ -138,59 +141,25 @@ def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def score_with_progress(
-    run: RunFolder,
-    flow: Flow,
-    mapping: Mapping[str, str],
-    *,
-    terminal: Terminal,
-    limits: Limits | None = None,
-    repeats: int = 1,
-    failed_as_zero: bool = False,
-) -> int:
+def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argparse.Namespace, terminal: Terminal) -> int:
     """Score with one flow, show what failed, and return how many lines lack a score that they should have."""
-    from phi3flow.connections.resolve import resolve_connection
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
+    from phi3flow.connections.resolve import connection_source
     from phi3flow.pacing.limits import Limits
     from phi3flow.scoring import score_run
 
-    folder = CONNECTIONS.resolve()
-    with terminal.progress() as progress:
-        task = progress.add_task(f"{run.name} by {flow.name}", total=run.manifest.counts.completed)
+    with ScoringLine(terminal, run, flow.name) as line:
         score_run(
             run,
             flow=flow,
             column_mapping=mapping,
-            connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            limits=limits or Limits(),
-            repeats=repeats,
-            failed_as_zero=failed_as_zero,
-            on_line=lambda _: progress.advance(task),
+            connections=connection_source(CONNECTIONS.resolve()),
+            limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
+            repeats=args.judge_repeats,
+            failed_as_zero=args.failed_as_zero,
+            on_line=line.advance,
         )
-    return _note_failures(run, flow.name, terminal)
-
-
-def _note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
-    scores = run.scores(evaluation)
-    failed = [score for score in scores if score.status == "Failed"]
-    if failed:
-        terminal.note(
-            f"{evaluation}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
-        )
-    without = [score for score in scores if score.failures]
-    if without:
-        name, reason = next(iter(without[0].failures.items()))
-        terminal.note(
-            f"{evaluation}: {len(without)} of {len(scores)} lines lack a score; the first: line "
-            f"{without[0].line_number}: {name}: {reason}"
-        )
-    if missing := run.manifest.counts.total - len(scores):
-        terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
-    return len(failed) + len(without)
-
-
-def _reason(score: LineScore) -> str:
-    error = score.error
-    return f"line {score.line_number}: {error.type}: {error.message}" if error else f"line {score.line_number}"
+    return note_failures(run, flow.name, terminal)
 
 
 def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -19,6 +20,9 @@ from phi3flow.connections.promptflow_store import find_in_promptflow, remedy
 from phi3flow.errors import ConfigError
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import CONNECTIONS
+
+if TYPE_CHECKING:
+    from phi3flow.flows import ConnectionSource
 
 _ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
 _PLACEHOLDER = re.compile(r"^<[^<>]*>$")
@@ -50,6 +54,11 @@ def resolve_connection(name: str, *, folder: Path = CONNECTIONS) -> Connection:
         configs={key: expand(configs_at + key, value) for key, value in found.configs.items() if value},
         secrets={key: SecretStr(expand(secrets_at + key, value)) for key, value in found.secrets.items()},
     )
+
+
+def connection_source(folder: Path) -> ConnectionSource:
+    """Return what finds connections as an executor wants them; see ``resolve_connection``."""
+    return lambda name: resolve_connection(name, folder=folder).to_promptflow()
 
 
 def read_variable(name: str, *, folder: Path = CONNECTIONS) -> SecretStr:

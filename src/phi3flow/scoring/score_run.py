@@ -111,7 +111,7 @@ def _complete(
         "data": _names(rows),
         "run.inputs": _names(result.inputs for result in completed),
     }
-    own_history = run.manifest.parameters.get("history") == "own"
+    own_history = run.manifest.parameters.history == "own"
     if own_history and _HISTORY in flow.inputs and _HISTORY in columns["run.inputs"]:
         mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}  # the model said so, not the data
     inputs = {name: one.has_default for name, one in flow.inputs.items()}
