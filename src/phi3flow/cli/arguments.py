@@ -16,6 +16,11 @@ def add_runs_dir(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_pairs(parser: argparse._ActionsContainer, flag: str, *, metavar: str, help: str) -> None:
+    """Add a flag that takes any number of key=value, and may be repeated."""
+    parser.add_argument(flag, nargs="+", action="extend", default=[], metavar=metavar, help=help)
+
+
 def add_table_output(parser: argparse.ArgumentParser, rows: str) -> None:
     """Add ``--output`` for a table of ``rows``."""
     parser.add_argument("--output", type=_table_file, metavar="FILE", help=f"write {rows} as .csv or .parquet")

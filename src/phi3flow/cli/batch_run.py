@@ -29,7 +29,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, concurrency, percentage, positive_float, positive_int
+from phi3flow.cli.arguments import add_pairs, add_runs_dir, concurrency, percentage, positive_float, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.engines.table import DEFAULT, ENGINES, pick_engine
 from phi3flow.errors import ConfigError
@@ -58,22 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_flow(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--variant", action="append", default=[], help="a variant; repeat it for a run each")
-    group.add_argument(
-        "--connections",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NODE.INPUT=NAME",
-        help="another connection for a node's input",
-    )
-    group.add_argument(
-        "--init",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an argument for the class of a flex flow",
-    )
+    add_pairs(group, "--connections", metavar="NODE.INPUT=NAME", help="another connection for a node's input")
+    add_pairs(group, "--init", metavar="NAME=VALUE", help="an argument for the class of a flex flow")
 
 
 def _add_lines(group: argparse._ArgumentGroup) -> None:
@@ -83,11 +69,9 @@ def _add_lines(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="JSON Lines, one line a row (default: the run.yml's, else data/test_lines.jsonl)",
     )
-    group.add_argument(
+    add_pairs(
+        group,
         "--column-mapping",
-        nargs="+",
-        action="extend",
-        default=[],
         metavar="INPUT=VALUE",
         help="an input's column, '${data.COLUMN}', or its value (default: the column of its name)",
     )

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from phi3flow.cli.arguments import add_pairs
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import CHAT_FLOW, CONNECTIONS
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--connection", metavar="NAME", help=f"replaces {ENDPOINT_INPUT} (default: the flow's own)")
     parser.add_argument("--variant", help="a variant of the flow")
-    parser.add_argument("--inputs", nargs="+", action="extend", default=[], metavar="INPUT=VALUE", help="other inputs")
+    add_pairs(parser, "--inputs", metavar="INPUT=VALUE", help="other inputs")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:

@@ -10,7 +10,7 @@ from phi3flow.engines.engine import RunDisplay
 from phi3flow.pacing.limits import NO_LIMITS
 from phi3flow.project.paths import CONNECTIONS
 from phi3flow.runner import RunPlan, run_flow
-from phi3flow.runner.run import HoldProcesses
+from phi3flow.runner.run import ProcessSource
 from phi3flow.runs.folder import RunFolder
 
 
@@ -19,7 +19,7 @@ class ProcessEngine:
     """Follows every flag; connections are the project's."""
 
     name: str
-    processes: HoldProcesses
+    processes: ProcessSource
     max_retries: int = NO_LIMITS.max_retries
     refuses: tuple[str, ...] = ()
 

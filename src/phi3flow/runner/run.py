@@ -33,7 +33,7 @@ from phi3flow.workers.process import StartProcess
 if TYPE_CHECKING:
     from phi3flow.runner.early_stop import EarlyStop
 
-HoldProcesses = Callable[[Flow, int], AbstractContextManager[StartProcess]]
+ProcessSource = Callable[[Flow, int], AbstractContextManager[StartProcess]]
 """Gives what starts a number of processes for a flow, for as long as a run lasts."""
 
 _AZURE_ML_HOST = ".inference.ml.azure.com"
@@ -50,7 +50,7 @@ def run_flow(
     plan: RunPlan,
     *,
     connections: ConnectionSource,
-    processes: HoldProcesses = local_processes,
+    processes: ProcessSource = local_processes,
     fresh: bool = False,
     on_start: Callable[[Manifest], None] = lambda _: None,
     on_progress: Callable[[RunProgress], None] = lambda _: None,
@@ -71,7 +71,7 @@ def run_flow(
 async def _run(
     plan: RunPlan,
     connections: ConnectionSource,
-    processes: HoldProcesses,
+    processes: ProcessSource,
     fresh: bool,
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
