@@ -104,7 +104,7 @@ def test_what_flows_copy_from_each_other_stays_equal(name: str) -> None:
     """A flow folder travels alone, so that what two flows need stands in both; a mend must reach every copy."""
     copies = [
         ast.unparse(node)
-        for module in (FLOWS).rglob("*.py")
+        for module in (ROOT / "flows").rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
     ]

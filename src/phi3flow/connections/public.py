@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,27 @@ def secret_values(connection: Mapping[str, Any]) -> list[str]:
     """Return the secrets that are long enough to be cut out of a text without spoiling it."""
     values = connection["value"]
     return [str(values[key]) for key in _secret_keys(connection) if len(str(values.get(key, ""))) >= _SHORTEST_SECRET]
+
+
+class Redactor:
+    """Cuts the secrets of the connections that an open flow uses out of what leaves its process."""
+
+    def __init__(self, session: FlowSession) -> None:
+        connections = session.used_connections.values()
+        self._secrets = [secret for connection in connections for secret in secret_values(connection)]
+        self._in_json = [json.dumps(secret, ensure_ascii=False)[1:-1].encode() for secret in self._secrets]
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def json(self, content: bytes) -> bytes:
+        """Return JSON in UTF-8 without the secrets that stand in its texts."""
+        for secret in self._in_json:
+            content = content.replace(secret, b"***")
+        return content
 
 
 def _secret_keys(connection: Mapping[str, Any]) -> list[str]:

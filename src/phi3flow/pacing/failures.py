@@ -33,11 +33,25 @@ _LONGEST_MESSAGE = 2000
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt: the record of it, whether another try may help, and the wait that the server asked for."""
+    """A failed attempt: the record of it, whether another try may help, and the wait that the server asked for.
+
+    ``timed_out``: its own time was up, which the endpoint may know nothing of.
+    """
 
     error: LineError
     retryable: bool
     retry_after_s: float | None = None
+    timed_out: bool = False
+
+    @property
+    def status_code(self) -> int | None:
+        """The HTTP status, where there was one."""
+        return self.error.status_code
+
+    @property
+    def message(self) -> str:
+        """Why there is no answer, in the exception's words."""
+        return self.error.message
 
 
 def describe_failure(error: BaseException) -> Failure:
@@ -57,6 +71,7 @@ def describe_failure(error: BaseException) -> Failure:
         error=LineError(type=type(error).__name__, message=_message(error), status_code=status),
         retryable=retryable,
         retry_after_s=retry_after_s,
+        timed_out=isinstance(error, TimeoutError),
     )
 
 
