@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
+from collections.abc import Iterator
+
+import pytest
 
 from phi3flow.cli.main import VERBS, build_parser
 from tests.support.paths import ROOT
@@ -37,6 +41,24 @@ def _page() -> str:
 
 def test_the_documentation_of_the_commands_is_their_help() -> None:
     assert DOCS.read_text(encoding="utf-8") == _page()
+
+
+def _help_texts(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each flag and argument of a parser and of those below it, by the words that lead there."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, subparser in action.choices.items():
+                yield from _help_texts(subparser, f"{words} {name}")
+        else:
+            yield f"{words} {'/'.join(action.option_strings) or action.dest}", action.help
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_has_a_help_text(verb: str) -> None:
+    verbs = next(action for action in build_parser(verb)._actions if isinstance(action, argparse._SubParsersAction))
+    texts = dict(_help_texts(verbs.choices[verb], verb))
+    assert len(texts) > 3
+    assert [words for words, text in texts.items() if not text] == []
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def _run(tmp_path: Path, code: str, **options: float) -> RunFolder:
         load_flow(write_flow(tmp_path / "flow", code)),
         write_lines(tmp_path / "lines.jsonl", LINES),
         tmp_path / "runs",
+        name="run",
         options=run_options(concurrency=8, **options),
     )
     return run_flow(plan, connections=dict)

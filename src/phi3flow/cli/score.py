@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, add_table_output, concurrency, positive_float, positive_int
+from phi3flow.cli.arguments import add_pairs, add_runs_dir, add_table_output, concurrency, positive_float, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.project.paths import ANSWER_MATCH
 
@@ -66,22 +66,13 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
         metavar="FLOW",
         help=f"an evaluation flow; may be repeated (default: {ANSWER_MATCH})",
     )
-    parser.add_argument(
+    add_pairs(
+        parser,
         "--column-mapping",
-        nargs="+",
-        action="extend",
-        default=[],
         metavar="INPUT=VALUE",
         help="an input's column, such as '${run.outputs.COLUMN}', or its value (default: the column of its name)",
     )
-    parser.add_argument(
-        "--connections",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NODE.INPUT=NAME",
-        help="another connection for a node's input",
-    )
+    add_pairs(parser, "--connections", metavar="NODE.INPUT=NAME", help="another connection for a node's input")
 
 
 def _add_pace(parser: argparse.ArgumentParser) -> None:

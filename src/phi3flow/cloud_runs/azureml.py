@@ -12,9 +12,9 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
@@ -53,7 +53,8 @@ MINI_BATCHES = 20
 class FlowJobs:
     """The jobs of ``project``'s workspace that run flows."""
 
-    engine = "azureml"
+    max_retries: ClassVar[int] = 2
+    refuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, project: Path = PROJECT) -> None:
         self.settings = load_settings(project)
@@ -71,17 +72,17 @@ class FlowJobs:
         return Sdk(self._arm, self.settings)
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
-        """See FlowRuns."""
+        """See Place."""
         name = self.settings.workspace
         return need_hosts(self._arm, self.settings, name, names, place=f"the workspace {name}", to="azureml")
 
     def status(self, name: str) -> str | None:
-        """See FlowRuns."""
-        found = self._jobs.read(name)
-        return None if found is None else str(found.get("status"))
+        """See Place."""
+        job = self._jobs.read(name)
+        return None if job is None else str(job.get("status"))
 
     def check(self, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         need_tools_file(work.flow)
         taken = sorted(_PORTS & set(work.flow.inputs))
         if taken:
@@ -92,7 +93,7 @@ class FlowJobs:
         refuse(check_flow_job(self._arm, self.settings, nodes=work.nodes))
 
     def cost(self, work: FlowWork) -> str:
-        """See FlowRuns."""
+        """See Place."""
         path = f"{self.settings.workspace_id(self.settings.workspace)}/computes/{self.settings.batch_compute}"
         cluster = self._arm.get(path, ML_VERSION) or {}
         size = str(((cluster.get("properties") or {}).get("properties") or {}).get("vmSize"))
@@ -102,7 +103,7 @@ class FlowJobs:
         return f"{self.settings.batch_compute}: {describe_cost(size, self.settings.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         from azure.ai.ml import load_component
 
         data = ensure_data(self._arm, self._sdk, self.settings, work.lines, role="lines")
@@ -116,17 +117,17 @@ class FlowJobs:
             persistently(f"job {name}", lambda: self._sdk.workspace.jobs.create_or_update(job))
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
-        """See FlowRuns."""
+        """See Place."""
         self._jobs.follow(name, on_progress)
         return self._jobs.ran_s(name)
 
     def answers(self, name: str) -> Iterator[LineAnswer]:
-        """See FlowRuns. A row is a line's outputs with its line_number, in newer images inside ``output``."""
-        with tempfile.TemporaryDirectory() as place:
-            what = f"the output of job {name}"
-            persistently(what, lambda: self._sdk.workspace.jobs.download(name, download_path=place, output_name=OUTPUT))
+        """See Place. A row is a line's outputs with its line_number, in newer images inside ``output``."""
+        with tempfile.TemporaryDirectory() as folder:
+            download = partial(self._sdk.workspace.jobs.download, name, download_path=folder, output_name=OUTPUT)
+            persistently(f"the output of job {name}", download)
             try:
-                for row in _output_rows(Path(place)):
+                for row in _output_rows(Path(folder)):
                     inner = row.get("output")
                     outputs = inner if isinstance(inner, dict) and "line_number" not in row else row
                     yield LineAnswer(*line_outputs(f"job {name}", outputs))
@@ -187,9 +188,9 @@ def _mark(folder: Path) -> None:
 def _output_rows(folder: Path) -> Iterator[Row]:
     """Give the rows of the step's output: of the file that is put together at its end, or of several."""
     files = sorted(folder.rglob("*.jsonl"))
-    whole = [file for file in files if file.name == "parallel_run_step.jsonl"]
+    joined = [file for file in files if file.name == "parallel_run_step.jsonl"]
     if not files:
         raise DatasetError(f"its output {OUTPUT} holds no JSON Lines")
-    for file in whole or files:
+    for file in joined or files:
         for _, row in read_rows(file):
             yield row

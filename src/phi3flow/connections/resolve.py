@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -21,6 +22,9 @@ from phi3flow.errors import ConfigError
 from phi3flow.flows import ConnectionSource
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import CONNECTIONS
+
+if TYPE_CHECKING:
+    from phi3flow.flows import ConnectionSource
 
 _ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
 _PLACEHOLDER = re.compile(r"^<[^<>]*>$")

@@ -31,7 +31,8 @@ _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 class Flow:
     """A DAG flow with one variant chosen, or a flex flow.
 
-    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class.
+    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class,
+    ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Flow:
     fingerprint: str
     variant: str | None = None
     init: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -121,7 +123,7 @@ class Flow:
                     f"--connections {key}={connection}: node {node_name} has no input {input_name!r}; "
                     f"its inputs are {', '.join(inputs) or 'none'}"
                 )
-        return replace(self, definition=definition)
+        return replace(self, definition=definition, overrides={**self.overrides, **overrides})
 
     def with_init(self, arguments: Mapping[str, Any]) -> Flow:
         """Return the flex flow with arguments for its class, as ``pf run --init`` gives them."""

@@ -115,7 +115,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "data SHA-256": manifest.data_sha256,
         "column mapping": _pairs(manifest.column_mapping),
         "connections": "\n".join(connections),
-        "parameters": _pairs(manifest.parameters),
+        "parameters": _pairs(manifest.parameters.model_dump(mode="json")),
         "concurrency": str(manifest.concurrency),
         "status": manifest.status,
         "started": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S %Z"),

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from phi3flow.flows import ConnectionSource
+from phi3flow.flows import ConnectionSource, Flow
 from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
@@ -35,14 +35,24 @@ from phi3flow.workers.process import StartProcess
 if TYPE_CHECKING:
     from phi3flow.runner.early_stop import EarlyStop
 
+ProcessSource = Callable[[Flow, int], AbstractContextManager[StartProcess]]
+"""Gives what starts a number of processes for a flow, for as long as a run lasts."""
+
 _AZURE_ML_HOST = ".inference.ml.azure.com"
 _AZURE_ML_REQUESTS_PER_S = 500.0
+
+
+@contextlib.contextmanager
+def local_processes(flow: Flow, workers: int) -> Iterator[StartProcess]:
+    """Give what starts processes on this machine."""
+    yield start_process
 
 
 def run_flow(
     plan: RunPlan,
     *,
     connections: ConnectionSource,
+    processes: ProcessSource = local_processes,
     fresh: bool = False,
     on_start: Callable[[Manifest], None] = lambda _: None,
     on_progress: Callable[[RunProgress], None] = lambda _: None,
@@ -50,26 +60,27 @@ def run_flow(
     """Run a flow over every line of a file and return the run's folder.
 
     A run of the same name goes on where it was left: completed lines are skipped, failed ones tried again; ``fresh``
-    starts over. ``on_start`` gets the manifest before the first line, ``on_progress`` where the run stands, several
-    times a second. After the first SIGINT the lines in flight are given 10 s; the run then is Canceled and
-    KeyboardInterrupt raised. A run that stops for too many failures is Failed.
+    starts over. ``processes`` says where the flow is executed. ``on_start`` gets the manifest before the first line,
+    ``on_progress`` where the run stands, several times a second. After the first SIGINT the lines in flight are given
+    10 s; the run then is Canceled and KeyboardInterrupt raised. A run that stops for too many failures is Failed.
 
     Raises DatasetError for a data line that does not parse, ColumnMappingError, ResumeMismatchError, FlowError,
     StorageError where the disk is full, EndpointError where the endpoint stays down.
     """
-    return asyncio.run(_run(plan, connections, fresh, on_start, on_progress))
+    return asyncio.run(_run(plan, connections, processes, fresh, on_start, on_progress))
 
 
 async def _run(
     plan: RunPlan,
     connections: ConnectionSource,
+    processes: ProcessSource,
     fresh: bool,
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
     environment = {**plan.environment, "PHI3_MAX_RETRIES": "0"}
     async with contextlib.AsyncExitStack() as stack:
-        start = await stack.enter_async_context(_engine(plan))
+        start = stack.enter_context(processes(plan.flow, plan.options.workers))
         crew = await stack.enter_async_context(Crew(start, plan.flow, environment, connections))
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         scorers = None
@@ -99,18 +110,6 @@ def _early_stop(plan: RunPlan, lines: DataLines, scorers: Crew) -> EarlyStop:
 
     assert plan.stop_rule is not None
     return EarlyStop(plan.stop_rule, lines, scorers, own_history=plan.history == "own")
-
-
-@contextlib.asynccontextmanager
-async def _engine(plan: RunPlan) -> AsyncIterator[StartProcess]:
-    """Give what starts the run's workers, for as long as the run lasts."""
-    if plan.options.engine == "local":
-        yield start_process
-        return
-    from phi3flow.workers.ray_processes import ray_processes
-
-    with ray_processes(plan.flow, plan.options.workers) as start:
-        yield start
 
 
 async def _finish(

@@ -132,7 +132,7 @@ def _complete(
         },
         where=f"{flow.folder} over run {run.name}",
         mapping=mapping,
-        own_history=run.manifest.parameters.get("history") == "own",
+        own_history=run.manifest.parameters.history == "own",
     )
 
 

@@ -42,21 +42,21 @@ class ProgressLine:
 
     def update(self, progress: RunProgress) -> None:
         """Show where the run stands."""
-        done = progress.completed + progress.failed
-        self._progress.update(self._task, completed=done, total=progress.total, state=_state(progress))
+        ended = progress.completed + progress.failed
+        self._progress.update(self._task, completed=ended, total=progress.total, state=_state(progress))
         if self._plain and self._progress.disable and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
             self._told_s = time.monotonic()
-            sys.stderr.write(f"{self._name}: {done} of {progress.total} lines | {_state(progress)}\n")
+            sys.stderr.write(f"{self._name}: {ended} of {progress.total} lines | {_state(progress)}\n")
 
 
 def _state(progress: RunProgress) -> str:
     if progress.waits_for:
         return f"waits for {progress.waits_for}"
-    parts = [f"{progress.lines_per_s:.0f} lines/s", f"{progress.in_flight} of {progress.limit} in flight"]
+    words = [f"{progress.lines_per_s:.0f} lines/s", f"{progress.in_flight} of {progress.limit} in flight"]
     if progress.p50_ms is not None and progress.p95_ms is not None:
-        parts.append(f"p50 {progress.p50_ms:.0f} ms, p95 {progress.p95_ms:.0f} ms")
-    parts.append(f"{progress.retries} retries, {progress.failed} failed")
+        words.append(f"p50 {progress.p50_ms:.0f} ms, p95 {progress.p95_ms:.0f} ms")
+    words.append(f"{progress.retries} retries, {progress.failed} failed")
     if progress.left_s is not None:
         minutes, seconds = divmod(round(progress.left_s), 60)
-        parts.append(f"{minutes}:{seconds:02} left")
-    return " | ".join(parts)
+        words.append(f"{minutes}:{seconds:02} left")
+    return " | ".join(words)
