@@ -18,7 +18,7 @@ ARCHITECTURE = DOCS / "architecture.md"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 STATUS = re.compile(r"Date: \d{4}-\d\d-\d\d · Status: accepted(?:; superseded in part by ((?:\d{4}(?:, )?)+))?")
 NAMED_BARE = ("src", "flows", "docs", "scripts", "benchmarks")
-"""Where a file lies that is named without its folder: tests are always named with theirs."""
+"""Where a file lies that is named without its folder; what tests stand on is named with it."""
 
 
 def _tracked() -> list[str]:
@@ -64,7 +64,8 @@ def _is_there(name: str) -> bool:
     """Whether a path is that of a file or a folder, from the project's folder or from one within it."""
     name = name.rstrip("/")
     paths = [path for path in (*FILES, *FOLDERS) if path == name or path.endswith(f"/{name}")]
-    return any("/" in name or path == name or path.startswith(NAMED_BARE) for path in paths)
+    is_clear = "/" in name or name.startswith("test_")
+    return any(is_clear or path == name or path.startswith(NAMED_BARE) for path in paths)
 
 
 @pytest.mark.parametrize("page", PAGES)
