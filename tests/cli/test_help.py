@@ -35,8 +35,18 @@ def _page() -> str:
     blocks = [f"## phi3flow\n\n```\n{_help()}```\n"]
     for verb in VERBS:
         blocks.append(f"## {verb}\n\n```\n{_help(verb)}```\n")
-        blocks += [f"### {verb} {each}\n\n```\n{_help(verb, each)}```\n" for each in ACTIONS.get(verb, ())]
-    return HEADER + "\n" + "\n".join(blocks)
+        blocks += [f"### {verb} {action}\n\n```\n{_help(verb, action)}```\n" for action in ACTIONS.get(verb, ())]
+    return HEADER + _contents() + "\n" + "\n".join(blocks)
+
+
+def _contents() -> str:
+    entries = [f"- [{verb}](#{verb}): {summary}{_links_to_actions(verb)}\n" for verb, summary in VERBS.items()]
+    return "\n" + "".join(entries)
+
+
+def _links_to_actions(verb: str) -> str:
+    links = [f"[{action}](#{verb}-{action})" for action in ACTIONS.get(verb, ())]
+    return f" ({', '.join(links)})" if links else ""
 
 
 def test_the_documentation_of_the_commands_is_their_help() -> None:
