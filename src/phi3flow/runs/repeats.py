@@ -1,4 +1,4 @@
-"""One line's way through an evaluation flow: the inputs that it gets, the scores and counts that come out."""
+"""Lines that ran several times, averaged; and lines that failed, where the user has them counted."""
 
 from __future__ import annotations
 
