@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.world import CALLER
 
@@ -36,9 +35,9 @@ class Blob:
     content: bytes = b""
     metadata: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/octet-stream"
-    blocks: dict[str, bytes] = field(default_factory=dict)
     committed: bool = False
-    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+    blocks: dict[str, bytes] = field(default_factory=dict, init=False)
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,8 +66,8 @@ class StorageError(ServiceError):
 class Blobs:
     """Every storage account's containers: ``find``, ``put`` and ``names`` are for other services and for tests."""
 
-    def __init__(self, identity: Identity, roles: Roles) -> None:
-        self._identity, self._roles = identity, roles
+    def __init__(self, arm: ResourceManager) -> None:
+        self._identity, self._roles = arm.identity, arm.roles
         self._containers: dict[tuple[str, str], dict[str, Blob]] = {}
 
     def add_routes(self, router: Router) -> None:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.azure.emulator.bodies import at, bad_argument, check_members, check_texts, need, need_one_of
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.quota import Quota
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import TYPE, WORKSPACES, need_workspace
 
@@ -30,8 +30,9 @@ class Computes:
     As the service does, it answers sizes in capitals and durations in their shortest form.
     """
 
-    def __init__(self, identity: Identity, resources: Resources, providers: Providers, quota: Quota) -> None:
-        self._identity, self._resources, self._providers, self._quota = identity, resources, providers, quota
+    def __init__(self, arm: ResourceManager, providers: Providers, quota: Quota) -> None:
+        self._identity, self._resources = arm.identity, arm.resources
+        self._providers, self._quota = providers, quota
         quota.usage_sources.append(lambda location: self._cores(location, "Dedicated"))
         quota.low_priority_sources.append(lambda location: self._cores(location, "LowPriority"))
         quota.count_clusters = lambda location: len(self._clusters(location))

@@ -15,11 +15,11 @@ from tests.azure.emulator.online_endpoints import TYPE as ENDPOINT_TYPE
 from tests.azure.emulator.pipeline_rules import PipelineRules
 from tests.azure.emulator.quota import Quota
 from tests.azure.emulator.registry import Registry
-from tests.azure.emulator.resources import Resources, parse_json_object
-from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import need_workspace
-from tests.azure.emulator.world import SUBSCRIPTION, VmSize, World
+from tests.azure.emulator.world import SUBSCRIPTION, VmSize
 
 TYPE = f"{ENDPOINT_TYPE}/deployments"
 _HELP = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg#"
@@ -36,17 +36,10 @@ class Deployments:
     """An endpoint's deployments; they are counted in the quota, and hold on to their models."""
 
     def __init__(
-        self,
-        world: World,
-        resources: Resources,
-        roles: Roles,
-        assets: Assets,
-        registry: Registry,
-        quota: Quota,
-        rules: PipelineRules,
+        self, arm: ResourceManager, assets: Assets, registry: Registry, quota: Quota, rules: PipelineRules
     ) -> None:
-        self._world, self._resources, self._roles, self._quota = world, resources, roles, quota
-        self._assets, self._registry, self._rules = assets, registry, rules
+        self._world, self._resources, self._roles = arm.world, arm.resources, arm.roles
+        self._assets, self._registry, self._quota, self._rules = assets, registry, quota, rules
         quota.usage_sources.append(self._cores)
         assets.uses.append(self._users)
 

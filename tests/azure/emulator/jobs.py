@@ -16,12 +16,11 @@ from typing import Any
 from tests.azure.emulator.assets import WORKSPACE, Assets, paged, shown
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.pipeline_rules import FINE_TUNING, PipelineRules, invalid
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
-from tests.azure.emulator.world import World
 
 ENDED = ("Completed", "Failed", "Canceled")
 _STEPS = ("chat_completion_model_import", "chat_completion_datapreprocess", "chat_completion_finetune")
@@ -38,14 +37,14 @@ class Job:
     properties: dict[str, Any]
     stages: tuple[str, ...]
     parent: Job | None = None
-    polls: int = 0
-    stage: int = 0
-    over: str = ""
+    polls: int = field(default=0, init=False)
+    stage: int = field(default=0, init=False)
+    over: str = field(default="", init=False)
     """Failed, Canceled or CancelRequested, where the job left its stages."""
-    error: str | None = None
-    children: list[Job] = field(default_factory=list)
-    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
-    times: dict[str, datetime] = field(default_factory=lambda: {"NotStarted": datetime.now(UTC)})
+    error: str | None = field(default=None, init=False)
+    children: list[Job] = field(default_factory=list, init=False)
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    times: dict[str, datetime] = field(default_factory=lambda: {"NotStarted": datetime.now(UTC)}, init=False)
 
     @property
     def name(self) -> str:
@@ -104,16 +103,8 @@ class Jobs:
     A service that has jobs of another type adds it to ``kinds``.
     """
 
-    def __init__(
-        self,
-        world: World,
-        resources: Resources,
-        operations: Operations,
-        assets: Assets,
-        blobs: Blobs,
-        rules: PipelineRules,
-    ) -> None:
-        self._world, self._resources, self._operations = world, resources, operations
+    def __init__(self, arm: ResourceManager, assets: Assets, blobs: Blobs, rules: PipelineRules) -> None:
+        self._world, self._resources, self._operations = arm.world, arm.resources, arm.operations
         self._assets, self._blobs, self._rules = assets, blobs, rules
         self._jobs: dict[str, Job] = {}
         first, last = ("NotStarted", "Preparing"), ("Running", "Finalizing", "Completed")

@@ -9,14 +9,12 @@ from typing import Any
 
 from tests.azure.emulator.assets import WORKSPACE, paged
 from tests.azure.emulator.bodies import bad_argument, need, need_one_of
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
-from tests.azure.emulator.world import World
 
 ENDPOINTS = f"{WORKSPACE}/onlineEndpoints"
 TYPE = f"{PROVIDER}/workspaces/onlineEndpoints"
@@ -47,8 +45,9 @@ class InferencingError(ServiceError):
 class OnlineEndpoints:
     """A workspace's endpoints; ``keys`` is for who answers their requests."""
 
-    def __init__(self, world: World, identity: Identity, resources: Resources, operations: Operations) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity = arm.world, arm.identity
+        self._resources, self._operations = arm.resources, arm.operations
 
     def add_routes(self, router: Router) -> None:
         """Register endpoints, their keys and tokens."""

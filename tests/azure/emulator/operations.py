@@ -19,11 +19,9 @@ class Operation:
     id: str
     polls: int
     finish: Callable[[], None]
-    on_failure: Callable[[ServiceError], None]
     result: Callable[[], Any]
-    status: str = "InProgress"
-    error: dict[str, Any] | None = None
-    listeners: list[str] = field(default_factory=list)
+    status: str = field(default="InProgress", init=False)
+    error: dict[str, Any] | None = field(default=None, init=False)
 
     def poll(self) -> None:
         """Count one poll, and end when there were enough."""
@@ -37,7 +35,6 @@ class Operation:
             self.status = "Succeeded"
         except ServiceError as error:
             self.status, self.error = "Failed", {"code": error.code, "message": error.message}
-            self.on_failure(error)
 
 
 class Operations:
@@ -60,13 +57,10 @@ class Operations:
         provider: str,
         location: str,
         finish: Callable[[], None],
-        on_failure: Callable[[ServiceError], None] = lambda _: None,
         result: Callable[[], Any] = lambda: None,
-        polls: int | None = None,
     ) -> tuple[Operation, dict[str, str]]:
         """Start an operation and return it with the headers that send the caller polling."""
-        polls = self._world.operation_polls if polls is None else polls
-        operation = Operation(f"op-{next(self._ids):05}", polls, finish, on_failure, result)
+        operation = Operation(f"op-{next(self._ids):05}", self._world.operation_polls, finish, result)
         self._operations[operation.id] = operation
         base = f"https://{ARM}/subscriptions/{SUBSCRIPTION}/providers/{provider}/locations/{location}"
         version = "api-version=2024-04-01"

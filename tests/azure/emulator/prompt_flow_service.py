@@ -11,16 +11,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from tests.azure.emulator.data_plane import DataPlane
 from tests.azure.emulator.flow_folders import FlowFolders, map_row
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.jobs import Job, Jobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.resources import Resources, parse_json_object
-from tests.azure.emulator.roles import Roles
-from tests.azure.emulator.routing import ARM, Router
-from tests.azure.emulator.workspace_paths import WORKSPACES, need_workspace
+from tests.azure.emulator.resources import parse_json_object
+from tests.azure.emulator.routing import Router
+from tests.azure.emulator.workspace_paths import WORKSPACES
 
-HOST = "*.api.azureml.ms"
 JOB_TYPE = "PromptFlow"
 _BASE = f"/flow/api{WORKSPACES}/{{workspace}}"
 _STAGES = ("NotStarted", "Preparing", "Running", "Completed")
@@ -43,39 +41,18 @@ class PromptFlowService:
     ``answer_line`` is what flows answer to their inputs; a line for which it raises fails.
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        roles: Roles,
-        resources: Resources,
-        folders: FlowFolders,
-        jobs: Jobs,
-        answer_line: AnswerLine,
-    ) -> None:
-        self._identity, self._roles, self._resources = identity, roles, resources
-        self._folders, self._jobs = folders, jobs
+    def __init__(self, data_plane: DataPlane, folders: FlowFolders, jobs: Jobs, answer_line: AnswerLine) -> None:
+        self._data_plane, self._folders, self._jobs = data_plane, folders, jobs
         self.answer_line = answer_line
         self._lines: dict[str, list[dict[str, Any]]] = {}
 
     def add_routes(self, router: Router) -> None:
         """Register runs, their lines, and what the client asks of traces."""
-        self._add(router, "GET", f"{_BASE}/TraceSessions", self._traces)
-        self._add(router, "POST", f"{_BASE}/BulkRuns/submit", self._submit)
-        self._add(router, "GET", f"{_BASE}/BulkRuns/{{name}}", self._info)
-        self._add(router, "GET", f"{_BASE}/BulkRuns/{{name}}/childRuns", self._child_runs)
-
-    def _add(self, router: Router, method: str, path: str, handler: Callable[..., Reply]) -> None:
-        """Register a handler that is given the workspace's id, for callers who may do this there."""
-
-        def handle(request: Request, **segments: str) -> Reply:
-            self._identity.authenticate(request)
-            place = "/".join(request.path[request.path.index("/subscriptions/") :].split("/")[:9])
-            self._roles.authorize(Request("PUT" if method == "POST" else method, ARM, place))
-            workspace = need_workspace(self._resources, place, action="read")
-            named = {name: value for name, value in segments.items() if name == "name"}
-            return handler(request, str(workspace["id"]), **named)
-
-        router.add(method, path, handle, host=HOST)
+        add = self._data_plane.add
+        add(router, "GET", f"{_BASE}/TraceSessions", self._traces)
+        add(router, "POST", f"{_BASE}/BulkRuns/submit", self._submit, as_method="PUT")
+        add(router, "GET", f"{_BASE}/BulkRuns/{{name}}", self._info)
+        add(router, "GET", f"{_BASE}/BulkRuns/{{name}}/childRuns", self._child_runs)
 
     def _traces(self, request: Request, workspace: str) -> Reply:
         return Reply(200, {"traceCosmosConfiguration": "None", "traceCosmosStatus": "Initialized", "resourceType": 1})

@@ -7,50 +7,67 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
-from tests.azure.emulator.resources import Resources, not_found, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import not_found, parse_json_object
 from tests.azure.emulator.routing import Router
-from tests.azure.emulator.world import PROVIDERS, SUBSCRIPTION, TENANT, World
+from tests.azure.emulator.world import PROVIDERS, SUBSCRIPTION, TENANT
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
 _REGION = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True)
+class Names:
+    """What the names of a type must be like, and whether each is given once in the world, or once in a group."""
+
+    pattern: str
+    worldwide: bool = False
+
+
+@dataclass(frozen=True)
 class Kind:
-    """A type of resource: what its names must be like, what a body must have, and whether names are the world's."""
+    """A type of resource: its names, what a body must have, and how it is made and deleted."""
 
     type: str
-    name: str
+    names: Names
     required: tuple[str, ...] = ("location",)
-    worldwide: bool = False
     asynchronous: bool = True
     soft_deletes: bool = False
 
 
 KINDS = (
-    Kind("Microsoft.Storage/storageAccounts", r"[a-z0-9]{3,24}", ("location", "sku.name", "kind"), worldwide=True),
+    Kind(
+        "Microsoft.Storage/storageAccounts",
+        Names(r"[a-z0-9]{3,24}", worldwide=True),
+        ("location", "sku.name", "kind"),
+    ),
     Kind(
         "Microsoft.KeyVault/vaults",
-        r"[A-Za-z](?:-?[A-Za-z0-9]){1,22}[A-Za-z0-9]",
+        Names(r"[A-Za-z](?:-?[A-Za-z0-9]){1,22}[A-Za-z0-9]", worldwide=True),
         ("location", "properties.tenantId", "properties.sku.name", "properties.sku.family"),
-        worldwide=True,
         soft_deletes=True,
     ),
-    Kind("Microsoft.OperationalInsights/workspaces", r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]"),
+    Kind("Microsoft.OperationalInsights/workspaces", Names(r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]")),
     Kind(
         "Microsoft.Insights/components",
-        r".{1,260}",
+        Names(r".{1,260}"),
         ("location", "kind", "properties.Application_Type"),
         asynchronous=False,
     ),
-    Kind("Microsoft.ContainerRegistry/registries", r"[A-Za-z0-9]{5,50}", ("location", "sku.name"), worldwide=True),
-    Kind("Microsoft.ManagedIdentity/userAssignedIdentities", r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}", asynchronous=False),
+    Kind(
+        "Microsoft.ContainerRegistry/registries",
+        Names(r"[A-Za-z0-9]{5,50}", worldwide=True),
+        ("location", "sku.name"),
+    ),
+    Kind(
+        "Microsoft.ManagedIdentity/userAssignedIdentities",
+        Names(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}"),
+        asynchronous=False,
+    ),
     Kind(
         "Microsoft.CognitiveServices/accounts",
-        r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]",
+        Names(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]"),
         ("location", "sku.name", "kind"),
         soft_deletes=True,
     ),
@@ -60,9 +77,9 @@ KINDS = (
 class Providers:
     """Everything of a subscription but Azure Machine Learning."""
 
-    def __init__(self, world: World, identity: Identity, resources: Resources, operations: Operations) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
-        self.registered = set(PROVIDERS) - world.unregistered
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity, self._resources = arm.world, arm.identity, arm.resources
+        self.registered = set(PROVIDERS) - arm.world.unregistered
         self._registering: dict[str, int] = {}
         self._principals: dict[str, dict[str, str]] = {}
 
@@ -186,10 +203,10 @@ class Providers:
     def _check_name(self, request: Request, provider: str, **_: str) -> Reply:
         body = parse_json_object(request)
         _need(body, ("name", "type"))
-        kind = next((kind for kind in KINDS if kind.type == body["type"] and kind.worldwide), None)
+        kind = next((kind for kind in KINDS if kind.type == body["type"] and kind.names.worldwide), None)
         if kind is None or not kind.type.lower().startswith(f"{provider.lower()}/"):
             raise ServiceError(400, "InvalidResourceType", f"The type '{body['type']}' has no names to check.")
-        if not re.fullmatch(kind.name, body["name"]):
+        if not re.fullmatch(kind.names.pattern, body["name"]):
             message = f"{body['name']} is not a valid name."
             return Reply(200, {"nameAvailable": False, "reason": "AccountNameInvalid", "message": message})
         end = f"/{kind.type}/{body['name']}".lower()
@@ -214,12 +231,12 @@ class Providers:
         body, name = parse_json_object(request), request.path.rpartition("/")[2]
         self.check_registered(kind.type.partition("/")[0])
         self.need_group(request.path)
-        if not re.fullmatch(kind.name, name):
-            message = f"The resource name '{name}' of {kind.type} is not valid: it must match {kind.name}."
+        if not re.fullmatch(kind.names.pattern, name):
+            message = f"The resource name '{name}' of {kind.type} is not valid: it must match {kind.names.pattern}."
             raise ServiceError(400, "InvalidResourceName", message)
         _need(body, kind.required)
         self.check_location(body["location"])
-        if kind.worldwide and name in self._world.taken_names and request.path not in self._resources:
+        if kind.names.worldwide and name in self._world.taken_names and request.path not in self._resources:
             noun = kind.type.rpartition("/")[2]
             raise ServiceError(409, "NameNotAvailable", f"The {noun} name '{name}' is already taken.")
         self._check_soft_deleted(request.path, body, kind)

@@ -6,12 +6,12 @@ from typing import Any
 
 from tests.azure.emulator.bodies import need
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operation, Operations
+from tests.azure.emulator.operations import Operation
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.quota import LOCATION, Limit, Quota
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
-from tests.azure.emulator.world import World
 
 PROVIDER = "Microsoft.Quota"
 _FAILED = "Request failed, please contact support."
@@ -20,8 +20,9 @@ _FAILED = "Request failed, please contact support."
 class QuotaRequests:
     """Requests that are granted or, where ``world.grants_quota`` is not so, end with ContactSupport."""
 
-    def __init__(self, world: World, quota: Quota, providers: Providers, operations: Operations) -> None:
-        self._world, self._quota, self._providers, self._operations = world, quota, providers, operations
+    def __init__(self, arm: ResourceManager, providers: Providers, quota: Quota) -> None:
+        self._world, self._operations = arm.world, arm.operations
+        self._providers, self._quota = providers, quota
         self._requests: dict[str, tuple[Operation, dict[str, Any]]] = {}
 
     def add_routes(self, router: Router) -> None:

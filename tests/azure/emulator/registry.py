@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from tests.azure.emulator.assets import DEFAULT_VERSION, paged
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.registry_content import registries
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import Router
-from tests.azure.emulator.world import TENANT, World
+from tests.azure.emulator.world import TENANT
 
 _REGION, _SUBSCRIPTION, _GROUP = "eastus", "f5a6fd90-0000-4000-8000-000000000001", "registry-builds"
 _HOST = f"cert-{_REGION}.experiments.azureml.net"
@@ -28,8 +28,8 @@ _SEGMENTS = ("models", "components", "environments")
 class Registry:
     """What the system registries answer; nothing in them can be changed."""
 
-    def __init__(self, world: World, identity: Identity) -> None:
-        self._world, self._identity = world, identity
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity = arm.world, arm.identity
 
     def add_routes(self, router: Router) -> None:
         """Register the discovery and the lists and versions of each kind."""

@@ -10,16 +10,15 @@ from typing import Any
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.bodies import bad_argument, check_members, check_texts, need, need_one_of
 from tests.azure.emulator.datastores import Datastores
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.providers import Providers
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.resources import Resources, parse_json_object, resource_type
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_keys import list_keys, list_notebook_keys, list_storage_keys
 from tests.azure.emulator.workspace_paths import PROVIDER, TYPE, WORKSPACES, need_workspace
-from tests.azure.emulator.world import TENANT, World
+from tests.azure.emulator.world import TENANT
 
 KINDS = ("Default", "Hub", "Project")
 PARTS = {
@@ -55,16 +54,9 @@ class Workspaces:
     taken so comes out when the creation ends, as azure-cli issue 33756 and ResourceModules issue 3596 show.
     """
 
-    def __init__(
-        self,
-        world: World,
-        identity: Identity,
-        resources: Resources,
-        operations: Operations,
-        providers: Providers,
-        datastores: Datastores,
-    ) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
+    def __init__(self, arm: ResourceManager, providers: Providers, datastores: Datastores) -> None:
+        self._world, self._identity = arm.world, arm.identity
+        self._resources, self._operations = arm.resources, arm.operations
         self._providers, self._datastores = providers, datastores
 
     def add_routes(self, router: Router) -> None:
