@@ -56,7 +56,7 @@ class JobHistory:
 
     def _run_data(self, request: Request, workspace: str) -> Reply:
         job = self._jobs.look(workspace, str(parse_json_object(request).get("runId")))
-        outputs = {name: _asset(name, each) for name, each in _ended_outputs(job).items()}
+        outputs = {name: _asset(name, output) for name, output in _ended_outputs(job).items()}
         return Reply(200, {"runMetadata": {**_described(job), "outputs": outputs}, "runDefinition": None})
 
     def _children(self, request: Request, workspace: str, name: str) -> Reply:
@@ -90,16 +90,16 @@ class JobHistory:
 
     def _resolve(self, request: Request, workspace: str, member: str) -> Reply:
         """Answer where the outputs lie whose asset ids are asked for."""
-        wanted = parse_json_object(request).get("values") or []
+        asset_ids = parse_json_object(request).get("values") or []
         _, _, subscription, _, group, *_, name = workspace.split("/")
         base = f"azureml://subscriptions/{subscription}/resourcegroups/{group}/workspaces/{name}"
-        found = {}
+        resolved = {}
         for job in self._jobs.all:
-            for output, each in _ended_outputs(job).items():
-                if (asset := _asset(output, each))["assetId"] in wanted:
-                    uri = each["uri"].replace("azureml:/", base, 1)
-                    found[asset["assetId"]] = {member: uri, "type": asset["type"]}
-        return Reply(200, {"values": found})
+            for output_name, output in _ended_outputs(job).items():
+                if (asset := _asset(output_name, output))["assetId"] in asset_ids:
+                    uri = output["uri"].replace("azureml:/", base, 1)
+                    resolved[asset["assetId"]] = {member: uri, "type": asset["type"]}
+        return Reply(200, {"values": resolved})
 
     def _mlflow_run(self, request: Request, workspace: str) -> Reply:
         job = self._mlflow_job(request, workspace)

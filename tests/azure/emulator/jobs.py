@@ -133,11 +133,11 @@ class Jobs:
 
     def look(self, workspace: str, name: str) -> Job:
         """Return a job as somebody looks at it, which moves it. Raises ServiceError 404."""
-        found = self.find(workspace, name)
-        if found is None:
+        job = self.find(workspace, name)
+        if job is None:
             raise ServiceError(404, "UserError", f"Job {name} not found.")
-        self._advance(found.root)
-        return found
+        self._advance(job.root)
+        return job
 
     def _advance(self, job: Job) -> None:
         if job.status in ENDED:
@@ -170,8 +170,8 @@ class Jobs:
 
     def read_input(self, job: Job, name: str) -> bytes:
         """Return the content of the file that a step's input names, wherever its asset keeps it."""
-        given = job.root.properties["jobs"][job.properties["displayName"]]["inputs"][name]["uri"]
-        uri = self._assets.need_version(given)["properties"]["dataUri"] if given.startswith("/") else given
+        source = job.root.properties["jobs"][job.properties["displayName"]]["inputs"][name]["uri"]
+        uri = self._assets.need_version(source)["properties"]["dataUri"] if source.startswith("/") else source
         return self._blobs.find(*self._assets.place(job.workspace, uri)) or b""
 
     def _default_output(self, job: Job, output: str) -> Mapping[str, bytes]:
@@ -226,7 +226,7 @@ class Jobs:
         return Reply(201, self._describe(job))
 
     def _add_outputs(self, job: Job) -> None:
-        job.outputs = {name: _output(job.name, name, each) for name, each in _outputs(job.properties).items()}
+        job.outputs = {name: _output(job.name, name, spec) for name, spec in _outputs(job.properties).items()}
 
     def add(self, job: Job) -> None:
         """Keep a job; another service may have jobs of its own, which go through their stages as these do."""
@@ -237,8 +237,8 @@ class Jobs:
         for node, body in job.properties["jobs"].items():
             component = self._rules.component(body["componentId"])
             step = self._add_step(job, node, component["name"])
-            for part in _STEPS if component["name"] == FINE_TUNING else ():
-                self._add_step(step, part, part)
+            for substep in _STEPS if component["name"] == FINE_TUNING else ():
+                self._add_step(step, substep, substep)
             for name, spec in (component.get("outputs") or {}).items():
                 step.outputs[name] = _output(step.name, name, {"jobOutputType": spec["type"]})
                 bound = str(((body.get("outputs") or {}).get(name) or {}).get("value", ""))
@@ -277,9 +277,9 @@ class Jobs:
         services = {"Studio": {"jobServiceType": "Studio", "endpoint": portal, "status": None}}
         place = f"azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{job.name}"
         outputs: dict[str, Any] = {"default": {"jobOutputType": "uri_folder", "uri": place, "mode": "ReadWriteMount"}}
-        for name, each in _outputs(job.properties).items():
-            made = {"uri": job.outputs[name]["uri"]} if job.status == "Completed" and name in job.outputs else {}
-            outputs[name] = {"mode": "ReadWriteMount", **each, **made}
+        for name, spec in _outputs(job.properties).items():
+            address = {"uri": job.outputs[name]["uri"]} if job.status == "Completed" and name in job.outputs else {}
+            outputs[name] = {"mode": "ReadWriteMount", **spec, **address}
         created = job.times["NotStarted"].isoformat()
         properties = {**job.properties, "status": job.status, "services": services, "outputs": outputs}
         return {**row, "properties": properties, "systemData": {"createdAt": created, "lastModifiedAt": created}}
@@ -320,5 +320,5 @@ def _plain(name: str, properties: dict[str, Any]) -> Any:
     value = properties.get(name)
     if name != "outputs" or not value:
         return value or None
-    given = {key: each["jobOutputType"] for key, each in value.items() if key != "default"}
-    return given or None
+    types = {key: output["jobOutputType"] for key, output in value.items() if key != "default"}
+    return types or None

@@ -76,20 +76,20 @@ class Operations:
         return {"retry-after-ms": str(self._world.poll_ms)}
 
     def _status(self, request: Request, operation: str, **_: str) -> Reply:
-        found = self._find(operation)
-        found.poll()
-        error = {"error": found.error} if found.error else {}
-        return Reply(200, {"id": request.path, "name": found.id, "status": found.status, **error}, self.wait)
+        polled = self._find(operation)
+        polled.poll()
+        error = {"error": polled.error} if polled.error else {}
+        return Reply(200, {"id": request.path, "name": polled.id, "status": polled.status, **error}, self.wait)
 
     def _result(self, request: Request, operation: str, **_: str) -> Reply:
-        found = self._find(operation)
-        found.poll()
-        if found.status == "InProgress":
+        polled = self._find(operation)
+        polled.poll()
+        if polled.status == "InProgress":
             place = f"https://{request.host}{request.path}?api-version=2024-04-01"
             return Reply(202, None, {"Location": place, **self.wait})
-        if found.error:
-            return ServiceError(400, found.error["code"], found.error["message"]).reply
-        body = found.result()
+        if polled.error:
+            return ServiceError(400, polled.error["code"], polled.error["message"]).reply
+        body = polled.result()
         return Reply(200 if body is not None else 204, body)
 
     def _find(self, operation: str) -> Operation:

@@ -81,7 +81,7 @@ class PromptFlowService:
         if self._jobs.find(workspace, name):
             raise _user_error(409, f"The run id {name} exists already.")
         texts = ("inputsMapping", "environmentVariables", "tags")
-        if any(not isinstance(value, str) for part in texts for value in (body.get(part) or {}).values()):
+        if any(not isinstance(value, str) for member in texts for value in (body.get(member) or {}).values()):
             raise _user_error(400, f"The members of {', '.join(texts)} must be texts.")
         if body.get("runtimeName") != "automatic":
             raise _user_error(400, f"There is no runtime {body.get('runtimeName')!r}.")
@@ -158,10 +158,10 @@ def _properties(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(raised: Exception) -> dict[str, Any]:
-    kind, said = type(raised).__name__, str(raised)
-    details = {"type": kind, "message": said, "traceback": "", "filename": "chat.py", "lineno": 1, "name": "chat"}
+    kind, message = type(raised).__name__, str(raised)
+    details = {"type": kind, "message": message, "traceback": "", "filename": "chat.py", "lineno": 1, "name": "chat"}
     return {
-        "message": f"Execution failure in 'chat': ({kind}) {said}",
+        "message": f"Execution failure in 'chat': ({kind}) {message}",
         "messageFormat": "Execution failure in '{node_name}'.",
         "messageParameters": {"node_name": "chat"},
         "referenceCode": "Tool/__pf_main__",

@@ -102,7 +102,7 @@ class Providers:
 
     def check_registered(self, provider: str) -> None:
         """Raise ServiceError 409 where the subscription has not registered a provider."""
-        if provider.lower() not in {each.lower() for each in self.registered}:
+        if provider.lower() not in {name.lower() for name in self.registered}:
             raise ServiceError(
                 409,
                 "MissingSubscriptionRegistration",
@@ -112,7 +112,7 @@ class Providers:
 
     def check_unlocked(self, resource_id: str) -> None:
         """Raise ServiceError 409 where a lock holds the resource."""
-        if resource_id.lower() in {each.lower() for each in self._world.locked}:
+        if resource_id.lower() in {lock.lower() for lock in self._world.locked}:
             message = (
                 f"The scope '{resource_id}' cannot perform delete operation because following scope(s) are locked."
             )
@@ -121,8 +121,8 @@ class Providers:
     def check_location(self, location: str) -> None:
         """Raise ServiceError 400 for a region that is none."""
         if not _REGION.fullmatch(location) or location not in self._world.sizes:
-            known = ", ".join(sorted(self._world.sizes))
-            message = f"The provided location '{location}' is not available. The locations are '{known}'."
+            regions = ", ".join(sorted(self._world.sizes))
+            message = f"The provided location '{location}' is not available. The locations are '{regions}'."
             raise ServiceError(400, "LocationNotAvailableForResourceType", message)
 
     def _add_kind(self, router: Router, kind: Kind) -> None:
@@ -148,7 +148,7 @@ class Providers:
         return Reply(200, {**body, "displayName": "tests", "state": "Enabled", "subscriptionPolicies": policies})
 
     def _list_providers(self, request: Request, subscription: str) -> Reply:
-        return Reply(200, {"value": [self._describe(each) for each in PROVIDERS]})
+        return Reply(200, {"value": [self._describe(name) for name in PROVIDERS]})
 
     def _provider(self, request: Request, subscription: str, provider: str) -> Reply:
         return Reply(200, self._describe(_known_provider(provider)))
@@ -192,11 +192,15 @@ class Providers:
         self.need_group(request.path)
         prefix = "/".join(request.path.split("/")[:5]).lower() + "/providers/"
         rows = [
-            {name: each[name] for name in ("id", "name", "type", "location", "tags", "kind", "sku") if name in each}
-            for each in self._resources
-            if each["id"].lower().startswith(prefix)
-            and each["id"].lower().removeprefix(prefix).count("/") == 2
-            and "location" in each
+            {
+                name: resource[name]
+                for name in ("id", "name", "type", "location", "tags", "kind", "sku")
+                if name in resource
+            }
+            for resource in self._resources
+            if resource["id"].lower().startswith(prefix)
+            and resource["id"].lower().removeprefix(prefix).count("/") == 2
+            and "location" in resource
         ]
         return Reply(200, {"value": rows})
 
@@ -210,21 +214,21 @@ class Providers:
             message = f"{body['name']} is not a valid name."
             return Reply(200, {"nameAvailable": False, "reason": "AccountNameInvalid", "message": message})
         end = f"/{kind.type}/{body['name']}".lower()
-        held = [each["id"] for each in self._resources] + list(self._world.soft_deleted)
-        if body["name"] in self._world.taken_names or any(each.lower().endswith(end) for each in held):
+        held = [resource["id"] for resource in self._resources] + list(self._world.soft_deleted)
+        if body["name"] in self._world.taken_names or any(resource_id.lower().endswith(end) for resource_id in held):
             message = f"The name {body['name']} is already taken."
             return Reply(200, {"nameAvailable": False, "reason": "AlreadyExists", "message": message})
         return Reply(200, {"nameAvailable": True})
 
     def _deleted_vault(self, request: Request, name: str, **_: str) -> Reply:
         end = f"/providers/microsoft.keyvault/vaults/{name}".lower()
-        found = next((each for each in self._world.soft_deleted if each.endswith(end)), None)
-        if found is None:
+        vault_id = next((resource_id for resource_id in self._world.soft_deleted if resource_id.endswith(end)), None)
+        if vault_id is None:
             raise ServiceError(404, "DeletedVaultNotFound", f"There is no deleted vault {name}.")
-        return Reply(200, {"id": request.path, "name": name, "properties": {"vaultId": found}})
+        return Reply(200, {"id": request.path, "name": name, "properties": {"vaultId": vault_id}})
 
     def _list_kind(self, request: Request, **_: str) -> Reply:
-        base, _, kind = request.path.rstrip("/").rpartition("/")
+        base, kind = request.path.rstrip("/").rsplit("/", 1)
         return self._resources.children(base, kind)
 
     def _put(self, request: Request, kind: Kind) -> Reply:
@@ -266,19 +270,19 @@ class Providers:
 
     def need_group(self, path: str) -> dict[str, Any]:
         """Return the resource group that a path lies in. Raises ServiceError 404."""
-        group = "/".join(path.split("/")[:5])
-        found = self._resources.find(group)
-        if found is None:
-            name = group.rpartition("/")[2]
+        group_id = "/".join(path.split("/")[:5])
+        group = self._resources.find(group_id)
+        if group is None:
+            name = group_id.rpartition("/")[2]
             raise ServiceError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-        return found
+        return group
 
     def _complete_identity(self, stored: dict[str, Any]) -> None:
         key = stored["id"].lower()
         if key not in self._principals:
-            made = {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4()), "tenantId": TENANT}
-            self._principals[key] = made
-            self._identity.add_principal(made["principalId"])
+            principal = {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4()), "tenantId": TENANT}
+            self._principals[key] = principal
+            self._identity.add_principal(principal["principalId"])
         stored.setdefault("properties", {}).update(self._principals[key])
 
 
@@ -287,16 +291,16 @@ def _complete_insights(stored: dict[str, Any]) -> None:
 
 
 def _known_provider(name: str) -> str:
-    for each in PROVIDERS:
-        if each.lower() == name.lower():
-            return each
+    for provider in PROVIDERS:
+        if provider.lower() == name.lower():
+            return provider
     raise not_found(f"/providers/{name}")
 
 
 def _need(body: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         value: Any = body
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        for member in name.split("."):
+            value = value.get(member) if isinstance(value, dict) else None
         if not value:
             raise ServiceError(400, "InvalidRequestContent", f"The required property '{name}' is missing.")

@@ -40,15 +40,17 @@ class Registry:
 
     def find(self, asset_id: str) -> dict[str, Any]:
         """Return the version that azureml://registries/… names. Raises ServiceError 404."""
-        found = _ASSET_ID.fullmatch(asset_id)
-        if found is None:
+        match = _ASSET_ID.fullmatch(asset_id)
+        if match is None:
             raise ServiceError(400, "UserError", f"The asset id '{asset_id}' is not valid.")
-        return self._version(found["registry"], found["kind"], found["name"], found["version"])
+        return self._version(match["registry"], match["kind"], match["name"], match["version"])
 
     def _add_segment(self, router: Router, segment: str) -> None:
         def containers(request: Request, registry: str, **_: str) -> Reply:
             self._identity.authenticate(request)
-            return paged(request, [_container(registry, segment, *each) for each in self._held(registry, segment)])
+            return paged(
+                request, [_container(registry, segment, *version) for version in self._held(registry, segment)]
+            )
 
         def container(request: Request, registry: str, name: str, **_: str) -> Reply:
             self._identity.authenticate(request)
@@ -82,15 +84,15 @@ class Registry:
         """Return the names of a kind, each with its version."""
         content = registries().get(registry, {}).get(segment, {})
         missing = self._world.missing_models if segment == "models" else set()
-        versions = {name: each if isinstance(each, str) else each["version"] for name, each in content.items()}
+        versions = {name: entry if isinstance(entry, str) else entry["version"] for name, entry in content.items()}
         return sorted((name, version) for name, version in versions.items() if name not in missing)
 
-    def _version(self, registry: str, segment: str, name: str, wanted: str) -> dict[str, Any]:
+    def _version(self, registry: str, segment: str, name: str, reference: str) -> dict[str, Any]:
         version = dict(self._held(registry, segment)).get(name)
-        if version is None or wanted not in (version, "latest", DEFAULT_VERSION):
+        if version is None or reference not in (version, "latest", DEFAULT_VERSION):
             noun = segment.removesuffix("s").capitalize()
-            what = f"{noun} {name}" if version is None else f"{noun} {name}:{wanted}"
-            raise ServiceError(404, "UserError", f"{what} not found in registry {registry}.")
+            asset = f"{noun} {name}" if version is None else f"{noun} {name}:{reference}"
+            raise ServiceError(404, "UserError", f"{asset} not found in registry {registry}.")
         entry = registries()[registry][segment][name]
         return {
             "id": f"azureml://registries/{registry}/{segment}/{name}/versions/{version}",
