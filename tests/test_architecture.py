@@ -1,4 +1,5 @@
-"""The house rules that no linter holds: light imports, flows that travel alone, no secret and no stray path."""
+"""The house rules that no linter holds: light imports, flows that travel alone, no secret and no stray path; and that
+the linter refuses what it is to refuse."""
 
 from __future__ import annotations
 
@@ -7,12 +8,18 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise, permutations
 from pathlib import Path
 
+import grimp
 import pytest
+from importlinter.api import read_configuration
 
 from phi3flow.cli.main import VERBS
+from tests.support.linted_copy import LintedCopy
 from tests.support.paths import ROOT
+from tests.support.source import SOURCE, source_trees
 
 FLOWS = sorted(path.parent for path in ROOT.glob("flows/**/flow.dag.yaml") if ".runs" not in path.parts)
 HEAVY = {
@@ -30,6 +37,141 @@ HEAVY = {
 SECRET = re.compile(
     rb"(AKIA[0-9A-Z]{16}|eyJhbGciOi[A-Za-z0-9_-]{20,}|sk-[A-Za-z0-9]{32,}|AccountKey=[A-Za-z0-9+/]{40,})"
 )
+
+(CONTRACT,) = read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
+FLOORS = [re.findall(r"\w+", floor) for floor in CONTRACT["layers"]]
+NEIGHBOURS = [(upper, lower) for above, below in pairwise(FLOORS) for upper in above for lower in below]
+ILLEGAL = [pair for floor in FLOORS for pair in permutations(floor, 2)] + [
+    (lower, upper) for upper, lower in NEIGHBOURS
+]
+"""Importer and imported: every two rooms of a floor, both ways, and every room with each of the floor above it."""
+
+CIRCLES = {
+    ("phi3flow.cli.fine_tune", "phi3flow.cli.cloud_fine_tune"),
+    ("phi3flow.cli.cloud_fine_tune", "phi3flow.cli.fine_tune"),
+}
+VERBS_THAT_IMPORT_VERBS = {
+    ("batch_run", "cloud_batch_run"),
+    ("batch_run", "compare"),
+    ("batch_run", "score"),
+    ("cloud_fine_tune", "fine_tune"),
+    ("fine_tune", "cloud_fine_tune"),
+    ("quickstart", "compare"),
+}
+PLACES = {"local", "azureml", "foundry", "serverless", "azure-openai", "ray"}
+BRANCHES = {
+    "cli/batch_run.py": 2,
+    "cli/check_data.py": 2,
+    "cli/cloud_batch_run.py": 2,
+    "cli/connect.py": 2,
+    "cli/deploy.py": 5,
+    "cli/fine_tune.py": 1,
+    "cli/register.py": 1,
+    "cli/status.py": 3,
+    "cli/undeploy.py": 1,
+    "runner/run.py": 1,
+    "workers/ray_processes.py": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def linted_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LintedCopy]:
+    with LintedCopy(tmp_path_factory.mktemp("copy")) as copy:
+        yield copy
+
+
+@pytest.mark.parametrize(("importer", "imported"), ILLEGAL, ids=lambda room: room)
+def test_an_import_of_a_neighbour_is_refused(linted_copy: LintedCopy, importer: str, imported: str) -> None:
+    with linted_copy.adding(f"import phi3flow.{imported}", module=importer):
+        exit_code, report = linted_copy.lint()
+    assert exit_code == 1
+    assert f"phi3flow.{importer} is not allowed to import phi3flow.{imported}:" in report
+
+
+@pytest.mark.parametrize(("importer", "imported"), NEIGHBOURS, ids=lambda room: room)
+def test_an_import_of_the_floor_below_is_accepted(linted_copy: LintedCopy, importer: str, imported: str) -> None:
+    with linted_copy.adding(f"import phi3flow.{imported}", module=importer):
+        exit_code, report = linted_copy.lint()
+    assert exit_code == 0, report
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from phi3flow.runner.batch import *",
+        "from ..runner import batch",
+        "def run():\n    from phi3flow.runner import batch",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from phi3flow.runner import RunPlan",
+    ],
+    ids=["from", "relative", "late", "for types only"],
+)
+def test_an_import_is_refused_in_any_form(linted_copy: LintedCopy, code: str) -> None:
+    with linted_copy.adding(code, module="pacing.pacer"):
+        exit_code, report = linted_copy.lint()
+    assert exit_code == 1
+    assert "phi3flow.pacing is not allowed to import phi3flow.runner:" in report
+
+
+@pytest.mark.parametrize("module", ["drawer", "drawer.__init__"], ids=["module", "folder"])
+def test_a_module_on_no_floor_is_refused(linted_copy: LintedCopy, module: str) -> None:
+    with linted_copy.adding("", module=module):
+        exit_code, report = linted_copy.lint()
+    assert exit_code == 1
+    assert "not listed as layers:\n\n- phi3flow.drawer\n" in report
+
+
+def test_every_room_has_its_floor_and_was_tried() -> None:
+    rooms = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or any(path.rglob("*.py"))} - {"__init__"}
+    assert {room for pair in ILLEGAL for room in pair} == rooms
+
+
+def test_the_root_holds_what_every_room_needs_and_nothing_else() -> None:
+    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "errors", "quickstart", "text"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Not even where it is late, or for types only: of a circle, no module can be read before the others."""
+    graph = grimp.build_graph("phi3flow", cache_dir=None)
+    circles = {
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if graph.chain_exists(importer=imported, imported=importer)
+    }
+    assert circles == CIRCLES
+
+
+def test_no_verb_imports_another() -> None:
+    graph = grimp.build_graph("phi3flow", cache_dir=None)
+    verbs = graph.find_children("phi3flow.cli") - {f"phi3flow.cli.{name}" for name in ("arguments", "main", "terminal")}
+    imports = {(verb, other) for verb in verbs for other in graph.find_modules_directly_imported_by(verb) & verbs}
+    assert {(verb.split(".")[-1], other.split(".")[-1]) for verb, other in imports} == VERBS_THAT_IMPORT_VERBS
+
+
+def _branches(tree: ast.Module) -> list[ast.expr]:
+    """Return what compares with, looks up by or maps from the name of a backend or of an engine."""
+    compared = [(node, [node.left, *node.comparators]) for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    compared += [(node.value, [node.value]) for node in ast.walk(tree) if isinstance(node, ast.MatchValue)]
+    compared += [(node, [key for key in node.keys if key]) for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    looked_up = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    compared += [(node, [node.slice]) for node in looked_up if isinstance(node.slice, ast.Constant)]
+    return [
+        branch
+        for branch, operands in compared
+        if any(isinstance(leaf, ast.Constant) and leaf.value in PLACES for leaf in _leaves(operands))
+    ]
+
+
+def _leaves(operands: list[ast.expr]) -> Iterator[ast.expr]:
+    for operand in operands:
+        yield from operand.elts if isinstance(operand, ast.Tuple | ast.List | ast.Set) else [operand]
+
+
+def test_where_something_runs_is_asked_in_one_place_only() -> None:
+    """A backend or an engine is a folder behind a protocol: what branches on its name must be mended for each new."""
+    branches = {name: _branches(tree) for name, tree in source_trees().items()}
+    lines = [f"{name}:{branch.lineno} {ast.unparse(branch)}" for name in branches for branch in branches[name]]
+    assert {name: len(branches[name]) for name in branches if branches[name]} == BRANCHES, "\n".join(lines)
 
 
 def _imported_by(code: str) -> set[str]:

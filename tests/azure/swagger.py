@@ -47,40 +47,40 @@ class Operation:
 
     def values(self, path: str) -> dict[str, str] | None:
         """The path's parameters by name, or None where the path is not this operation's."""
-        found = self.pattern.fullmatch(path)
-        return dict(zip(re.findall(r"\{([^}]+)\}", self.template), found.groups(), strict=True)) if found else None
+        match = self.pattern.fullmatch(path)
+        return dict(zip(re.findall(r"\{([^}]+)\}", self.template), match.groups(), strict=True)) if match else None
 
 
 def operations(documents: Documents, file: str) -> list[Operation]:
     """All operations of a file."""
     document = documents.load(file)
     prefix = _prefix(document)
-    found = []
+    listed = []
     for template, item in document.get("paths", {}).items():
         if _ANY_RESOURCE.fullmatch(template):
             continue
         template = prefix + template.rstrip("/")
-        shared = item.get("parameters", [])
         for method in _METHODS:
             if method in item:
-                found.append(_operation(documents, file, template, method, item[method], shared))
-    return found
+                listed.append(_operation(documents, file, template, method, item))
+    return listed
 
 
-def _operation(
-    documents: Documents, file: str, template: str, method: str, item: Schema, shared: list[Schema]
-) -> Operation:
-    parameters = [documents.resolve(one) for one in [*shared, *item.get("parameters", [])]]
-    body, body_required = _body(documents, item, parameters)
+def _operation(documents: Documents, file: str, template: str, method: str, item: Schema) -> Operation:
+    """Return one method of a path's ``item``, which may have parameters that all of its methods share."""
+    operation = item[method]
+    listed = [*item.get("parameters", []), *operation.get("parameters", [])]
+    parameters = [documents.resolve(parameter) for parameter in listed]
+    body, body_required = _body(documents, operation, parameters)
     return Operation(
-        f"{method.upper()} {kind_of(template)}" if is_arm(template) else item["operationId"],
+        f"{method.upper()} {kind_of(template)}" if is_arm(template) else operation["operationId"],
         method.upper(),
         template,
         _pattern(template),
         tuple(
-            Parameter(one["name"], one["in"], bool(one.get("required")), one.get("schema", one))
-            for one in parameters
-            if one["in"] in ("path", "query")
+            Parameter(row["name"], row["in"], bool(row.get("required")), row.get("schema", row))
+            for row in parameters
+            if row["in"] in ("path", "query")
         ),
         body,
         body_required,
@@ -93,11 +93,11 @@ def short_name(file: str) -> str:
     return "/".join(file.split("/")[-2:])
 
 
-def _body(documents: Documents, item: Schema, parameters: list[Schema]) -> tuple[Schema | None, bool]:
-    for one in parameters:
-        if one["in"] == "body":
-            return one["schema"], bool(one.get("required"))
-    request = documents.resolve(item.get("requestBody", {}))
+def _body(documents: Documents, operation: Schema, parameters: list[Schema]) -> tuple[Schema | None, bool]:
+    for parameter in parameters:
+        if parameter["in"] == "body":
+            return parameter["schema"], bool(parameter.get("required"))
+    request = documents.resolve(operation.get("requestBody", {}))
     schema = request.get("content", {}).get("application/json", {}).get("schema")
     return schema, bool(request.get("required"))
 
@@ -112,8 +112,8 @@ def _prefix(document: Mapping[str, Any]) -> str:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    parts = re.split(r"\{[^}]+\}", template)
-    expression = "([^/]+)".join(map(re.escape, parts))
+    fixed = re.split(r"\{[^}]+\}", template)
+    expression = "([^/]+)".join(map(re.escape, fixed))
     if template.startswith("/{"):  # a scope: all the segments of another resource, or of none
         expression = expression.replace("/([^/]+)", "(?:/(.+))?", 1)
     return re.compile(expression, re.IGNORECASE if is_arm(template) else 0)

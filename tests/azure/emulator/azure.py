@@ -17,23 +17,22 @@ from typing import Any
 from tests.azure.emulator.assets import Assets
 from tests.azure.emulator.authority import Authority
 from tests.azure.emulator.blobs import Blobs
+from tests.azure.emulator.data_plane import DataPlane
 from tests.azure.emulator.deployments import Deployments
 from tests.azure.emulator.flow_folders import FlowFolders
-from tests.azure.emulator.identity import LOGIN, Identity
+from tests.azure.emulator.identity import LOGIN
 from tests.azure.emulator.job_history import JobHistory
 from tests.azure.emulator.jobs import Jobs
 from tests.azure.emulator.machine_learning import MachineLearning
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.online_endpoints import OnlineEndpoints
-from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.pipeline_rules import PipelineRules
 from tests.azure.emulator.prices import PRICES, Prices
 from tests.azure.emulator.prompt_flow_service import PromptFlowService
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.proxy import ConnectionReset, Proxy
 from tests.azure.emulator.registry import Registry
-from tests.azure.emulator.resources import Resources
-from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import ARM, Router
 from tests.azure.emulator.scoring import AnswerChat, Scoring, chat_messages, echo
 from tests.azure.emulator.world import CLIENT, CLIENT_SECRET, SUBSCRIPTION, TENANT, World
@@ -50,42 +49,34 @@ class AzureEmulator:
     """
 
     def __init__(self, folder: Path, world: World | None = None) -> None:
-        self.world = world or World()
         self.requests: list[Request] = []
         self.fault: Fault = lambda _: None
         self.after_write: Callable[[Request], None] = lambda _: None
-        self.router = Router()
-        self.operations = Operations(self.world)
-        self.resources = Resources(self.operations)
-        self.identity = Identity(self.world)
-        self.roles = Roles(self.world, self.identity, self.resources)
-        self.providers = Providers(self.world, self.identity, self.resources, self.operations)
-        for service in (self.identity, self.operations, self.roles, self.providers):
-            service.add_routes(self.router)
-        self.blobs = Blobs(self.identity, self.roles)
-        self.assets = Assets(self.resources, self.blobs)
-        self.registry = Registry(self.world, self.identity)
-        self.machine_learning = MachineLearning(
-            self.world, self.identity, self.resources, self.operations, self.providers, self.blobs
-        )
-        self.machine_learning.add_routes(self.router)
-        Prices(self.world).add_routes(self.router)
-        folders = FlowFolders(self.resources, self.assets, self.blobs)
-        rules = PipelineRules(self.resources, self.assets, self.registry, self.machine_learning.quota, folders)
-        self.jobs = Jobs(self.world, self.resources, self.operations, self.assets, self.blobs, rules)
-        history = JobHistory(self.identity, self.roles, self.resources, self.assets, self.blobs, self.jobs)
         self.answer_chat: AnswerChat = echo
-        endpoints = OnlineEndpoints(self.world, self.identity, self.resources, self.operations)
-        deployments = Deployments(
-            self.world, self.resources, self.roles, self.assets, self.registry, self.machine_learning.quota, rules
-        )
-        scoring = Scoring(self.resources, endpoints, deployments, lambda *asked: self.answer_chat(*asked))
-        self.prompt_flow = PromptFlowService(
-            self.identity, self.roles, self.resources, folders, self.jobs, lambda inputs: self.answer_flow(inputs)
-        )
-        for part in (self.blobs, self.assets, self.registry, self.jobs, history, endpoints, deployments, scoring):
-            part.add_routes(self.router)
-        self.prompt_flow.add_routes(self.router)
+        arm = ResourceManager(world or World())
+        self.world, self.identity, self.resources, self.roles = arm.world, arm.identity, arm.resources, arm.roles
+        self.providers = Providers(arm)
+        self.blobs = Blobs(arm)
+        self.assets = Assets(self.resources, self.blobs)
+        registry = Registry(arm)
+        self.machine_learning = MachineLearning(arm, self.providers, self.blobs)
+        quota = self.machine_learning.quota
+        folders = FlowFolders(self.resources, self.assets, self.blobs)
+        rules = PipelineRules(self.resources, self.assets, registry, quota, folders)
+        self.jobs = Jobs(arm, self.assets, self.blobs, rules)
+        data_plane = DataPlane(arm)
+        history = JobHistory(data_plane, self.assets, self.blobs, self.jobs)
+        self.prompt_flow = PromptFlowService(data_plane, folders, self.jobs, lambda inputs: self.answer_flow(inputs))
+        endpoints = OnlineEndpoints(arm)
+        deployments = Deployments(arm, self.assets, registry, quota, rules)
+        scoring = Scoring(self.resources, endpoints, deployments, lambda *turn: self.answer_chat(*turn))
+        self.router = Router()
+        for service in (
+            *(arm, self.providers, self.machine_learning, Prices(self.world)),
+            *(self.blobs, self.assets, registry, self.jobs, history),
+            *(endpoints, deployments, scoring, self.prompt_flow),
+        ):
+            service.add_routes(self.router)
         self._lock = threading.RLock()
         self._authority = Authority(folder)
         self._proxy = Proxy(self._authority, self._answer)
@@ -149,9 +140,9 @@ class AzureEmulator:
             return Reply(501, {"error": {"code": "EmulatorBroken", "message": f"{request}: {error!r}"}})
 
     def _check_subscription(self, request: Request) -> None:
-        parts = request.path.split("/")
-        if parts[1].lower() == "subscriptions" and parts[2].lower() != SUBSCRIPTION:
-            message = f"The subscription '{parts[2]}' could not be found."
+        segments = request.path.split("/")
+        if segments[1].lower() == "subscriptions" and segments[2].lower() != SUBSCRIPTION:
+            message = f"The subscription '{segments[2]}' could not be found."
             raise ServiceError(404, "SubscriptionNotFound", message)
 
     def _authenticate_data_plane(self, request: Request) -> None:

@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.world import CALLER
 
@@ -36,9 +35,9 @@ class Blob:
     content: bytes = b""
     metadata: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/octet-stream"
-    blocks: dict[str, bytes] = field(default_factory=dict)
     committed: bool = False
-    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+    blocks: dict[str, bytes] = field(default_factory=dict, init=False)
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,8 +66,8 @@ class StorageError(ServiceError):
 class Blobs:
     """Every storage account's containers: ``find``, ``put`` and ``names`` are for other services and for tests."""
 
-    def __init__(self, identity: Identity, roles: Roles) -> None:
-        self._identity, self._roles = identity, roles
+    def __init__(self, arm: ResourceManager) -> None:
+        self._identity, self._roles = arm.identity, arm.roles
         self._containers: dict[tuple[str, str], dict[str, Blob]] = {}
 
     def add_routes(self, router: Router) -> None:
@@ -92,8 +91,8 @@ class Blobs:
 
     def find(self, account: str, container: str, name: str) -> bytes | None:
         """Return a blob's bytes, None where there is none."""
-        found = self._containers.get((account, container), {}).get(name)
-        return found.content if found and found.committed else None
+        blob = self._containers.get((account, container), {}).get(name)
+        return blob.content if blob and blob.committed else None
 
     def names(self, account: str, container: str, prefix: str = "") -> list[str]:
         """Return the names of a container's blobs, in order."""
@@ -132,16 +131,16 @@ class Blobs:
         raise StorageError(403, "AuthorizationPermissionMismatch", message)
 
     def _blobs(self, request: Request, container: str) -> dict[str, Blob]:
-        found = self._containers.get((_account(request), container))
-        if found is None:
+        blobs = self._containers.get((_account(request), container))
+        if blobs is None:
             raise StorageError(404, "ContainerNotFound", "The specified container does not exist.")
-        return found
+        return blobs
 
     def _blob(self, request: Request, container: str, name: str) -> Blob:
-        found = self._blobs(request, container).get(name)
-        if found is None or not found.committed:
+        blob = self._blobs(request, container).get(name)
+        if blob is None or not blob.committed:
             raise StorageError(404, "BlobNotFound", "The specified blob does not exist.")
-        return found
+        return blob
 
     def _put_container(self, request: Request, container: str) -> Reply:
         self._authorize(request, container, "", "c")
@@ -166,36 +165,36 @@ class Blobs:
         prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
         entries: dict[str, str] = {}
         for name in sorted(name for name, blob in blobs.items() if blob.committed and name.startswith(prefix)):
-            head, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
-            if found:
+            head, is_below, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
+            if is_below:
                 folder = f"{prefix}{head}{delimiter}"
                 entries[folder] = f"<BlobPrefix><Name>{escape(folder)}</Name></BlobPrefix>"
             else:
                 entries[name] = _entry(name, blobs[name], with_metadata="metadata" in request.query.get("include", ""))
-        rest = sorted(name for name in entries if name >= request.query.get("marker", ""))
+        names = sorted(name for name in entries if name >= request.query.get("marker", ""))
         size = int(request.query.get("maxresults") or _PAGE)
-        following = escape(rest[size]) if len(rest) > size else ""
-        body = f"<Blobs>{''.join(entries[name] for name in rest[:size])}</Blobs><NextMarker>{following}</NextMarker>"
+        following = escape(names[size]) if len(names) > size else ""
+        body = f"<Blobs>{''.join(entries[name] for name in names[:size])}</Blobs><NextMarker>{following}</NextMarker>"
         return _xml(200, f"<EnumerationResults>{body}</EnumerationResults>")
 
     def _put_blob(self, request: Request, container: str, name: str) -> Reply:
         self._authorize(request, container, name, "w")
         blobs = self._blobs(request, container)
-        part = request.query.get("comp")
-        if part == "metadata":
+        component = request.query.get("comp")
+        if component == "metadata":
             blob = self._blob(request, container, name)
             blob.metadata, blob.modified = _metadata(request), datetime.now(UTC)
             return Reply(200, None, {"ETag": blob.headers["ETag"], "Last-Modified": _date(blob.modified)})
         _check_content(request)
-        if part == "block":
+        if component == "block":
             blobs.setdefault(name, Blob()).blocks[request.query["blockid"]] = request.body
             return Reply(201)
         before = blobs.get(name)
         if before and before.committed and request.headers.get("if-none-match") == "*":
             raise StorageError(409, "BlobAlreadyExists", "The specified blob already exists.")
-        if part == "blocklist":
+        if component == "blocklist":
             content = _joined(request, before)
-        elif part is None and request.headers.get("x-ms-blob-type") == "BlockBlob":
+        elif component is None and request.headers.get("x-ms-blob-type") == "BlockBlob":
             content = request.body
         else:
             raise StorageError(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not valid.")
@@ -211,10 +210,10 @@ class Blobs:
     def _get_blob(self, request: Request, container: str, name: str) -> Reply:
         self._authorize(request, container, name, "r")
         blob = self._blob(request, container, name)
-        wanted = request.headers.get("x-ms-range") or request.headers.get("range")
-        if not wanted:
+        span = request.headers.get("x-ms-range") or request.headers.get("range")
+        if not span:
             return Reply(200, blob.content, blob.headers)
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        first, _, last = span.removeprefix("bytes=").partition("-")
         start, end = int(first), min(int(last or len(blob.content)), len(blob.content) - 1)
         if start >= len(blob.content):
             message = "The range specified is invalid for the current size of the resource."
@@ -230,7 +229,7 @@ class Blobs:
 
 
 def _signature(account: str, container: str, name: str, fields: dict[str, str]) -> str:
-    text = "\n".join([account, container, name, *(fields.get(each, "") for each in ("sv", "se", "sr", "sp"))])
+    text = "\n".join([account, container, name, *(fields.get(field, "") for field in ("sv", "se", "sr", "sp"))])
     return base64.b64encode(hmac.digest(f"key of {account}".encode(), text.encode(), "sha256")).decode()
 
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.azure.emulator.bodies import at, bad_argument, check_members, check_texts, need, need_one_of
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.quota import Quota
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import TYPE, WORKSPACES, need_workspace
 
@@ -30,8 +30,9 @@ class Computes:
     As the service does, it answers sizes in capitals and durations in their shortest form.
     """
 
-    def __init__(self, identity: Identity, resources: Resources, providers: Providers, quota: Quota) -> None:
-        self._identity, self._resources, self._providers, self._quota = identity, resources, providers, quota
+    def __init__(self, arm: ResourceManager, providers: Providers, quota: Quota) -> None:
+        self._identity, self._resources = arm.identity, arm.resources
+        self._providers, self._quota = providers, quota
         quota.usage_sources.append(lambda location: self._cores(location, "Dedicated"))
         quota.low_priority_sources.append(lambda location: self._cores(location, "LowPriority"))
         quota.count_clusters = lambda location: len(self._clusters(location))
@@ -46,8 +47,8 @@ class Computes:
         router.add("DELETE", f"{base}/{{name}}", self._delete)
 
     def _clusters(self, location: str) -> list[dict[str, Any]]:
-        rows = [each for each in self._resources if each["type"] == f"{TYPE}/computes"]
-        return [each["properties"]["properties"] for each in rows if each["location"] == location]
+        rows = [resource for resource in self._resources if resource["type"] == f"{TYPE}/computes"]
+        return [resource["properties"]["properties"] for resource in rows if resource["location"] == location]
 
     def _cores(self, location: str, priority: str) -> Counter[str]:
         """Return the cores of running nodes in a region, by family."""
@@ -110,16 +111,16 @@ class Computes:
         if need(body, "properties.computeType", str) != "AmlCompute":
             raise bad_argument(f"The compute type '{body['properties']['computeType']}' is not supported.")
         need(body, "properties.properties", dict)
-        given = body["properties"]["properties"]
+        settings = body["properties"]["properties"]
         cluster = {
-            "vmSize": need(given, "vmSize", str).upper(),
-            "vmPriority": need_one_of(given, "vmPriority", _PRIORITIES, "Dedicated"),
-            "osType": need_one_of(given, "osType", _SYSTEMS, "Linux"),
-            "scaleSettings": _check_scale(need(given, "scaleSettings", dict)),
-            "remoteLoginPortPublicAccess": given.get("remoteLoginPortPublicAccess", "NotSpecified"),
-            "enableNodePublicIp": given.get("enableNodePublicIp", True),
-            "isolatedNetwork": given.get("isolatedNetwork", False),
-            "subnet": given.get("subnet"),
+            "vmSize": need(settings, "vmSize", str).upper(),
+            "vmPriority": need_one_of(settings, "vmPriority", _PRIORITIES, "Dedicated"),
+            "osType": need_one_of(settings, "osType", _SYSTEMS, "Linux"),
+            "scaleSettings": _check_scale(need(settings, "scaleSettings", dict)),
+            "remoteLoginPortPublicAccess": settings.get("remoteLoginPortPublicAccess", "NotSpecified"),
+            "enableNodePublicIp": settings.get("enableNodePublicIp", True),
+            "isolatedNetwork": settings.get("isolatedNetwork", False),
+            "subnet": settings.get("subnet"),
             "virtualMachineImage": None,
             "userAccountCredentials": None,
         }
@@ -155,35 +156,35 @@ class Computes:
         if "identity" in stored:
             complete_identity(stored["identity"], self._identity)
         nodes = scale["minNodeCount"]
-        others = ("preparing", "running", "unusable", "leaving", "preempted")
+        states = ("preparing", "running", "unusable", "leaving", "preempted")
         cluster |= {
             "allocationState": "Steady",
             "allocationStateTransitionTime": properties["modifiedOn"],
             "errors": None,
             "currentNodeCount": nodes,
             "targetNodeCount": nodes,
-            "nodeStateCounts": {"idleNodeCount": nodes, **{f"{each}NodeCount": 0 for each in others}},
+            "nodeStateCounts": {"idleNodeCount": nodes, **{f"{state}NodeCount": 0 for state in states}},
         }
 
 
-def _check_scale(given: dict[str, Any]) -> dict[str, Any]:
-    least, most = given.get("minNodeCount", 0), need(given, "maxNodeCount", int)
+def _check_scale(scale: dict[str, Any]) -> dict[str, Any]:
+    least, most = scale.get("minNodeCount", 0), need(scale, "maxNodeCount", int)
     if not isinstance(least, int) or not 0 <= least <= most or most < 1:
         raise bad_argument(f"The node counts must be 0 <= minNodeCount <= maxNodeCount, not {least!r} and {most}.")
-    idle = given.get("nodeIdleTimeBeforeScaleDown", "PT120S")
+    idle = scale.get("nodeIdleTimeBeforeScaleDown", "PT120S")
     return {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": _shortest(idle)}
 
 
 def _shortest(duration: Any) -> str:
     """Return an ISO 8601 duration as .NET writes it: PT2M for PT120S. Raises ServiceError 400."""
-    found = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
-    if found is None or not any(found.groups()):
+    match = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
+    if match is None or not any(match.groups()):
         raise bad_argument(f"'nodeIdleTimeBeforeScaleDown' must be an ISO 8601 duration, not {duration!r}.")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    days, rest = divmod(total, 86400)
-    parts = {"H": rest // 3600, "M": rest % 3600 // 60, "S": rest % 60}
-    time = "".join(f"{value}{unit}" for unit, value in parts.items() if value)
+    days, of_day = divmod(total, 86400)
+    units = {"H": of_day // 3600, "M": of_day % 3600 // 60, "S": of_day % 60}
+    time = "".join(f"{value}{unit}" for unit, value in units.items() if value)
     return f"P{f'{days}D' if days else ''}{f'T{time}' if time else ''}" if total else "PT0S"
 
 

@@ -15,11 +15,11 @@ from tests.azure.emulator.online_endpoints import TYPE as ENDPOINT_TYPE
 from tests.azure.emulator.pipeline_rules import PipelineRules
 from tests.azure.emulator.quota import Quota
 from tests.azure.emulator.registry import Registry
-from tests.azure.emulator.resources import Resources, parse_json_object
-from tests.azure.emulator.roles import Roles
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import need_workspace
-from tests.azure.emulator.world import SUBSCRIPTION, VmSize, World
+from tests.azure.emulator.world import SUBSCRIPTION, VmSize
 
 TYPE = f"{ENDPOINT_TYPE}/deployments"
 _HELP = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg#"
@@ -36,17 +36,10 @@ class Deployments:
     """An endpoint's deployments; they are counted in the quota, and hold on to their models."""
 
     def __init__(
-        self,
-        world: World,
-        resources: Resources,
-        roles: Roles,
-        assets: Assets,
-        registry: Registry,
-        quota: Quota,
-        rules: PipelineRules,
+        self, arm: ResourceManager, assets: Assets, registry: Registry, quota: Quota, rules: PipelineRules
     ) -> None:
-        self._world, self._resources, self._roles, self._quota = world, resources, roles, quota
-        self._assets, self._registry, self._rules = assets, registry, rules
+        self._world, self._resources, self._roles = arm.world, arm.resources, arm.roles
+        self._assets, self._registry, self._quota, self._rules = assets, registry, quota, rules
         quota.usage_sources.append(self._cores)
         assets.uses.append(self._users)
 
@@ -66,29 +59,37 @@ class Deployments:
         model = deployment["properties"].get("model")
         if not model:
             return ""
-        found = self._registry.find(model) if model.startswith("azureml://") else self._assets.need_version(model)
-        return str(found["properties"]["modelType"])
+        version = self._registry.find(model) if model.startswith("azureml://") else self._assets.need_version(model)
+        return str(version["properties"]["modelType"])
 
     def environment(self, deployment: dict[str, Any]) -> dict[str, Any]:
         """Return the properties of a deployment's environment, {} where it has none of its own."""
-        wanted = deployment["properties"].get("environmentId")
-        if not wanted:
+        environment_id = deployment["properties"].get("environmentId")
+        if not environment_id:
             return {}
-        found = self._registry.find(wanted) if wanted.startswith("azureml://") else self._assets.need_version(wanted)
-        properties: dict[str, Any] = found["properties"]
+        version = (
+            self._registry.find(environment_id)
+            if environment_id.startswith("azureml://")
+            else self._assets.need_version(environment_id)
+        )
+        properties: dict[str, Any] = version["properties"]
         return properties
 
     def _cores(self, location: str) -> Counter[str]:
         used: Counter[str] = Counter()
-        for each in self._resources:
-            if each["type"] == TYPE and each["location"] == location:
-                size = self._quota.size(location, each["properties"]["instanceType"])
-                used[size.family] += _cores(size, each["sku"]["capacity"])
+        for deployment in self._resources:
+            if deployment["type"] == TYPE and deployment["location"] == location:
+                size = self._quota.size(location, deployment["properties"]["instanceType"])
+                used[size.family] += _cores(size, deployment["sku"]["capacity"])
         return used
 
     def _users(self, asset_id: str) -> list[str]:
-        rows = [each for each in self._resources if each["type"] == TYPE]
-        return [each["id"] for each in rows if str(each["properties"].get("model")).lower() == asset_id.lower()]
+        deployments = [deployment for deployment in self._resources if deployment["type"] == TYPE]
+        return [
+            deployment["id"]
+            for deployment in deployments
+            if str(deployment["properties"].get("model")).lower() == asset_id.lower()
+        ]
 
     def _list(self, request: Request, **_: str) -> Reply:
         endpoint = self._need_endpoint(request, "read")
@@ -226,18 +227,18 @@ def _check_settings(properties: dict[str, Any]) -> None:
     if concurrent is not None and concurrent < 1:
         raise bad_argument(f"maxConcurrentRequestsPerInstance must be at least 1, not {concurrent}.")
     for probe in ("livenessProbe", "readinessProbe"):
-        given = properties.get(probe) or {}
+        values = properties.get(probe) or {}
         for name, least in _LEAST_S.items():
-            if given.get(name) and _seconds(given[name]) < least:
-                raise bad_argument(f"{probe}.{name} must be at least {least} seconds, not {given[name]}.")
+            if values.get(name) and _seconds(values[name]) < least:
+                raise bad_argument(f"{probe}.{name} must be at least {least} seconds, not {values[name]}.")
         for name in ("failureThreshold", "successThreshold"):
-            if given.get(name) is not None and given[name] < 1:
-                raise bad_argument(f"{probe}.{name} must be at least 1, not {given[name]}.")
+            if values.get(name) is not None and values[name] < 1:
+                raise bad_argument(f"{probe}.{name} must be at least 1, not {values[name]}.")
 
 
 def _seconds(duration: str) -> float:
-    found = _DURATION.fullmatch(duration)
-    if found is None:
+    match = _DURATION.fullmatch(duration)
+    if match is None:
         raise bad_argument(f"'{duration}' is no ISO 8601 duration.")
-    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

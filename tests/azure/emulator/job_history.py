@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tests.azure.emulator.assets import Assets, paged
 from tests.azure.emulator.blobs import Blobs
-from tests.azure.emulator.identity import Identity
+from tests.azure.emulator.data_plane import HOST, DataPlane
 from tests.azure.emulator.job_metrics import metrics
 from tests.azure.emulator.jobs import ENDED, Job, Jobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.resources import Resources, parse_json_object
-from tests.azure.emulator.roles import Roles
-from tests.azure.emulator.routing import ARM, Router
-from tests.azure.emulator.workspace_paths import WORKSPACES, need_workspace
+from tests.azure.emulator.resources import parse_json_object
+from tests.azure.emulator.routing import Router
+from tests.azure.emulator.workspace_paths import WORKSPACES
 from tests.azure.emulator.world import CALLER, TENANT
 
-HOST = "*.api.azureml.ms"
 _WORKSPACE = f"{WORKSPACES}/{{workspace}}"
 _TYPES = {
     "uri_file": "UriFile",
@@ -32,39 +29,23 @@ _MLFLOW = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "N
 class JobHistory:
     """Run history, resolved outputs and MLflow tracking, for the jobs that ``Jobs`` keeps."""
 
-    def __init__(
-        self, identity: Identity, roles: Roles, resources: Resources, assets: Assets, blobs: Blobs, jobs: Jobs
-    ) -> None:
-        self._identity, self._roles, self._resources = identity, roles, resources
-        self._assets, self._blobs, self._jobs = assets, blobs, jobs
+    def __init__(self, data_plane: DataPlane, assets: Assets, blobs: Blobs, jobs: Jobs) -> None:
+        self._data_plane, self._assets, self._blobs, self._jobs = data_plane, assets, blobs, jobs
 
     def add_routes(self, router: Router) -> None:
         """Register what azure-ai-ml and MLflow ask a workspace's own host."""
         router.add("GET", "/discovery", self._discover, host=HOST)
+        add = self._data_plane.add
         runs = f"/history/v1.0{_WORKSPACE}"
-        self._add(router, "GET", f"{runs}/runs/{{name}}", self._run)
-        self._add(router, "GET", f"{runs}/runs/{{name}}/details", self._details)
-        self._add(router, "GET", f"{runs}/runs/{{name}}/children", self._children)
-        self._add(router, "POST", f"{runs}/rundata", self._run_data)
-        self._add(router, "POST", f"/data/v1.0{_WORKSPACE}/dataversion/batchGetResolvedUris", self._data_uris)
-        self._add(router, "POST", f"/modelregistry/v1.0{_WORKSPACE}/models/batchGetResolvedUris", self._model_uris)
+        add(router, "GET", f"{runs}/runs/{{name}}", self._run)
+        add(router, "GET", f"{runs}/runs/{{name}}/details", self._details)
+        add(router, "GET", f"{runs}/runs/{{name}}/children", self._children)
+        add(router, "POST", f"{runs}/rundata", self._run_data)
+        add(router, "POST", f"/data/v1.0{_WORKSPACE}/dataversion/batchGetResolvedUris", self._data_uris)
+        add(router, "POST", f"/modelregistry/v1.0{_WORKSPACE}/models/batchGetResolvedUris", self._model_uris)
         tracking = f"/mlflow/{{version}}{_WORKSPACE}/api/2.0/mlflow"
-        self._add(router, "GET", f"{tracking}/runs/get", self._mlflow_run)
-        self._add(router, "GET", f"{tracking}/metrics/get-history", self._mlflow_history)
-
-    def _add(self, router: Router, method: str, path: str, handler: Callable[..., Reply]) -> None:
-        """Register a handler that is given the workspace's id, for callers who may read the workspace."""
-
-        def handle(request: Request, **segments: str) -> Reply:
-            self._identity.authenticate(request)
-            inside = request.path[request.path.index("/subscriptions/") :]
-            workspace_id = "/".join(inside.split("/")[:9])
-            self._roles.authorize(Request("GET", ARM, workspace_id))
-            workspace = need_workspace(self._resources, workspace_id, action="read")
-            segments = {name: value for name, value in segments.items() if name == "name"}
-            return handler(request, str(workspace["id"]), **segments)
-
-        router.add(method, path, handle, host=HOST)
+        add(router, "GET", f"{tracking}/runs/get", self._mlflow_run)
+        add(router, "GET", f"{tracking}/metrics/get-history", self._mlflow_history)
 
     def _discover(self, request: Request) -> Reply:
         names = ("api", "experimentation", "history", "modelmanagement", "pipelines", "studio", "catalog")
@@ -75,7 +56,7 @@ class JobHistory:
 
     def _run_data(self, request: Request, workspace: str) -> Reply:
         job = self._jobs.look(workspace, str(parse_json_object(request).get("runId")))
-        outputs = {name: _asset(name, each) for name, each in _ended_outputs(job).items()}
+        outputs = {name: _asset(name, output) for name, output in _ended_outputs(job).items()}
         return Reply(200, {"runMetadata": {**_described(job), "outputs": outputs}, "runDefinition": None})
 
     def _children(self, request: Request, workspace: str, name: str) -> Reply:
@@ -109,16 +90,16 @@ class JobHistory:
 
     def _resolve(self, request: Request, workspace: str, member: str) -> Reply:
         """Answer where the outputs lie whose asset ids are asked for."""
-        wanted = parse_json_object(request).get("values") or []
+        asset_ids = parse_json_object(request).get("values") or []
         _, _, subscription, _, group, *_, name = workspace.split("/")
         base = f"azureml://subscriptions/{subscription}/resourcegroups/{group}/workspaces/{name}"
-        found = {}
+        resolved = {}
         for job in self._jobs.all:
-            for output, each in _ended_outputs(job).items():
-                if (asset := _asset(output, each))["assetId"] in wanted:
-                    uri = each["uri"].replace("azureml:/", base, 1)
-                    found[asset["assetId"]] = {member: uri, "type": asset["type"]}
-        return Reply(200, {"values": found})
+            for output_name, output in _ended_outputs(job).items():
+                if (asset := _asset(output_name, output))["assetId"] in asset_ids:
+                    uri = output["uri"].replace("azureml:/", base, 1)
+                    resolved[asset["assetId"]] = {member: uri, "type": asset["type"]}
+        return Reply(200, {"values": resolved})
 
     def _mlflow_run(self, request: Request, workspace: str) -> Reply:
         job = self._mlflow_job(request, workspace)

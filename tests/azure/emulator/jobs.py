@@ -16,12 +16,11 @@ from typing import Any
 from tests.azure.emulator.assets import WORKSPACE, Assets, paged, shown
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.pipeline_rules import FINE_TUNING, PipelineRules, invalid
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
-from tests.azure.emulator.world import World
 
 ENDED = ("Completed", "Failed", "Canceled")
 _STEPS = ("chat_completion_model_import", "chat_completion_datapreprocess", "chat_completion_finetune")
@@ -38,14 +37,14 @@ class Job:
     properties: dict[str, Any]
     stages: tuple[str, ...]
     parent: Job | None = None
-    polls: int = 0
-    stage: int = 0
-    over: str = ""
+    polls: int = field(default=0, init=False)
+    stage: int = field(default=0, init=False)
+    over: str = field(default="", init=False)
     """Failed, Canceled or CancelRequested, where the job left its stages."""
-    error: str | None = None
-    children: list[Job] = field(default_factory=list)
-    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
-    times: dict[str, datetime] = field(default_factory=lambda: {"NotStarted": datetime.now(UTC)})
+    error: str | None = field(default=None, init=False)
+    children: list[Job] = field(default_factory=list, init=False)
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    times: dict[str, datetime] = field(default_factory=lambda: {"NotStarted": datetime.now(UTC)}, init=False)
 
     @property
     def name(self) -> str:
@@ -104,16 +103,8 @@ class Jobs:
     A service that has jobs of another type adds it to ``kinds``.
     """
 
-    def __init__(
-        self,
-        world: World,
-        resources: Resources,
-        operations: Operations,
-        assets: Assets,
-        blobs: Blobs,
-        rules: PipelineRules,
-    ) -> None:
-        self._world, self._resources, self._operations = world, resources, operations
+    def __init__(self, arm: ResourceManager, assets: Assets, blobs: Blobs, rules: PipelineRules) -> None:
+        self._world, self._resources, self._operations = arm.world, arm.resources, arm.operations
         self._assets, self._blobs, self._rules = assets, blobs, rules
         self._jobs: dict[str, Job] = {}
         first, last = ("NotStarted", "Preparing"), ("Running", "Finalizing", "Completed")
@@ -142,11 +133,11 @@ class Jobs:
 
     def look(self, workspace: str, name: str) -> Job:
         """Return a job as somebody looks at it, which moves it. Raises ServiceError 404."""
-        found = self.find(workspace, name)
-        if found is None:
+        job = self.find(workspace, name)
+        if job is None:
             raise ServiceError(404, "UserError", f"Job {name} not found.")
-        self._advance(found.root)
-        return found
+        self._advance(job.root)
+        return job
 
     def _advance(self, job: Job) -> None:
         if job.status in ENDED:
@@ -179,8 +170,8 @@ class Jobs:
 
     def read_input(self, job: Job, name: str) -> bytes:
         """Return the content of the file that a step's input names, wherever its asset keeps it."""
-        given = job.root.properties["jobs"][job.properties["displayName"]]["inputs"][name]["uri"]
-        uri = self._assets.need_version(given)["properties"]["dataUri"] if given.startswith("/") else given
+        source = job.root.properties["jobs"][job.properties["displayName"]]["inputs"][name]["uri"]
+        uri = self._assets.need_version(source)["properties"]["dataUri"] if source.startswith("/") else source
         return self._blobs.find(*self._assets.place(job.workspace, uri)) or b""
 
     def _default_output(self, job: Job, output: str) -> Mapping[str, bytes]:
@@ -235,7 +226,7 @@ class Jobs:
         return Reply(201, self._describe(job))
 
     def _add_outputs(self, job: Job) -> None:
-        job.outputs = {name: _output(job.name, name, each) for name, each in _outputs(job.properties).items()}
+        job.outputs = {name: _output(job.name, name, spec) for name, spec in _outputs(job.properties).items()}
 
     def add(self, job: Job) -> None:
         """Keep a job; another service may have jobs of its own, which go through their stages as these do."""
@@ -246,8 +237,8 @@ class Jobs:
         for node, body in job.properties["jobs"].items():
             component = self._rules.component(body["componentId"])
             step = self._add_step(job, node, component["name"])
-            for part in _STEPS if component["name"] == FINE_TUNING else ():
-                self._add_step(step, part, part)
+            for substep in _STEPS if component["name"] == FINE_TUNING else ():
+                self._add_step(step, substep, substep)
             for name, spec in (component.get("outputs") or {}).items():
                 step.outputs[name] = _output(step.name, name, {"jobOutputType": spec["type"]})
                 bound = str(((body.get("outputs") or {}).get(name) or {}).get("value", ""))
@@ -286,9 +277,9 @@ class Jobs:
         services = {"Studio": {"jobServiceType": "Studio", "endpoint": portal, "status": None}}
         place = f"azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{job.name}"
         outputs: dict[str, Any] = {"default": {"jobOutputType": "uri_folder", "uri": place, "mode": "ReadWriteMount"}}
-        for name, each in _outputs(job.properties).items():
-            made = {"uri": job.outputs[name]["uri"]} if job.status == "Completed" and name in job.outputs else {}
-            outputs[name] = {"mode": "ReadWriteMount", **each, **made}
+        for name, spec in _outputs(job.properties).items():
+            address = {"uri": job.outputs[name]["uri"]} if job.status == "Completed" and name in job.outputs else {}
+            outputs[name] = {"mode": "ReadWriteMount", **spec, **address}
         created = job.times["NotStarted"].isoformat()
         properties = {**job.properties, "status": job.status, "services": services, "outputs": outputs}
         return {**row, "properties": properties, "systemData": {"createdAt": created, "lastModifiedAt": created}}
@@ -329,5 +320,5 @@ def _plain(name: str, properties: dict[str, Any]) -> Any:
     value = properties.get(name)
     if name != "outputs" or not value:
         return value or None
-    given = {key: each["jobOutputType"] for key, each in value.items() if key != "default"}
-    return given or None
+    types = {key: output["jobOutputType"] for key, output in value.items() if key != "default"}
+    return types or None

@@ -9,14 +9,12 @@ from typing import Any
 
 from tests.azure.emulator.assets import WORKSPACE, paged
 from tests.azure.emulator.bodies import bad_argument, need, need_one_of
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
-from tests.azure.emulator.resources import Resources, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
-from tests.azure.emulator.world import World
 
 ENDPOINTS = f"{WORKSPACE}/onlineEndpoints"
 TYPE = f"{PROVIDER}/workspaces/onlineEndpoints"
@@ -47,8 +45,9 @@ class InferencingError(ServiceError):
 class OnlineEndpoints:
     """A workspace's endpoints; ``keys`` is for who answers their requests."""
 
-    def __init__(self, world: World, identity: Identity, resources: Resources, operations: Operations) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity = arm.world, arm.identity
+        self._resources, self._operations = arm.resources, arm.operations
 
     def add_routes(self, router: Router) -> None:
         """Register endpoints, their keys and tokens."""
@@ -66,14 +65,17 @@ class OnlineEndpoints:
         """Return an endpoint's two keys."""
         hidden = self._resources.hidden.setdefault(endpoint_id.lower(), {})
         new = {which: secrets.token_urlsafe(24) for which in _WHICH.values()}
-        made: dict[str, str] = hidden.setdefault("keys", new)
-        return made
+        keys: dict[str, str] = hidden.setdefault("keys", new)
+        return keys
 
     def find(self, name: str, location: str) -> dict[str, Any] | None:
         """Return the endpoint of that name in a region, where names are unique, None where there is none."""
-        for each in self._resources:
-            if each["type"] == TYPE and (each["name"].lower(), each["location"]) == (name.lower(), location):
-                return each
+        for resource in self._resources:
+            if resource["type"] == TYPE and (resource["name"].lower(), resource["location"]) == (
+                name.lower(),
+                location,
+            ):
+                return resource
         return None
 
     def _list(self, request: Request, **_: str) -> Reply:
@@ -95,8 +97,8 @@ class OnlineEndpoints:
         location = need(body, "location", str)
         if location != workspace["location"]:
             raise bad_argument(f"The endpoint must be in the workspace's region '{workspace['location']}'.")
-        others = self.find(endpoint, location)
-        if not before and (others or endpoint in self._world.taken_names):
+        namesake = self.find(endpoint, location)
+        if not before and (namesake or endpoint in self._world.taken_names):
             message = "There is already an endpoint with this name, Endpoint name needs to be unique within a region. "
             raise InferencingError("", f"{message}Try some other name.", code="InferencingClientCreateEndpointFailed")
         return self._write(request.path, self._check(request.path, body, before))
@@ -119,8 +121,8 @@ class OnlineEndpoints:
             raise bad_argument("The auth mode of an endpoint cannot be changed.")
         traffic, mirrored = properties.get("traffic") or {}, properties.get("mirrorTraffic") or {}
         self._check_traffic(path, traffic, mirrored)
-        given = body.get("identity") or {"type": "SystemAssigned"}
-        identity = check_identity(given, before and before["identity"], self._resources)
+        identity = body.get("identity") or {"type": "SystemAssigned"}
+        identity = check_identity(identity, before and before["identity"], self._resources)
         kept = {"description": properties.get("description"), "properties": properties.get("properties") or {}}
         return {
             "location": body["location"],

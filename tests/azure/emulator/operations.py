@@ -19,11 +19,9 @@ class Operation:
     id: str
     polls: int
     finish: Callable[[], None]
-    on_failure: Callable[[ServiceError], None]
     result: Callable[[], Any]
-    status: str = "InProgress"
-    error: dict[str, Any] | None = None
-    listeners: list[str] = field(default_factory=list)
+    status: str = field(default="InProgress", init=False)
+    error: dict[str, Any] | None = field(default=None, init=False)
 
     def poll(self) -> None:
         """Count one poll, and end when there were enough."""
@@ -37,7 +35,6 @@ class Operation:
             self.status = "Succeeded"
         except ServiceError as error:
             self.status, self.error = "Failed", {"code": error.code, "message": error.message}
-            self.on_failure(error)
 
 
 class Operations:
@@ -60,13 +57,10 @@ class Operations:
         provider: str,
         location: str,
         finish: Callable[[], None],
-        on_failure: Callable[[ServiceError], None] = lambda _: None,
         result: Callable[[], Any] = lambda: None,
-        polls: int | None = None,
     ) -> tuple[Operation, dict[str, str]]:
         """Start an operation and return it with the headers that send the caller polling."""
-        polls = self._world.operation_polls if polls is None else polls
-        operation = Operation(f"op-{next(self._ids):05}", polls, finish, on_failure, result)
+        operation = Operation(f"op-{next(self._ids):05}", self._world.operation_polls, finish, result)
         self._operations[operation.id] = operation
         base = f"https://{ARM}/subscriptions/{SUBSCRIPTION}/providers/{provider}/locations/{location}"
         version = "api-version=2024-04-01"
@@ -82,20 +76,20 @@ class Operations:
         return {"retry-after-ms": str(self._world.poll_ms)}
 
     def _status(self, request: Request, operation: str, **_: str) -> Reply:
-        found = self._find(operation)
-        found.poll()
-        error = {"error": found.error} if found.error else {}
-        return Reply(200, {"id": request.path, "name": found.id, "status": found.status, **error}, self.wait)
+        polled = self._find(operation)
+        polled.poll()
+        error = {"error": polled.error} if polled.error else {}
+        return Reply(200, {"id": request.path, "name": polled.id, "status": polled.status, **error}, self.wait)
 
     def _result(self, request: Request, operation: str, **_: str) -> Reply:
-        found = self._find(operation)
-        found.poll()
-        if found.status == "InProgress":
+        polled = self._find(operation)
+        polled.poll()
+        if polled.status == "InProgress":
             place = f"https://{request.host}{request.path}?api-version=2024-04-01"
             return Reply(202, None, {"Location": place, **self.wait})
-        if found.error:
-            return ServiceError(400, found.error["code"], found.error["message"]).reply
-        body = found.result()
+        if polled.error:
+            return ServiceError(400, polled.error["code"], polled.error["message"]).reply
+        body = polled.result()
         return Reply(200 if body is not None else 204, body)
 
     def _find(self, operation: str) -> Operation:

@@ -11,16 +11,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from tests.azure.emulator.data_plane import DataPlane
 from tests.azure.emulator.flow_folders import FlowFolders, map_row
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.jobs import Job, Jobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.resources import Resources, parse_json_object
-from tests.azure.emulator.roles import Roles
-from tests.azure.emulator.routing import ARM, Router
-from tests.azure.emulator.workspace_paths import WORKSPACES, need_workspace
+from tests.azure.emulator.resources import parse_json_object
+from tests.azure.emulator.routing import Router
+from tests.azure.emulator.workspace_paths import WORKSPACES
 
-HOST = "*.api.azureml.ms"
 JOB_TYPE = "PromptFlow"
 _BASE = f"/flow/api{WORKSPACES}/{{workspace}}"
 _STAGES = ("NotStarted", "Preparing", "Running", "Completed")
@@ -43,39 +41,18 @@ class PromptFlowService:
     ``answer_line`` is what flows answer to their inputs; a line for which it raises fails.
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        roles: Roles,
-        resources: Resources,
-        folders: FlowFolders,
-        jobs: Jobs,
-        answer_line: AnswerLine,
-    ) -> None:
-        self._identity, self._roles, self._resources = identity, roles, resources
-        self._folders, self._jobs = folders, jobs
+    def __init__(self, data_plane: DataPlane, folders: FlowFolders, jobs: Jobs, answer_line: AnswerLine) -> None:
+        self._data_plane, self._folders, self._jobs = data_plane, folders, jobs
         self.answer_line = answer_line
         self._lines: dict[str, list[dict[str, Any]]] = {}
 
     def add_routes(self, router: Router) -> None:
         """Register runs, their lines, and what the client asks of traces."""
-        self._add(router, "GET", f"{_BASE}/TraceSessions", self._traces)
-        self._add(router, "POST", f"{_BASE}/BulkRuns/submit", self._submit)
-        self._add(router, "GET", f"{_BASE}/BulkRuns/{{name}}", self._info)
-        self._add(router, "GET", f"{_BASE}/BulkRuns/{{name}}/childRuns", self._child_runs)
-
-    def _add(self, router: Router, method: str, path: str, handler: Callable[..., Reply]) -> None:
-        """Register a handler that is given the workspace's id, for callers who may do this there."""
-
-        def handle(request: Request, **segments: str) -> Reply:
-            self._identity.authenticate(request)
-            place = "/".join(request.path[request.path.index("/subscriptions/") :].split("/")[:9])
-            self._roles.authorize(Request("PUT" if method == "POST" else method, ARM, place))
-            workspace = need_workspace(self._resources, place, action="read")
-            named = {name: value for name, value in segments.items() if name == "name"}
-            return handler(request, str(workspace["id"]), **named)
-
-        router.add(method, path, handle, host=HOST)
+        add = self._data_plane.add
+        add(router, "GET", f"{_BASE}/TraceSessions", self._traces)
+        add(router, "POST", f"{_BASE}/BulkRuns/submit", self._submit, as_method="PUT")
+        add(router, "GET", f"{_BASE}/BulkRuns/{{name}}", self._info)
+        add(router, "GET", f"{_BASE}/BulkRuns/{{name}}/childRuns", self._child_runs)
 
     def _traces(self, request: Request, workspace: str) -> Reply:
         return Reply(200, {"traceCosmosConfiguration": "None", "traceCosmosStatus": "Initialized", "resourceType": 1})
@@ -104,7 +81,7 @@ class PromptFlowService:
         if self._jobs.find(workspace, name):
             raise _user_error(409, f"The run id {name} exists already.")
         texts = ("inputsMapping", "environmentVariables", "tags")
-        if any(not isinstance(value, str) for part in texts for value in (body.get(part) or {}).values()):
+        if any(not isinstance(value, str) for member in texts for value in (body.get(member) or {}).values()):
             raise _user_error(400, f"The members of {', '.join(texts)} must be texts.")
         if body.get("runtimeName") != "automatic":
             raise _user_error(400, f"There is no runtime {body.get('runtimeName')!r}.")
@@ -181,10 +158,10 @@ def _properties(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(raised: Exception) -> dict[str, Any]:
-    kind, said = type(raised).__name__, str(raised)
-    details = {"type": kind, "message": said, "traceback": "", "filename": "chat.py", "lineno": 1, "name": "chat"}
+    kind, message = type(raised).__name__, str(raised)
+    details = {"type": kind, "message": message, "traceback": "", "filename": "chat.py", "lineno": 1, "name": "chat"}
     return {
-        "message": f"Execution failure in 'chat': ({kind}) {said}",
+        "message": f"Execution failure in 'chat': ({kind}) {message}",
         "messageFormat": "Execution failure in '{node_name}'.",
         "messageParameters": {"node_name": "chat"},
         "referenceCode": "Tool/__pf_main__",

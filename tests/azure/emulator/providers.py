@@ -7,50 +7,67 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
-from tests.azure.emulator.resources import Resources, not_found, parse_json_object
+from tests.azure.emulator.resource_manager import ResourceManager
+from tests.azure.emulator.resources import not_found, parse_json_object
 from tests.azure.emulator.routing import Router
-from tests.azure.emulator.world import PROVIDERS, SUBSCRIPTION, TENANT, World
+from tests.azure.emulator.world import PROVIDERS, SUBSCRIPTION, TENANT
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
 _REGION = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True)
+class Names:
+    """What the names of a type must be like, and whether each is given once in the world, or once in a group."""
+
+    pattern: str
+    worldwide: bool = False
+
+
+@dataclass(frozen=True)
 class Kind:
-    """A type of resource: what its names must be like, what a body must have, and whether names are the world's."""
+    """A type of resource: its names, what a body must have, and how it is made and deleted."""
 
     type: str
-    name: str
+    names: Names
     required: tuple[str, ...] = ("location",)
-    worldwide: bool = False
     asynchronous: bool = True
     soft_deletes: bool = False
 
 
 KINDS = (
-    Kind("Microsoft.Storage/storageAccounts", r"[a-z0-9]{3,24}", ("location", "sku.name", "kind"), worldwide=True),
+    Kind(
+        "Microsoft.Storage/storageAccounts",
+        Names(r"[a-z0-9]{3,24}", worldwide=True),
+        ("location", "sku.name", "kind"),
+    ),
     Kind(
         "Microsoft.KeyVault/vaults",
-        r"[A-Za-z](?:-?[A-Za-z0-9]){1,22}[A-Za-z0-9]",
+        Names(r"[A-Za-z](?:-?[A-Za-z0-9]){1,22}[A-Za-z0-9]", worldwide=True),
         ("location", "properties.tenantId", "properties.sku.name", "properties.sku.family"),
-        worldwide=True,
         soft_deletes=True,
     ),
-    Kind("Microsoft.OperationalInsights/workspaces", r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]"),
+    Kind("Microsoft.OperationalInsights/workspaces", Names(r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]")),
     Kind(
         "Microsoft.Insights/components",
-        r".{1,260}",
+        Names(r".{1,260}"),
         ("location", "kind", "properties.Application_Type"),
         asynchronous=False,
     ),
-    Kind("Microsoft.ContainerRegistry/registries", r"[A-Za-z0-9]{5,50}", ("location", "sku.name"), worldwide=True),
-    Kind("Microsoft.ManagedIdentity/userAssignedIdentities", r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}", asynchronous=False),
+    Kind(
+        "Microsoft.ContainerRegistry/registries",
+        Names(r"[A-Za-z0-9]{5,50}", worldwide=True),
+        ("location", "sku.name"),
+    ),
+    Kind(
+        "Microsoft.ManagedIdentity/userAssignedIdentities",
+        Names(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}"),
+        asynchronous=False,
+    ),
     Kind(
         "Microsoft.CognitiveServices/accounts",
-        r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]",
+        Names(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]"),
         ("location", "sku.name", "kind"),
         soft_deletes=True,
     ),
@@ -60,9 +77,9 @@ KINDS = (
 class Providers:
     """Everything of a subscription but Azure Machine Learning."""
 
-    def __init__(self, world: World, identity: Identity, resources: Resources, operations: Operations) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
-        self.registered = set(PROVIDERS) - world.unregistered
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity, self._resources = arm.world, arm.identity, arm.resources
+        self.registered = set(PROVIDERS) - arm.world.unregistered
         self._registering: dict[str, int] = {}
         self._principals: dict[str, dict[str, str]] = {}
 
@@ -85,7 +102,7 @@ class Providers:
 
     def check_registered(self, provider: str) -> None:
         """Raise ServiceError 409 where the subscription has not registered a provider."""
-        if provider.lower() not in {each.lower() for each in self.registered}:
+        if provider.lower() not in {name.lower() for name in self.registered}:
             raise ServiceError(
                 409,
                 "MissingSubscriptionRegistration",
@@ -95,7 +112,7 @@ class Providers:
 
     def check_unlocked(self, resource_id: str) -> None:
         """Raise ServiceError 409 where a lock holds the resource."""
-        if resource_id.lower() in {each.lower() for each in self._world.locked}:
+        if resource_id.lower() in {lock.lower() for lock in self._world.locked}:
             message = (
                 f"The scope '{resource_id}' cannot perform delete operation because following scope(s) are locked."
             )
@@ -104,8 +121,8 @@ class Providers:
     def check_location(self, location: str) -> None:
         """Raise ServiceError 400 for a region that is none."""
         if not _REGION.fullmatch(location) or location not in self._world.sizes:
-            known = ", ".join(sorted(self._world.sizes))
-            message = f"The provided location '{location}' is not available. The locations are '{known}'."
+            regions = ", ".join(sorted(self._world.sizes))
+            message = f"The provided location '{location}' is not available. The locations are '{regions}'."
             raise ServiceError(400, "LocationNotAvailableForResourceType", message)
 
     def _add_kind(self, router: Router, kind: Kind) -> None:
@@ -131,7 +148,7 @@ class Providers:
         return Reply(200, {**body, "displayName": "tests", "state": "Enabled", "subscriptionPolicies": policies})
 
     def _list_providers(self, request: Request, subscription: str) -> Reply:
-        return Reply(200, {"value": [self._describe(each) for each in PROVIDERS]})
+        return Reply(200, {"value": [self._describe(name) for name in PROVIDERS]})
 
     def _provider(self, request: Request, subscription: str, provider: str) -> Reply:
         return Reply(200, self._describe(_known_provider(provider)))
@@ -175,51 +192,55 @@ class Providers:
         self.need_group(request.path)
         prefix = "/".join(request.path.split("/")[:5]).lower() + "/providers/"
         rows = [
-            {name: each[name] for name in ("id", "name", "type", "location", "tags", "kind", "sku") if name in each}
-            for each in self._resources
-            if each["id"].lower().startswith(prefix)
-            and each["id"].lower().removeprefix(prefix).count("/") == 2
-            and "location" in each
+            {
+                name: resource[name]
+                for name in ("id", "name", "type", "location", "tags", "kind", "sku")
+                if name in resource
+            }
+            for resource in self._resources
+            if resource["id"].lower().startswith(prefix)
+            and resource["id"].lower().removeprefix(prefix).count("/") == 2
+            and "location" in resource
         ]
         return Reply(200, {"value": rows})
 
     def _check_name(self, request: Request, provider: str, **_: str) -> Reply:
         body = parse_json_object(request)
         _need(body, ("name", "type"))
-        kind = next((kind for kind in KINDS if kind.type == body["type"] and kind.worldwide), None)
+        kind = next((kind for kind in KINDS if kind.type == body["type"] and kind.names.worldwide), None)
         if kind is None or not kind.type.lower().startswith(f"{provider.lower()}/"):
             raise ServiceError(400, "InvalidResourceType", f"The type '{body['type']}' has no names to check.")
-        if not re.fullmatch(kind.name, body["name"]):
+        if not re.fullmatch(kind.names.pattern, body["name"]):
             message = f"{body['name']} is not a valid name."
             return Reply(200, {"nameAvailable": False, "reason": "AccountNameInvalid", "message": message})
         end = f"/{kind.type}/{body['name']}".lower()
-        held = [each["id"] for each in self._resources] + list(self._world.soft_deleted)
-        if body["name"] in self._world.taken_names or any(each.lower().endswith(end) for each in held):
+        held = [resource["id"] for resource in self._resources] + list(self._world.soft_deleted)
+        if body["name"] in self._world.taken_names or any(resource_id.lower().endswith(end) for resource_id in held):
             message = f"The name {body['name']} is already taken."
             return Reply(200, {"nameAvailable": False, "reason": "AlreadyExists", "message": message})
         return Reply(200, {"nameAvailable": True})
 
     def _deleted_vault(self, request: Request, name: str, **_: str) -> Reply:
         end = f"/providers/microsoft.keyvault/vaults/{name}".lower()
-        found = next((each for each in self._world.soft_deleted if each.endswith(end)), None)
-        if found is None:
+        vault_id = next((resource_id for resource_id in self._world.soft_deleted if resource_id.endswith(end)), None)
+        if vault_id is None:
             raise ServiceError(404, "DeletedVaultNotFound", f"There is no deleted vault {name}.")
-        return Reply(200, {"id": request.path, "name": name, "properties": {"vaultId": found}})
+        return Reply(200, {"id": request.path, "name": name, "properties": {"vaultId": vault_id}})
 
     def _list_kind(self, request: Request, **_: str) -> Reply:
-        base, _, kind = request.path.rstrip("/").rpartition("/")
+        base, kind = request.path.rstrip("/").rsplit("/", 1)
         return self._resources.children(base, kind)
 
     def _put(self, request: Request, kind: Kind) -> Reply:
         body, name = parse_json_object(request), request.path.rpartition("/")[2]
         self.check_registered(kind.type.partition("/")[0])
         self.need_group(request.path)
-        if not re.fullmatch(kind.name, name):
-            message = f"The resource name '{name}' of {kind.type} is not valid: it must match {kind.name}."
+        if not re.fullmatch(kind.names.pattern, name):
+            message = f"The resource name '{name}' of {kind.type} is not valid: it must match {kind.names.pattern}."
             raise ServiceError(400, "InvalidResourceName", message)
         _need(body, kind.required)
         self.check_location(body["location"])
-        if kind.worldwide and name in self._world.taken_names and request.path not in self._resources:
+        if kind.names.worldwide and name in self._world.taken_names and request.path not in self._resources:
             noun = kind.type.rpartition("/")[2]
             raise ServiceError(409, "NameNotAvailable", f"The {noun} name '{name}' is already taken.")
         self._check_soft_deleted(request.path, body, kind)
@@ -249,19 +270,19 @@ class Providers:
 
     def need_group(self, path: str) -> dict[str, Any]:
         """Return the resource group that a path lies in. Raises ServiceError 404."""
-        group = "/".join(path.split("/")[:5])
-        found = self._resources.find(group)
-        if found is None:
-            name = group.rpartition("/")[2]
+        group_id = "/".join(path.split("/")[:5])
+        group = self._resources.find(group_id)
+        if group is None:
+            name = group_id.rpartition("/")[2]
             raise ServiceError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-        return found
+        return group
 
     def _complete_identity(self, stored: dict[str, Any]) -> None:
         key = stored["id"].lower()
         if key not in self._principals:
-            made = {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4()), "tenantId": TENANT}
-            self._principals[key] = made
-            self._identity.add_principal(made["principalId"])
+            principal = {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4()), "tenantId": TENANT}
+            self._principals[key] = principal
+            self._identity.add_principal(principal["principalId"])
         stored.setdefault("properties", {}).update(self._principals[key])
 
 
@@ -270,16 +291,16 @@ def _complete_insights(stored: dict[str, Any]) -> None:
 
 
 def _known_provider(name: str) -> str:
-    for each in PROVIDERS:
-        if each.lower() == name.lower():
-            return each
+    for provider in PROVIDERS:
+        if provider.lower() == name.lower():
+            return provider
     raise not_found(f"/providers/{name}")
 
 
 def _need(body: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         value: Any = body
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        for member in name.split("."):
+            value = value.get(member) if isinstance(value, dict) else None
         if not value:
             raise ServiceError(400, "InvalidRequestContent", f"The required property '{name}' is missing.")

@@ -58,17 +58,17 @@ class Quota:
 
     def size(self, location: str, name: str) -> VmSize:
         """Return a size that a region offers. Raises ServiceError 400 where it is retired, or not offered there."""
-        if name.lower() in {each.lower() for each in self._world.retired_sizes}:
+        if name.lower() in {size.lower() for size in self._world.retired_sizes}:
             message = f"The VM size '{name}' is retired and can no longer be allocated. Choose another VM size."
             raise ServiceError(400, "RetiredVmSize", message)
-        offered = {each.name.lower(): each for each in self._world.sizes.get(location, ())}
+        offered = {size.name.lower(): size for size in self._world.sizes.get(location, ())}
         if name.lower() not in offered:
             near = difflib.get_close_matches(name.lower(), offered, n=3, cutoff=0.6) or offered
             raise ServiceError(
                 400,
                 "InvalidPropertyValue",
                 f"The specified value {name} for property Cluster.Properties.VMSize is not a supported VM size. "
-                f"Supported VM sizes: {','.join(offered[each].name.upper() for each in near)}.",
+                f"Supported VM sizes: {','.join(offered[size].name.upper() for size in near)}.",
             )
         return offered[name.lower()]
 
@@ -104,13 +104,13 @@ class Quota:
         kind, label, total = "vmFamily/dedicatedCores", "Cluster Dedicated", self._world.total_cores
         rows = [Limit("totalClusters", "TotalClusters", "Clusters", self.count_clusters(location), 200)]
         rows += [Limit("totalDedicatedCores", "TotalDedicatedCores", _regional(label), used.total(), total)]
-        for each in self._families:
-            limit = self._world.quota.get(each, 0)
-            rows.append(Limit(kind, _plain(each), f"{each} {label} vCPUs", used[each], limit))
+        for family in self._families:
+            limit = self._world.quota.get(family, 0)
+            rows.append(Limit(kind, _plain(family), f"{family} {label} vCPUs", used[family], limit))
         kind, label, total = "vmFamily/lowPriorityCores", "Cluster LowPriority", self._world.low_priority_cores
         rows += [Limit("totalLowPriorityCores", "TotalLowPriorityCores", _regional(label), low.total(), total)]
-        for each in self._families:
-            rows.append(Limit(kind, _plain(each), f"{each} {label} vCPUs", low[each], UNLIMITED))
+        for family in self._families:
+            rows.append(Limit(kind, _plain(family), f"{family} {label} vCPUs", low[family], UNLIMITED))
         return rows
 
     def raise_limit(self, name: str, cores: int) -> None:
@@ -133,26 +133,26 @@ class Quota:
 
     def _check_region(self, location: str) -> None:
         if not self._world.sizes.get(location):
-            known = ", ".join(sorted(region for region, sizes in self._world.sizes.items() if sizes))
+            regions = ", ".join(sorted(region for region, sizes in self._world.sizes.items() if sizes))
             raise ServiceError(
                 400,
                 "NoRegisteredProviderFound",
                 f"No registered resource provider found for location '{location}' and API version '2024-04-01' for "
                 f"type 'locations/usages'. The supported api-versions are '{_VERSIONS}'. The supported locations are "
-                f"'{known}'.",
+                f"'{regions}'.",
             )
 
     def _list_usages(self, request: Request, subscription: str, location: str) -> Reply:
         """Answer the usages; a subscription whose offer has no cores here has limits, yet no values."""
         rows = [
-            {**_row(each, subscription, "usages"), "currentValue": each.used if self._is_offered else None}
-            for each in self.limits(location)
+            {**_row(limit, subscription, "usages"), "currentValue": limit.used if self._is_offered else None}
+            for limit in self.limits(location)
         ]
         return Reply(200, {"value": rows})
 
     def _list_quotas(self, request: Request, subscription: str, location: str) -> Reply:
-        families = [each for each in self.limits(location) if each.kind == "vmFamily/dedicatedCores"]
-        return Reply(200, {"value": [_row(each, subscription, "quotas") for each in families]})
+        families = [limit for limit in self.limits(location) if limit.kind == "vmFamily/dedicatedCores"]
+        return Reply(200, {"value": [_row(limit, subscription, "quotas") for limit in families]})
 
     def _list_sizes(self, request: Request, location: str, **_: str) -> Reply:
         self._providers.check_registered(PROVIDER)
@@ -177,13 +177,13 @@ def _plain(family: str) -> str:
     return joined[0].lower() + joined[1:]
 
 
-def _row(each: Limit, subscription: str, noun: str) -> dict[str, Any]:
+def _row(limit: Limit, subscription: str, noun: str) -> dict[str, Any]:
     place = f"/subscriptions/{subscription}/{noun}"
     return {
-        "id": f"{place}/{each.label.replace(' ', '_')}" if each.kind.startswith("vmFamily/") else place,
-        "type": f"{PROVIDER}/{each.kind}/{noun}",
-        "name": {"value": each.name, "localizedValue": each.label},
-        "limit": each.limit,
+        "id": f"{place}/{limit.label.replace(' ', '_')}" if limit.kind.startswith("vmFamily/") else place,
+        "type": f"{PROVIDER}/{limit.kind}/{noun}",
+        "name": {"value": limit.name, "localizedValue": limit.label},
+        "limit": limit.limit,
         "unit": "Count",
     }
 

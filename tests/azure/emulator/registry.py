@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from tests.azure.emulator.assets import DEFAULT_VERSION, paged
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.registry_content import registries
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import Router
-from tests.azure.emulator.world import TENANT, World
+from tests.azure.emulator.world import TENANT
 
 _REGION, _SUBSCRIPTION, _GROUP = "eastus", "f5a6fd90-0000-4000-8000-000000000001", "registry-builds"
 _HOST = f"cert-{_REGION}.experiments.azureml.net"
@@ -28,8 +28,8 @@ _SEGMENTS = ("models", "components", "environments")
 class Registry:
     """What the system registries answer; nothing in them can be changed."""
 
-    def __init__(self, world: World, identity: Identity) -> None:
-        self._world, self._identity = world, identity
+    def __init__(self, arm: ResourceManager) -> None:
+        self._world, self._identity = arm.world, arm.identity
 
     def add_routes(self, router: Router) -> None:
         """Register the discovery and the lists and versions of each kind."""
@@ -40,15 +40,17 @@ class Registry:
 
     def find(self, asset_id: str) -> dict[str, Any]:
         """Return the version that azureml://registries/… names. Raises ServiceError 404."""
-        found = _ASSET_ID.fullmatch(asset_id)
-        if found is None:
+        match = _ASSET_ID.fullmatch(asset_id)
+        if match is None:
             raise ServiceError(400, "UserError", f"The asset id '{asset_id}' is not valid.")
-        return self._version(found["registry"], found["kind"], found["name"], found["version"])
+        return self._version(match["registry"], match["kind"], match["name"], match["version"])
 
     def _add_segment(self, router: Router, segment: str) -> None:
         def containers(request: Request, registry: str, **_: str) -> Reply:
             self._identity.authenticate(request)
-            return paged(request, [_container(registry, segment, *each) for each in self._held(registry, segment)])
+            return paged(
+                request, [_container(registry, segment, *version) for version in self._held(registry, segment)]
+            )
 
         def container(request: Request, registry: str, name: str, **_: str) -> Reply:
             self._identity.authenticate(request)
@@ -82,15 +84,15 @@ class Registry:
         """Return the names of a kind, each with its version."""
         content = registries().get(registry, {}).get(segment, {})
         missing = self._world.missing_models if segment == "models" else set()
-        versions = {name: each if isinstance(each, str) else each["version"] for name, each in content.items()}
+        versions = {name: entry if isinstance(entry, str) else entry["version"] for name, entry in content.items()}
         return sorted((name, version) for name, version in versions.items() if name not in missing)
 
-    def _version(self, registry: str, segment: str, name: str, wanted: str) -> dict[str, Any]:
+    def _version(self, registry: str, segment: str, name: str, reference: str) -> dict[str, Any]:
         version = dict(self._held(registry, segment)).get(name)
-        if version is None or wanted not in (version, "latest", DEFAULT_VERSION):
+        if version is None or reference not in (version, "latest", DEFAULT_VERSION):
             noun = segment.removesuffix("s").capitalize()
-            what = f"{noun} {name}" if version is None else f"{noun} {name}:{wanted}"
-            raise ServiceError(404, "UserError", f"{what} not found in registry {registry}.")
+            asset = f"{noun} {name}" if version is None else f"{noun} {name}:{reference}"
+            raise ServiceError(404, "UserError", f"{asset} not found in registry {registry}.")
         entry = registries()[registry][segment][name]
         return {
             "id": f"azureml://registries/{registry}/{segment}/{name}/versions/{version}",

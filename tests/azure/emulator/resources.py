@@ -53,10 +53,12 @@ class Resources:
     def children(self, resource_id: str, kind: str) -> Reply:
         """Answer the list of a collection, such as ``computes`` of a workspace."""
         prefix = f"{resource_id}/{kind}/".lower()
-        found = [
-            each for key, each in self._resources.items() if key.startswith(prefix) and "/" not in key[len(prefix) :]
+        resources = [
+            resource
+            for key, resource in self._resources.items()
+            if key.startswith(prefix) and "/" not in key[len(prefix) :]
         ]
-        return Reply(200, {"value": copy.deepcopy(found)})
+        return Reply(200, {"value": copy.deepcopy(resources)})
 
     def store(self, resource_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Keep a resource as it stands, at once."""
@@ -79,7 +81,6 @@ class Resources:
         resource_id: str,
         body: dict[str, Any],
         *,
-        polls: int | None = None,
         finish: Finish = lambda _: None,
         asynchronous: bool = True,
     ) -> Reply:
@@ -100,29 +101,21 @@ class Resources:
                 return Reply(200 if existed else 201, copy.deepcopy(stored))
             properties["provisioningState"] = "Updating" if existed else "Creating"
 
-            def done() -> None:
-                finish(stored)
+            def end() -> None:
+                try:
+                    finish(stored)
+                except ServiceError:
+                    properties["provisioningState"] = "Failed"
+                    raise
                 properties["provisioningState"] = "Succeeded"
 
-            def failed(_: ServiceError) -> None:
-                properties["provisioningState"] = "Failed"
-
-            operation, headers = self._operations.start(
-                provider=resource_type(resource_id).partition("/")[0],
-                location=str(stored.get("location", "eastus2")),
-                finish=done,
-                on_failure=failed,
-                result=lambda: copy.deepcopy(stored),
-                polls=polls,
-            )
-            self._running[key] = operation
+            headers = self._start(stored, end, result=lambda: copy.deepcopy(stored))
             return Reply(200 if existed else 201, copy.deepcopy(stored), headers)
 
     def delete(
         self,
         resource_id: str,
         *,
-        polls: int | None = None,
         finish: Callable[[], None] = lambda: None,
         asynchronous: bool = True,
     ) -> Reply:
@@ -132,33 +125,39 @@ class Resources:
             if key not in self._resources:
                 return Reply(204)
 
-            def done() -> None:
+            def end() -> None:
                 finish()
-                for each in [each for each in self._resources if each == key or each.startswith(key + "/")]:
-                    self._resources.pop(each)
-                    self.hidden.pop(each, None)
-                    self._running.pop(each, None)
+                for gone in [other for other in self._resources if other == key or other.startswith(key + "/")]:
+                    self._resources.pop(gone)
+                    self.hidden.pop(gone, None)
+                    self._running.pop(gone, None)
 
             if not asynchronous:
-                done()
+                end()
                 return Reply(200)
             stored = self._resources[key]
             stored.setdefault("properties", {})["provisioningState"] = "Deleting"
-            operation, headers = self._operations.start(
-                provider=resource_type(resource_id).partition("/")[0],
-                location=str(stored.get("location", "eastus2")),
-                finish=done,
-                polls=polls,
-            )
-            self._running[key] = operation
-            return Reply(202, None, headers)
+            return Reply(202, None, self._start(stored, end))
+
+    def _start(
+        self, stored: dict[str, Any], finish: Callable[[], None], *, result: Callable[[], Any] = lambda: None
+    ) -> dict[str, str]:
+        """Start a resource's operation; return the headers that send the caller polling."""
+        operation, headers = self._operations.start(
+            provider=stored["type"].partition("/")[0],
+            location=str(stored.get("location", "eastus2")),
+            finish=finish,
+            result=result,
+        )
+        self._running[stored["id"].lower()] = operation
+        return headers
 
     def need(self, resource_id: str) -> dict[str, Any]:
         """Return a resource that another refers to. Raises ServiceError 404 where it is missing."""
-        found = self.find(resource_id)
-        if found is None:
+        resource = self.find(resource_id)
+        if resource is None:
             raise not_found(resource_id)
-        return found
+        return resource
 
 
 def parse_json_object(request: Request) -> dict[str, Any]:
@@ -170,10 +169,10 @@ def parse_json_object(request: Request) -> dict[str, Any]:
 
 def resource_type(resource_id: str) -> str:
     """Return an id's type, such as Microsoft.MachineLearningServices/workspaces/computes."""
-    _, found, rest = resource_id.rpartition("/providers/")
-    if not found:
+    _, separator, path = resource_id.rpartition("/providers/")
+    if not separator:
         return "Microsoft.Resources/resourceGroups"
-    namespace, *segments = rest.split("/")
+    namespace, *segments = path.split("/")
     return "/".join([namespace, *segments[::2]])
 
 

@@ -74,7 +74,7 @@ class Roles:
     def authorize(self, request: Request) -> None:
         """Raise ServiceError 403 where none of the caller's roles allows the request."""
         action, scope = _action(request)
-        if action.endswith(_ANYBODY_MAY) or any(part in action for part in _ANYBODY_MAY):
+        if action.endswith(_ANYBODY_MAY) or any(ending in action for ending in _ANYBODY_MAY):
             return
         if action == "Microsoft.Resources/subscriptions/read" and self._world.roles:
             return  # whoever has a role anywhere in a subscription sees it
@@ -93,9 +93,9 @@ class Roles:
         """Return a principal's assignments as (role name, scope)."""
         names = {role_id: name for name, (role_id, _, _) in ROLES.items()}
         return {
-            (names[each["properties"]["roleDefinitionId"].rpartition("/")[2]], each["properties"]["scope"])
-            for each in self._all()
-            if each["properties"]["principalId"] == principal_id
+            (names[assignment["properties"]["roleDefinitionId"].rpartition("/")[2]], assignment["properties"]["scope"])
+            for assignment in self._all()
+            if assignment["properties"]["principalId"] == principal_id
         }
 
     def _granted(self, scope: str) -> list[tuple[list[str], list[str]]]:
@@ -107,7 +107,9 @@ class Roles:
         ]
 
     def _all(self) -> list[dict[str, Any]]:
-        return [each for each in self._resources if each["type"] == "Microsoft.Authorization/roleAssignments"]
+        return [
+            resource for resource in self._resources if resource["type"] == "Microsoft.Authorization/roleAssignments"
+        ]
 
     def _permissions(self, request: Request, scope: str) -> Reply:
         rows = [
@@ -117,8 +119,8 @@ class Roles:
         return Reply(200, {"value": rows})
 
     def _definitions(self, request: Request, scope: str) -> Reply:
-        wanted = request.query.get("$filter", "")
-        rows = [_described(name) for name in ROLES if not wanted or f"'{name}'" in wanted]
+        condition = request.query.get("$filter", "")
+        rows = [_described(name) for name in ROLES if not condition or f"'{name}'" in condition]
         return Reply(200, {"value": rows})
 
     def _definition(self, request: Request, scope: str, name: str) -> Reply:
@@ -128,23 +130,23 @@ class Roles:
         raise ServiceError(404, "RoleDefinitionDoesNotExist", f"The role definition '{name}' does not exist.")
 
     def _assignments(self, request: Request, scope: str) -> Reply:
-        wanted = request.query.get("$filter", "")
-        found = [
-            each
-            for each in self._all()
-            if (scope.lower() + "/").startswith(each["properties"]["scope"].lower() + "/")
+        condition = request.query.get("$filter", "")
+        assignments = [
+            assignment
+            for assignment in self._all()
+            if (scope.lower() + "/").startswith(assignment["properties"]["scope"].lower() + "/")
             and (
-                ("principalId" not in wanted and "assignedTo" not in wanted)
-                or each["properties"]["principalId"] in wanted
+                ("principalId" not in condition and "assignedTo" not in condition)
+                or assignment["properties"]["principalId"] in condition
             )
         ]
-        if CALLER in wanted or "principalId" not in wanted:
-            found += [
+        if CALLER in condition or "principalId" not in condition:
+            assignments += [
                 _standing(role, at)
                 for at, role in self._world.roles.items()
                 if (scope.lower() + "/").startswith(at.lower() + "/")
             ]
-        return Reply(200, {"value": found})
+        return Reply(200, {"value": assignments})
 
     def _get(self, request: Request, scope: str, name: str) -> Reply:
         return self._resources.get(_assignment_id(scope, name))
@@ -157,21 +159,21 @@ class Roles:
             raise ServiceError(400, "InvalidRoleAssignmentId", message) from None
         properties = parse_json_object(request).get("properties") or {}
         role_id = str(properties.get("roleDefinitionId", "")).rpartition("/")[2]
-        if role_id not in {each for each, _, _ in ROLES.values()}:
+        if role_id not in {known_id for known_id, _, _ in ROLES.values()}:
             message = f"The specified role definition with ID '{role_id}' does not exist."
             raise ServiceError(400, "RoleDefinitionDoesNotExist", message)
         if scope.count("/") > 2:
             self._check_scope(scope)
         principal = str(properties.get("principalId", ""))
         self._identity.check_known(principal)
-        for each in self._all():
-            other = each["properties"]
+        for assignment in self._all():
+            other = assignment["properties"]
             same = (other["principalId"], other["roleDefinitionId"].rpartition("/")[2], other["scope"].lower())
             if same == (principal, role_id, scope.lower()):
-                if each["name"] == name:
-                    return Reply(200, each)
+                if assignment["name"] == name:
+                    return Reply(200, assignment)
                 raise ServiceError(409, "RoleAssignmentExists", "The role assignment already exists.")
-            if each["name"] == name:
+            if assignment["name"] == name:
                 message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
                 raise ServiceError(400, "RoleAssignmentUpdateNotPermitted", message)
         body = {"properties": {**properties, "scope": scope}}
@@ -212,11 +214,11 @@ def _standing(role: str, scope: str) -> dict[str, Any]:
 def _action(request: Request) -> tuple[str, str]:
     """Return the action that a request performs, such as Microsoft.X/things/write, and the scope it is judged at."""
     path = request.path.rstrip("/")
-    scope, found, rest = path.rpartition("/providers/")
-    if not found:
+    scope, separator, below = path.rpartition("/providers/")
+    if not separator:
         kind = {2: "subscriptions", 4: "subscriptions/resourceGroups"}.get(path.count("/"), "subscriptions/resources")
         return f"Microsoft.Resources/{kind}/{_VERBS[request.method]}", path
-    segments = rest.split("/")
+    segments = below.split("/")
     if request.method == "POST":  # …/{type}/{name}/{what}
         kinds = "/".join([segments[0], *segments[1:-1:2]])
         return f"{kinds}/{segments[-1]}/action", scope if len(segments) < 3 else path.rpartition("/")[0]

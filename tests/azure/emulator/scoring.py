@@ -49,24 +49,24 @@ class Scoring:
 
     def _route(self, request: Request, endpoint: dict[str, Any]) -> dict[str, Any] | Reply:
         """Return the deployment that a header names, or one by the traffic's weights, in a fixed order."""
-        wanted = request.headers.get("azureml-model-deployment")
-        if wanted is None:
+        deployment_name = request.headers.get("azureml-model-deployment")
+        if deployment_name is None:
             self._asked[endpoint["id"]] += 1
             place = self._asked[endpoint["id"]] * 37 % 100
             for name, percent in endpoint["properties"]["traffic"].items():
                 if place < percent:
-                    wanted = name
+                    deployment_name = name
                     break
                 place -= percent
-        if wanted is None:
+        if deployment_name is None:
             message = "No valid deployments to route to. Please check that the endpoint has at least one deployment "
             return Reply(404, f"{message}with positive weight values or use a deployment specific header to route.")
-        found = self._resources.find(f"{endpoint['id']}/deployments/{wanted}")
-        if found is None or found["properties"]["provisioningState"] == "Creating":
-            return Reply(404, f"Specified deployment could not be found: {wanted}")
-        if found["properties"]["provisioningState"] == "Failed":
+        deployment = self._resources.find(f"{endpoint['id']}/deployments/{deployment_name}")
+        if deployment is None or deployment["properties"]["provisioningState"] == "Creating":
+            return Reply(404, f"Specified deployment could not be found: {deployment_name}")
+        if deployment["properties"]["provisioningState"] == "Failed":
             return Reply(502, "The deployment has failed.")
-        return found
+        return deployment
 
     def _answer(self, request: Request, deployment: dict[str, Any]) -> Reply:
         try:
@@ -88,13 +88,13 @@ class Scoring:
 
     def _answer_script(self, body: dict[str, Any], deployment: dict[str, Any]) -> Reply:
         """Answer what the wire contract has, as the scoring script of ours does, which takes MLflow's chat as well."""
-        given = body.get("input_data")
-        messages = (given.get("input_string") or []) if isinstance(given, dict) else []
+        input_data = body.get("input_data")
+        messages = (input_data.get("input_string") or []) if isinstance(input_data, dict) else []
         if isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], list):
             messages = messages[0]
-        if not isinstance(given, dict) or not _are_messages(messages):
+        if not isinstance(input_data, dict) or not _are_messages(messages):
             return _model_error("'input_data.input_string' must be a list of messages.")
-        return Reply(200, {"output": self._answer_chat(deployment, messages, given.get("parameters") or {})})
+        return Reply(200, {"output": self._answer_chat(deployment, messages, input_data.get("parameters") or {})})
 
     def _answer_flow(self, body: dict[str, Any], deployment: dict[str, Any]) -> Reply:
         """Answer as a served chat flow: its inputs by name in, its outputs by name out."""
@@ -106,9 +106,9 @@ class Scoring:
 def chat_messages(inputs: dict[str, Any]) -> list[dict[str, str]]:
     """Return the messages that a chat flow makes of its inputs."""
     messages = [
-        {"role": role, "content": turn[part][name]}
+        {"role": role, "content": turn[side][name]}
         for turn in inputs.get("chat_history") or []
-        for role, part, name in (("user", "inputs", "question"), ("assistant", "outputs", "answer"))
+        for role, side, name in (("user", "inputs", "question"), ("assistant", "outputs", "answer"))
     ]
     return [*messages, {"role": "user", "content": inputs["question"]}]
 
@@ -122,7 +122,10 @@ def _are_messages(value: Any) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(each, dict) and isinstance(each.get("content"), str) and "role" in each for each in value)
+        and all(
+            isinstance(message, dict) and isinstance(message.get("content"), str) and "role" in message
+            for message in value
+        )
     )
 
 

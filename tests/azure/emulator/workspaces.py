@@ -10,16 +10,15 @@ from typing import Any
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.bodies import bad_argument, check_members, check_texts, need, need_one_of
 from tests.azure.emulator.datastores import Datastores
-from tests.azure.emulator.identity import Identity
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
-from tests.azure.emulator.operations import Operations
 from tests.azure.emulator.providers import Providers
+from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.resources import Resources, parse_json_object, resource_type
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.workspace_keys import list_keys, list_notebook_keys, list_storage_keys
 from tests.azure.emulator.workspace_paths import PROVIDER, TYPE, WORKSPACES, need_workspace
-from tests.azure.emulator.world import TENANT, World
+from tests.azure.emulator.world import TENANT
 
 KINDS = ("Default", "Hub", "Project")
 PARTS = {
@@ -55,16 +54,9 @@ class Workspaces:
     taken so comes out when the creation ends, as azure-cli issue 33756 and ResourceModules issue 3596 show.
     """
 
-    def __init__(
-        self,
-        world: World,
-        identity: Identity,
-        resources: Resources,
-        operations: Operations,
-        providers: Providers,
-        datastores: Datastores,
-    ) -> None:
-        self._world, self._identity, self._resources, self._operations = world, identity, resources, operations
+    def __init__(self, arm: ResourceManager, providers: Providers, datastores: Datastores) -> None:
+        self._world, self._identity = arm.world, arm.identity
+        self._resources, self._operations = arm.resources, arm.operations
         self._providers, self._datastores = providers, datastores
 
     def add_routes(self, router: Router) -> None:
@@ -92,13 +84,13 @@ class Workspaces:
         base = request.path.lower().partition("/providers/")[0]
         if "/resourcegroups/" in base:
             self._providers.need_group(request.path)
-        kinds = [each for each in request.query.get("kind", "").lower().split(",") if each]
+        kinds = [kind for kind in request.query.get("kind", "").lower().split(",") if kind]
         rows = [
-            each
-            for each in self._resources
-            if each["type"] == TYPE
-            and each["id"].lower().startswith(base + "/")
-            and (not kinds or each["kind"].lower() in kinds)
+            workspace
+            for workspace in self._resources
+            if workspace["type"] == TYPE
+            and workspace["id"].lower().startswith(base + "/")
+            and (not kinds or workspace["kind"].lower() in kinds)
         ]
         return Reply(200, {"value": rows})
 
@@ -145,9 +137,9 @@ class Workspaces:
         if not isinstance(body.get("identity"), dict) or body["identity"].get("type") in (None, "None"):
             raise bad_argument("Make sure to create your workspace using a client which support MSI")
         identity = check_identity(body["identity"], before and before["identity"], self._resources)
-        given = {name: value for name, value in need(body, "properties", dict).items() if name not in _READ_ONLY}
-        made = {name: before["properties"][name] for name in _MADE if before and name in before["properties"]}
-        properties = {**given, **(self._inherited(body) if kind == "Project" else {}), **made}
+        settings = {name: value for name, value in need(body, "properties", dict).items() if name not in _READ_ONLY}
+        lasting = {name: before["properties"][name] for name in _MADE if before and name in before["properties"]}
+        properties = {**settings, **(self._inherited(body) if kind == "Project" else {}), **lasting}
         self._check_parts(kind, properties)
         _check_primary(properties, identity)
         return {
@@ -174,30 +166,30 @@ class Workspaces:
             raise bad_argument(f"The hub '{hub_id}' is not provisioned: {hub['properties']['provisioningState']}.")
         if hub["location"] != body["location"]:
             raise bad_argument(f"The project must be in the region of its hub, '{hub['location']}'.")
-        parts = {name: hub["properties"][name] for name in PARTS if hub["properties"].get(name)}
+        inherited = {name: hub["properties"][name] for name in PARTS if hub["properties"].get(name)}
         for name in PARTS:
-            given = body["properties"].get(name)
-            if given and given.lower() != parts.get(name, "").lower():
+            resource_id = body["properties"].get(name)
+            if resource_id and resource_id.lower() != inherited.get(name, "").lower():
                 raise bad_argument(f"A project takes over '{name}' from its hub and cannot have another.")
-        return parts
+        return inherited
 
     def _check_parts(self, kind: str, properties: dict[str, Any]) -> None:
         if any(not properties.get(name) for name in _REQUIRED.get(kind, ())):
             raise ServiceError(400, "ValidationError", "Missing dependent resources in workspace json")
-        for name, wanted in PARTS.items():
+        for name, type_ in PARTS.items():
             if not properties.get(name):
                 continue
-            part_id = need(properties, name, str)
-            if resource_type(part_id).lower() != wanted.lower():
-                raise bad_argument(f"'{part_id}' of '{name}' is not the ARM id of a {wanted}.")
-            part = self._resources.find(part_id)
-            if part is None:
-                raise bad_argument(f"The resource '{part_id}' that '{name}' refers to was not found.")
-            if part["properties"]["provisioningState"] != "Succeeded":
-                state = part["properties"]["provisioningState"]
-                raise bad_argument(f"The resource '{part_id}' that '{name}' refers to is in state {state}.")
-            if name == "storageAccount" and part["properties"].get("isHnsEnabled"):
-                raise bad_argument(f"The storage account '{part_id}' has a hierarchical namespace: not supported.")
+            resource_id = need(properties, name, str)
+            if resource_type(resource_id).lower() != type_.lower():
+                raise bad_argument(f"'{resource_id}' of '{name}' is not the ARM id of a {type_}.")
+            resource = self._resources.find(resource_id)
+            if resource is None:
+                raise bad_argument(f"The resource '{resource_id}' that '{name}' refers to was not found.")
+            if resource["properties"]["provisioningState"] != "Succeeded":
+                state = resource["properties"]["provisioningState"]
+                raise bad_argument(f"The resource '{resource_id}' that '{name}' refers to is in state {state}.")
+            if name == "storageAccount" and resource["properties"].get("isHnsEnabled"):
+                raise bad_argument(f"The storage account '{resource_id}' has a hierarchical namespace: not supported.")
 
     def _complete(self, stored: dict[str, Any]) -> None:
         path, location, properties = stored["id"], stored["location"], stored["properties"]
@@ -278,7 +270,7 @@ def _check_unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:
 def _check_primary(properties: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise ServiceError 400 unless the primary identity, needed where there is no other, is an assigned one."""
     primary = properties.get("primaryUserAssignedIdentity")
-    assigned = [each.lower() for each in identity.get("userAssignedIdentities", {})]
+    assigned = [identity_id.lower() for identity_id in identity.get("userAssignedIdentities", {})]
     if primary is None and identity["type"] == "UserAssigned":
         raise bad_argument("'primaryUserAssignedIdentity' is required where there are user-assigned identities only.")
     if primary is not None and str(primary).lower() not in assigned:

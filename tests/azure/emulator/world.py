@@ -56,7 +56,7 @@ PROVIDERS = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class World:
     """The subscription's kind, quota, offers and faults. Families without a quota have 0 cores."""
 

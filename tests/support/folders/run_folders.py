@@ -68,6 +68,17 @@ def write_run(
     return run
 
 
+def scored_run(folder: Path, scores: Sequence[float | None], *, metric: str = "f1", **changes: Any) -> RunFolder:
+    """Write a run with one line a score, and return it; ``changes`` are ``write_run``'s."""
+    results = [line(number, f"answer {number}") for number in range(len(scores))]
+    return write_run(folder, results, scores={"answer_match": {metric: scores}}, **changes)
+
+
+def run_of_kinds(folder: Path, scores: Sequence[float | None]) -> RunFolder:
+    """Write a run with one line a score, of the kinds a and b in turn, and return it."""
+    return scored_run(folder, scores, rows=[{"kind": "ab"[number % 2]} for number in range(len(scores))])
+
+
 def _manifest(name: str, results: Sequence[LineResult], data: Path, changes: Mapping[str, Any]) -> Manifest:
     failed = sum(result.status == "Failed" for result in results)
     retries = sum(result.attempts - 1 for result in results)

@@ -1,9 +1,8 @@
-"""Run folders: append, resume, repair, refuse."""
+"""Run folders, written: append, resume, repair, refuse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ResumeMismatchError
-from phi3flow.records.lines import LineError, LineResult
-from phi3flow.records.runs import Counts, Manifest
-from phi3flow.runs.folder import RunFolder, find_run, list_runs, read_results
+from phi3flow.records.lines import LineResult
+from phi3flow.records.runs import Counts
+from phi3flow.runs.folder import RunFolder, read_results
 from phi3flow.runs.writer import RunWriter
-
-
-def _manifest(name: str = "run", **changes: Any) -> Manifest:
-    values: dict[str, Any] = {
-        "name": name,
-        "status": "Running",
-        "flow": "/flows/f",
-        "flow_fingerprint": "f" * 64,
-        "data": "/data.jsonl",
-        "data_sha256": "d" * 64,
-        "column_mapping": {"question": "${data.question}"},
-        "concurrency": 1,
-        "counts": Counts(total=3),
-        "started_at": datetime.now(UTC),
-    }
-    return Manifest(**{**values, **changes})
-
-
-def _result(number: int, *, completed: bool = True, attempts: int = 1) -> LineResult:
-    return LineResult(
-        line_number=number,
-        line_id=f"id{number}",
-        status="Completed" if completed else "Failed",
-        inputs={"question": "q"},
-        outputs={"answer": "a"} if completed else None,
-        error=None if completed else LineError(type="E", message="m"),
-        attempts=attempts,
-        latency_ms=1.5,
-    )
+from tests.support.folders import run_records
 
 
 def _completed(writer: RunWriter) -> set[int]:
@@ -58,13 +29,13 @@ def _append(writer: RunWriter, result: LineResult) -> None:
 
 
 def test_a_reopened_run_knows_what_is_done(tmp_path: Path) -> None:
-    with RunWriter.open(tmp_path, _manifest()) as writer:
-        _append(writer, _result(0, attempts=3))
-        _append(writer, _result(1, completed=False))
-    with RunWriter.open(tmp_path, _manifest()) as writer:
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
+        _append(writer, run_records.result(0, attempts=3))
+        _append(writer, run_records.result(1, completed=False))
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
         assert _completed(writer) == {0}
         assert (writer.counts.completed, writer.counts.failed) == (1, 1)
-        _append(writer, _result(1))
+        _append(writer, run_records.result(1))
         manifest = writer.finish("Completed", duration_s=1.0)
     assert manifest.counts == Counts(total=3, completed=2, failed=0, retries=2)
     assert [result.status for result in RunFolder(tmp_path / "run").results()] == ["Completed", "Completed"]
@@ -75,43 +46,45 @@ def test_a_torn_tail_costs_only_the_line_that_was_being_written(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("runs") / "run"
-    with RunWriter.open(path.parent, _manifest()) as writer:
+    with RunWriter.open(path.parent, run_records.manifest()) as writer:
         for number in range(2):
-            _append(writer, _result(number))
+            _append(writer, run_records.result(number))
     content = (path / "results.jsonl").read_bytes()
     (path / "results.jsonl").write_bytes(content[: len(content) - min(cut, len(content))])
     whole = content[: len(content) - min(cut, len(content))].count(b"\n")
-    with RunWriter.open(path.parent, _manifest()) as writer:
+    with RunWriter.open(path.parent, run_records.manifest()) as writer:
         assert _completed(writer) == set(range(whole))
         for number in range(whole, 2):
-            _append(writer, _result(number))
+            _append(writer, run_records.result(number))
     assert (path / "results.jsonl").read_bytes() == content
 
 
 def test_many_results_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
     def breaking() -> Iterator[LineResult]:
-        yield _result(1)
+        yield run_records.result(1)
         raise BackendError("the answers belong to other lines")
 
-    with RunWriter.open(tmp_path, _manifest()) as writer:
-        _append(writer, _result(0))
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
+        _append(writer, run_records.result(0))
         with pytest.raises(BackendError):
             writer.append_all(breaking())
         assert (_completed(writer), len(list(read_results(writer.path / "results.jsonl")))) == ({0}, 1)
-        writer.append_all([_result(0, completed=False), _result(1), _result(2, completed=False)])
-        _append(writer, _result(2))
+        writer.append_all(
+            [run_records.result(0, completed=False), run_records.result(1), run_records.result(2, completed=False)]
+        )
+        _append(writer, run_records.result(2))
         assert writer.counts == Counts(total=3, completed=3, failed=0)
     kept = [result.line_number for result in read_results(writer.path / "results.jsonl")]
     assert kept == [0, 1, 2, 2], "line 0 was completed before"
 
 
 def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path) -> None:
-    with RunWriter.open(tmp_path, _manifest()) as writer:
-        _append(writer, _result(0))
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
+        _append(writer, run_records.result(0))
     file = tmp_path / "run" / "results.jsonl"
     file.write_bytes(b"\0\0\0\n" + file.read_bytes())
     with pytest.raises(DatasetError, match=r"results\.jsonl:1: is damaged"):
-        RunWriter.open(tmp_path, _manifest())
+        RunWriter.open(tmp_path, run_records.manifest())
 
 
 @pytest.mark.parametrize(
@@ -124,50 +97,24 @@ def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path) -> None:
     ],
 )
 def test_a_changed_run_is_refused_unless_fresh(tmp_path: Path, field: str, value: Any) -> None:
-    with RunWriter.open(tmp_path, _manifest()) as writer:
-        _append(writer, _result(0))
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
+        _append(writer, run_records.result(0))
     with pytest.raises(ResumeMismatchError, match=f"{field} was .*--fresh"):
-        RunWriter.open(tmp_path, _manifest(**{field: value}))
-    with RunWriter.open(tmp_path, _manifest(**{field: value}), fresh=True) as writer:
+        RunWriter.open(tmp_path, run_records.manifest(**{field: value}))
+    with RunWriter.open(tmp_path, run_records.manifest(**{field: value}), fresh=True) as writer:
         assert _completed(writer) == set()
 
 
 def test_two_writers_cannot_have_one_run(tmp_path: Path) -> None:
     with (
-        RunWriter.open(tmp_path, _manifest()),
+        RunWriter.open(tmp_path, run_records.manifest()),
         pytest.raises(ConfigError, match="is being written by another process"),
     ):
-        RunWriter.open(tmp_path, _manifest())
-    RunWriter.open(tmp_path, _manifest()).__exit__()
+        RunWriter.open(tmp_path, run_records.manifest())
+    RunWriter.open(tmp_path, run_records.manifest()).__exit__()
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b", "-x", "x\n", "x" * 129])
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="run name"):
-        RunWriter.open(tmp_path, _manifest(name))
-
-
-def test_runs_are_found_by_name_path_and_age(tmp_path: Path) -> None:
-    for number, name in enumerate(("zeta", "alpha", "mid")):
-        started = datetime(2026, 1, 1, number, tzinfo=UTC)
-        RunWriter.open(tmp_path, _manifest(name, started_at=started)).__exit__()
-    assert [run.name for run in list_runs(tmp_path)] == ["zeta", "alpha", "mid"]
-    assert find_run("@latest", tmp_path).name == "mid"
-    assert find_run("@previous", tmp_path).name == "alpha"
-    assert find_run(str(tmp_path / "zeta"), tmp_path / "elsewhere").name == "zeta"
-    with pytest.raises(ConfigError, match="there is no run 'nope' in .*: zeta, alpha, mid"):
-        find_run("nope", tmp_path)
-
-
-def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
-    RunWriter.open(tmp_path, _manifest()).__exit__()
-    file = tmp_path / "run" / "manifest.json"
-    file.write_text(file.read_text().replace('"concurrency"', '"parallelism"'))
-    with pytest.raises(ConfigError, match=r"manifest\.json: .*another version, or damaged"):
-        _ = RunFolder(tmp_path / "run").manifest
-
-
-def test_reading_leaves_out_a_line_still_being_written(tmp_path: Path) -> None:
-    file = tmp_path / "results.jsonl"
-    file.write_bytes(_result(0).model_dump_json().encode() + b"\n" + b'{"line_number": 1')
-    assert [result.line_number for result in read_results(file)] == [0]
+        RunWriter.open(tmp_path, run_records.manifest(name))

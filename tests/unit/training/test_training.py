@@ -159,6 +159,7 @@ def test_every_token_weighs_the_same_in_a_loss(base: BaseConfig) -> None:
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
+
 CHILD = """
 import pathlib, sys
 from phi3flow.training import fine_tune
@@ -326,20 +327,6 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path, files: dict[str, str] |
         fine_tune(small_fine_tune(tmp_path, BaseConfig(), model=model))
 
 
-@pytest.mark.parametrize(
-    ("hyperparameters", "message"),
-    [
-        ({"learning_rate": 0.0}, "--learning-rate 0.0: .*greater than 0"),
-        ({"learning_rate": math.nan}, "--learning-rate nan"),
-        ({"lr_scheduler_type": "sideways"}, "--lr-scheduler-type sideways: .*cosine"),
-        ({"max_seq_length": 2}, "--max-seq-length 2"),
-    ],
-)
-def test_a_wrong_hyperparameter_is_named_by_its_flag(hyperparameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        fine_tune_config(hyperparameters=hyperparameters)
-
-
 def test_weights_that_are_no_numbers_any_more_are_reported(base: BaseConfig) -> None:
     import torch
 
@@ -353,13 +340,6 @@ def test_weights_that_are_no_numbers_any_more_are_reported(base: BaseConfig) -> 
     examples = encode_chats(tokenizer, [base.corpus.validation[0]["messages"]], max_tokens=128).examples
     with pytest.raises(ConfigError, match="diverged .*choose a smaller --learning-rate"):
         measure_loss(model, examples, batch_size=1)
-
-
-def test_methods_have_hyperparameters_of_their_own() -> None:
-    whole, adapter = fine_tune_config(), fine_tune_config(model=Path("phi3"), hyperparameters={"epochs": 1})
-    assert whole.hyperparameters.learning_rate > adapter.hyperparameters.learning_rate
-    assert adapter.hyperparameters.epochs == 1
-    assert adapter.hyperparameters.batch_size == 4
 
 
 @pytest.mark.slow

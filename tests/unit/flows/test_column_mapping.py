@@ -1,0 +1,61 @@
+"""Column mappings: the value that each input of a flow gets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phi3flow.errors import ColumnMappingError
+from phi3flow.flows.column_mapping import complete_mapping, map_line
+
+NAMES = st.text("abcdefgh_.", min_size=1, max_size=8).filter(lambda name: not name.startswith("."))
+
+
+def test_an_unmapped_input_takes_the_column_of_its_name() -> None:
+    mapping = complete_mapping({}, inputs={"question": False}, columns={"data": ["question"]}, where="f")
+    assert mapping == {"question": "${data.question}"}
+
+
+def test_outputs_of_a_run_come_before_its_data() -> None:
+    columns = {"run.outputs": ["answer"], "data": ["answer"]}
+    assert complete_mapping({}, inputs={"answer": False}, columns=columns, where="f") == {
+        "answer": "${run.outputs.answer}"
+    }
+
+
+def test_a_reference_to_an_absent_column_names_the_columns_there_are() -> None:
+    with pytest.raises(
+        ColumnMappingError, match=r"f: column_mapping.question refers to \$\{data.query\}; the columns are "
+    ):
+        complete_mapping(
+            {"question": "${data.query}"}, inputs={"question": False}, columns={"data": ["question"]}, where="f"
+        )
+
+
+def test_a_mapping_to_no_input_is_refused() -> None:
+    with pytest.raises(ColumnMappingError, match="column_mapping.querstion names no input of the flow"):
+        complete_mapping({"querstion": "x"}, inputs={"question": True}, columns={"data": []}, where="f")
+
+
+def test_an_input_without_value_says_what_to_type() -> None:
+    with pytest.raises(ColumnMappingError, match=r"--column-mapping question='\$\{data.COLUMN\}'"):
+        complete_mapping({}, inputs={"question": False}, columns={"data": ["prompt"]}, where="f")
+
+
+def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
+    mapping = {"history": "${data.history}", "question": "${data.question}"}
+    assert map_line(mapping, {"data": {"question": "q"}}, optional=["history"]) == {"question": "q"}
+    with pytest.raises(ColumnMappingError, match="which this line does not have"):
+        map_line(mapping, {"data": {"history": []}}, optional=["history"])
+
+
+@given(st.dictionaries(NAMES, st.integers(), min_size=1, max_size=5))
+def test_every_column_can_be_referred_to_whatever_dots_it_holds(row: dict[str, int]) -> None:
+    mapping = {name: f"${{data.{name}}}" for name in row}
+    assert map_line(mapping, {"data": row, "run.outputs": {}}) == row
+
+
+@given(st.text().filter(lambda text: not text.startswith("${")))
+def test_what_is_no_reference_is_a_literal(text: str) -> None:
+    assert map_line({"question": text}, {"data": {}}) == {"question": text}

@@ -1,0 +1,168 @@
+"""Paired comparisons: known figures, properties, coverage by enumeration, and the power that they have.
+
+Intervals cover at least 0.93; false positives are at most 0.06.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+from scipy import stats as scipy_stats
+
+from phi3flow import stats
+from tests.support.simulations import SIMULATIONS, rng
+
+scores = st.lists(st.floats(0, 1), min_size=2, max_size=40)
+
+
+paired = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30)
+
+
+def test_a_comparison_of_continuous_scores_is_the_paired_t_test():
+    left, right = rng(1).random(40), rng(2).random(40)
+    found = stats.compare_pairs(left, right, rng=rng())
+    expected = scipy_stats.ttest_rel(right, left)
+    interval = expected.confidence_interval()
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert found.method == "paired t"
+
+
+@given(paired, st.integers(0, 3))
+def test_swapping_the_runs_mirrors_the_comparison(pairs, shared):
+    left, right = np.array(pairs).T
+    clusters = np.arange(len(pairs)) // (shared + 1)
+    one = stats.compare_pairs(left, right, clusters=clusters, rng=rng())
+    other = stats.compare_pairs(right, left, clusters=clusters, rng=rng())
+    assert (one.wins, one.losses, one.ties) == (other.losses, other.wins, other.ties)
+    assert one.wins + one.losses + one.ties == one.n == len(pairs)
+    assert one.mean == pytest.approx(-other.mean)
+    assert one.p_permutation == pytest.approx(other.p_permutation)
+    if one.low is not None:
+        assert (one.low, one.high) == (pytest.approx(-other.high, abs=1e-9), pytest.approx(-other.low, abs=1e-9))
+    if one.p is not None:
+        assert one.p == pytest.approx(other.p)
+        assert 0 <= one.p <= 1
+
+
+@given(scores, st.booleans())
+def test_runs_that_score_alike_do_not_differ(values, binary):
+    values = np.round(values) if binary else np.array(values)
+    found = stats.compare_pairs(values, values, rng=rng())
+    assert (found.mean, found.low, found.high, found.p, found.p_permutation) == (0.0, 0.0, 0.0, 1.0, 1.0)
+    assert (found.minimum_detectable_effect, found.lines_needed) == (None, None)
+
+
+def test_one_pair_has_a_difference_and_nothing_more():
+    found = stats.compare_pairs([0.2], [0.5], rng=rng())
+    assert (found.mean, found.low, found.p) == (pytest.approx(0.3), None, None)
+    assert found.p_permutation == 1.0
+
+
+def test_no_pair_has_nothing():
+    found = stats.compare_pairs([], [], rng=rng())
+    assert (found.n, found.mean, found.p, found.p_permutation) == (0, None, None, None)
+
+
+def test_a_constant_difference_is_tested_by_its_signs():
+    found = stats.compare_pairs([0.1, 0.2, 0.3, 0.4], [0.2, 0.3, 0.4, 0.5], rng=rng())
+    assert found.p == found.p_permutation == pytest.approx(2 / 2**4)
+
+
+def test_clusters_whose_differences_cancel_do_not_differ():
+    found = stats.compare_pairs([0.5] * 6, [0.7, 0.3] * 3, clusters=[0, 0, 1, 1, 2, 2], rng=rng())
+    assert (found.mean, found.p, found.p_permutation) == (pytest.approx(0), 1.0, 1.0)
+
+
+def test_pairs_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="2 against 1"):
+        stats.compare_pairs([0.1, 0.2], [0.1], rng=rng())
+
+
+@pytest.mark.parametrize(("wins", "losses", "low", "high"), [(9, 3, -0.0178, 0.2627), (0, 0, -0.0713, 0.0713)])
+def test_tangos_interval_solves_the_score_equation(wins, losses, low, high):
+    found = stats.tango_interval(wins, losses, 50)  # of (0, 0) in closed form: +- z^2 / (n + z^2)
+    assert found == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_tangos_interval_excludes_zero_where_mcnemars_score_test_rejects():
+    wins, losses = np.meshgrid(np.arange(25), np.arange(25))
+    differ = wins + losses > 0
+    chi = np.abs(wins - losses)[differ] / np.sqrt((wins + losses)[differ])
+    low, high = stats.tango_interval(wins[differ], losses[differ], 60)
+    assert (((low > 0) | (high < 0)) == (chi > special.ndtri(0.975))).all()
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 12), (10, 10), (40, 15), (300, 200)])
+def test_mid_p_is_the_exact_p_less_half_the_observed_chance(wins, losses):
+    exact = scipy_stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    chance = scipy_stats.binom.pmf(wins, wins + losses, 0.5)
+    expected = exact if wins + losses == 0 else exact - (chance / 2 if wins == losses else chance)
+    assert float(stats.mcnemar_mid_p(wins, losses)) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_equals_its_definition(p_values):
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    expected = np.empty(len(p_values))
+    expected[order] = np.minimum(1, np.maximum.accumulate(stepped))
+    assert stats.holm(p_values) == pytest.approx(list(expected))
+
+
+def test_holm_counts_a_metric_without_p_in_the_family():
+    assert stats.holm([0.01, None, 0.04]) == [pytest.approx(0.03), None, pytest.approx(0.08)]
+    assert stats.holm([]) == []
+
+
+def test_lines_needed_is_the_known_figure():
+    assert stats.lines_needed(0.3, 0.02) == 1766
+
+
+def test_the_minimum_detectable_effect_is_found_four_times_in_five():
+    n, deviation = 50, 0.3
+    effect = stats.minimum_detectable_effect(deviation / math.sqrt(n), df=n - 1)
+    sample = rng().normal(effect, deviation, (SIMULATIONS, n))
+    found = stats.t_test(sample.mean(axis=-1), *stats.standard_error(sample)) < stats.ALPHA
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def _tables(n: int, before: float, after: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every outcome (wins, losses) of n independent pairs of 0/1 scores, and its chance."""
+    wins, losses = (grid.ravel() for grid in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
+    keep = wins + losses <= n
+    wins, losses = wins[keep], losses[keep]
+    win, loss = after * (1 - before), before * (1 - after)
+    log_chance = (
+        special.gammaln(n + 1)
+        - special.gammaln(wins + 1)
+        - special.gammaln(losses + 1)
+        - special.gammaln(n - wins - losses + 1)
+        + special.xlogy(wins, win)
+        + special.xlogy(losses, loss)
+        + special.xlogy(n - wins - losses, 1 - win - loss)
+    )
+    return wins, losses, np.exp(log_chance)
+
+
+PAIRED_SHARES = [(0.02, 0.02), (0.5, 0.5), (0.02, 0.05), (0.02, 0.1), (0, 0.02), (0.5, 0.6), (0.5, 0.9), (0.1, 0.95)]
+
+
+@pytest.mark.parametrize("n", [30, 300])
+@pytest.mark.parametrize(("before", "after"), PAIRED_SHARES)
+def test_tangos_interval_covers(n, before, after):
+    wins, losses, chance = _tables(n, before, after)
+    low, high = stats.tango_interval(wins, losses, n)
+    assert chance[(low <= after - before + 1e-12) & (after - before - 1e-12 <= high)].sum() >= 0.93
+
+
+@pytest.mark.parametrize("n", [30, 300])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
+def test_the_mid_p_test_keeps_its_level(n, share):
+    wins, losses, chance = _tables(n, share, share)
+    assert chance[stats.mcnemar_mid_p(wins, losses) < stats.ALPHA].sum() <= 0.06
