@@ -10,6 +10,7 @@
     ├── StorageError             2   the disk refuses a file
     └── BackendError             3   what runs elsewhere failed
         ├── AzureError               Azure refused a request, or could not be reached
+        │   ├── ForbiddenError           the caller has no role that allows it
         │   └── PreflightError           what is asked for cannot work, and why
         ├── EndpointError            an endpoint refused, broke or could not be reached
         └── DeploymentError          a deployment did not start, or died
