@@ -20,7 +20,7 @@ class ProgressLine:
 
     def __init__(self, terminal: Terminal) -> None:
         self._plain = not terminal.quiet
-        self._told_s = time.monotonic()
+        self._written_s = time.monotonic()
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
         self._progress = terminal.progress(
@@ -42,11 +42,11 @@ class ProgressLine:
 
     def update(self, progress: RunProgress) -> None:
         """Show where the run stands."""
-        done = progress.completed + progress.failed
-        self._progress.update(self._task, completed=done, total=progress.total, state=_state(progress))
-        if self._plain and self._progress.disable and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
-            self._told_s = time.monotonic()
-            sys.stderr.write(f"{self._name}: {done} of {progress.total} lines | {_state(progress)}\n")
+        ended = progress.completed + progress.failed
+        self._progress.update(self._task, completed=ended, total=progress.total, state=_state(progress))
+        if self._plain and self._progress.disable and time.monotonic() - self._written_s >= _PLAIN_EVERY_S:
+            self._written_s = time.monotonic()
+            sys.stderr.write(f"{self._name}: {ended} of {progress.total} lines | {_state(progress)}\n")
 
 
 def _state(progress: RunProgress) -> str:
