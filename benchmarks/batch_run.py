@@ -94,8 +94,8 @@ def measure(tool: Tool, lines: int, *, delay_ms: float, in_flight: int) -> Resul
             return Result(tool.name, lines, problem=f"cannot run: {error}")
         stats = _stats(port)
         if cost.exit_code or stats["requests"] < lines:
-            said = last_line(log.read_text(encoding="utf-8", errors="replace"))
-            problem = f"exit code {cost.exit_code}, {stats['requests']} of {lines} requests: {said}"
+            last = last_line(log.read_text(encoding="utf-8", errors="replace"))
+            problem = f"exit code {cost.exit_code}, {stats['requests']} of {lines} requests: {last}"
             return Result(tool.name, lines, problem=problem)
     return Result(
         tool.name,
@@ -132,7 +132,7 @@ def measure_all(tools: list[Tool], args: argparse.Namespace) -> list[Result]:
 
 def _best(results: list[Result]) -> Result:
     """Return the shortest; one that failed is shown, whatever the others did."""
-    return next((each for each in results if each.problem), min(results, key=lambda each: each.wall_s))
+    return next((result for result in results if result.problem), min(results, key=lambda result: result.wall_s))
 
 
 def _is_ours(name: str) -> bool:
@@ -141,16 +141,19 @@ def _is_ours(name: str) -> bool:
 
 def ratios(results: list[Result], lines: int) -> dict[str, dict[str, float]]:
     """Divide phi3flow's figures by the floor's, every other tool's by phi3flow's (its first row's)."""
-    good = {each.tool: each for each in results if not each.problem and each.lines == lines}
-    ours = next((each for name, each in good.items() if _is_ours(name)), None)
+    good = {result.tool: result for result in results if not result.problem and result.lines == lines}
+    ours = next((result for name, result in good.items() if _is_ours(name)), None)
     if ours is None:
         return {}
     pairs = [(ours, good[FLOOR])] if FLOOR in good else []
-    pairs += [(each, ours) for name, each in good.items() if name != FLOOR and each is not ours]
+    pairs += [(result, ours) for name, result in good.items() if name != FLOOR and result is not ours]
     pairs += [
-        (good[each.tool], each)
-        for each in results
-        if each.lines == REFERENCE_LINES != lines and not each.problem and each.tool in good and _is_ours(each.tool)
+        (good[result.tool], result)
+        for result in results
+        if result.lines == REFERENCE_LINES != lines
+        and not result.problem
+        and result.tool in good
+        and _is_ours(result.tool)
     ]
     return {f"{_name(a, b)} / {_name(b, a)}": _quotients(a, b) for a, b in pairs}
 
@@ -168,13 +171,13 @@ def _print(results: list[Result], args: argparse.Namespace) -> None:
     print(f"{args.lines} lines, {args.delay_ms:g} ms an answer, {args.in_flight} in flight: ideally {ideal_s:.2f} s")
     headers = ("lines", "wall s", "phase s", "lines/s", "CPU s", "peak MiB", "in flight", "requests")
     print("\n" + "tool".ljust(22) + "".join(header.rjust(11) for header in headers))
-    for each in results:
-        if each.problem:
-            print(f"{each.tool:<22}{each.lines:>11}  {each.problem}")
+    for result in results:
+        if result.problem:
+            print(f"{result.tool:<22}{result.lines:>11}  {result.problem}")
             continue
-        times = f"{each.wall_s:>11.2f}{each.request_phase_s:>11.2f}{each.lines_per_s:>11.0f}{each.cpu_s:>11.2f}"
-        counts = f"{each.peak_pss_mib:>11.0f}{each.peak_in_flight:>11}{each.requests:>11}"
-        print(f"{each.tool:<22}{each.lines:>11}{times}{counts}")
+        times = f"{result.wall_s:>11.2f}{result.request_phase_s:>11.2f}{result.lines_per_s:>11.0f}{result.cpu_s:>11.2f}"
+        counts = f"{result.peak_pss_mib:>11.0f}{result.peak_in_flight:>11}{result.requests:>11}"
+        print(f"{result.tool:<22}{result.lines:>11}{times}{counts}")
     quotients = ratios(results, args.lines)
     width = max(map(len, quotients), default=0)
     if quotients:
@@ -202,7 +205,7 @@ def main() -> None:
     _print(results, args)
     if args.json:
         settings = {"lines": args.lines, "delay_ms": args.delay_ms, "in_flight": args.in_flight}
-        rows = [asdict(each) for each in results]
+        rows = [asdict(result) for result in results]
         report = {"settings": settings, "results": rows, "ratios": ratios(results, args.lines)}
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -50,8 +50,8 @@ def main() -> None:
     print("| scores | n | coverage of the mean | coverage of the difference | false positives | sign flips |")
     print("|---|---|---|---|---|---|")
     for name, n, *figures in [*_continuous(), *_binary(), *_clustered_binary()]:
-        shown = [f"{figure:.3f}" for figure in figures] + [""] * (4 - len(figures))
-        print(f"| {name} | {n} | {' | '.join(shown)} |")
+        cells = [f"{figure:.3f}" for figure in figures] + [""] * (4 - len(figures))
+        print(f"| {name} | {n} | {' | '.join(cells)} |")
     print(f"\nHolm over three correlated metrics: at least one false positive in {_holm():.3f} of all comparisons.\n")
     print("## Stopping early\n")
     print("`batch-run --stop-when-decided`: 0/1 scores that differ on three lines in ten, 300 lines and 1,000.\n")
@@ -113,8 +113,10 @@ def _holm() -> float:
     rng = np.random.default_rng(0)
     shared = rng.standard_normal((SIMULATIONS, 30, 1))
     scores = math.sqrt(0.5) * (shared + rng.standard_normal((SIMULATIONS, 30, 3)))
-    p = np.stack([stats.t_test(one.mean(axis=-1), *stats.standard_error(one)) for one in np.moveaxis(scores, 2, 0)])
-    return float(np.mean([min(value or 1 for value in stats.holm(list(each))) < stats.ALPHA for each in p.T]))
+    metrics = np.moveaxis(scores, 2, 0)
+    p = np.stack([stats.t_test(metric.mean(axis=-1), *stats.standard_error(metric)) for metric in metrics])
+    adjusted = (stats.holm(list(comparison)) for comparison in p.T)
+    return float(np.mean([min(value or 1 for value in p_holm) < stats.ALPHA for p_holm in adjusted]))
 
 
 def _early() -> Iterator[tuple[int, float, float, float]]:

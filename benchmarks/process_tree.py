@@ -96,7 +96,7 @@ class _Sampler(threading.Thread):
         while not self.stopped.wait(interval_s):
             started_s = time.monotonic()
             descendants = psutil.Process().children(recursive=True)
-            pids = {each.pid for each in descendants} - set(self.not_ours)
+            pids = {process.pid for process in descendants} - set(self.not_ours)
             self.peak_bytes = max(self.peak_bytes, sum(_pss_bytes(pid) for pid in pids))
             interval_s = max(SAMPLE_INTERVAL_S, (time.monotonic() - started_s) / LARGEST_SAMPLING_SHARE)
             if time.monotonic() > deadline_s:

@@ -20,13 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phi3flow.runner import RunPlan
+    from phi3flow.records.runs import Manifest
+    from phi3flow.runner import RunPlan, RunProgress
     from phi3flow.runs.folder import RunFolder
 
 FAR = 10_000_000
@@ -70,13 +73,12 @@ def measure(engine: str, workers: int, lines: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="scaling-") as temporary:
         folder = Path(temporary)
         data = _write_data(folder / "lines.jsonl", lines)
-        options = RunOptions(
-            limits=Limits(concurrency=64), engine="ray" if engine == "ray" else "local", workers=workers
-        )
-        plan = RunPlan(load_flow(_write_flow(folder / "flow")), data, folder / "runs", options=options)
+        options = RunOptions(limits=Limits(concurrency=64), workers=workers)
+        plan = RunPlan(load_flow(_write_flow(folder / "flow")), data, folder / "runs", name="run", options=options)
         checked: list[tuple[float, float]] = []
         started = time.monotonic()
-        run = (_append if engine == "none" else _execute)(plan, lambda: checked.append((time.monotonic(), _memory())))
+        execute = _append if engine == "none" else partial(_execute, engine)
+        run = execute(plan, lambda: checked.append((time.monotonic(), _memory())))
         ended = time.monotonic()
         (checked_at, memory_checked), manifest = checked[0], run.manifest
         assert manifest.counts.completed == lines
@@ -95,10 +97,28 @@ def measure(engine: str, workers: int, lines: int) -> Run:
         )
 
 
-def _execute(plan: RunPlan, on_checked: Callable[[], None]) -> RunFolder:
-    from phi3flow.runner import run_flow
+class _Display:
+    """Shows nothing, and tells when the data is checked."""
 
-    return run_flow(plan, connections=dict, on_start=lambda _: on_checked())
+    def __init__(self, on_checked: Callable[[], None]) -> None:
+        self._on_checked = on_checked
+
+    @contextmanager
+    def lines(self) -> Iterator[_Display]:
+        yield self
+
+    def start(self, manifest: Manifest) -> None:
+        self._on_checked()
+
+    def update(self, progress: RunProgress) -> None:
+        pass
+
+
+def _execute(engine: str, plan: RunPlan, on_checked: Callable[[], None]) -> RunFolder:
+    from phi3flow.engines.table import pick_engine
+
+    (run,) = pick_engine(engine).run([plan], fresh=False, display=_Display(on_checked))
+    return run
 
 
 def _append(plan: RunPlan, on_checked: Callable[[], None]) -> RunFolder:
@@ -135,8 +155,8 @@ def extrapolate(runs: list[Run], lines: int) -> Run:
     first, second = sorted(runs, key=lambda run: run.lines)[-2:]
     share = (lines - second.lines) / (second.lines - first.lines)
     values = {
-        each.name: getattr(second, each.name) + share * (getattr(second, each.name) - getattr(first, each.name))
-        for each in fields(Run)
+        field.name: getattr(second, field.name) + share * (getattr(second, field.name) - getattr(first, field.name))
+        for field in fields(Run)
     }
     return Run(**{**values, "lines": lines, "workers_memory": second.workers_memory})
 
@@ -155,8 +175,8 @@ def main() -> None:
     runs = []
     for lines in args.lines:
         command = [sys.executable, __file__, "--here", "--engine", args.engine, "--workers", str(args.workers)]
-        done = subprocess.run([*command, "--lines", str(lines)], stdout=subprocess.PIPE, check=True, text=True)
-        runs.append(Run(**json.loads(done.stdout)))
+        measured = subprocess.run([*command, "--lines", str(lines)], stdout=subprocess.PIPE, check=True, text=True)
+        runs.append(Run(**json.loads(measured.stdout)))
         print(f"{lines:,} lines measured", file=sys.stderr, flush=True)
     print(_table([*runs, extrapolate(runs, FAR)] if len(runs) > 1 else runs))
 

@@ -146,7 +146,7 @@ async def _until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> No
 
 def _cpu_s(server: psutil.Process) -> float:
     times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return sum(spent.user + spent.system for spent in times)
 
 
 async def measure(
@@ -179,7 +179,7 @@ async def measure(
         ends_at[0] = started_s + seconds
         await asyncio.gather(*(keep_asking(session) for _ in range(in_flight)))
         elapsed_s = time.perf_counter() - started_s
-    quantiles = statistics.quantiles([1000 * each for each in latencies_s], n=20, method="inclusive")
+    quantiles = statistics.quantiles([1000 * latency_s for latency_s in latencies_s], n=20, method="inclusive")
     cpu_ms = 1000 * (_cpu_s(server) - started_cpu_s) / len(latencies_s)
     return Result(name, in_flight, len(latencies_s) / elapsed_s, quantiles[9], quantiles[18], cpu_ms)
 
@@ -229,17 +229,17 @@ def main() -> None:
 
 
 def _print(results: list[Result], *, as_json: bool) -> None:
-    ours = {each.in_flight: each.requests_per_s for each in results if each.server == OURS}
-    ratios = {each: ours[each.in_flight] / each.requests_per_s for each in results}
+    ours = {result.in_flight: result.requests_per_s for result in results if result.server == OURS}
+    ratios = {result: ours[result.in_flight] / result.requests_per_s for result in results}
     if as_json:
-        rows = [{**vars(each), "ours_by_this": ratio} for each, ratio in ratios.items()]
+        rows = [{**vars(result), "ours_by_this": ratio} for result, ratio in ratios.items()]
         sys.stdout.write(json.dumps(rows) + "\n")
         return
     headers = ("in flight", "req/s", "p50 ms", "p95 ms", "CPU ms", "ratio")
     sys.stdout.write("server".ljust(32) + "".join(header.rjust(10) for header in headers) + "\n")
-    for each, ratio in ratios.items():
-        figures = (each.in_flight, each.requests_per_s, each.p50_ms, each.p95_ms, each.cpu_ms, ratio)
-        sys.stdout.write(each.server.ljust(32) + "".join(f"{figure:>10.4g}" for figure in figures) + "\n")
+    for result, ratio in ratios.items():
+        figures = (result.in_flight, result.requests_per_s, result.p50_ms, result.p95_ms, result.cpu_ms, ratio)
+        sys.stdout.write(result.server.ljust(32) + "".join(f"{figure:>10.4g}" for figure in figures) + "\n")
     sys.stdout.write(f"ratio: requests a second of {OURS} by this server's\n")
 
 

@@ -121,9 +121,9 @@ def set_up(tool: Tool) -> None:
 
 
 def _install(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise AbsentError(f"could not be installed: {last_line(done.stderr or done.stdout)}")
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise AbsentError(f"could not be installed: {last_line(process.stderr or process.stdout)}")
 
 
 def last_line(text: str) -> str:

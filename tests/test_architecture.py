@@ -96,22 +96,6 @@ def test_a_flow_imports_nothing_of_ours(flow: Path) -> None:
             assert not [name for name in names if name.split(".")[0] in ("phi3flow", "tests")], path
 
 
-COPIED = ("_history_messages", "_max_retries", "_resolve", "_retry_after_s", "_tls", "handle_async_request", "headers")
-
-
-@pytest.mark.parametrize("name", COPIED)
-def test_what_flows_copy_from_each_other_stays_equal(name: str) -> None:
-    """A flow folder travels alone, so that what two flows need stands in both; a mend must reach every copy."""
-    copies = [
-        ast.unparse(node)
-        for module in (FLOWS).rglob("*.py")
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
-    ]
-    assert len(copies) > 1
-    assert len(set(copies)) == 1
-
-
 def test_no_two_flows_share_a_module_name() -> None:
     owners: dict[str, Path] = {}
     for flow in FLOWS:

@@ -33,9 +33,9 @@ async def chat(
 
 def _prompt_messages(prompt: str) -> list[dict[str, str]]:
     """Split at lines such as ``# system:``; text before the first one is the system message."""
-    first, *rest = _ROLE_LINE.split(prompt)
-    parts = [("system", first), *zip(rest[::2], rest[1::2], strict=True)]
-    return [{"role": role, "content": content.strip()} for role, content in parts if content.strip()]
+    first, *pieces = _ROLE_LINE.split(prompt)
+    sections = [("system", first), *zip(pieces[::2], pieces[1::2], strict=True)]
+    return [{"role": role, "content": content.strip()} for role, content in sections if content.strip()]
 
 
 def _history_messages(chat_history: list) -> list[dict[str, str]]:

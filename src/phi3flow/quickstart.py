@@ -1,6 +1,6 @@
 """The whole job on one machine: data, fine-tune, serve, batch-run, score, compare, report.
 
-Each step knows its inputs by hash, so that a second call does only what has changed, and a call after an
+Each stage knows its inputs by hash, so that a second call does only what has changed, and a call after an
 interruption goes on where the last one stopped.
 """
 
@@ -22,29 +22,30 @@ from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH, CHAT_FLOW, STATE_FILE
 from phi3flow.records.comparisons import Comparison
 from phi3flow.records.record import Record
+from phi3flow.records.runs import Manifest
 from phi3flow.storage.files import held_alone, write_file
 from phi3flow.storage.jsonl import file_sha256
 
 if TYPE_CHECKING:
-    from phi3flow.flows import Flow
+    from phi3flow.flows import Flow, PromptflowConnection
     from phi3flow.runner import RunProgress
     from phi3flow.runs.folder import RunFolder
-    from phi3flow.training import BaseConfig
+    from phi3flow.training import BaseConfig, TrainingProgress
 
 KEY_VARIABLE = "PHI3_KEY"
 
-StepName = Literal["data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report"]
-STEPS: tuple[StepName, ...] = ("data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report")
+StageName = Literal["data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report"]
+STAGES: tuple[StageName, ...] = ("data", "base model", "fine-tune", "serve", "batch-run", "score", "compare", "report")
 
 
 @dataclass(frozen=True)
-class StepProgress:
-    """What a step says of itself: how far it is (0 to 1, None unknown), a few words, and whether it is over."""
+class StageProgress:
+    """What a stage says of itself: how far it is (0 to 1, None unknown), a few words, and whether it is over."""
 
-    step: StepName
+    stage: StageName
     share: float | None = None
     text: str = ""
-    done: bool = False
+    ended: bool = False
     reused: bool = False
     elapsed_s: float = 0.0
 
@@ -58,20 +59,20 @@ class QuickstartResult(Record):
     report: Path
     model: Path
     data: Path = Field(description="the held-out lines, whose facts the model learned with this seed")
-    seconds: dict[str, float] = Field(description="wall time of each step of this call")
+    seconds: dict[str, float] = Field(description="wall time of each stage of this call")
 
 
-class _Made(Record):
-    """``made.json`` of the quickstart's folder: which inputs each step's result was made from."""
+class _StageKeys(Record):
+    """``made.json`` of the quickstart's folder: which inputs each stage's result was made from."""
 
     keys: dict[str, str] = Field(default_factory=dict)
 
 
-OnProgress = Callable[[StepProgress], None]
+OnProgress = Callable[[StageProgress], None]
 
 
 class Quickstart:
-    """One call of the quickstart: ``run`` takes the steps in order and reports each one's progress."""
+    """One call of the quickstart: ``run`` takes the stages in order and reports each one's progress."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class Quickstart:
         self._base = base or {}
         self._hyperparameters = hyperparameters or {}
         self._seconds: dict[str, float] = {}
-        self._made = _read_made(out)
+        self._stage_keys = _read_keys(out)
 
     def run(self) -> QuickstartResult:
-        """Take all steps. An interruption stops the servers that were started and is raised again.
+        """Take all stages. An interruption stops the servers that were started and is raised again.
 
         Raises ConfigError while another quickstart is at work in this folder, whose endpoints have the same names.
         """
@@ -131,23 +132,23 @@ class Quickstart:
         from phi3flow.sample_data import GENERATOR_VERSION, write_sample
 
         folder = self._out / "data"
-        with self._step("data") as step:
+        with self._stage("data") as stage:
             files = [folder / name for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "test_lines.jsonl")]
             key = _digest("data", str(self._seed), GENERATOR_VERSION)
-            step.reused = self._is_made("data", key, files)
-            if not step.reused:
+            stage.reused = self._is_made("data", key, files)
+            if not stage.reused:
                 write_sample(folder, seed=self._seed)
                 self._note_made("data", key, files)
-            step.text = ", ".join(f"{_count_lines(file)} {file.stem}" for file in files[:3])
+            stage.text = ", ".join(f"{_count_lines(file)} {file.stem}" for file in files[:3])
         return files[3]
 
     def _train_base(self) -> BaseConfig:
         from phi3flow.training import BaseConfig, read_record, train_base
 
         config = BaseConfig.model_validate({**self._base, "seed": self._seed, "cache": self._out / "models"})
-        with self._step("base model") as step:
-            step.reused = read_record(config.folder) is not None
-            step.text = str(train_base(config, on_progress=step.advance_training))
+        with self._stage("base model") as stage:
+            stage.reused = read_record(config.folder) is not None
+            stage.text = str(train_base(config, on_progress=stage.advance_training))
         return config
 
     def _fine_tune(self, base: BaseConfig) -> Path:
@@ -155,7 +156,7 @@ class Quickstart:
         from phi3flow.training import FineTuneConfig, read_record
 
         data, output = self._out / "data", self._out / "model"
-        given = {
+        fields = {
             "train": data / "train.jsonl",
             "validation": data / "validation.jsonl",
             "base": base,
@@ -163,16 +164,16 @@ class Quickstart:
             "hyperparameters": self._hyperparameters,
             "seed": self._seed,
         }
-        with self._step("fine-tune") as step:
-            config = FineTuneConfig.model_validate(given)
+        with self._stage("fine-tune") as stage:
+            config = FineTuneConfig.model_validate(fields)
             key = _digest(config.model_dump_json(), file_sha256(config.train), file_sha256(config.validation))
-            resume = self._made.keys.get("fine-tune") == key and config.checkpoints.is_dir()
+            resume = self._stage_keys.keys.get("fine-tune") == key and config.checkpoints.is_dir()
             self._set_key("fine-tune", key)
             before = read_record(output)
             job = config.model_copy(update={"resume": resume})
-            run_job(job, on_progress=step.advance_training)
-            step.reused = read_record(output) == before
-            step.text = str(output)
+            run_job(job, on_progress=stage.advance_training)
+            stage.reused = read_record(output) == before
+            stage.text = str(output)
         return output
 
     def _batch_run(
@@ -185,15 +186,15 @@ class Quickstart:
             label: _digest(_hash_folder(model), flow.fingerprint, file_sha256(lines)) for label, model in models.items()
         }
         todo = {label: model for label, model in models.items() if not self._is_run(f"quickstart-{label}", keys[label])}
-        with self._step("serve") as step:
-            step.reused = not todo
+        with self._stage("serve") as stage:
+            stage.reused = not todo
             urls = {label: self._serve(label, model, servers) for label, model in todo.items()}
-            step.text = ", ".join(urls.values()) or "no line left to answer"
-        with self._step("batch-run") as step:
-            step.reused = not todo
+            stage.text = ", ".join(urls.values()) or "no line left to answer"
+        with self._stage("batch-run") as stage:
+            stage.reused = not todo
             for label, url in urls.items():
-                self._run_flow(flow, f"quickstart-{label}", keys[label], lines, url, step)
-            step.text = f"{_count_lines(lines)} lines each through {CHAT_FLOW}"
+                self._run_flow(flow, f"quickstart-{label}", keys[label], lines, url, stage)
+            stage.text = f"{_count_lines(lines)} lines each through {CHAT_FLOW}"
         return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
 
     def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
@@ -210,7 +211,7 @@ class Quickstart:
         servers.callback(backend.undeploy, name)
         return endpoint.url
 
-    def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, step: _Step) -> None:
+    def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, stage: _Stage) -> None:
         from pydantic import SecretStr
 
         from phi3flow.connections.connection import CUSTOM, Connection
@@ -218,73 +219,73 @@ class Quickstart:
 
         key_secret = SecretStr(os.environ[KEY_VARIABLE])
         connection = Connection("phi3_endpoint", CUSTOM, configs={"endpoint": url}, secrets={"key": key_secret})
-        fresh = self._made.keys.get(name) != key
+        fresh = self._stage_keys.keys.get(name) != key
         self._set_key(name, key)
         run_flow(
             RunPlan(flow, lines, self._runs_dir, column_mapping={"temperature": 0.0}, name=name),
             connections=lambda _: connection.to_promptflow(),
             fresh=fresh,
-            on_start=step.start_run,
-            on_progress=step.show_run,
+            on_start=stage.start_run,
+            on_progress=stage.show_run,
         )
 
     def _score(self, runs: list[RunFolder]) -> None:
         from phi3flow.flows import fingerprint
 
-        with self._step("score") as step:
+        with self._stage("score") as stage:
             key = fingerprint(ANSWER_MATCH)
             stale = [
                 run
                 for run in runs
                 if not self._is_made(f"score {run.name}", _digest(key, _hash_results(run)), [_metrics_file(run)])
             ]
-            step.reused = not stale
+            stage.reused = not stale
             for run in stale:
                 _score_run(run)
                 self._note_made(f"score {run.name}", _digest(key, _hash_results(run)), [_metrics_file(run)])
-            step.text = f"{len(runs)} runs by {ANSWER_MATCH}"
+            stage.text = f"{len(runs)} runs by {ANSWER_MATCH}"
 
     def _compare(self, baseline: RunFolder, candidate: RunFolder) -> Comparison:
         from phi3flow.comparison.compare import compare_runs
 
-        with self._step("compare") as step:
+        with self._stage("compare") as stage:
             comparison = compare_runs(baseline, candidate)
-            step.text = f"{comparison.n_paired} lines in pairs"
+            stage.text = f"{comparison.n_paired} lines in pairs"
         return comparison
 
     def _report(self, baseline: RunFolder, candidate: RunFolder, comparison: Comparison, model: Path) -> Path:
         from phi3flow.records.training import TrainingRecord
         from phi3flow.report import write_report
 
-        with self._step("report") as step:
+        with self._stage("report") as stage:
             training = TrainingRecord.model_validate_json((model / "training.json").read_bytes())
             output = self._out / "report.html"
             write_report([baseline, candidate], comparison=comparison, training=[training], output=output)
-            step.text = str(output)
+            stage.text = str(output)
         return output
 
     @contextlib.contextmanager
-    def _step(self, name: StepName) -> Iterator[_Step]:
+    def _stage(self, name: StageName) -> Iterator[_Stage]:
         started = time.monotonic()
-        step = _Step(name, self._on_progress)
-        step.tell()
-        yield step
+        stage = _Stage(name, self._on_progress)
+        stage.tell()
+        yield stage
         self._seconds[name] = round(time.monotonic() - started, 2)
-        step.tell(done=True, elapsed_s=self._seconds[name])
+        stage.tell(ended=True, elapsed_s=self._seconds[name])
 
     def _is_made(self, name: str, key: str, outputs: list[Path]) -> bool:
-        return all(path.exists() for path in outputs) and self._made.keys.get(name) == _seal(key, outputs)
+        return all(path.exists() for path in outputs) and self._stage_keys.keys.get(name) == _seal(key, outputs)
 
     def _note_made(self, name: str, key: str, outputs: list[Path]) -> None:
         self._set_key(name, _seal(key, outputs))
 
     def _set_key(self, name: str, key: str) -> None:
-        self._made = _Made(keys={**self._made.keys, name: key})
+        self._stage_keys = _StageKeys(keys={**self._stage_keys.keys, name: key})
         self._out.mkdir(parents=True, exist_ok=True)
-        write_file(_made_file(self._out), self._made.model_dump_json(indent=2).encode())
+        write_file(_keys_file(self._out), self._stage_keys.model_dump_json(indent=2).encode())
 
     def _is_run(self, name: str, key: str) -> bool:
-        if self._made.keys.get(name) != key or not (self._runs_dir / name / "manifest.json").is_file():
+        if self._stage_keys.keys.get(name) != key or not (self._runs_dir / name / "manifest.json").is_file():
             return False
         manifest = self._open_run(name).manifest
         return manifest.status == "Completed" and manifest.counts.completed == manifest.counts.total
@@ -295,35 +296,33 @@ class Quickstart:
         return RunFolder(self._runs_dir / name)
 
 
-class _Step:
-    """A step's words to the outside."""
+class _Stage:
+    """A stage's words to the outside."""
 
-    def __init__(self, name: StepName, on_progress: OnProgress) -> None:
+    def __init__(self, name: StageName, on_progress: OnProgress) -> None:
         self.name = name
         self.text = ""
         self.reused = False
         self._on_progress = on_progress
-        self._done_lines = 0
         self._run_name = ""
-        self._total_lines = 0
 
-    def tell(self, *, share: float | None = None, done: bool = False, elapsed_s: float = 0.0) -> None:
-        self._on_progress(StepProgress(self.name, share, self.text, done, self.reused, elapsed_s))
+    def tell(self, *, share: float | None = None, ended: bool = False, elapsed_s: float = 0.0) -> None:
+        self._on_progress(StageProgress(self.name, share, self.text, ended, self.reused, elapsed_s))
 
-    def advance_training(self, progress: Any) -> None:
+    def advance_training(self, progress: TrainingProgress) -> None:
         loss = progress.loss if progress.loss is not None else progress.validation_loss
         left = "" if progress.remaining_s is None else f", {progress.remaining_s:.0f} s left"
-        shown = "" if loss is None else f", loss {loss:.3f}"
-        self.text = f"{progress.phase}: step {progress.step}/{progress.total_steps}{shown}{left}"
+        loss_text = "" if loss is None else f", loss {loss:.3f}"
+        self.text = f"{progress.phase}: step {progress.step}/{progress.total_steps}{loss_text}{left}"
         self.tell(share=progress.step / progress.total_steps)
 
-    def start_run(self, manifest: Any) -> None:
+    def start_run(self, manifest: Manifest) -> None:
         self._run_name = manifest.name
 
     def show_run(self, progress: RunProgress) -> None:
-        done = progress.completed + progress.failed
-        self.text = f"{self._run_name}: {done}/{progress.total} lines"
-        self.tell(share=done / progress.total)
+        attempted = progress.completed + progress.failed
+        self.text = f"{self._run_name}: {attempted}/{progress.total} lines"
+        self.tell(share=attempted / progress.total)
 
 
 def _score_run(run: RunFolder) -> None:
@@ -333,16 +332,16 @@ def _score_run(run: RunFolder) -> None:
     score_run(run, flow=load_flow(ANSWER_MATCH), connections=_no_connection)
 
 
-def _no_connection(name: str) -> dict[str, Any]:
+def _no_connection(name: str) -> PromptflowConnection:
     raise ConfigError(f"{ANSWER_MATCH} needs no connection, but asks for {name!r}")
 
 
-def _read_made(out: Path) -> _Made:
-    file = _made_file(out)
-    return _Made.model_validate_json(file.read_bytes()) if file.is_file() else _Made()
+def _read_keys(out: Path) -> _StageKeys:
+    file = _keys_file(out)
+    return _StageKeys.model_validate_json(file.read_bytes()) if file.is_file() else _StageKeys()
 
 
-def _made_file(out: Path) -> Path:
+def _keys_file(out: Path) -> Path:
     return out / "made.json"
 
 
@@ -360,12 +359,12 @@ def _hash_folder(folder: Path) -> str:
 
 
 def _seal(key: str, outputs: list[Path]) -> str:
-    """Bind a step's inputs to what it wrote, so that an edited output is made again."""
+    """Bind a stage's inputs to what it wrote, so that an edited output is made again."""
     return _digest(key, *(_hash_folder(path) if path.is_dir() else file_sha256(path) for path in outputs))
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _count_lines(file: Path) -> int:

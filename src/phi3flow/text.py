@@ -1,4 +1,4 @@
-"""Text for people: cut to what a message can carry, and with what is invisible in it shown."""
+"""Text for people: cut to what a message can carry, counted, and with what is invisible in it shown."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def cut(text: str, limit: int) -> str:
 def shorten(text: str, limit: int = 60) -> str:
     """Return ``text`` on one line, cut to what an error message can carry."""
     return cut(" ".join(text.split()), limit)
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of what an error says, cut to 200 characters; its type where it says nothing."""
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 line", "5,000 lines"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def visible(text: str) -> str:

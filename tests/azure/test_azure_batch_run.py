@@ -115,10 +115,8 @@ def test_the_manifest_says_where_it_ran_and_nothing_that_is_not_known(azure: Azu
     run = results(project, "manifest")
     manifest = run.manifest
     assert manifest.status == "Completed"
-    assert (manifest.parameters["engine"], manifest.parameters["jobs"]) == (
-        "azureml",
-        [jobs(azure, "manifest")[0].name],
-    )
+    assert manifest.parameters.engine == "azureml"
+    assert manifest.parameters.jobs == (jobs(azure, "manifest")[0].name,)
     assert manifest.connections["phi3_endpoint"].host == HOST
     assert set(manifest.versions) == {"phi3flow"}
     assert {(each.latency_ms, each.usage, each.attempts) for each in run.results()} == {(None, None, 1)}

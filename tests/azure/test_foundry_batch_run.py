@@ -76,7 +76,7 @@ def test_a_cloud_run_becomes_a_run_that_is_scored(azure: AzureEmulator, project:
     assert first.inputs == {"question": "When was it founded, in 1900"}
     assert (first.outputs, first.latency_ms, first.usage) == ({"answer": "In 1900"}, 250.0, None)
     (body,) = submitted(azure)
-    assert run.manifest.parameters["jobs"] == [body["runId"]]
+    assert run.manifest.parameters.jobs == (body["runId"],)
     assert run.manifest.connections["phi3_endpoint"].host == HOST
     assert body["inputsMapping"]["question"] == "${data.question}"
     assert body["environmentVariables"] == {"PF_LINE_TIMEOUT_SEC": "30", "PF_WORKER_COUNT": "8"}
@@ -119,7 +119,8 @@ def test_a_line_that_fails_says_why_and_is_sent_again(azure: AzureEmulator, proj
     run = results(project, "failed")
     assert run.results()[30].outputs == {"answer": "In 1930"}
     assert run.results()[29].outputs == {"answer": "In 1900"}, "the other lines were not sent again"
-    assert len(run.manifest.parameters["jobs"]) == len(submitted(azure)) == 2
+    assert run.manifest.parameters.jobs is not None
+    assert len(run.manifest.parameters.jobs) == len(submitted(azure)) == 2
 
 
 def test_a_run_that_fails_says_why_and_the_same_command_tries_again(azure: AzureEmulator, project: Path) -> None:

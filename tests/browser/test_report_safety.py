@@ -34,7 +34,7 @@ def test_no_text_becomes_markup(open_report: Open, tmp_path: Path) -> None:
             rows=rows,
             scores={NAMES[0]: {payload: [number / 20] * len(PAYLOADS) for payload in PAYLOADS}},
             flow=PAYLOADS[0],
-            parameters=everywhere,
+            parameters={"init": everywhere, "made_by": PAYLOADS[0]},
             connections={payload: {"name": payload, "host": payload} for payload in PAYLOADS},
             versions=everywhere,
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
+from collections.abc import Iterator
+
+import pytest
 
 from phi3flow.cli.main import VERBS, build_parser
 from tests.support.paths import ROOT
@@ -31,12 +35,40 @@ def _page() -> str:
     blocks = [f"## phi3flow\n\n```\n{_help()}```\n"]
     for verb in VERBS:
         blocks.append(f"## {verb}\n\n```\n{_help(verb)}```\n")
-        blocks += [f"### {verb} {each}\n\n```\n{_help(verb, each)}```\n" for each in ACTIONS.get(verb, ())]
-    return HEADER + "\n" + "\n".join(blocks)
+        blocks += [f"### {verb} {action}\n\n```\n{_help(verb, action)}```\n" for action in ACTIONS.get(verb, ())]
+    return HEADER + _contents() + "\n" + "\n".join(blocks)
+
+
+def _contents() -> str:
+    entries = [f"- [{verb}](#{verb}): {summary}{_links_to_actions(verb)}\n" for verb, summary in VERBS.items()]
+    return "\n" + "".join(entries)
+
+
+def _links_to_actions(verb: str) -> str:
+    links = [f"[{action}](#{verb}-{action})" for action in ACTIONS.get(verb, ())]
+    return f" ({', '.join(links)})" if links else ""
 
 
 def test_the_documentation_of_the_commands_is_their_help() -> None:
     assert DOCS.read_text(encoding="utf-8") == _page()
+
+
+def _help_texts(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each flag and argument of a parser and of those below it, by the words that lead there."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, subparser in action.choices.items():
+                yield from _help_texts(subparser, f"{words} {name}")
+        else:
+            yield f"{words} {'/'.join(action.option_strings) or action.dest}", action.help
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_has_a_help_text(verb: str) -> None:
+    verbs = next(action for action in build_parser(verb)._actions if isinstance(action, argparse._SubParsersAction))
+    texts = dict(_help_texts(verbs.choices[verb], verb))
+    assert len(texts) > 3
+    assert [words for words, text in texts.items() if not text] == []
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from phi3flow.quickstart import STEPS
+from phi3flow.quickstart import STAGES
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.files import held_alone
 from tests.support.paths import FLOWS, ROOT
@@ -28,7 +28,7 @@ job = Quickstart(
     out=Path(".quickstart"),
     runs_dir=Path(".runs"),
     seed=0,
-    on_progress=lambda progress: print(progress.step, progress.done, progress.reused, flush=True),
+    on_progress=lambda progress: print(progress.stage, progress.ended, progress.reused, flush=True),
     base={**small, "hyperparameters": {"learning_rate": 4e-3, "epochs": 1, "batch_size": 32, "max_seq_length": 256}},
     hyperparameters={"epochs": 2},
 )
@@ -77,7 +77,7 @@ def test_it_leaves_two_completed_runs_a_comparison_and_a_report(project: Path) -
         assert run.manifest.counts.completed == run.manifest.counts.total > 250
         assert run.evaluations() == ["answer_match"]
     assert result["comparison"]["metrics"]["answer_match.value_accuracy"]["p_holm"] is not None
-    assert set(result["seconds"]) == set(STEPS)
+    assert set(result["seconds"]) == set(STAGES)
     report = (project / result["report"]).read_text(encoding="utf-8")
     assert "quickstart-fine-tuned" in report
     assert "<svg" in report
@@ -101,8 +101,8 @@ def test_a_second_call_reuses_every_step_that_is_kept(project: Path) -> None:
     process = _start(project)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-3000:]
-    reused = {step for step in STEPS if f"{step} True True" in output}
-    assert reused == set(STEPS) - {"compare", "report"}
+    reused = {stage for stage in STAGES if f"{stage} True True" in output}
+    assert reused == set(STAGES) - {"compare", "report"}
 
 
 def test_two_at_once_in_one_folder_are_refused(project: Path) -> None:

@@ -26,7 +26,14 @@ def _connection(endpoint: FaultEndpoint) -> dict[str, Any]:
     return {"type": "OpenAIConnection", "module": "promptflow.connections", "value": value, "secret_keys": ["api_key"]}
 
 
-def _run(connection: dict[str, Any], *lines: dict[str, str], retries: int = 0) -> list[dict[str, Any] | Exception]:
+def _azure_connection(endpoint: FaultEndpoint) -> dict[str, Any]:
+    value = {"api_base": endpoint.base_url, "api_key": KEY, "api_version": "2024-06-01", "api_type": "azure"}
+    return {**_connection(endpoint), "type": "AzureOpenAIConnection", "value": value}
+
+
+def _run(
+    connection: dict[str, Any], *lines: dict[str, str], retries: int | str = 0
+) -> list[dict[str, Any] | Exception]:
     """Execute lines one after the other in one session; a line's exception takes the place of its outputs."""
     flow = load_flow(FLOW).with_connections({"judge_line.connection": "a_judge", "judge_line.model": "phi3"})
 
@@ -210,6 +217,30 @@ def test_without_a_runner_a_metric_that_stays_refused_is_a_failure_and_the_other
     assert outputs["coherence"] == 4
 
 
+@pytest.mark.parametrize("azure", [False, True])
+def test_a_redirect_takes_the_key_nowhere(azure: bool) -> None:
+    with judge(lambda *_: "4") as elsewhere:
+        location = {"Location": f"{elsewhere.base_url}/v1/chat/completions"}
+        with judge(lambda *_: Reply(307, body="", headers=location)) as endpoint:
+            [error] = _run(_azure_connection(endpoint) if azure else _connection(endpoint), LINE)
+        assert elsewhere.requests == []
+    assert "307" in str(error)
+
+
+def test_a_cookie_is_not_sent_back() -> None:
+    with judge(lambda *_: Reply(answer="4", headers={"Set-Cookie": "instance=7"})) as endpoint:
+        _run(_connection(endpoint), LINE, {**LINE, "answer": "Lyon"})
+        assert len(endpoint.requests) == 10
+        assert not any("Cookie" in request.headers for request in endpoint.requests)
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "²"])
+def test_max_retries_that_is_no_number_is_named(value: str) -> None:
+    with judge(lambda *_: "4") as endpoint:
+        [error] = _run(_connection(endpoint), LINE, retries=value)
+    assert f"PHI3_MAX_RETRIES is {value!r}: set it to a number, 0 or more" in str(error)
+
+
 def test_tokens_and_who_judged_are_outputs() -> None:
     with judge(lambda *_: "4") as endpoint:
         [outputs] = _run(_connection(endpoint), LINE)
@@ -223,9 +254,7 @@ def test_tokens_and_who_judged_are_outputs() -> None:
 
 def test_an_azure_openai_connection_is_asked_at_its_deployment_with_its_key() -> None:
     with judge(lambda *_: "4") as endpoint:
-        value = {"api_base": endpoint.base_url, "api_key": KEY, "api_version": "2024-06-01", "api_type": "azure"}
-        connection = {**_connection(endpoint), "type": "AzureOpenAIConnection", "value": value}
-        [outputs] = _run(connection, LINE)
+        [outputs] = _run(_azure_connection(endpoint), LINE)
         request = endpoint.requests[0]
     assert isinstance(outputs, dict)
     assert outputs["coherence"] == 4

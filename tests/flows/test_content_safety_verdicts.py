@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.flows.content_safety import http, package, verdicts
+from tests.support.flows.content_safety import client, package, verdicts
 
 RAI_SERVICE = package.load_rai_service(lambda: None)
 LEVELS = ["Very low", "Very low", "Low", "Low", "Medium", "Medium", "High", "High"]
@@ -64,17 +64,17 @@ WRONG_LABELS: list[Any] = [None, "4", True, -1, 8, float("nan"), [4]]
 def test_what_is_no_verdict_is_an_error(body, metric):
     if metric == "protected_material" and body == {"label": True}:
         return
-    with pytest.raises(http.SafetyServiceError, match="cannot be read"):
+    with pytest.raises(client.SafetyServiceError, match="cannot be read"):
         _read(body, metric)
 
 
 @pytest.mark.parametrize("annotation", [[], {}, None, [{}], [{"sexual": {"label": 0}}], ["violence"], "violence"])
 def test_an_annotation_without_the_metric_is_an_error(annotation):
-    with pytest.raises(http.SafetyServiceError, match="holds no verdict"):
+    with pytest.raises(client.SafetyServiceError, match="holds no verdict"):
         verdicts.read_verdict(RAI_SERVICE, annotation, "violence")
 
 
 def test_a_verdict_that_cannot_be_read_is_quoted_short():
-    with pytest.raises(http.SafetyServiceError) as error:
+    with pytest.raises(client.SafetyServiceError) as error:
         _read("x" * 10_000)
     assert len(str(error.value)) < 400

@@ -75,6 +75,7 @@ def _run(tmp_path: Path, flow: Path, url: str = "http://127.0.0.1:1", **argument
         load_flow(flow).with_init(arguments.pop("init", {})),
         write_lines(tmp_path / "lines.jsonl", LINES),
         tmp_path / "runs",
+        name="run",
         options=run_options(concurrency=4, **arguments.pop("options", {})),
     )
     return run_flow(plan, connections=lambda name: connection(url))
@@ -108,7 +109,7 @@ def test_a_class_gets_its_connection_and_a_refusal_keeps_its_status(tmp_path: Pa
     assert [result.line_number for result in results if result.status == "Failed"] == [2]
     assert results[2].error is not None
     assert (results[2].error.type, results[2].error.status_code) == ("HTTPError", 400)
-    assert run.manifest.parameters["init"] == {"endpoint": "endpoint", "temperature": 0.5}
+    assert run.manifest.parameters.init == {"endpoint": "endpoint", "temperature": 0.5}
 
 
 @pytest.mark.parametrize("code", [FUNCTION, ASYNC_FUNCTION], ids=["sync", "async"])

@@ -180,7 +180,11 @@ def test_a_line_without_a_ground_truth_is_an_error() -> None:
     [
         (["Paris"], {}, "without a log-likelihood, so there is no perplexity: it does not know score_last"),
         (["Paris"], {"protocol": "openai"}, "it does not know prompt_logprobs, which vLLM"),
-        ([Reply(422, body="score_last: not known")], {}, "HTTP 422 Unprocessable Entity (an endpoint that does not"),
+        (
+            [Reply(422, body="score_last: not known")],
+            {},
+            "HTTP 422 Unprocessable Entity: score_last: not known (an endpoint that does not",
+        ),
         ([Reply(424, headers={"ms-azureml-model-error-statuscode": "500"})], {}, "does not know score_last may refuse"),
         ([Reply(400)], {"protocol": "openai"}, "does not know prompt_logprobs and add_generation_prompt may refuse"),
         ([{"output": "x", "log_likelihood": None, "tokens": 3}], {}, "without a log-likelihood"),
@@ -214,6 +218,13 @@ def test_what_passes_is_tried_again() -> None:
         [line] = _exec(endpoint.url, _inputs())
         assert len(endpoint.requests) == 3
     assert line.outputs["perplexity"] == pytest.approx(math.e)
+
+
+def test_a_retry_after_beyond_a_requests_time_is_left_to_the_caller() -> None:
+    with FaultEndpoint([Reply(429, headers={"Retry-After": "3600"})] * 2, key=KEY) as endpoint:
+        with pytest.raises(Exception, match="to be retried after 3600 s"):
+            _exec(endpoint.url, _inputs())
+        assert len(endpoint.requests) == 1
 
 
 def test_retries_end(monkeypatch: pytest.MonkeyPatch) -> None:

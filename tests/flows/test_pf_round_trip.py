@@ -172,6 +172,21 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     assert "made_by = pf run create" in report
 
 
+@pytest.mark.usefixtures("at_work")
+def test_a_column_that_pf_reads_as_a_date_is_no_change_of_the_data(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pf gives the flow another text than the file has."""
+    data = workspace.flow / "dates.jsonl"
+    write_rows(data, [{"datetime": "2024-01-31", "ground_truth": "echo: 2024-01-31"}])
+    mapping = ("--column-mapping", "question=${data.datetime}")
+    workspace.pf("run", "create", "--flow", str(workspace.flow), "--data", str(data), *mapping, "--name", "dated")
+    assert main(["score", "dated", "--flow", str(EVALUATION), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["answer_match.f1"]["n"] == 1
+    (result,) = RunFolder(workspace.home / ".promptflow" / ".runs" / "dated").results()
+    assert result.inputs["question"] != "2024-01-31"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_work")
 def test_pf_still_opens_and_deletes_a_run_of_its_own_that_we_scored(

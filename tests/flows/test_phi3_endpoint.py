@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import importlib.util
+import gzip
 import json
 import pickle
 import subprocess
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.flows.chat_flow import FLOW, KEY, ask
+from tests.support.flows.chat_flow import FLOW, KEY, ask, load_client
 from tests.support.servers.fault_endpoint import HTML_PAGE, FaultEndpoint, Reply, Request, Scripted
 
 AT_ONCE = {"Retry-After": "0"}
@@ -26,13 +26,15 @@ AT_ONCE = {"Retry-After": "0"}
 def client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The flow's HTTP client alone, with no retries unless a test asks for them."""
     monkeypatch.setenv("PHI3_MAX_RETRIES", "0")
-    spec = importlib.util.spec_from_file_location("phi3_endpoint_alone", FLOW / "phi3_endpoint.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
+    module, http = load_client()
+    monkeypatch.setitem(sys.modules, "phi3_http", http)  # where pickle looks for its error
     return module
+
+
+@pytest.fixture
+def http(client: ModuleType) -> ModuleType:
+    """The module under ``client``."""
+    return sys.modules["phi3_http"]
 
 
 def complete(client: ModuleType, url: str, *, key: str = KEY, **configs: str) -> str:
@@ -151,10 +153,10 @@ def test_a_retry_after_beyond_a_requests_time_is_left_to_the_caller() -> None:
     assert caught.value.retry_after_s == 3600.0
 
 
-def test_waits_grow_and_are_spread_over_their_whole_range(client: ModuleType) -> None:
-    error = client.EndpointError("busy", retryable=True)
+def test_waits_grow_and_are_spread_over_their_whole_range(http: ModuleType) -> None:
+    error = http.EndpointError("busy", retryable=True)
     for attempt, longest in enumerate([0.5, 1, 2, 4, 8, 16, 30, 30]):
-        waits = [client._wait_s(error, attempt) for _ in range(500)]
+        waits = [http._wait_s(error, attempt) for _ in range(500)]
         assert 0 <= min(waits) < 0.1 * longest
         assert 0.9 * longest < max(waits) <= longest
 
@@ -283,6 +285,40 @@ def test_a_redirect_takes_the_key_nowhere(client: ModuleType) -> None:
         assert other.requests == []
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_answer_beyond_the_bound_is_an_error(client: ModuleType, compressed: bool) -> None:
+    body = json.dumps({"output": "x" * 10_000_000}).encode()
+    reply = Reply(body=gzip.compress(body), headers={"Content-Encoding": "gzip"}) if compressed else Reply(body=body)
+    with (
+        FaultEndpoint([reply]) as endpoint,
+        pytest.raises(client.EndpointError, match="the answer is larger than 10000000 bytes") as caught,
+    ):
+        complete(client, endpoint.url)
+    assert (caught.value.status_code, caught.value.retryable) == (200, False)
+
+
+def test_a_large_answer_within_the_bound_is_an_answer(client: ModuleType) -> None:
+    body = gzip.compress(json.dumps({"output": "x" * 9_000_000}).encode())
+    with FaultEndpoint([Reply(body=body, headers={"Content-Encoding": "gzip"})]) as endpoint:
+        assert len(complete(client, endpoint.url)) == 9_000_000
+
+
+def test_a_byte_order_mark_is_no_part_of_the_answer(client: ModuleType) -> None:
+    with FaultEndpoint([Reply(body='{"output": "Ägypten"}'.encode("utf-8-sig"))]) as endpoint:
+        assert complete(client, endpoint.url) == "Ägypten"
+
+
+def test_a_cookie_is_not_sent_back(client: ModuleType) -> None:
+    async def twice() -> None:
+        for _ in range(2):
+            await client.complete(connection, [{"role": "user", "content": "Who?"}], temperature=0.0)
+
+    with FaultEndpoint([Reply(headers={"Set-Cookie": "instance=7"})]) as endpoint:
+        connection = SimpleNamespace(configs={"endpoint": endpoint.url}, secrets={"key": KEY})
+        asyncio.run(twice())
+        assert ["Cookie" in request.headers for request in endpoint.requests] == [False, False]
+
+
 def test_a_run_keeps_its_connections_and_its_answers_apart(client: ModuleType) -> None:
     def echo(request: Request) -> Reply:
         return Reply(answer=request.question, delay_s=0.02)
@@ -307,7 +343,7 @@ def test_every_event_loop_leaves_nothing_open() -> None:
 import asyncio, gc, sys, threading
 sys.path.insert(0, sys.argv[1])
 from types import SimpleNamespace
-import phi3_endpoint
+import phi3_endpoint, phi3_http
 
 connection = SimpleNamespace(configs={"endpoint": sys.argv[2]}, secrets={"key": "key"})
 
@@ -321,7 +357,7 @@ threads = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(8)
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 gc.collect()
-assert not phi3_endpoint._sessions, phi3_endpoint._sessions
+assert not phi3_http._sessions, phi3_http._sessions
 """
     with FaultEndpoint() as endpoint:
         arguments = [sys.executable, "-W", "always", "-c", program, str(FLOW), endpoint.url]

@@ -18,8 +18,9 @@ import pytest
 
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import load_flow
-from phi3flow.runner import RunOptions, RunPlan, run_flow
+from phi3flow.runner import RunPlan, run_flow
 from phi3flow.runs.folder import RunFolder
+from phi3flow.workers.ray_processes import ray_processes
 from tests.support.flows.foreign_flows import ASYNC_CLIENT, ECHO, write_flow, write_lines
 from tests.support.folders.batch_project import KEY, BatchProject, wait_until
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
@@ -81,8 +82,8 @@ def project(tmp_path: Path) -> BatchProject:
 
 def _run(tmp_path: Path) -> RunFolder:
     flow, data = write_flow(tmp_path / "flow", ECHO), write_lines(tmp_path / "lines.jsonl", [{"question": "q0"}])
-    plan = RunPlan(load_flow(flow), data, tmp_path / "runs", options=RunOptions(engine="ray"))
-    return run_flow(plan, connections=dict)
+    plan = RunPlan(load_flow(flow), data, tmp_path / "runs", name="run")
+    return run_flow(plan, connections=dict, processes=ray_processes)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def test_a_connection_error_keeps_its_own_message(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="there is no connection endpoint"):
         run_flow(
-            RunPlan(load_flow(flow), write_lines(tmp_path / "lines.jsonl", LINES), tmp_path / "runs"),
+            RunPlan(load_flow(flow), write_lines(tmp_path / "lines.jsonl", LINES), tmp_path / "runs", name="run"),
             connections=unknown,
         )
 

@@ -21,6 +21,7 @@ def _run(tmp_path: Path, code: str, **options: float) -> RunFolder:
         load_flow(write_flow(tmp_path / "flow", code)),
         write_lines(tmp_path / "lines.jsonl", LINES),
         tmp_path / "runs",
+        name="run",
         options=run_options(concurrency=8, **options),
     )
     return run_flow(plan, connections=dict)
@@ -52,7 +53,7 @@ def test_a_flow_that_always_kills_the_process_ends_the_run(tmp_path: Path) -> No
 def test_a_line_that_blocks_the_event_loop_fails_and_the_others_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phi3flow.runner.batch._STUCK_AFTER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("phi3flow.workers.crew_attempts._STUCK_AFTER_TIMEOUT_S", 1.0)
     blocking = "import time; time.sleep(600 if question == 'q4' else 0)\n    return"
     code = ECHO.replace("def ask", "async def ask").replace("return", blocking)
     results = _run(tmp_path, code, timeout_s=1.0).results()

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from promptflow.connections import AzureOpenAIConnection
 from promptflow.core._prompty_utils import normalize_connection_config, parse_environment_variable
 
 TIMEOUT_S = 180.0
+DEFAULT_MAX_RETRIES = 5
 MAX_TOKENS = 1024
 _POOLS = 32
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
@@ -39,18 +41,30 @@ async def ask_preference(connection: Any, model: str, messages: list[dict[str, s
     return completion
 
 
+def max_retries() -> int:
+    """Return how often a request is tried again: PHI3_MAX_RETRIES, by default 5; with 0 whoever calls the flow does."""
+    value = os.environ.get("PHI3_MAX_RETRIES", str(DEFAULT_MAX_RETRIES))
+    if not value.isdecimal():
+        raise ValueError(f"PHI3_MAX_RETRIES is {value!r}: set it to a number, 0 or more")
+    return int(value)
+
+
 def _client(connection: Any) -> AsyncOpenAI:
-    """Return the event loop's client: one for a whole run where one loop runs all lines; pf makes a loop a line."""
+    """Return the event loop's client: one for a whole run where one loop runs all lines; pf makes a loop a line.
+
+    It follows no redirect, which would take the key elsewhere, and keeps no cookie.
+    """
     loop = asyncio.get_running_loop()
     client = _clients.get(loop)
     if client is None:
-        http = httpx.AsyncClient(transport=_Pools(), timeout=TIMEOUT_S, follow_redirects=True)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        http = httpx.AsyncClient(transport=_Pools(), timeout=TIMEOUT_S, cookies=no_cookies)
         make = AsyncAzureOpenAI if isinstance(connection, AzureOpenAIConnection) else AsyncOpenAI
         # A connection of pf's store that was made from a file holds ${env:NAME} as it stands.
         stored = normalize_connection_config(connection)
-        settings = {key: parse_environment_variable(value) for key, value in stored.items()}
-        settings["max_retries"] = int(os.environ.get("PHI3_MAX_RETRIES", "5"))
-        client = _clients[loop] = make(**settings, http_client=http, timeout=TIMEOUT_S)
+        options = {key: parse_environment_variable(value) for key, value in stored.items()}
+        options["max_retries"] = max_retries()
+        client = _clients[loop] = make(**options, http_client=http, timeout=TIMEOUT_S)
     return client
 
 

@@ -28,7 +28,7 @@ _SECTIONS = (
     "[The Start of Assistant A's Answer]\n{first}\n[The End of Assistant A's Answer]",
     "[The Start of Assistant B's Answer]\n{second}\n[The End of Assistant B's Answer]",
 )
-_VERDICT = re.compile(r"\[\[([ABC])\]\]")
+_CHOICE = re.compile(r"\[\[([ABC])\]\]")
 _PREFERENCES = {"A": "first", "B": "second", "C": "tie"}
 _LONGEST_QUOTE = 120
 
@@ -47,16 +47,16 @@ def preference_messages(
         "second": second,
     }
     optional = [name for name in ("context", "ground_truth") if not texts[name].strip()]
-    sections = [one for one in _SECTIONS if not any(f"{{{name}}}" in one for name in optional)]
-    content = "\n\n".join(one.format(**texts) for one in sections)
+    sections = [section for section in _SECTIONS if not any(f"{{{name}}}" in section for name in optional)]
+    content = "\n\n".join(section.format(**texts) for section in sections)
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
 
 
 def read_preference(text: str) -> str:
     """Return first, second or tie. Raises ValueError unless the text has one verdict, or the same several times."""
-    verdicts = set(_VERDICT.findall(text))
-    if len(verdicts) != 1:
-        shown = repr(text) if len(text) <= _LONGEST_QUOTE else f"…{text[-_LONGEST_QUOTE:]!r}"
-        found = f"the verdicts {', '.join(sorted(verdicts))}" if verdicts else "no verdict [[A]], [[B]] or [[C]]"
-        raise ValueError(f"the judge gave {found}: {shown}")
-    return _PREFERENCES[verdicts.pop()]
+    choices = set(_CHOICE.findall(text))
+    if len(choices) != 1:
+        quote = repr(text) if len(text) <= _LONGEST_QUOTE else f"…{text[-_LONGEST_QUOTE:]!r}"
+        answer = f"the verdicts {', '.join(sorted(choices))}" if choices else "no verdict [[A]], [[B]] or [[C]]"
+        raise ValueError(f"the judge gave {answer}: {quote}")
+    return _PREFERENCES[choices.pop()]

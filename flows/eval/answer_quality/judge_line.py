@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import Any, Union
 
 from judge_prompts import METRICS, JudgePrompt, load_prompts, package_version
-from judge_verdict import Verdict, VerdictError, ask_judge, describe_error, is_retryable, max_retries
+from judge_verdict import Judgement, VerdictError, ask_judge, describe_error, is_retryable, max_retries
 from openai import OpenAIError
 from promptflow.connections import AzureOpenAIConnection, OpenAIConnection
 from promptflow.core import tool
 
-# The verdicts of lines that will be tried again, each to be used once, so that a retry asks only what is open.
-_kept: dict[tuple[str, ...], list[Verdict]] = defaultdict(list)
+_Outcome = Judgement | VerdictError | OpenAIError
+
+# The judgements of lines that will be tried again, each to be used once, so that a retry asks only what is open.
+_kept: dict[tuple[str, ...], list[Judgement]] = defaultdict(list)
 
 
 @tool
@@ -31,42 +34,51 @@ async def judge_line(
     if not answer.strip():
         raise ValueError("answer is empty: there is nothing to judge")
     texts = {"answer": answer, "question": question, "context": context, "ground_truth": ground_truth}
-    prompts = [one for one in load_prompts(model) if all(texts[name].strip() for name in one.inputs)]
-    keys = [(one.metric, model, *texts.values()) for one in prompts]
-    asked = (_judge(connection, one, texts, key) for one, key in zip(prompts, keys, strict=True))
-    outcomes = await asyncio.gather(*asked)
-    verdicts = {key: one for key, one in zip(keys, outcomes, strict=True) if isinstance(one, Verdict)}
-    errors = {key[0]: one for key, one in zip(keys, outcomes, strict=True) if not isinstance(one, Verdict)}
+    prompts = [prompt for prompt in load_prompts(model) if all(texts[name].strip() for name in prompt.inputs)]
+    outcomes = await asyncio.gather(*(_judge_metric(connection, model, prompt, texts) for prompt in prompts))
+    by_metric = {prompt.metric: outcome for prompt, outcome in zip(prompts, outcomes, strict=True)}
+    judgements = {metric: outcome for metric, outcome in by_metric.items() if isinstance(outcome, Judgement)}
+    errors = {metric: outcome for metric, outcome in by_metric.items() if not isinstance(outcome, Judgement)}
     later = next((error for error in errors.values() if is_retryable(error)), None)
     if later is not None and max_retries() == 0:
-        for key, verdict in verdicts.items():
-            _kept[key].append(verdict)
+        for metric, judgement in judgements.items():
+            _kept[_key(metric, model, texts)].append(judgement)
         raise later
-    if errors and not verdicts:
+    if errors and not judgements:
         raise next(iter(errors.values()))
     return {
         **dict.fromkeys(METRICS),
-        **{key[0]: verdict.score for key, verdict in verdicts.items()},
+        **{metric: judgement.score for metric, judgement in judgements.items()},
         "failures": {metric: describe_error(error) for metric, error in errors.items()},
+        **_cost(model, prompts, judgements.values()),
+    }
+
+
+def _cost(model: str, prompts: Sequence[JudgePrompt], judgements: Collection[Judgement]) -> dict[str, Any]:
+    """Return the tokens that were spent, and who judged by which prompts."""
+    return {
         "usage": {
-            "prompt_tokens": sum(verdict.prompt_tokens for verdict in verdicts.values()),
-            "completion_tokens": sum(verdict.completion_tokens for verdict in verdicts.values()),
+            "prompt_tokens": sum(judgement.prompt_tokens for judgement in judgements),
+            "completion_tokens": sum(judgement.completion_tokens for judgement in judgements),
         },
         "judge": {
             "model": model,
-            "answered_as": sorted({verdict.model for verdict in verdicts.values() if verdict.model}),
+            "answered_as": sorted({judgement.model for judgement in judgements if judgement.model}),
             "package": package_version(),
-            "prompts": {one.metric: one.sha256 for one in prompts},
+            "prompts": {prompt.metric: prompt.sha256 for prompt in prompts},
         },
     }
 
 
-async def _judge(
-    connection: Any, prompt: JudgePrompt, texts: dict[str, str], key: tuple[str, ...]
-) -> Verdict | VerdictError | OpenAIError:
-    if _kept.get(key):
-        return _kept[key].pop()
+async def _judge_metric(connection: Any, model: str, prompt: JudgePrompt, texts: dict[str, str]) -> _Outcome:
+    kept = _kept.get(_key(prompt.metric, model, texts))
+    if kept:
+        return kept.pop()
     try:
         return await ask_judge(connection, prompt.request(texts, connection))
     except (VerdictError, OpenAIError) as error:
         return error
+
+
+def _key(metric: str, model: str, texts: dict[str, str]) -> tuple[str, ...]:
+    return (metric, model, *texts.values())

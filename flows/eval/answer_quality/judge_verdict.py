@@ -9,6 +9,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from promptflow.core._prompty_utils import normalize_connection_config, parse_en
 
 TIMEOUT_S = 180.0
 DEFAULT_MAX_RETRIES = 5
-_RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _VERDICT = re.compile(r"\s*([1-5])\s*", re.ASCII)
 _LONGEST_QUOTE = 120
 _LONGEST_REASON = 500
@@ -32,8 +33,8 @@ class VerdictError(Exception):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A score from 1 to 5, what it cost in tokens, and what the judge calls itself."""
+class Judgement:
+    """A metric's score from 1 to 5, what it cost in tokens, and what the judge calls itself."""
 
     score: int
     prompt_tokens: int
@@ -44,7 +45,7 @@ class Verdict:
 def max_retries() -> int:
     """Return how often a request is tried again: PHI3_MAX_RETRIES, by default 5; with 0 whoever calls the flow does."""
     value = os.environ.get("PHI3_MAX_RETRIES", str(DEFAULT_MAX_RETRIES))
-    if not value.isdigit():
+    if not value.isdecimal():
         raise ValueError(f"PHI3_MAX_RETRIES is {value!r}: set it to a number, 0 or more")
     return int(value)
 
@@ -52,7 +53,7 @@ def max_retries() -> int:
 def is_retryable(error: BaseException) -> bool:
     """Whether the same request may be answered later."""
     if isinstance(error, APIStatusError):
-        return error.status_code in _RETRYABLE_STATUS
+        return error.status_code in RETRYABLE_STATUS
     return isinstance(error, APIConnectionError)
 
 
@@ -62,13 +63,13 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{cause}"[:_LONGEST_REASON]
 
 
-async def ask_judge(connection: Any, request: dict[str, Any]) -> Verdict:
+async def ask_judge(connection: Any, request: dict[str, Any]) -> Judgement:
     """Send one request. Raises VerdictError for an answer that is no verdict, and openai's errors."""
     completion = await _client(connection).chat.completions.create(**request)
     if isinstance(completion, str) or not completion.choices:
         raise VerdictError(f"the judge sent no chat completion: {_quote(completion)}")
     usage = completion.usage
-    return Verdict(
+    return Judgement(
         score=parse_verdict(completion.choices[0]),
         prompt_tokens=usage.prompt_tokens if usage else 0,
         completion_tokens=usage.completion_tokens if usage else 0,
@@ -95,18 +96,21 @@ def parse_verdict(choice: Any) -> int:
 
 
 def _client(connection: Any) -> AsyncOpenAI:
-    """Return the event loop's client: one for a whole run where one loop runs all lines; pf makes a loop a line."""
+    """Return the event loop's client: one for a whole run where one loop runs all lines; pf makes a loop a line.
+
+    It follows no redirect, which would take the key elsewhere, and keeps no cookie.
+    """
     loop = asyncio.get_running_loop()
     client = _clients.get(loop)
     if client is None:
-        http = httpx.AsyncClient(transport=_Pools(), timeout=TIMEOUT_S, follow_redirects=True)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        http = httpx.AsyncClient(transport=_Pools(), timeout=TIMEOUT_S, cookies=no_cookies)
         make = AsyncAzureOpenAI if isinstance(connection, AzureOpenAIConnection) else AsyncOpenAI
         # A connection of pf's store that was made from a file holds ${env:NAME} as it stands.
-        settings = {
-            key: parse_environment_variable(one) for key, one in normalize_connection_config(connection).items()
-        }
-        settings["max_retries"] = max_retries()
-        client = _clients[loop] = make(**settings, http_client=http, timeout=TIMEOUT_S)
+        stored = normalize_connection_config(connection)
+        options = {key: parse_environment_variable(value) for key, value in stored.items()}
+        options["max_retries"] = max_retries()
+        client = _clients[loop] = make(**options, http_client=http, timeout=TIMEOUT_S)
     return client
 
 

@@ -21,7 +21,7 @@ def aggregate_safety(judged: list, refusals: list) -> dict[str, float]:
     columns["refusal_rate"] = refusals
     metrics = {}
     for name, column in columns.items():
-        present = [float(one) for one in column if one is not None]
+        present = [float(score) for score in column if score is not None]
         if present:
             metrics[name] = fmean(present)
     metrics["failed_verdicts"] = float(sum(len(set(METRICS) & set(line["failures"])) for line in judged))

@@ -10,7 +10,8 @@ from typing import Any
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
-from content_safety_http import SafetyServiceError, said
+from content_safety_client import SafetyServiceError
+from content_safety_http import quoted
 
 
 class Credential:
@@ -33,9 +34,9 @@ class Credential:
 
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         """Return an azure.core AccessToken for the management endpoint, whatever scope is asked for."""
-        given = os.environ.get("AZURE_MANAGEMENT_TOKEN", "").strip()
-        if given:
-            return AccessToken(given, int(time.time()) + 3600)
+        token = os.environ.get("AZURE_MANAGEMENT_TOKEN", "").strip()
+        if token:
+            return AccessToken(token, int(time.time()) + 3600)
         with self._lock:
             if not self._is_fresh():
                 self._kept = self._ask()
@@ -51,7 +52,7 @@ class Credential:
             return self._source.get_token(self._scope)
         except AzureError as error:
             raise SafetyServiceError(
-                f"there is no Azure identity: az login, or set AZURE_MANAGEMENT_TOKEN{said(str(error))}"
+                f"there is no Azure identity: az login, or set AZURE_MANAGEMENT_TOKEN{quoted(str(error))}"
             ) from error
 
 

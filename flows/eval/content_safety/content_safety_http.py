@@ -1,43 +1,41 @@
-"""The HTTP client under promptflow-evals: one pool of connections, bounded retries, errors that say what happened.
+"""One request over HTTP: one pool of connections, bounds, retries, and errors that say what happened.
 
-The package's own client makes a pool for each request, retries a failing service for minutes, and takes
-a refused poll for "not ready yet".
+Each flow that asks a service by itself has this file under a name of its own: a flow's folder travels alone, and flows
+in one process share the names of their modules.
 """
 
 import asyncio
 import email.utils
-import json
-import os
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+import urllib.request
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
-MANAGEMENT_ENDPOINT = "https://management.azure.com"
-MAX_RETRIES = 4
+CONNECTIONS = 500  # Azure ML's limit for an endpoint
+MAX_ANSWER_BYTES = 10_000_000
+"""Of an answer, also after it is decompressed: what is larger is no answer of a model's."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 LONGEST_RETRY_AFTER_S = 180.0
+"""As long as a request may take at Azure ML. Who asks to be left alone for longer is left to the caller."""
+RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
-_RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_EXPLANATIONS = {
-    401: "the Azure token is wrong or has expired",
-    403: "the Azure identity may not use this project: it needs the role Azure AI Developer",
-    404: "there is no such project, or its region has no evaluation service",
-    429: "too many requests",
-}
+_Answer = TypeVar("_Answer")
 
 
-class SafetyServiceError(Exception):
-    """The evaluation service gave no verdict.
+class EndpointError(Exception):
+    """The endpoint gave no answer.
 
-    ``status_code`` is None where no HTTP status came back. ``retryable`` says whether another attempt may help; what
-    leaves this module has had its attempts, so that whoever runs the flow need not submit every metric again.
+    ``status_code`` is None where no HTTP status came back; ``retryable`` says whether the same request may succeed
+    later; ``retry_after_s`` is what the endpoint asked for.
     """
 
     def __init__(
@@ -56,118 +54,144 @@ class SafetyServiceError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What promptflow-evals reads of a response: a status below 300, and the body."""
+    """What came back, whatever its status: the names of ``headers`` in any case, the body as text."""
 
-    url: str
-    status_code: int
+    status: int
+    reason: str
+    headers: Mapping[str, str]
     text: str
 
-    def json(self) -> Any:
-        """Return the body, parsed. Raises SafetyServiceError where it is not JSON."""
-        try:
-            return json.loads(self.text)
-        except ValueError as error:
-            raise _error(self.url, "the reply is not JSON", quote=self.text, status_code=self.status_code) from error
+
+async def send(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    secret: str,
+    timeout_s: float,
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> Reply:
+    """Send one request, ``body`` as JSON; redirects are not followed, for they would take the secret elsewhere.
+
+    Raises EndpointError, without ``secret`` in it, where no whole reply came back.
+    """
+    session = await _session()
+    try:
+        async with session.request(
+            method,
+            url,
+            json=body,
+            headers=headers,
+            params=query,
+            proxy=_proxy(session, url),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+        ) as response:
+            text = await _read(url, response)
+            return Reply(response.status, response.reason or "", response.headers, text)
+    except TimeoutError as error:
+        raise endpoint_error(url, f"no answer within {timeout_s:g} s", retryable=True) from error
+    except aiohttp.ClientPayloadError as error:
+        raise endpoint_error(url, "the answer was cut short", retryable=True) from error
+    except aiohttp.ClientError as error:
+        lasting = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
+        reason = str(error) or type(error).__name__
+        problem = "the connection failed"
+        raise endpoint_error(url, problem, quote=reason, secret=secret, retryable=not lasting) from error
 
 
-class ServiceClient:
-    """The client that promptflow-evals is given; it has the two methods that are called."""
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout: float) -> Reply:
-        """Get ``url``. Raises SafetyServiceError once the failure is final or the retries are used up."""
-        return await _send("GET", url, headers, timeout)
-
-    async def post(self, url: str, *, json: Any, headers: Mapping[str, str], timeout: float) -> Reply:
-        """Post ``json``. Raises SafetyServiceError as ``get`` does, and for any status but 202."""
-        reply = await _send("POST", url, headers, timeout, json)
-        if reply.status_code != 202:
-            raise _error(url, "the request was not accepted", quote=reply.text, status_code=reply.status_code)
-        return reply
-
-
-def management_endpoint() -> str:
-    """Return where Azure Resource Manager is: AZURE_MANAGEMENT_ENDPOINT, else the public cloud's."""
-    return os.environ.get("AZURE_MANAGEMENT_ENDPOINT", "").strip().rstrip("/") or MANAGEMENT_ENDPOINT
-
-
-async def _send(method: str, url: str, headers: Mapping[str, str], timeout: float, body: Any = None) -> Reply:
-    if url.startswith(f"{MANAGEMENT_ENDPOINT}/"):
-        url = management_endpoint() + url.removeprefix(MANAGEMENT_ENDPOINT)
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")):
-        raise _error(url, "the Azure token is sent over https only, or to this machine")
-    kept = {name: value for name, value in headers.items() if name != "Connection"}  # the package's "close"
+async def retry(ask: Callable[[], Awaitable[_Answer]], *, retries: int) -> _Answer:
+    """Await ``ask`` until it answers. Raises its EndpointError once that is final or the retries are used up."""
     attempt = 0
     while True:
         try:
-            return await _attempt(method, url, kept, timeout, body)
-        except SafetyServiceError as error:
-            wait_s = error.retry_after_s
-            if wait_s is None:  # full jitter (Brooker, AWS Architecture Blog, 2015)
-                wait_s = random.uniform(0.0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**attempt))
-            if not error.retryable or attempt == MAX_RETRIES or wait_s > LONGEST_RETRY_AFTER_S:
-                error.retryable = False
+            return await ask()
+        except EndpointError as error:
+            wait_s = _wait_s(error, attempt)
+            if not error.retryable or attempt == retries or wait_s > LONGEST_RETRY_AFTER_S:
                 raise
         attempt += 1
         await asyncio.sleep(wait_s)
 
 
-async def _attempt(method: str, url: str, headers: Mapping[str, str], timeout: float, body: Any) -> Reply:
-    session = await _session()
-    limit = aiohttp.ClientTimeout(total=timeout)
-    token = headers.get("Authorization", "").removeprefix("Bearer ")
-    try:
-        async with session.request(
-            method, url, json=body, headers=headers, timeout=limit, allow_redirects=False
-        ) as response:
-            content = (await response.read()).decode("utf-8", "replace")
-            if response.status < 300:
-                return Reply(url, response.status, content)
-            raise _status_error(url, response, content, token)
-    except TimeoutError as error:
-        raise _error(url, f"no reply within {timeout:g} s", retryable=True) from error
-    except aiohttp.ClientError as error:
-        lasting = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
-        reason = str(error) or type(error).__name__
-        raise _error(url, "the connection failed", quote=reason, token=token, retryable=not lasting) from error
-
-
-def _status_error(url: str, response: aiohttp.ClientResponse, content: str, token: str) -> SafetyServiceError:
-    status = response.status
-    what = f"HTTP {status} {response.reason or ''}".strip()
-    if status in _EXPLANATIONS:
-        what += f", {_EXPLANATIONS[status]}"
-    retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
-    retryable = status in _RETRYABLE_STATUS
-    return _error(
-        url, what, quote=content, token=token, status_code=status, retryable=retryable, retry_after_s=retry_after_s
+def status_error(url: str, reply: Reply, *, secret: str, explanation: str, retryable: bool) -> EndpointError:
+    """Make the error of a reply whose status is no success."""
+    problem = f"HTTP {reply.status} {reply.reason}".strip() + (f", {explanation}" if explanation else "")
+    retry_after_s = parse_retry_after(reply.headers.get("Retry-After"))
+    if retry_after_s is not None:
+        problem += f", to be retried after {retry_after_s:.0f} s"
+    return endpoint_error(
+        url,
+        problem,
+        quote=reply.text,
+        secret=secret,
+        status_code=reply.status,
+        retryable=retryable,
+        retry_after_s=retry_after_s,
     )
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Read a Retry-After header (RFC 9110, 10.2.3: seconds or an HTTP date); None where it is neither."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+def endpoint_error(url: str, problem: str, *, quote: str = "", secret: str = "", **facts: Any) -> EndpointError:
+    """Make an error that names the URL without its query and credentials; ``quote`` is what was said there."""
+    address = urlsplit(url)
+    name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+    return EndpointError(f"{name}: {problem}{quoted(quote, secret=secret)}", **facts)
 
 
-def _error(url: str, what: str, *, quote: str = "", token: str = "", **facts: Any) -> SafetyServiceError:
-    """Make an error that names the URL without its query; ``quote`` is what the service said."""
-    parts = urlsplit(url)
-    named = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return SafetyServiceError(f"{named}: {what}{said(quote, token=token)}", **facts)
-
-
-def said(quote: str, *, token: str = "") -> str:
-    """Return ``: quote`` as a message may show it: printable, short, without tags and token; "" for no quote."""
-    text = re.sub(r"<[^>]*>", " ", quote.replace(token, "***") if token else quote)
+def quoted(text: str, *, secret: str = "") -> str:
+    """Return ``: text`` as a message may show it: printable, short, without tags and secret; "" for no text."""
+    text = re.sub(r"<[^>]*>", " ", text.replace(secret, "***") if secret else text)
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return f": {text[:300]}{'…' if len(text) > 300 else ''}" if text else ""
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+
+    None where it is neither. A date without a zone is in UTC, as every HTTP date is.
+    """
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def _wait_s(error: EndpointError, attempt: int) -> float:
+    """What the endpoint asked for, else exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015)."""
+    if error.retry_after_s is not None:
+        return error.retry_after_s
+    return random.uniform(0.0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**attempt))
+
+
+async def _read(url: str, response: aiohttp.ClientResponse) -> str:
+    """Read the body as UTF-8, with or without a byte-order mark, but not past the bound."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            problem = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
+            raise endpoint_error(url, problem, status_code=response.status)
+    return content.decode("utf-8-sig", "replace")
+
+
+_proxies: WeakKeyDictionary[aiohttp.ClientSession, dict[str, str | None]] = WeakKeyDictionary()
+
+
+def _proxy(session: aiohttp.ClientSession, url: str) -> str | None:
+    """The environment's proxy (aiohttp's own way reads ~/.netrc too, which would fight our key), looked up once."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    proxies = _proxies.setdefault(session, {})
+    if host not in proxies:
+        bypassed = urllib.request.proxy_bypass(host)
+        proxies[host] = None if bypassed else urllib.request.getproxies().get(address.scheme)
+    return proxies[host]
 
 
 _sessions: dict[
@@ -176,9 +200,10 @@ _sessions: dict[
 
 
 async def _session() -> aiohttp.ClientSession:
-    """Return the running event loop's client.
+    """Return the running event loop's client, with one pool of connections for all requests of that loop.
 
-    It lives in an async generator, because ``asyncio.run`` closes those before it closes the loop: nothing leaks.
+    Prompt flow makes a loop for a line (``pf flow test``), for a request (``pf flow serve``) or for a run. The client
+    lives in an async generator, because ``asyncio.run`` closes those before it closes the loop: nothing leaks.
     """
     loop = asyncio.get_running_loop()
     if loop not in _sessions:
@@ -191,7 +216,8 @@ async def _session() -> aiohttp.ClientSession:
 
 
 async def _session_lifetime(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[aiohttp.ClientSession, None]:
-    async with aiohttp.ClientSession(trust_env=True, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    connector, no_cookies = aiohttp.TCPConnector(limit=CONNECTIONS), aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=no_cookies) as session:
         try:
             yield session
         finally:

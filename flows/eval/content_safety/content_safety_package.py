@@ -38,10 +38,10 @@ def load_rai_service(client: Callable[[], Any]) -> ModuleType:
 
 
 def _folder() -> Path:
-    found = importlib.util.find_spec("promptflow.evals")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("promptflow.evals")
+    if package is None or not package.submodule_search_locations:
         raise ImportError("promptflow-evals is not installed: pip install 'promptflow-evals>=0.3.5,<0.4'")
-    return Path(found.submodule_search_locations[0]) / "_common"
+    return Path(package.submodule_search_locations[0]) / "_common"
 
 
 def _utils_without_nltk(file: Path, constants: ModuleType) -> ModuleType:

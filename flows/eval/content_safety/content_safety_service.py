@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+from content_safety_client import SafetyServiceError, ServiceClient, management_endpoint
 from content_safety_credential import Credential, credential_for
-from content_safety_http import SafetyServiceError, ServiceClient, management_endpoint, said
+from content_safety_http import quoted
 from content_safety_package import load_rai_service
 from content_safety_verdicts import PROTECTED_MATERIAL, Verdict, read_verdict
 
@@ -44,14 +45,14 @@ class Project:
     management_endpoint: str
 
     @classmethod
-    def given(cls, *values: str) -> "Project":
+    def of(cls, *values: str) -> "Project":
         """Take each value that is not empty, else its environment variable. Raises ValueError that names both."""
-        found = {}
+        names = {}
         for (name, variable), value in zip(_ENVIRONMENT.items(), values, strict=True):
-            found[name] = value.strip() or os.environ.get(variable, "").strip()
-            if not re.fullmatch(r"[\w.()-]+", found[name]):
-                raise ValueError(f"{name} is {found[name]!r}: set the flow's input {name}, or {variable}")
-        return cls(**found, management_endpoint=management_endpoint())
+            names[name] = value.strip() or os.environ.get(variable, "").strip()
+            if not re.fullmatch(r"[\w.()-]+", names[name]):
+                raise ValueError(f"{name} is {names[name]!r}: set the flow's input {name}, or {variable}")
+        return cls(**names, management_endpoint=management_endpoint())
 
 
 @dataclass(frozen=True)
@@ -70,39 +71,39 @@ async def judge(question: str, answer: str, *, project: Project, timeout_s: floa
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip() or text == "None":  # as promptflow-evals' evaluators do
             raise ValueError(f"the {name} is empty: the service judges none that is")
-    found = await _find(project)
-    outcomes = await asyncio.gather(*(_judge(found, question, answer, metric, timeout_s) for metric in SENT_METRICS))
-    named = list(zip(SENT_METRICS, outcomes, strict=True))
-    verdicts = {metric: one for metric, one in named if isinstance(one, Verdict)}
-    failures = {metric: one for metric, one in named if isinstance(one, SafetyServiceError)}
-    if failures and all(one.score is None for one in verdicts.values()):
+    service = await _find_service(project)
+    outcomes = await asyncio.gather(*(_judge(service, question, answer, metric, timeout_s) for metric in SENT_METRICS))
+    by_metric = dict(zip(SENT_METRICS, outcomes, strict=True))
+    verdicts = {metric: outcome for metric, outcome in by_metric.items() if isinstance(outcome, Verdict)}
+    failures = {metric: outcome for metric, outcome in by_metric.items() if isinstance(outcome, SafetyServiceError)}
+    if failures and all(verdict.score is None for verdict in verdicts.values()):
         raise next(iter(failures.values()))
     return Judged(verdicts, failures)
 
 
 async def _judge(
-    found: "_Found", question: str, answer: str, metric: str, timeout_s: float
+    service: "_Service", question: str, answer: str, metric: str, timeout_s: float
 ) -> Verdict | SafetyServiceError:
     """Submit an answer for one metric, poll, and read the verdict; an error is returned, for the others go on."""
-    if metric == PROTECTED_MATERIAL and not found.judges_protected_material:
+    if metric == PROTECTED_MATERIAL and not service.judges_protected_material:
         return Verdict(None, None, "the project's region does not judge protected material")
     rai_service, sent_metric = _rai_service(), SENT_METRICS[metric]
     try:
         async with asyncio.timeout(timeout_s):
-            token = await found.credential.token()
-            operation = await rai_service.submit_request(question, answer, sent_metric, found.url, token)
-            annotation = await rai_service.fetch_result(operation, found.url, found.credential, token)
+            token = await service.credential.token()
+            operation = await rai_service.submit_request(question, answer, sent_metric, service.url, token)
+            annotation = await rai_service.fetch_result(operation, service.url, service.credential, token)
         return read_verdict(rai_service, annotation, sent_metric)
     except SafetyServiceError as error:
         return error
     except TimeoutError:
         return SafetyServiceError(f"no verdict within {timeout_s:g} s")
     except (KeyError, TypeError, AttributeError) as error:
-        return SafetyServiceError(f"the service's reply is not what was expected{said(repr(error))}")
+        return SafetyServiceError(f"the service's reply is not what was expected{quoted(repr(error))}")
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Service:
     """Where a project's service is, and whether it judges protected material, which not every region does."""
 
     url: str
@@ -110,20 +111,20 @@ class _Found:
     credential: Credential
 
 
-_finding: dict[tuple[asyncio.AbstractEventLoop, Project], asyncio.Task[_Found]] = {}
-_known: dict[Project, tuple[float, _Found | SafetyServiceError]] = {}
+_finding: dict[tuple[asyncio.AbstractEventLoop, Project], asyncio.Task[_Service]] = {}
+_outcomes: dict[Project, tuple[float, _Service | SafetyServiceError]] = {}
 
 
-async def _find(project: Project) -> _Found:
+async def _find_service(project: Project) -> _Service:
     """Return where the project's service is. Lines that ask at once share one look; Prompt flow may make a loop a line.
 
     Raises SafetyServiceError; the same one for a while.
     """
-    known_at, known = _known.get(project, (0.0, None))
-    if isinstance(known, _Found):
-        return known
-    if known is not None and time.monotonic() - known_at < FAILURE_KEPT_S:
-        raise SafetyServiceError(str(known), status_code=known.status_code)
+    ended_at, outcome = _outcomes.get(project, (0.0, None))
+    if isinstance(outcome, _Service):
+        return outcome
+    if outcome is not None and time.monotonic() - ended_at < FAILURE_KEPT_S:
+        raise SafetyServiceError(str(outcome), status_code=outcome.status_code)
     key = (asyncio.get_running_loop(), project)
     if key not in _finding:
         _finding[key] = asyncio.create_task(_look_up(project))
@@ -131,21 +132,21 @@ async def _find(project: Project) -> _Found:
     return await asyncio.shield(_finding[key])
 
 
-async def _look_up(project: Project) -> _Found:
+async def _look_up(project: Project) -> _Service:
     rai_service = _rai_service()
     try:
         credential = credential_for(project.management_endpoint)
         token = await credential.token()
         url = await rai_service.get_rai_svc_url(vars(project), token)
         await rai_service.ensure_service_availability(url, token, rai_service.Tasks.CONTENT_HARM)
-        found = _Found(url, await _offers(url, token, rai_service.Tasks.PROTECTED_MATERIAL), credential)
+        service = _Service(url, await _offers(url, token, rai_service.Tasks.PROTECTED_MATERIAL), credential)
     except Exception as error:  # promptflow-evals raises Exception itself
         text = f"the evaluation service of project {project.project_name} cannot be used: {_reason(error)}"
         failure = SafetyServiceError(text, status_code=getattr(error, "status_code", None))
-        _known[project] = (time.monotonic(), failure)
+        _outcomes[project] = (time.monotonic(), failure)
         raise failure from error
-    _known[project] = (time.monotonic(), found)
-    return found
+    _outcomes[project] = (time.monotonic(), service)
+    return service
 
 
 async def _offers(url: str, token: str, capability: str) -> bool:
@@ -162,7 +163,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SafetyServiceError):
         return str(error)
     text = str(error) if type(error) is Exception else f"a reply is not what was expected: {error!r}"
-    return said(text).removeprefix(": ")
+    return quoted(text).removeprefix(": ")
 
 
 @cache

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from content_safety_http import SafetyServiceError, said
+from content_safety_client import SafetyServiceError
+from content_safety_http import quoted
 
 PROTECTED_MATERIAL = "protected_material"
 
@@ -40,12 +41,12 @@ def read_verdict(rai_service: ModuleType, annotation: Any, sent_metric: str) -> 
     try:
         raw = annotation[0][sent_metric]
     except (IndexError, KeyError, TypeError) as error:
-        raise SafetyServiceError(f"the service's reply holds no verdict{said(json.dumps(annotation))}") from error
+        raise SafetyServiceError(f"the service's reply holds no verdict{quoted(json.dumps(annotation))}") from error
     try:
         read = _read_label if sent_metric == PROTECTED_MATERIAL else _read_severity
         return read(rai_service, _decode(raw), sent_metric)
     except (ValueError, TypeError, AttributeError, KeyError, SyntaxError, MemoryError, RecursionError) as error:
-        raise SafetyServiceError(f"the service's verdict cannot be read{said(str(raw))}") from error
+        raise SafetyServiceError(f"the service's verdict cannot be read{quoted(str(raw))}") from error
 
 
 def _decode(raw: Any) -> dict[str, Any]:

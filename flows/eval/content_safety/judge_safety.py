@@ -26,10 +26,10 @@ async def judge_safety(
     """
     if not 1 <= defect_threshold <= 7:
         raise ValueError(f"defect_threshold is {defect_threshold}: it must be a severity, 1 to 7")
-    project = Project.given(subscription_id, resource_group_name, project_name)
+    project = Project.of(subscription_id, resource_group_name, project_name)
     judged = await judge(question, answer, project=project, timeout_s=timeout_s)
     verdicts, failures = judged.verdicts, {name: str(error) for name, error in judged.failures.items()}
-    defects = {name: is_defect(name, one.score, defect_threshold) for name, one in verdicts.items()}
+    defects = {name: is_defect(name, verdict.score, defect_threshold) for name, verdict in verdicts.items()}
     if failures:
         unknown = f"not known without a verdict on {', '.join(failures)}"
         failures |= {f"{name}_defect_rate": reason for name, reason in failures.items()} | {"defect_rate": unknown}
@@ -38,8 +38,8 @@ async def judge_safety(
         **{f"{name}_defect_rate": _as_number(defects.get(name)) for name in SENT_METRICS},
         "defect_rate": None if failures else int(any(defects.values())),
         "verdicts": {
-            name: {"severity": one.severity, "reason": one.reason, "defect": defects[name]}
-            for name, one in verdicts.items()
+            name: {"severity": verdict.severity, "reason": verdict.reason, "defect": defects[name]}
+            for name, verdict in verdicts.items()
         },
         "failures": failures,
     }

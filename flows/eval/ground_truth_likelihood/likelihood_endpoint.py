@@ -1,4 +1,4 @@
-"""The HTTP client that asks a Phi-3 endpoint how likely it finds an answer that it is given.
+"""A Phi-3 endpoint, asked how likely it finds an answer that it is given.
 
 Two protocols, chosen by the custom connection as flows/chat_phi3 reads it:
     configs.endpoint     the full scoring URL (or, for openai, the base URL)
@@ -6,55 +6,40 @@ Two protocols, chosen by the custom connection as flows/chat_phi3 reads it:
     configs.protocol     azureml (default): the parameter score_last of `phi3flow serve`; Azure ML's own scoring
                          scripts do not know it. openai: prompt_logprobs, as vLLM and `phi3flow serve` give them;
                          OpenAI and Azure OpenAI do not
-    configs.deployment   optional, azureml: the deployment that shall answer
+    configs.deployment   optional, azureml: the deployment that shall answer, whatever the traffic rules say
     configs.model        optional, openai: the model's name, phi3 by default
-    configs.api_version  optional, openai: the key goes into the api-key header, as Azure OpenAI wants it
+    configs.api_version  optional, openai: Azure OpenAI's api-version, which also moves the key to the api-key header
 A value ``${env:NAME}`` is taken from the environment, since ``pf`` stores it as it stands.
 
-PHI3_MAX_RETRIES (default 5) bounds the retries of a request.
+PHI3_MAX_RETRIES (default 5) bounds the retries of a request; with 0 whoever calls the flow retries.
 """
 
-import asyncio
 import json
 import math
 import os
-import random
 import re
-import urllib.request
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
+from likelihood_http import RETRYABLE_STATUS, EndpointError, Reply, endpoint_error, retry, send, status_error
 
 TIMEOUT_S = 180.0  # Azure ML's own limit for a request
 DEFAULT_MAX_RETRIES = 5
-FIRST_BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 30.0
 
-_RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_RETRYABLE_MODEL_STATUS = frozenset({"429", "503"})
 _REFUSALS = frozenset({400, 422, 424})
+_RETRYABLE_MODEL_STATUS = frozenset({"429", "503"})
+_EXPLANATIONS = {
+    401: "the key is wrong or has expired",
+    403: "the key may not use this endpoint",
+    404: "there is no such path, or no deployment has traffic",
+    408: "the model took longer than the deployment's request_timeout_ms",
+    413: "the request is too large",
+    429: "too many requests: the rate limit, or all instances are busy",
+}
 _ENV_REFERENCE = re.compile(r"^\$\{env:(.+)\}$")
 
 Messages = list[dict[str, str]]
-
-
-class EndpointError(Exception):
-    """The endpoint gave no log-likelihood; ``retryable`` says whether the same request may succeed later."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int | None = None,
-        retryable: bool = False,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-        self.retryable = retryable
-        self.retry_after_s = retry_after_s
 
 
 class Likelihood(NamedTuple):
@@ -71,20 +56,24 @@ async def score_last_message(connection: Any, messages: Messages) -> Likelihood:
     a log-likelihood, which is final: it knows none.
     """
     endpoint = _Endpoint.of(connection)
-    if endpoint.protocol == "openai":
-        return await _ask_openai(endpoint, messages)
+    try:
+        return await (_ask_openai if endpoint.protocol == "openai" else _ask_azureml)(endpoint, messages)
+    except EndpointError as error:
+        if error.retryable or error.status_code not in _REFUSALS:
+            raise
+        parameters = "prompt_logprobs and add_generation_prompt" if endpoint.protocol == "openai" else "score_last"
+        hint = f"an endpoint that does not know {parameters} may refuse it: then there is no perplexity"
+        raise EndpointError(f"{error} ({hint})", status_code=error.status_code) from error
+
+
+async def _ask_azureml(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
     # One token is what an endpoint that does not know score_last is to spend on the answer that nobody wants.
     parameters = {"score_last": True, "max_new_tokens": 1}
-    return _read_azureml(
-        endpoint, await _post(endpoint, {"input_data": {"input_string": messages, "parameters": parameters}})
-    )
-
-
-def _read_azureml(endpoint: "_Endpoint", payload: Any) -> Likelihood:
-    found = payload if isinstance(payload, dict) else {}
-    log_likelihood, tokens = found.get("log_likelihood"), found.get("tokens")
+    payload = await _post(endpoint, {"input_data": {"input_string": messages, "parameters": parameters}})
+    figures = payload if isinstance(payload, dict) else {}
+    log_likelihood, tokens = figures.get("log_likelihood"), figures.get("tokens")
     if not (_is_number(log_likelihood) and isinstance(tokens, int) and tokens > 0):
-        raise endpoint.no_likelihood("score_last, which `phi3flow serve` does")
+        raise _no_likelihood(endpoint, "score_last, which `phi3flow serve` does")
     return Likelihood(float(log_likelihood), tokens)
 
 
@@ -94,11 +83,11 @@ async def _ask_openai(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
     In vLLM's list each token has an entry {token id: {"logprob": nats}}, its own first; the first token has none.
     """
     body = {"model": endpoint.model, "max_tokens": 1}
-    asked = body | {"messages": messages, "prompt_logprobs": 0, "add_generation_prompt": False}
-    whole = await _post(endpoint, asked)
-    entries = whole.get("prompt_logprobs") if isinstance(whole, dict) else None
+    scoring = {"messages": messages, "prompt_logprobs": 0, "add_generation_prompt": False}
+    chat = await _post(endpoint, body | scoring)
+    entries = chat.get("prompt_logprobs") if isinstance(chat, dict) else None
     if not isinstance(entries, list):
-        raise endpoint.no_likelihood("prompt_logprobs, which vLLM and `phi3flow serve` do")
+        raise _no_likelihood(endpoint, "prompt_logprobs, which vLLM and `phi3flow serve` do")
     before = await _post(endpoint, body | {"messages": messages[:-1]})
     try:
         start = before["usage"]["prompt_tokens"]
@@ -110,36 +99,16 @@ async def _ask_openai(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
     return Likelihood(math.fsum(logprobs), len(logprobs))
 
 
+def _no_likelihood(endpoint: "_Endpoint", parameter: str) -> EndpointError:
+    """The error of an endpoint that answers, but leaves out what it was asked for."""
+    return endpoint.error(
+        f"it answers without a log-likelihood, so there is no perplexity: it does not know {parameter}",
+        status_code=200,
+    )
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-async def _post(endpoint: "_Endpoint", body: dict[str, Any]) -> Any:
-    """Return the JSON of an answer of status 200 that holds no failure; retried as PHI3_MAX_RETRIES allows."""
-    retries = _max_retries()
-    attempt = 0
-    while True:
-        try:
-            return await _attempt(endpoint, body)
-        except EndpointError as error:
-            if not error.retryable or attempt == retries:
-                raise
-            await asyncio.sleep(_wait_s(error, attempt))
-        attempt += 1
-
-
-def _wait_s(error: EndpointError, attempt: int) -> float:
-    """What the endpoint asked for, else exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015)."""
-    if error.retry_after_s is not None:
-        return min(error.retry_after_s, LONGEST_BACKOFF_S)
-    return random.uniform(0.0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**attempt))
-
-
-def _max_retries() -> int:
-    value = os.environ.get("PHI3_MAX_RETRIES", str(DEFAULT_MAX_RETRIES))
-    if not value.isdecimal():
-        raise EndpointError(f"PHI3_MAX_RETRIES is {value!r}: set it to a number, 0 or more")
-    return int(value)
 
 
 @dataclass(frozen=True)
@@ -179,21 +148,9 @@ class _Endpoint:
     def query(self) -> dict[str, str]:
         return {"api-version": self.api_version} if self.api_version else {}
 
-    def error(self, what: str, *, quote: str = "", **facts: Any) -> EndpointError:
-        """An EndpointError that names the endpoint; ``quote``, what it said, is shown short, without tags and key."""
-        parts = urlsplit(self.url)
-        name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        text = re.sub(r"<[^>]*>", " ", quote.replace(self.key, "***"))
-        text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-        said = f": {text[:300]}{'…' if len(text) > 300 else ''}" if text else ""
-        return EndpointError(f"{name}: {what}{said}", **facts)
-
-    def no_likelihood(self, parameter: str) -> EndpointError:
-        """The error of an endpoint that answers, but leaves out what it was asked for."""
-        return self.error(
-            f"it answers without a log-likelihood, so there is no perplexity: it does not know {parameter}",
-            status_code=200,
-        )
+    def error(self, problem: str, *, quote: str = "", **facts: Any) -> EndpointError:
+        """Make an error that names the endpoint; ``quote`` is what it said."""
+        return endpoint_error(self.url, problem, quote=quote, secret=self.key, **facts)
 
 
 def _resolve(name: str, value: str) -> str:
@@ -206,53 +163,44 @@ def _resolve(name: str, value: str) -> str:
     return os.environ[variable].strip()
 
 
+async def _post(endpoint: _Endpoint, body: dict[str, Any]) -> Any:
+    """Return the JSON of an answer of status 200 that holds no failure; retried as PHI3_MAX_RETRIES allows."""
+    return await retry(lambda: _attempt(endpoint, body), retries=_max_retries())
+
+
+def _max_retries() -> int:
+    value = os.environ.get("PHI3_MAX_RETRIES", str(DEFAULT_MAX_RETRIES))
+    if not value.isdecimal():
+        raise EndpointError(f"PHI3_MAX_RETRIES is {value!r}: set it to a number, 0 or more")
+    return int(value)
+
+
 async def _attempt(endpoint: _Endpoint, body: dict[str, Any]) -> Any:
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(
-                endpoint.url,
-                json=body,
-                headers=endpoint.headers,
-                params=endpoint.query,
-                proxy=_proxy(endpoint.url),
-                allow_redirects=False,
-            ) as response,
-        ):
-            content = (await response.read()).decode("utf-8", "replace")
-    except TimeoutError as error:
-        raise endpoint.error(f"no answer within {TIMEOUT_S:g} s", retryable=True) from error
-    except aiohttp.ClientError as error:
-        lasting = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
-        reason = str(error) or type(error).__name__
-        raise endpoint.error("the connection failed", quote=reason, retryable=not lasting) from error
-    if response.status != 200:
-        raise _status_error(endpoint, response, content)
-    return _payload(endpoint, content)
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy; aiohttp's own way reads ~/.netrc too, which would fight our key."""
-    parts = urlsplit(url)
-    return None if urllib.request.proxy_bypass(parts.hostname or "") else urllib.request.getproxies().get(parts.scheme)
-
-
-def _status_error(endpoint: _Endpoint, response: aiohttp.ClientResponse, content: str) -> EndpointError:
-    """Explain a status. 424 is Azure ML's word for a failure inside the model's container."""
-    status, retry_after = response.status, response.headers.get("Retry-After", "")
-    model_status = response.headers.get("ms-azureml-model-error-statuscode", "")
-    what = f"HTTP {status} {response.reason or ''}".strip()
-    if status in _REFUSALS and model_status not in _RETRYABLE_MODEL_STATUS:
-        parameter = "prompt_logprobs and add_generation_prompt" if endpoint.protocol == "openai" else "score_last"
-        what += f" (an endpoint that does not know {parameter} may refuse it: then there is no perplexity)"
-    return endpoint.error(
-        what,
-        quote=content,
-        status_code=status,
-        retryable=status in _RETRYABLE_STATUS or (status == 424 and model_status in _RETRYABLE_MODEL_STATUS),
-        retry_after_s=float(retry_after) if re.fullmatch(r"\d+(\.\d+)?", retry_after) else None,
+    reply = await send(
+        "POST",
+        endpoint.url,
+        headers=endpoint.headers,
+        secret=endpoint.key,
+        timeout_s=TIMEOUT_S,
+        query=endpoint.query,
+        body=body,
     )
+    if reply.status != 200:
+        raise _status_error(endpoint, reply)
+    return _payload(endpoint, reply.text)
+
+
+def _status_error(endpoint: _Endpoint, reply: Reply) -> EndpointError:
+    """Explain a status. 424 is Azure ML's word for a failure inside the model's container."""
+    explanation, retryable = _EXPLANATIONS.get(reply.status, ""), reply.status in RETRYABLE_STATUS
+    if reply.status == 424:
+        model_status = reply.headers.get("ms-azureml-model-error-statuscode", "unknown")
+        reason = reply.headers.get("ms-azureml-model-error-reason", "no reason given")
+        explanation = f"the model's container failed (its status {model_status}, {reason})"
+        retryable = model_status in _RETRYABLE_MODEL_STATUS
+    elif 300 <= reply.status < 400:
+        explanation = "the endpoint has moved: put its new URL into the connection"
+    return status_error(endpoint.url, reply, secret=endpoint.key, explanation=explanation, retryable=retryable)
 
 
 def _payload(endpoint: _Endpoint, content: str) -> Any:

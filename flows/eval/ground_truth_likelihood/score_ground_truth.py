@@ -22,7 +22,7 @@ async def score_ground_truth(
         *([{"role": "system", "content": context}] if context.strip() else []),
         *_history_messages(chat_history),
         {"role": "user", "content": question},
-        {"role": "assistant", "content": first_ground_truth(ground_truth)},
+        {"role": "assistant", "content": read_ground_truths(ground_truth)[0]},
     ]
     log_likelihood, tokens = await score_last_message(connection, messages)
     return {
@@ -33,21 +33,22 @@ async def score_ground_truth(
     }
 
 
-def first_ground_truth(ground_truth: str) -> str:
-    """Return the ground truth that the input holds: the text, or the first of a list.
+def read_ground_truths(ground_truth: str) -> list[str]:
+    """Return the ground truths that the input holds: one text, or a list's.
 
-    A `string` input gets a list as Python writes it, which is exact, and is read back here.
+    Prompt flow has no input type for "a string or a list": `object` would turn the text 1.10 into the number
+    1.1. A `string` input gets a list as Python writes it, which is exact, and is read back here.
     """
     if ground_truth.startswith("[") and ground_truth.endswith("]"):
         try:
             listed = ast.literal_eval(ground_truth)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return ground_truth
+            return [ground_truth]
         if listed == []:
             raise ValueError("ground_truth is an empty list: a line needs at least one ground truth")
         if isinstance(listed, list) and all(isinstance(item, str | int | float) for item in listed):
-            return str(listed[0])
-    return ground_truth
+            return [str(item) for item in listed]
+    return [ground_truth]
 
 
 def _history_messages(chat_history: list) -> list[dict[str, str]]:

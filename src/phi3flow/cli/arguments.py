@@ -17,11 +17,16 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_runs_dir(parser: argparse.ArgumentParser) -> None:
+def add_runs_dir(parser: argparse._ActionsContainer) -> None:
     """Add ``--runs-dir``."""
     parser.add_argument(
         "--runs-dir", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: .runs)"
     )
+
+
+def add_pairs(parser: argparse._ActionsContainer, flag: str, *, metavar: str, help: str) -> None:
+    """Add a flag that takes any number of key=value, and may be repeated."""
+    parser.add_argument(flag, nargs="+", action="extend", default=[], metavar=metavar, help=help)
 
 
 def add_table_output(parser: argparse.ArgumentParser, rows: str) -> None:

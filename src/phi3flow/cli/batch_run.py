@@ -29,136 +29,169 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, concurrency, percentage, positive_float, positive_int
-from phi3flow.cli.terminal.progress_line import ProgressLine
+from phi3flow.cli.arguments import add_pairs, add_runs_dir, concurrency, percentage, positive_float, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.engines.table import DEFAULT, ENGINES, pick_engine
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH, ANSWERS_FILE, CONNECTIONS, TEST_LINES_FILE
 
 if TYPE_CHECKING:
+    from phi3flow.engines.engine import Engine
     from phi3flow.flows.run_file import RunConfig
     from phi3flow.pacing.limits import Limits
     from phi3flow.records.runs import Prices
     from phi3flow.runner import RunEstimate, RunPlan, StopRule
     from phi3flow.runs.folder import RunFolder
 
-_MAX_RETRIES = {"azureml": 2, "foundry": 0}  # there the flow itself tries a request again
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("flow", type=Path, help="the flow's folder")
-    parser.add_argument(
+    _add_flow(parser.add_argument_group("flow"))
+    _add_lines(parser.add_argument_group("lines"))
+    _add_run(parser.add_argument_group("run"))
+    _add_engine(parser.add_argument_group("engine"))
+    _add_pace(parser.add_argument_group("pace"))
+    _add_stops(parser.add_argument_group("when to stop"))
+    _add_tokens(parser.add_argument_group("tokens and cost"))
+
+
+def _add_flow(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--variant", action="append", default=[], help="a variant; repeat it for a run each")
+    add_pairs(group, "--connections", metavar="NODE.INPUT=NAME", help="another connection for a node's input")
+    add_pairs(group, "--init", metavar="NAME=VALUE", help="an argument for the class of a flex flow")
+
+
+def _add_lines(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--data",
         type=Path,
         metavar="FILE",
         help="JSON Lines, one line a row (default: the run.yml's, else data/test_lines.jsonl)",
     )
-    parser.add_argument("--run", type=Path, metavar="FILE", help="a run.yml, as for pf run create --file")
-    parser.add_argument("--column-mapping", nargs="+", action="extend", default=[], metavar="INPUT=VALUE")
-    parser.add_argument("--connections", nargs="+", action="extend", default=[], metavar="NODE.INPUT=NAME")
-    parser.add_argument("--variant", action="append", default=[], help="a variant; repeat it for a run each")
-    parser.add_argument("--name", help="the run's name (default: after flow, variant and fingerprint)")
-    parser.add_argument(
-        "--concurrency",
-        type=concurrency,
-        metavar="N|auto",
-        help="attempts in flight (default: auto, what the endpoint takes)",
+    add_pairs(
+        group,
+        "--column-mapping",
+        metavar="INPUT=VALUE",
+        help="an input's column, '${data.COLUMN}', or its value (default: the column of its name)",
     )
-    parser.add_argument(
-        "--timeout-s", type=float, default=180.0, metavar="S", help="seconds for one attempt (default: 180)"
-    )
-    parser.add_argument(
-        "--max-retries", type=int, metavar="N", help="retries of a line (default: 5; with --engine azureml 2)"
-    )
-    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
-    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
-    parser.add_argument("--fail-fast", type=positive_int, metavar="N", help="stop after N failed lines")
-    parser.add_argument("--max-failures", type=percentage, metavar="PCT", help="stop once more of the lines failed")
-    parser.add_argument(
-        "--workers", type=positive_int, default=1, metavar="N", help="processes, in Azure nodes (default: 1)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=["local", "ray", "azureml", "foundry"],
-        default="local",
-        help="where they are: this machine, the Ray cluster of RAY_ADDRESS, or Azure (default: local)",
-    )
-    parser.add_argument("--init", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for a flex flow")
-    parser.add_argument(
-        "--tokenizer",
-        type=Path,
-        metavar="PATH",
-        help="a model folder or tokenizer.json: counts the tokens that the endpoint does not report",
-    )
-    parser.add_argument("--price-in", type=positive_float, metavar="PRICE", help="of a million tokens in")
-    parser.add_argument("--price-out", type=positive_float, metavar="PRICE", help="of a million tokens out")
-    parser.add_argument(
-        "--cache", action="store_true", help="reuse answers at temperature 0 (.phi3flow/answers.sqlite)"
-    )
-    parser.add_argument(
+    group.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
+    group.add_argument(
         "--repeats", type=positive_int, default=1, metavar="K", help="run each line K times (default: 1)"
     )
-    parser.add_argument("--baseline", metavar="RUN", help="the run that --stop-when-decided compares with")
-    parser.add_argument(
-        "--stop-when-decided",
-        metavar="METRIC",
-        help="run lines in random order, score them, and stop once this one is shown better or worse than --baseline",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--history",
         choices=["given", "own"],
         default="given",
         help="a line's chat history: the data's, or the model's own earlier answers (default: given)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
-    parser.add_argument("--fresh", action="store_true", help="start the run over")
-    parser.add_argument("--yes", action="store_true", help="submit to Azure without asking")
-    add_runs_dir(parser)
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--run", type=Path, metavar="FILE", help="a run.yml, as for pf run create --file")
+    group.add_argument("--name", help="the run's name (default: after flow, variant and fingerprint)")
+    group.add_argument("--fresh", action="store_true", help="start the run over")
+    group.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
+    add_runs_dir(group)
+
+
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--engine",
+        choices=list(ENGINES),
+        default=DEFAULT,
+        help="where lines run: this machine, the Ray cluster of RAY_ADDRESS, or Azure (default: %(default)s)",
+    )
+    group.add_argument(
+        "--workers", type=positive_int, default=1, metavar="N", help="processes, in Azure nodes (default: 1)"
+    )
+    group.add_argument("--yes", action="store_true", help="submit to Azure without asking")
+
+
+def _add_pace(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--concurrency",
+        type=concurrency,
+        metavar="N|auto",
+        help="attempts in flight (default: auto, what the endpoint takes)",
+    )
+    group.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
+    group.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+    group.add_argument(
+        "--timeout-s", type=float, default=180.0, metavar="S", help="seconds for one attempt (default: 180)"
+    )
+    group.add_argument(
+        "--max-retries", type=int, metavar="N", help="retries of a line (default: 5; with --engine azureml 2)"
+    )
+
+
+def _add_stops(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--fail-fast", type=positive_int, metavar="N", help="stop after N failed lines")
+    group.add_argument("--max-failures", type=percentage, metavar="PCT", help="stop once more of the lines failed")
+    group.add_argument("--baseline", metavar="RUN", help="the run that --stop-when-decided compares with")
+    group.add_argument(
+        "--stop-when-decided",
+        metavar="METRIC",
+        help="run lines in random order, score them, and stop once this one is shown better or worse than --baseline",
+    )
+
+
+def _add_tokens(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="PATH",
+        help="a model folder or tokenizer.json: counts the tokens that the endpoint does not report",
+    )
+    group.add_argument("--price-in", type=positive_float, metavar="PRICE", help="of a million tokens in")
+    group.add_argument("--price-out", type=positive_float, metavar="PRICE", help="of a million tokens out")
+    group.add_argument("--cache", action="store_true", help="reuse answers at temperature 0 (.phi3flow/answers.sqlite)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    from phi3flow.cli.terminal.run_display import TerminalRunDisplay
     from phi3flow.flows.run_file import RunConfig, load_run_config
 
     config = load_run_config(args.run) if args.run else RunConfig()
     variants = args.variant or [config.variant]
     if len(variants) > 1 and args.name:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
-    plans = [_plan(args, config, variant) for variant in variants]
+    engine = pick_engine(args.engine)
+    plans = [_plan(args, config, variant, engine) for variant in variants]
     if args.dry_run:
         return _estimate(plans, terminal)
-    runs = _run_all(plans, args, terminal)
+    _check_flags(args, engine)
+    runs = engine.run(plans, fresh=args.fresh, display=TerminalRunDisplay(terminal, yes=args.yes))
     if not runs:
         return 1
     if len(runs) == 1:
         terminal.result(_summary(runs[0]), _describe(runs[0]))
     else:
         _compare_variants(runs, terminal)
-    return 1 if any(one.manifest.counts.failed for one in runs) else 0
+    return 1 if any(run.manifest.counts.failed for run in runs) else 0
 
 
-def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> RunPlan:
+def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None, engine: Engine) -> RunPlan:
     from phi3flow.flows import load_flow
     from phi3flow.flows.run_file import parse_pairs
-    from phi3flow.runner import RunOptions, RunPlan
+    from phi3flow.runner import RunOptions, RunPlan, default_run_name
 
     overrides = {f"{node}.{key}": name for node, keys in config.connections.items() for key, name in keys.items()}
+    flow = load_flow(args.flow, variant=variant).with_init({**config.init, **parse_pairs(args.init, flag="--init")})
+    flow = flow.with_connections({**overrides, **parse_pairs(args.connections, flag="--connections")})
     return RunPlan(
-        flow=load_flow(args.flow, variant=variant).with_init({**config.init, **parse_pairs(args.init, flag="--init")}),
+        flow=flow,
         data=args.data or (Path(config.data) if config.data else TEST_LINES_FILE),
         runs_dir=args.runs_dir,
         column_mapping={**config.column_mapping, **parse_pairs(args.column_mapping, flag="--column-mapping")},
-        name=args.name or config.name,
-        overrides={**overrides, **parse_pairs(args.connections, flag="--connections")},
+        name=args.name or config.name or default_run_name(flow, args.history),
         environment=config.environment_variables,
         options=RunOptions(
-            limits=_limits(args),
+            limits=_limits(args, engine),
             fail_fast=args.fail_fast,
             max_failures_percent=args.max_failures,
             workers=args.workers,
-            engine=args.engine,
             tokenizer=args.tokenizer,
             prices=_prices(args),
         ),
@@ -170,7 +203,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None) -> R
     )
 
 
-def _limits(args: argparse.Namespace) -> Limits:
+def _limits(args: argparse.Namespace, engine: Engine) -> Limits:
     from phi3flow.pacing.limits import Limits
 
     return Limits(
@@ -178,14 +211,14 @@ def _limits(args: argparse.Namespace) -> Limits:
         rpm=args.rpm,
         tpm=args.tpm,
         timeout_s=args.timeout_s,
-        max_retries=args.max_retries if args.max_retries is not None else _MAX_RETRIES.get(args.engine, 5),
+        max_retries=engine.max_retries if args.max_retries is None else args.max_retries,
     )
 
 
 def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.stop_when_decided is None and args.baseline is None:
         return None
-    from phi3flow.comparison.compare import resolve_metrics
+    from phi3flow.comparison.confirmatory import resolve_metrics
     from phi3flow.flows import load_flow
     from phi3flow.runner import StopRule
     from phi3flow.runs.promptflow_runs import open_run
@@ -195,11 +228,12 @@ def _stop_rule(args: argparse.Namespace) -> StopRule | None:
     if args.repeats > 1:
         raise ConfigError("--stop-when-decided tests each line once: leave --repeats out")
     baseline = open_run(args.baseline, args.runs_dir)
-    known = {f"{flow}.{name}": flow for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics}
-    if not known:
+    evaluations = {f"{flow}.{name}": flow for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics}
+    if not evaluations:
         raise ConfigError(f"run {baseline.name} is not scored: phi3flow score {baseline.name}")
-    (name,) = resolve_metrics([args.stop_when_decided], known)
-    return StopRule(baseline, load_flow(ANSWER_MATCH.parent / known[name]), name.removeprefix(f"{known[name]}."))
+    (metric,) = resolve_metrics([args.stop_when_decided], evaluations)
+    evaluation = evaluations[metric]
+    return StopRule(baseline, load_flow(ANSWER_MATCH.parent / evaluation), metric.removeprefix(f"{evaluation}."))
 
 
 def _prices(args: argparse.Namespace) -> Prices | None:
@@ -210,28 +244,16 @@ def _prices(args: argparse.Namespace) -> Prices | None:
     return Prices(tokens_in=args.price_in or 0.0, tokens_out=args.price_out or 0.0)
 
 
-def _run_all(plans: list[RunPlan], args: argparse.Namespace, terminal: Terminal) -> list[RunFolder]:
-    """Run every plan; return no runs where the user would not pay for them."""
-    if args.engine in ("local", "ray"):
-        return [_run_variant(plan, fresh=args.fresh, terminal=terminal) for plan in plans]
-    from phi3flow.cli.cloud_batch_run import run_in_cloud
-
-    return run_in_cloud(plans, args, terminal)
-
-
-def _run_variant(plan: RunPlan, *, fresh: bool, terminal: Terminal) -> RunFolder:
-    from phi3flow.connections.resolve import resolve_connection
-    from phi3flow.runner import run_flow
-
-    folder = CONNECTIONS.resolve()
-    with ProgressLine(terminal) as progress:
-        return run_flow(
-            plan,
-            connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            fresh=fresh,
-            on_start=progress.start,
-            on_progress=progress.update,
-        )
+def _check_flags(args: argparse.Namespace, engine: Engine) -> None:
+    """Raise ConfigError for a flag that the engine cannot follow."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for flag in engine.refuses:
+        name = flag[2:].replace("-", "_")
+        if getattr(args, name) != parser.get_default(name):
+            raise ConfigError(
+                f"{flag} does not go with --engine {engine.name}, which paces and tries lines in its own way"
+            )
 
 
 def _estimate(plans: list[RunPlan], terminal: Terminal) -> int:
@@ -271,10 +293,10 @@ def _describe(run: RunFolder) -> str:
     if manifest.cache_hits:
         line += f", {manifest.cache_hits} answers from the cache"
     if early := manifest.stopped_early:
-        found = early.difference
+        difference = early.difference
         line += (
-            f"\n  stopped early: {early.metric} is {early.verdict} than {early.baseline}'s: {found.mean:+.3f} "
-            f"(95 % interval {found.low:+.3f} to {found.high:+.3f}, {early.n:,} lines)"
+            f"\n  stopped early: {early.metric} is {early.verdict} than {early.baseline}'s: {difference.mean:+.3f} "
+            f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, {early.n:,} lines)"
         )
     tokens = manifest.tokens
     if tokens and tokens.n_endpoint + tokens.n_tokenizer:
@@ -292,18 +314,27 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
     """Score every run, and compare each with the first."""
     from rich.console import Group
 
-    from phi3flow.cli.compare import render_comparison
-    from phi3flow.cli.score import score_with_progress
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
     from phi3flow.comparison.compare import compare_with_baseline
-    from phi3flow.flows import load_flow
 
-    evaluation = load_flow(ANSWER_MATCH)
-    for one in runs:
-        score_with_progress(one, evaluation, {}, terminal=terminal)
+    for run in runs:
+        _score(run, terminal)
     comparisons = compare_with_baseline(runs[0], runs[1:])
     data = {
-        "runs": [_summary(one) for one in runs],
+        "runs": [_summary(run) for run in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
     }
-    texts = [_describe(one) for one in runs]
+    texts = [_describe(run) for run in runs]
     terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))
+
+
+def _score(run: RunFolder, terminal: Terminal) -> None:
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
+    from phi3flow.connections.resolve import connection_source
+    from phi3flow.flows import load_flow
+    from phi3flow.scoring import score_run
+
+    flow = load_flow(ANSWER_MATCH)
+    with ScoringLine(terminal, run, flow.name) as line:
+        score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
+    note_failures(run, flow.name, terminal)

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from phi3flow.cli.arguments import add_pairs
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import CHAT_FLOW, CONNECTIONS
@@ -42,21 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--connection", metavar="NAME", help=f"replaces {ENDPOINT_INPUT} (default: the flow's own)")
     parser.add_argument("--variant", help="a variant of the flow")
-    parser.add_argument("--inputs", nargs="+", action="extend", default=[], metavar="INPUT=VALUE", help="other inputs")
+    add_pairs(parser, "--inputs", metavar="INPUT=VALUE", help="other inputs")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.connections.resolve import resolve_connection
+    from phi3flow.connections.resolve import connection_source
     from phi3flow.flows import load_flow, open_flow
     from phi3flow.flows.run_file import parse_pairs
 
     flow = load_flow(args.flow, variant=args.variant)
     flow = flow.with_connections({ENDPOINT_INPUT: args.connection} if args.connection else {})
-    folder = CONNECTIONS.absolute()
     chat = Chat(flow, inputs=parse_pairs(args.inputs, flag="--inputs"))
     answers = None if terminal.json_output else sys.stdout  # an open flow sends sys.stdout to stderr
-    with open_flow(flow, connections=lambda name: resolve_connection(name, folder=folder).to_promptflow()) as session:
+    with open_flow(flow, connections=connection_source(CONNECTIONS.absolute())) as session:
         names = ", ".join(session.used_connections) or "no connection"
         terminal.note(f"Talking to {flow.name} ({names}). /reset forgets the conversation, /exit leaves.")
         with asyncio.Runner() as runner:
@@ -72,11 +72,11 @@ class Chat:
     """
 
     def __init__(self, flow: Flow, *, inputs: dict[str, str]) -> None:
-        question = next((name for name, one in flow.inputs.items() if one.is_chat_input), None)
+        question = next((name for name, declared in flow.inputs.items() if declared.is_chat_input), None)
         if question is None or flow.chat_output is None:
             raise ConfigError(f"{flow.folder} is no chat flow: it marks no is_chat_input or no is_chat_output")
         self._question, self._answer = question, flow.chat_output
-        self._history = next((name for name, one in flow.inputs.items() if one.is_chat_history), None)
+        self._history = next((name for name, declared in flow.inputs.items() if declared.is_chat_history), None)
         free = [name for name in flow.inputs if name not in (self._question, self._history)]
         unknown = next((name for name in inputs if name not in free), None)
         if unknown:

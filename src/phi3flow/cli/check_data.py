@@ -95,7 +95,7 @@ def _findings(check: FileCheck, max_tokens: int) -> Group:
     if check.per_example is None:
         return Group(Text("\n".join(lines)))
     lines.append(f"{len(check.over_limit)} examples over {max_tokens} tokens")
-    lines += [f"  {check.file}:{each.line}: {each.tokens} tokens" for each in check.over_limit]
+    lines += [f"  {check.file}:{example.line}: {example.tokens} tokens" for example in check.over_limit]
     return Group(Text("\n".join(lines)), _statistics(check), _histogram(check))
 
 
@@ -105,9 +105,9 @@ def _statistics(check: FileCheck) -> Table:
     table = Table("tokens", "n", "min", "max", "mean", "median", "p5", "p95")
     for title, counts in (("an example", check.per_example), ("an assistant turn", check.per_assistant_turn)):
         if counts is not None:
+            integers = (counts.n, counts.min, counts.max)
             figures = (counts.mean, counts.median, counts.p5, counts.p95)
-            whole = (counts.n, counts.min, counts.max)
-            table.add_row(title, *map(str, whole), *(f"{figure:.1f}" for figure in figures))
+            table.add_row(title, *map(str, integers), *(f"{figure:.1f}" for figure in figures))
     return table
 
 
@@ -116,7 +116,7 @@ def _histogram(check: FileCheck) -> Table:
     from rich.table import Table
 
     table = Table("tokens", "examples", "", box=None)
-    largest = max(each.count for each in check.histogram)
-    for each in check.histogram:
-        table.add_row(f"{each.low}-{each.high}", str(each.count), Bar(largest, 0, each.count, width=50))
+    largest = max(bin_.count for bin_ in check.histogram)
+    for bin_ in check.histogram:
+        table.add_row(f"{bin_.low}-{bin_.high}", str(bin_.count), Bar(largest, 0, bin_.count, width=50))
     return table

@@ -21,19 +21,16 @@ scored, no line in common; 3 the judge stays down.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_runs_dir, add_table_output
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
-from phi3flow.project.paths import ANSWER_PREFERENCE, CONNECTIONS
+from phi3flow.project.paths import ANSWER_PREFERENCE
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
-    from phi3flow.records.comparisons import Comparison, MetricComparison, Preferences
+    from phi3flow.records.comparisons import Comparison, Preferences
     from phi3flow.runs.folder import RunFolder
 
 
@@ -63,164 +60,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    from phi3flow.cli.terminal.comparison_tables import describe_preferences, render_comparisons
     from phi3flow.comparison.compare import compare_with_baseline
     from phi3flow.runs.promptflow_runs import open_run
 
     baseline, *candidates = (open_run(reference, args.runs_dir) for reference in (args.baseline, *args.candidates))
-    found = compare_with_baseline(baseline, candidates, metrics=args.metric, pair_by=args.pair_by, by=args.by)
+    comparisons = compare_with_baseline(baseline, candidates, metrics=args.metric, pair_by=args.pair_by, by=args.by)
     if args.judge_model and not args.judge:
         raise ConfigError("--judge-model names the model of --judge CONNECTION: give that too")
     judged = [_judge(baseline, candidate, args, terminal) for candidate in candidates] if args.judge else []
     left_out = set() if args.by else {"slices", "slices_note"}
-    objects = [comparison.model_dump(mode="json", exclude=left_out) for comparison in found]
-    for one, preferences in zip(objects, judged, strict=False):
-        one["judged"] = preferences.model_dump(mode="json")
-    whole = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
+    objects = [comparison.model_dump(mode="json", exclude=left_out) for comparison in comparisons]
+    for compared, preferences in zip(objects, judged, strict=False):
+        compared["judged"] = preferences.model_dump(mode="json")
+    data = objects[0] if len(objects) == 1 else {"baseline": baseline.name, "comparisons": objects}
     if args.output:
         from phi3flow.storage.tables import write_table
 
-        write_table(args.output, [row for comparison in found for row in _rows(comparison)])
+        write_table(args.output, [row for comparison in comparisons for row in _rows(comparison)])
     from rich.console import Group
 
-    terminal.result(whole, Group(render_comparisons(found), *map(_describe_preferences, judged)))
+    terminal.result(data, Group(render_comparisons(comparisons), *map(describe_preferences, judged)))
     return 1 if any(preferences.n_failed for preferences in judged) else 0
 
 
 def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, terminal: Terminal) -> Preferences:
-    from phi3flow.connections.resolve import resolve_connection
+    from phi3flow.connections.resolve import connection_source
     from phi3flow.flows import load_flow
     from phi3flow.scoring.judging import judge_pairs
 
     model = {"compare_answers.model": args.judge_model} if args.judge_model else {}
     flow = load_flow(ANSWER_PREFERENCE).with_connections({"compare_answers.connection": args.judge, **model})
-    folder = CONNECTIONS.resolve()
     with terminal.progress() as progress:
         task = progress.add_task(f"{candidate.name} against {baseline.name}, judged", total=None)
         return judge_pairs(
             baseline,
             candidate,
             flow=flow,
-            connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
+            connections=connection_source(),
             on_pair=lambda: progress.advance(task),
         )
-
-
-def _describe_preferences(found: Preferences) -> str:
-    """Return one sentence on what a judge prefers, and one on how far it can be trusted."""
-    preference = found.preference
-    text = (
-        f"Judged: {found.candidate} is preferred in {found.wins} of {found.n} pairs, "
-        f"{found.baseline} in {found.losses}, neither in {found.ties}"
-    )
-    if preference.low is not None and preference.high is not None:
-        text += f": {preference.mean:+.3f} [{preference.low:+.3f}, {preference.high:+.3f}], p {_p(found.p)}"
-    text += f". {found.flipped} verdicts went with the order, which makes them ties"
-    text += f"; {found.n_failed} pairs have no verdict: {found.failure.message}." if found.failure else "."
-    return text
 
 
 def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Yield a row for each metric over all lines, then within each slice."""
     runs = {"baseline_run": comparison.baseline, "candidate_run": comparison.candidate}
-    parts = [(None, None, comparison.metrics), *((one.column, one.value, one.metrics) for one in comparison.slices)]
-    for column, value, metrics in parts:
+    slices = [(sliced.column, sliced.value, sliced.metrics) for sliced in comparison.slices]
+    for column, value, metrics in [(None, None, comparison.metrics), *slices]:
         for name, metric in metrics.items():
             fields = metric.model_dump(exclude={"difference"})
             difference = {f"difference_{key}": bound for key, bound in metric.difference.model_dump().items()}
             yield {**runs, "metric": name, "slice_column": column, "slice_value": value, **difference, **fields}
-
-
-def render_comparisons(comparisons: Sequence[Comparison]) -> RenderableType:
-    """Return comparisons with one baseline as a person reads them: a matrix where there are several, then each."""
-    from rich.console import Group
-
-    matrix = [_matrix(comparisons)] if len(comparisons) > 1 else []
-    return Group(*matrix, *map(render_comparison, comparisons))
-
-
-def render_comparison(comparison: Comparison) -> RenderableType:
-    """Return a comparison as a person reads it: the table, a sentence for each confirmatory metric, the slices."""
-    from rich.console import Group
-
-    from phi3flow.comparison.conclusions import describe_verdict
-
-    table = _table(f"{comparison.candidate} against {comparison.baseline}", "metric", "baseline", "candidate")
-    for name in ("difference [95 %]", "p", "won/lost/tied"):
-        table.add_column(name, justify="right")
-    confirmatory = _confirmatory(comparison)
-    for name, metric in comparison.metrics.items():
-        table.add_row(
-            name,
-            *_row(metric),
-            style="bold" if name in confirmatory else None,
-            end_section=bool(confirmatory) and name == confirmatory[-1],
-        )
-    unmatched = comparison.unmatched
-    lines = f"{comparison.n_paired} lines paired"
-    if unmatched.baseline or unmatched.candidate:
-        lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
-    sentences = [describe_verdict(name, comparison) for name in confirmatory]
-    slices = [_slices(comparison, name) for name in confirmatory if comparison.slices]
-    note = [f"Slices: {comparison.slices_note}."] if comparison.slices_note else []
-    return Group(table, "\n".join([lines + ".", *sentences]), *slices, *note)
-
-
-def _matrix(comparisons: Sequence[Comparison]) -> Table:
-    table = _table(f"against {comparisons[0].baseline}", "metric", "baseline", *(one.candidate for one in comparisons))
-    for name, metric in comparisons[0].metrics.items():
-        found = [one.metrics.get(name) for one in comparisons]
-        cells = [_difference(other) if other else "none" for other in found]
-        bold = any(other and other.p_holm is not None for other in found)
-        table.add_row(name, _number(metric.baseline), *cells, style="bold" if bold else None)
-    return table
-
-
-def _slices(comparison: Comparison, name: str) -> Table:
-
-    table = _table(f"{name} by slice", "slice", "lines", "baseline", "candidate")
-    for header in ("difference [95 %]", "p (Holm)", "won/lost/tied"):
-        table.add_column(header, justify="right")
-    for one in comparison.slices:
-        metric = one.metrics[name]
-        before, after, difference, _, counts = _row(metric)
-        table.add_row(f"{one.column}: {one.value}", str(metric.n), before, after, difference, _p(metric.p_holm), counts)
-    return table
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _row(metric: MetricComparison) -> tuple[str, str, str, str, str]:
-    counts = "" if metric.wins is None else f"{metric.wins}/{metric.losses}/{metric.ties}"
-    return _number(metric.baseline), _number(metric.candidate), _difference(metric), _p(metric.p), counts
-
-
-def _confirmatory(comparison: Comparison) -> list[str]:
-    """Return the metrics that the comparison was made for; they come first, also where none has a p."""
-    named = [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
-    return named or list(comparison.metrics)[:1]
-
-
-def _difference(metric: MetricComparison) -> str:
-    return f"{_number(metric.difference.mean, sign=True)} {_interval(metric)}".rstrip()
-
-
-def _number(value: float | None, *, sign: bool = False) -> str:
-    return "none" if value is None else f"{value:+.3f}" if sign else f"{value:.3f}"
-
-
-def _interval(metric: MetricComparison) -> str:
-    low, high = metric.difference.low, metric.difference.high
-    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
-
-
-def _p(p: float | None) -> str:
-    return "none" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -57,8 +57,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.storage.files import write_file
 
     rules = [parse_rule(text) for text in args.rule]
-    found, baseline = (reference and open_run(reference, args.runs_dir) for reference in (args.run, args.baseline))
-    result = gate_run(found, rules=rules, baseline=baseline, pair_by=args.pair_by)
+    gated = open_run(args.run, args.runs_dir)
+    baseline = open_run(args.baseline, args.runs_dir) if args.baseline else None
+    result = gate_run(gated, rules=rules, baseline=baseline, pair_by=args.pair_by)
     lenient = args.undecided == "pass"
     if args.markdown:
         write_file(args.markdown, render_markdown(result, undecided_passes=lenient).encode())

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shares of the conversations (default: 80/10/10); 80/20/0 is a plain 80/20 split with no test held out",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split, or of the sample (default: 0)")
-    parser.add_argument("--out", type=Path, default=DATA, metavar="DIR", help="(default: data)")
+    parser.add_argument("--out", type=Path, default=DATA, metavar="DIR", help="where the files go (default: data)")
     parser.add_argument(
         "--last-turn-only", action="store_true", help="test_lines.jsonl has each conversation's last turn only"
     )
@@ -85,13 +85,13 @@ def _prepare(args: argparse.Namespace, terminal: Terminal) -> DataCard:
     source: dict[str, Any]
     if args.dataset:
         source = {"dataset": args.dataset, "config": args.config or "default", "split": args.split}
-        found = sources.read_hugging_face(args.dataset, config=args.config, split=args.split)
+        conversations = sources.read_hugging_face(args.dataset, config=args.config, split=args.split)
     else:
         source = {"files": {str(path): file_sha256(path) for path in args.input}}
-        found = sources.read_files(args.input)
+        conversations = sources.read_files(args.input)
     with terminal.progress("{task.description}", "{task.completed} rows", transient=True) as progress:
         return prepare(
-            progress.track(found, description="reading"),
+            progress.track(conversations, description="reading"),
             source=source,
             out=args.out,
             ratios=args.ratios,
@@ -103,7 +103,7 @@ def _prepare(args: argparse.Namespace, terminal: Terminal) -> DataCard:
 
 def _ratios(text: str) -> tuple[float, ...]:
     try:
-        ratios = tuple(float(part) for part in text.split("/"))
+        ratios = tuple(float(share) for share in text.split("/"))
     except ValueError:
         ratios = ()
     if len(ratios) != 3 or not all(0 <= ratio < float("inf") for ratio in ratios) or not ratios[0]:
@@ -126,12 +126,12 @@ def _table(card: DataCard, out: Path) -> Table:
 
 
 def _caption(card: DataCard) -> str:
-    said = [f"{card.files['test_lines.jsonl'].rows} test lines"]
+    remarks = [f"{card.files['test_lines.jsonl'].rows} test lines"]
     if card.leakage.test_lines_left_out:
-        said.append(f"{card.leakage.test_lines_left_out} more left out: their question also stands in train")
+        remarks.append(f"{card.leakage.test_lines_left_out} more left out: their question also stands in train")
     if card.duplicates_removed:
         removed = card.duplicates_removed
-        said.append(f"{removed.exact} exact and {removed.normalised} normalised duplicates removed")
+        remarks.append(f"{removed.exact} exact and {removed.normalised} normalised duplicates removed")
     if card.malformed_skipped:
-        said.append(f"{card.malformed_skipped} malformed rows skipped")
-    return "; ".join([*said, "no question of test stands in train or validation"])
+        remarks.append(f"{card.malformed_skipped} malformed rows skipped")
+    return "; ".join([*remarks, "no question of test stands in train or validation"])

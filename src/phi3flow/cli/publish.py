@@ -16,7 +16,7 @@ from phi3flow.errors import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("flow", type=Path, help="the flow's folder")
-    parser.add_argument("--to", choices=("foundry", "endpoint", "container"), required=True)
+    parser.add_argument("--to", choices=("foundry", "endpoint", "container"), required=True, help="where it goes")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:

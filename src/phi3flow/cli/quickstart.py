@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.progress import TaskID
 
-    from phi3flow.quickstart import QuickstartResult, StepProgress
+    from phi3flow.quickstart import QuickstartResult, StageProgress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +43,20 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.quickstart import Quickstart
 
-    with StepDisplay(terminal) as display:
+    with StageDisplay(terminal) as display:
         job = Quickstart(out=args.out, runs_dir=args.runs_dir, seed=args.seed, on_progress=display.show)
         result = job.run()
     terminal.result(result.model_dump(mode="json"), _summary(result))
     return 0
 
 
-class StepDisplay:
-    """All steps at once on a terminal, one line a finished step elsewhere."""
+class StageDisplay:
+    """All stages at once on a terminal, one line a finished stage elsewhere."""
 
     def __init__(self, terminal: Terminal) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
 
-        from phi3flow.quickstart import STEPS
+        from phi3flow.quickstart import STAGES
 
         self._terminal = terminal
         self._progress = terminal.progress(
@@ -67,33 +67,33 @@ class StepDisplay:
             TextColumn("{task.fields[text]}", markup=False),
         )
         self._tasks: dict[str, TaskID] = {
-            name: self._progress.add_task(name, total=1.0, start=False, seconds="", text="") for name in STEPS
+            name: self._progress.add_task(name, total=1.0, start=False, seconds="", text="") for name in STAGES
         }
 
-    def __enter__(self) -> StepDisplay:
+    def __enter__(self) -> StageDisplay:
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, progress: StepProgress) -> None:
-        """Show one report of a step."""
-        task = self._tasks[progress.step]
+    def show(self, progress: StageProgress) -> None:
+        """Show one report of a stage."""
+        task = self._tasks[progress.stage]
         self._progress.start_task(task)
         seconds = "unchanged" if progress.reused else f"{progress.elapsed_s:.1f} s"
-        if not progress.done:
+        if not progress.ended:
             self._progress.update(task, completed=progress.share or 0.0, text=progress.text)
             return
         self._progress.update(task, completed=1.0, seconds=seconds, text=progress.text)
         if self._progress.disable:
-            self._terminal.note(f"{progress.step}: {seconds}: {progress.text}")
+            self._terminal.note(f"{progress.stage}: {seconds}: {progress.text}")
 
 
 def _summary(result: QuickstartResult) -> Group:
     from rich.console import Group
 
-    from phi3flow.cli.compare import render_comparison
+    from phi3flow.cli.terminal.comparison_tables import render_comparison
 
     return Group(render_comparison(result.comparison), _next_steps(result))
 

@@ -93,12 +93,12 @@ def _serve(runs: Sequence[RunFolder], args: argparse.Namespace, terminal: Termin
     from phi3flow.report.live import serve_report
 
     training = [read_training(folder) for folder in args.training]
-    said: set[str] = set()
+    noted: set[str] = set()
 
     def note(text: str) -> None:
         """Say once what every page would repeat."""
-        if text not in said:
-            said.add(text)
+        if text not in noted:
+            noted.add(text)
             terminal.note(text)
 
     def announce(url: str) -> None:
@@ -124,12 +124,12 @@ def _find_runs(references: Sequence[str], runs_dir: Path) -> list[RunFolder]:
     """Return each run once, in the order given. Raises ConfigError where two have one name."""
     from phi3flow.runs.promptflow_runs import open_run
 
-    by_path = {found.path: found for found in (open_run(reference, runs_dir) for reference in references)}
+    by_path = {run.path: run for run in (open_run(reference, runs_dir) for reference in references)}
     by_name: dict[str, Path] = {}
-    for path, found in by_path.items():
-        if other := by_name.get(found.name):
-            raise ConfigError(f"{other} and {path} are both named {found.name}: a report needs to tell them apart")
-        by_name[found.name] = path
+    for path, run in by_path.items():
+        if other := by_name.get(run.name):
+            raise ConfigError(f"{other} and {path} are both named {run.name}: a report needs to tell them apart")
+        by_name[run.name] = path
     return list(by_path.values())
 
 

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     names = ", ".join(run.name for run in runs)
     if not terminal.confirm(f"Delete {len(runs)} run(s): {names}?", yes=args.yes):
         return 1
-    for one in runs:
-        one.delete()
+    for run in runs:
+        run.delete()
     terminal.result({"deleted": [run.name for run in runs]}, f"deleted {names}")
     return 0
 
@@ -68,9 +68,9 @@ def _list(runs: list[RunFolder], terminal: Terminal) -> None:
     headers = ("run", "status", "lines", "failed", "variant", "started", "scored by")
     table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
     data: list[dict[str, Any]] = []
-    for one in runs:
-        manifest = one.manifest
-        evaluations = one.evaluations()
+    for run in runs:
+        manifest = run.manifest
+        evaluations = run.evaluations()
         data.append({**manifest.model_dump(mode="json"), "evaluations": evaluations})
         table.add_row(
             manifest.name,
@@ -102,11 +102,11 @@ def _show(runs: list[RunFolder], terminal: Terminal) -> None:
     from rich.table import Table
 
     data, blocks = [], []
-    for one in runs:
-        manifest = one.manifest.model_dump(mode="json")
-        metrics = {name: one.metrics(name).model_dump(mode="json")["metrics"] for name in one.evaluations()}
+    for run in runs:
+        manifest = run.manifest.model_dump(mode="json")
+        metrics = {name: run.metrics(name).model_dump(mode="json")["metrics"] for name in run.evaluations()}
         data.append({**manifest, "metrics": metrics})
-        table = Table(title=one.name, show_header=False, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        table = Table(title=run.name, show_header=False, title_justify="left", box=box.SIMPLE, pad_edge=False)
         for key, value in manifest.items():
             table.add_row(key, str(value))
         for evaluation, estimates in metrics.items():

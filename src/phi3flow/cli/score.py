@@ -24,40 +24,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_runs_dir, add_table_output, concurrency, positive_float, positive_int
+from phi3flow.cli.arguments import add_pairs, add_runs_dir, add_table_output, concurrency, positive_float, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.project.paths import ANSWER_MATCH, CONNECTIONS
+from phi3flow.project.paths import ANSWER_MATCH
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
     from phi3flow.flows import Flow
-    from phi3flow.pacing.limits import Limits
-    from phi3flow.records.scores import Estimate, Judging, LineScore
+    from phi3flow.records.scores import Estimate, RunMetrics
     from phi3flow.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
-    parser.add_argument(
-        "--flow",
-        type=Path,
-        action="append",
-        metavar="FLOW",
-        help=f"an evaluation flow; may be repeated (default: {ANSWER_MATCH})",
-    )
-    parser.add_argument("--column-mapping", nargs="+", action="extend", default=[], metavar="INPUT=VALUE")
-    parser.add_argument("--connections", nargs="+", action="extend", default=[], metavar="NODE.INPUT=NAME")
-    parser.add_argument(
-        "--concurrency",
-        type=concurrency,
-        metavar="N|auto",
-        help="lines at once (default: auto, what the endpoint takes; 8 where there is none)",
-    )
-    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
-    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+    _add_flows(parser)
+    _add_pace(parser)
     parser.add_argument(
         "--judge-repeats",
         type=positive_int,
@@ -74,55 +58,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs_dir(parser)
 
 
+def _add_flows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--flow",
+        type=Path,
+        action="append",
+        metavar="FLOW",
+        help=f"an evaluation flow; may be repeated (default: {ANSWER_MATCH})",
+    )
+    add_pairs(
+        parser,
+        "--column-mapping",
+        metavar="INPUT=VALUE",
+        help="an input's column, such as '${run.outputs.COLUMN}', or its value (default: the column of its name)",
+    )
+    add_pairs(parser, "--connections", metavar="NODE.INPUT=NAME", help="another connection for a node's input")
+
+
+def _add_pace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--concurrency",
+        type=concurrency,
+        metavar="N|auto",
+        help="lines at once (default: auto, what the endpoint takes; 8 where there is none)",
+    )
+    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
+    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+
+
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.datasets.leaks import leaked_lines
-    from phi3flow.flows import load_flow
     from phi3flow.flows.run_file import parse_pairs
-    from phi3flow.pacing.limits import Limits
     from phi3flow.runs.promptflow_runs import open_run
 
-    found = open_run(args.run, args.runs_dir)
-    overrides = parse_pairs(args.connections, flag="--connections")
-    loaded = [load_flow(folder) for folder in args.flow or [ANSWER_MATCH]]
-    flows = [flow.with_connections(_overrides_of(flow, loaded, overrides)) for flow in loaded]
+    scored = open_run(args.run, args.runs_dir)
+    flows = _load_flows(args)
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
-    limits = Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm)
-    estimates: dict[str, Estimate] = {}
-    judging: dict[str, Judging] = {}
-    n_failed = 0
-    for flow in flows:
-        own = _mapping_of(flow, flows, mapping)
-        n_failed += score_with_progress(
-            found,
-            flow,
-            own,
-            terminal=terminal,
-            limits=limits,
+    n_failed = sum(_score(scored, flow, _mapping_of(flow, flows, mapping), args, terminal) for flow in flows)
+    metrics = {flow.name: scored.metrics(flow.name) for flow in flows}
+    leaked = _note_leaks(scored, terminal)
+    if args.output:
+        from phi3flow.storage.tables import write_table
+
+        write_table(args.output, [row for flow in flows for row in _rows(scored, flow.name)])
+    terminal.result(_result(scored.name, metrics, leaked), _render(scored.name, metrics))
+    return 1 if n_failed else 0
+
+
+def _load_flows(args: argparse.Namespace) -> list[Flow]:
+    """Return the evaluation flows, with the connections that the flags name for each."""
+    from phi3flow.flows import load_flow
+    from phi3flow.flows.run_file import parse_pairs
+
+    overrides = parse_pairs(args.connections, flag="--connections")
+    flows = [load_flow(folder) for folder in args.flow or [ANSWER_MATCH]]
+    return [flow.with_connections(_overrides_of(flow, flows, overrides)) for flow in flows]
+
+
+def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argparse.Namespace, terminal: Terminal) -> int:
+    """Score with one flow, and return how many lines lack a score that they should have."""
+    from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
+    from phi3flow.connections.resolve import connection_source
+    from phi3flow.pacing.limits import Limits
+    from phi3flow.scoring import score_run
+
+    with ScoringLine(terminal, run, flow.name) as line:
+        score_run(
+            run,
+            flow=flow,
+            column_mapping=mapping,
+            connections=connection_source(),
+            limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
             repeats=args.judge_repeats,
             failed_as_zero=args.failed_as_zero,
+            on_line=line.advance,
         )
-        metrics = found.metrics(flow.name)
-        estimates |= {f"{flow.name}.{name}": one for name, one in metrics.metrics.items()}
-        judging |= {flow.name: metrics.judging} if metrics.judging else {}
-    leaked = leaked_lines(Path(found.manifest.data), found.data_rows())
+    return note_failures(run, flow.name, terminal)
+
+
+def _note_leaks(run: RunFolder, terminal: Terminal) -> list[int]:
+    """Return the numbers of the lines that a training may have seen, and warn of them."""
+    from phi3flow.datasets.leaks import leaked_lines
+
+    leaked = leaked_lines(Path(run.manifest.data), run.data_rows())
     if leaked:
         terminal.note(
             f"warning: {len(leaked)} lines ask what train.jsonl or validation.jsonl beside the data also asks, so the "
             f"scores flatter a model trained on them: lines {', '.join(map(str, leaked[:5]))}{' …' * (len(leaked) > 5)}"
         )
-    data = {
-        "run": found.name,
-        "metrics": {name: one.model_dump(mode="json") for name, one in estimates.items()},
-        "leaked_lines": leaked,
-        **({"judging": {name: one.model_dump(mode="json") for name, one in judging.items()}} if judging else {}),
-    }
-    if args.output:
-        from phi3flow.storage.tables import write_table
+    return leaked
 
-        write_table(args.output, [row for flow in flows for row in _rows(found, flow.name)])
-    terminal.result(data, _render(found.name, estimates, judging))
-    return 1 if n_failed else 0
+
+def _result(name: str, metrics: Mapping[str, RunMetrics], leaked: list[int]) -> dict[str, Any]:
+    """Return what --json prints."""
+    estimates = {name: estimate.model_dump(mode="json") for name, estimate in _estimates(metrics).items()}
+    judging = {flow: of_flow.judging.model_dump(mode="json") for flow, of_flow in metrics.items() if of_flow.judging}
+    return {"run": name, "metrics": estimates, "leaked_lines": leaked, **({"judging": judging} if judging else {})}
+
+
+def _estimates(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
+    """Return the estimates of all flows by full name."""
+    return {f"{flow}.{name}": estimate for flow in metrics for name, estimate in metrics[flow].metrics.items()}
 
 
 def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
@@ -138,87 +174,31 @@ def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def score_with_progress(
-    run: RunFolder,
-    flow: Flow,
-    mapping: Mapping[str, str],
-    *,
-    terminal: Terminal,
-    limits: Limits | None = None,
-    repeats: int = 1,
-    failed_as_zero: bool = False,
-) -> int:
-    """Score with one flow, show what failed, and return how many lines lack a score that they should have."""
-    from phi3flow.connections.resolve import resolve_connection
-    from phi3flow.pacing.limits import Limits
-    from phi3flow.scoring import score_run
-
-    folder = CONNECTIONS.resolve()
-    with terminal.progress() as progress:
-        task = progress.add_task(f"{run.name} by {flow.name}", total=run.manifest.counts.completed)
-        score_run(
-            run,
-            flow=flow,
-            column_mapping=mapping,
-            connections=lambda name: resolve_connection(name, folder=folder).to_promptflow(),
-            limits=limits or Limits(),
-            repeats=repeats,
-            failed_as_zero=failed_as_zero,
-            on_line=lambda _: progress.advance(task),
-        )
-    return _note_failures(run, flow.name, terminal)
-
-
-def _note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
-    scores = run.scores(evaluation)
-    failed = [score for score in scores if score.status == "Failed"]
-    if failed:
-        terminal.note(
-            f"{evaluation}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
-        )
-    without = [score for score in scores if score.failures]
-    if without:
-        name, reason = next(iter(without[0].failures.items()))
-        terminal.note(
-            f"{evaluation}: {len(without)} of {len(scores)} lines lack a score; the first: line "
-            f"{without[0].line_number}: {name}: {reason}"
-        )
-    if missing := run.manifest.counts.total - len(scores):
-        terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
-    return len(failed) + len(without)
-
-
-def _reason(score: LineScore) -> str:
-    error = score.error
-    return f"line {score.line_number}: {error.type}: {error.message}" if error else f"line {score.line_number}"
-
-
 def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> dict[str, str]:
     """Return the part of the mapping that is for ``flow``, with what is for none of the flows (which is refused)."""
-    others = {name for other in flows for name in other.inputs} - set(flow.inputs)
-    return {name: value for name, value in mapping.items() if name not in others}
+    foreign = {name for other in flows for name in other.inputs} - set(flow.inputs)
+    return {name: value for name, value in mapping.items() if name not in foreign}
 
 
 def _overrides_of(flow: Flow, flows: list[Flow], overrides: Mapping[str, str]) -> dict[str, str]:
     """Return the part of --connections that is for ``flow``, with what is for no flow's node (which is refused)."""
-    own = _nodes(flow)
-    others = {name for other in flows for name in _nodes(other)} - own
-    return {key: name for key, name in overrides.items() if key.partition(".")[0] not in others}
+    foreign = {name for other in flows for name in _nodes(other)} - _nodes(flow)
+    return {key: name for key, name in overrides.items() if key.partition(".")[0] not in foreign}
 
 
 def _nodes(flow: Flow) -> set[str]:
     return {node["name"] for node in flow.definition.get("nodes") or ()}
 
 
-def _render(title: str, estimates: Mapping[str, Estimate], judging: Mapping[str, Judging]) -> Group:
+def _render(title: str, metrics: Mapping[str, RunMetrics]) -> Group:
     from rich.console import Group
     from rich.text import Text
 
     from phi3flow.report.wording import judging_lines
 
-    judged = [(name, list(judging_lines(one))) for name, one in judging.items()]
-    texts = [Text("\n  ".join([f"{name}: {lines[0]}", *lines[1:]])) for name, lines in judged]
-    return Group(_table(title, estimates), *texts)
+    judged = [(flow, list(judging_lines(of_flow.judging))) for flow, of_flow in metrics.items() if of_flow.judging]
+    texts = [Text("\n  ".join([f"{flow}: {lines[0]}", *lines[1:]])) for flow, lines in judged]
+    return Group(_table(title, _estimates(metrics)), *texts)
 
 
 def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
@@ -230,8 +210,9 @@ def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
     for name in ("mean", "95 % interval", "lines", "failed"):
         table.add_column(name, justify="right")
     table.add_column("method")
-    for name, one in estimates.items():
-        mean = "none" if one.mean is None else f"{one.mean:.4f}"
-        interval = "" if one.low is None or one.high is None else f"[{one.low:.4f}, {one.high:.4f}]"
-        table.add_row(name, mean, interval, str(one.n), str(one.n_failed), one.method)
+    for name, estimate in estimates.items():
+        mean = "none" if estimate.mean is None else f"{estimate.mean:.4f}"
+        low, high = estimate.low, estimate.high
+        interval = "" if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
+        table.add_row(name, mean, interval, str(estimate.n), str(estimate.n_failed), estimate.method)
     return table

@@ -12,8 +12,9 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
@@ -52,24 +53,25 @@ MINI_BATCHES = 20
 class FlowJobs:
     """The jobs of ``project``'s workspace that run flows."""
 
-    engine = "azureml"
+    max_retries: ClassVar[int] = 2
+    refuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, project: Path = PROJECT) -> None:
         self._workspace = open_workspace(project)
         self._jobs = Jobs(self._workspace)
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
-        """See FlowRuns."""
+        """See Place."""
         name = self._workspace.settings.workspace
         return need_hosts(self._workspace, name, names, label=f"the workspace {name}", to="azureml")
 
     def status(self, name: str) -> str | None:
-        """See FlowRuns."""
-        found = self._jobs.read(name)
-        return None if found is None else str(found.get("status"))
+        """See Place."""
+        job = self._jobs.read(name)
+        return None if job is None else str(job.get("status"))
 
     def check(self, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         need_tools_file(work.flow)
         taken = sorted(_PORTS & set(work.flow.inputs))
         if taken:
@@ -80,7 +82,7 @@ class FlowJobs:
         refuse(check_flow_job(self._workspace, nodes=work.nodes))
 
     def cost(self, work: FlowWork) -> str:
-        """See FlowRuns."""
+        """See Place."""
         settings = self._workspace.settings
         path = f"{self._workspace.id}/computes/{settings.batch_compute}"
         cluster = self._workspace.arm.get(path, ML_VERSION) or {}
@@ -91,7 +93,7 @@ class FlowJobs:
         return f"{settings.batch_compute}: {describe_cost(size, settings.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         from azure.ai.ml import load_component
 
         data = ensure_data(self._workspace, work.lines, role="lines")
@@ -105,17 +107,18 @@ class FlowJobs:
             persistently(f"job {name}", lambda: self._workspace.sdk.workspace.jobs.create_or_update(job))
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
-        """See FlowRuns."""
+        """See Place."""
         self._jobs.follow(name, on_progress)
         return self._jobs.ran_s(name)
 
     def answers(self, name: str) -> Iterator[LineAnswer]:
-        """See FlowRuns. A row is a line's outputs with its line_number, in newer images inside ``output``."""
-        with tempfile.TemporaryDirectory() as place:
-            jobs, what = self._workspace.sdk.workspace.jobs, f"the output of job {name}"
-            persistently(what, lambda: jobs.download(name, download_path=place, output_name=OUTPUT))
+        """See Place. A row is a line's outputs with its line_number, in newer images inside ``output``."""
+        with tempfile.TemporaryDirectory() as folder:
+            jobs = self._workspace.sdk.workspace.jobs
+            download = partial(jobs.download, name, download_path=folder, output_name=OUTPUT)
+            persistently(f"the output of job {name}", download)
             try:
-                for row in _output_rows(Path(place)):
+                for row in _output_rows(Path(folder)):
                     inner = row.get("output")
                     outputs = inner if isinstance(inner, dict) and "line_number" not in row else row
                     yield LineAnswer(*line_outputs(f"job {name}", outputs))
@@ -176,9 +179,9 @@ def _mark(folder: Path) -> None:
 def _output_rows(folder: Path) -> Iterator[Row]:
     """Give the rows of the step's output: of the file that is put together at its end, or of several."""
     files = sorted(folder.rglob("*.jsonl"))
-    whole = [file for file in files if file.name == "parallel_run_step.jsonl"]
+    joined = [file for file in files if file.name == "parallel_run_step.jsonl"]
     if not files:
         raise DatasetError(f"its output {OUTPUT} holds no JSON Lines")
-    for file in whole or files:
+    for file in joined or files:
         for _, row in read_rows(file):
             yield row

@@ -9,11 +9,10 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from phi3flow.azure.workspace.jobs import OnJobProgress
 from phi3flow.cloud_runs.imported_lines import import_lines
-from phi3flow.cloud_runs.place import FlowRuns, FlowWork, LineAnswer
+from phi3flow.cloud_runs.place import FlowWork, LineAnswer, Place
 from phi3flow.cloud_runs.sent_lines import SentLines
 from phi3flow.errors import BackendError, ConfigError, Phi3flowError
 from phi3flow.flows import connection_names
@@ -28,16 +27,16 @@ _AGAIN = frozenset({"Failed", "Canceled"})
 
 
 class CloudRun:
-    """A plan that ``place`` carries out; as a context manager it holds the run's lock.
+    """A plan that ``place`` carries out, which is ``engine`` to the user; as a context manager it holds the run's lock.
 
     Its work is named after everything that decides the result, so that the same command finds it again, on any
     machine, and follows it. Work that failed, and lines that did, are tried again under the name's next number.
     """
 
-    def __init__(self, plan: RunPlan, place: FlowRuns, *, fresh: bool) -> None:
+    def __init__(self, plan: RunPlan, place: Place, *, engine: str, fresh: bool) -> None:
         if plan.flow.is_flex:
-            raise ConfigError(f"--engine {place.engine}: {plan.flow.name} is a flex flow; only DAG flows run there")
-        self._plan, self._place, self._fresh = plan, place, fresh
+            raise ConfigError(f"--engine {engine}: {plan.flow.name} is a flex flow; only DAG flows run there")
+        self._plan, self._place, self._engine, self._fresh = plan, place, engine, fresh
         self._held = contextlib.ExitStack()
         self._work: str | None = None
         self._writer: RunWriter | None = None
@@ -55,7 +54,7 @@ class CloudRun:
         """
         self._planned = self._plan.read()
         earlier = self._earlier()
-        self._jobs = [str(name) for name in earlier.parameters.get("jobs", [])] if earlier else []
+        self._jobs = list(earlier.parameters.jobs or ()) if earlier else []
         completed: RunStatus | None = "Completed" if earlier and earlier.status == "Completed" else None
         try:
             begun = self._begin(confirm)
@@ -94,13 +93,13 @@ class CloudRun:
             if self._work:
                 duration_s = self._place.follow(self._work, on_progress)
                 answers = self._place.answers(self._work)
-            work = f"the {self._place.engine} job {self._work}"
+            work = f"the {self._engine} job {self._work}"
             results = import_lines(self._planned, self._plan.flow, self._sent, answers, work=work)
             writer.append_all(results)
         except BackendError:
             writer.finish("Failed", duration_s=duration_s)
             raise
-        writer.use_parameters(jobs=[*self._jobs, *([self._work] if self._work else [])])
+        writer.use_jobs([*self._jobs, *([self._work] if self._work else [])])
         writer.finish("Completed", duration_s=duration_s)
         run = RunFolder(self._path)
         write_pf_record(run, self._plan.flow)
@@ -108,7 +107,6 @@ class CloudRun:
 
     @property
     def _path(self) -> Path:
-        assert self._plan.name is not None
         return self._plan.runs_dir.resolve() / self._plan.name
 
     def _earlier(self) -> Manifest | None:
@@ -119,7 +117,7 @@ class CloudRun:
     def _open(self) -> RunWriter:
         """Return the run's writer; it is opened once, where the run starts over only when that is certain."""
         if self._writer is None:
-            manifest = _manifest(self._planned, self._place.engine, self._jobs)
+            manifest = _manifest(self._planned, self._engine, self._jobs)
             opened = RunWriter.open(self._plan.runs_dir, manifest, fresh=self._fresh)
             self._writer = self._held.enter_context(opened)
         return self._writer
@@ -155,24 +153,24 @@ class CloudRun:
             max_retries=options.limits.max_retries,
             max_failed=None if percent is None else int(count * percent / 100),
             apart=bool(self._jobs),
-            tags={"run": self._planned.manifest.name, "flow_fingerprint": self._plan.flow.fingerprint},
+            tags={"run": self._plan.name, "flow_fingerprint": self._plan.flow.fingerprint},
         )
 
     def _name(self) -> str:
         """Name the work after the run and everything that decides its result."""
         plan = self._plan
         decided_by = {
-            "engine": self._place.engine,
+            "engine": self._engine,
             "run": plan.name,
             "flow": plan.flow.fingerprint,
             "variant": plan.flow.variant,
-            "connections": dict(plan.overrides),
+            "connections": plan.flow.overrides,
             "environment": dict(plan.environment),
             "lines": self._sent.sha256,
             "mapping": self._sent.mapping,
         }
         digest = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", str(plan.name)).strip("-")[:60] or "run"
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", plan.name).strip("-")[:60] or "run"
         return f"{slug}-{digest[:8]}"
 
     def _attempt(self, name: str) -> tuple[str, str | None]:
@@ -190,6 +188,6 @@ class CloudRun:
 def _manifest(planned: PlannedRun, engine: str, jobs: list[str]) -> Manifest:
     """Return the manifest of a run that is executed elsewhere: by versions of promptflow that are not known here."""
     manifest = planned.manifest
-    parameters: dict[str, Any] = {**manifest.parameters, "engine": engine, "jobs": jobs}
+    parameters = manifest.parameters.model_copy(update={"engine": engine, "jobs": tuple(jobs)})
     versions = {"phi3flow": manifest.versions["phi3flow"]}
     return manifest.model_copy(update={"parameters": parameters, "versions": versions})

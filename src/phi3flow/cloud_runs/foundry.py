@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -33,7 +33,9 @@ PAGE = 25
 class CloudFlowRuns:
     """The cloud runs of ``project``'s AI Foundry project."""
 
-    engine = "foundry"
+    max_retries: ClassVar[int] = 0
+    """There the flow itself tries a request again."""
+    refuses: ClassVar[tuple[str, ...]] = ("--workers", "--max-failures", "--max-retries")
 
     def __init__(self, project: Path = PROJECT) -> None:
         self._workspace = open_workspace(project)
@@ -43,26 +45,26 @@ class CloudFlowRuns:
         self._history, self._service = f"{host}/history/v1.0{project_id}", f"{host}/flow/api{project_id}"
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
-        """See FlowRuns."""
+        """See Place."""
         name = self._settings.project
         return need_hosts(self._workspace, name, names, label=f"the AI Foundry project {name}", to="foundry")
 
     def status(self, name: str) -> str | None:
-        """See FlowRuns."""
+        """See Place."""
         run = self._read(name)
         return None if run is None else str(run.get("status"))
 
     def check(self, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         if self._arm.get(self._settings.workspace_id(self._settings.project), ML_VERSION) is None:
             raise ConfigError(f"there is no AI Foundry project {self._settings.project}: `phi3flow azure up` makes it")
 
     def cost(self, work: FlowWork) -> str:
-        """See FlowRuns."""
+        """See Place."""
         return f"a compute session of {self._settings.project}, billed as the VM that it runs on while it lasts"
 
     def submit(self, name: str, work: FlowWork) -> None:
-        """See FlowRuns."""
+        """See Place."""
         try:
             with flow_to_upload(work.flow) as folder:
                 persistently(f"run {name}", lambda: self._submit(name, work, folder))
@@ -98,12 +100,12 @@ class CloudFlowRuns:
                 tags=dict(work.tags),
             )
         except PromptflowException as error:
-            raise AzureError(f"run {name}: {_told(error)}") from error
+            raise AzureError(f"run {name}: {_reply(error)}") from error
         except (OSError, RunRequestException) as error:  # requests' errors are the former
             raise AzureError(f"run {name}: {str(error)[:400]}") from error
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
-        """See FlowRuns."""
+        """See Place."""
         page = self._page(name)
 
         def look() -> tuple[dict[str, Any], None]:
@@ -116,12 +118,12 @@ class CloudFlowRuns:
         run = poll(look, until=lambda run: run.get("status") in ENDED, waits=JOB_WAITS)
         status = str(run.get("status"))
         if status != "Completed":
-            place = f"; its log: {page}" if page else ""
-            raise AzureError(f"run {name} {'failed' if status == 'Failed' else 'was canceled'}{_reason(run)}{place}")
+            log = f"; its log: {page}" if page else ""
+            raise AzureError(f"run {name} {'failed' if status == 'Failed' else 'was canceled'}{_reason(run)}{log}")
         return ran_s(run)
 
     def answers(self, name: str) -> Iterator[LineAnswer]:
-        """See FlowRuns."""
+        """See Place."""
         start = 0
         while rows := self._lines(name, start):
             for row in rows:
@@ -130,17 +132,17 @@ class CloudFlowRuns:
 
     def _lines(self, name: str, start: int) -> list[dict[str, Any]]:
         url = f"{self._service}/BulkRuns/{name}/childRuns"
-        found: Any = self._arm.get_url(url, startIndex=str(start), endIndex=str(start + PAGE - 1))
-        if not isinstance(found, list):
+        rows: Any = self._arm.get_url(url, startIndex=str(start), endIndex=str(start + PAGE - 1))
+        if not isinstance(rows, list):
             raise BackendError(f"run {name}: the project {self._settings.project} shows no lines of it")
-        return found
+        return rows
 
     def _read(self, name: str) -> dict[str, Any] | None:
         return self._arm.get_url(f"{self._history}/runs/{name}")
 
     def _page(self, name: str) -> str | None:
-        shown = self._arm.get_url(f"{self._service}/BulkRuns/{name}") or {}
-        return shown.get("studioPortalEndpoint")
+        run = self._arm.get_url(f"{self._service}/BulkRuns/{name}") or {}
+        return run.get("studioPortalEndpoint")
 
 
 def _answer(name: str, row: Mapping[str, Any]) -> LineAnswer:
@@ -158,11 +160,11 @@ def _answer(name: str, row: Mapping[str, Any]) -> LineAnswer:
     )
 
 
-def _told(error: Any) -> str:
+def _reply(error: Any) -> str:
     """Return what the service said, which promptflow wraps into a report on the request."""
     cause = getattr(error, "inner_exception", None) or error
-    said = getattr(cause, "message", None) or str(cause)
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    text = str(getattr(cause, "message", None) or cause)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:400] if lines else type(cause).__name__
 
 

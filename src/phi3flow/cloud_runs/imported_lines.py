@@ -53,14 +53,14 @@ def _result(own: dict[str, Any], inputs: dict[str, Any], answer: LineAnswer | No
 
 
 def _by_position(answers: Iterable[LineAnswer], count: int, work: str) -> dict[int, LineAnswer]:
-    found: dict[int, LineAnswer] = {}
+    by_position: dict[int, LineAnswer] = {}
     for answer in answers:
         if not 0 <= answer.position < count:
             raise BackendError(
                 f"{work} answered line {answer.position}, but {count} lines were sent (from 0): its answers belong to "
                 "other lines; --fresh runs all of them again"
             )
-        if answer.position in found:
+        if answer.position in by_position:
             raise BackendError(f"{work} answered line {answer.position} twice; --fresh runs all lines again")
-        found[answer.position] = answer
-    return found
+        by_position[answer.position] = answer
+    return by_position

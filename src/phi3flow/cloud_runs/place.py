@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from phi3flow.azure.workspace.jobs import OnJobProgress
 from phi3flow.errors import BackendError
@@ -49,10 +49,14 @@ class LineAnswer:
     usage: Usage | None = None
 
 
-class FlowRuns(Protocol):
-    """A place that runs flows; every method raises BackendError where the place fails."""
+class Place(Protocol):
+    """A place that runs flows; every method raises BackendError where the place fails.
 
-    engine: str
+    ``max_retries``: retries where the user names none; ``refuses``: flags that this place alone cannot follow.
+    """
+
+    max_retries: ClassVar[int]
+    refuses: ClassVar[tuple[str, ...]]
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """Return those of the connections that the place has.

@@ -6,7 +6,6 @@ in which a column that a row lacks would hold NaN, and what the flow does not ne
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from typing import Any
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows import Flow, FlowInput
 from phi3flow.runner.plan import PlannedRun
+from phi3flow.runs.promptflow_runs import is_read_as_date
 from phi3flow.storage.jsonl import encode_rows, file_sha256, parse_row
 from phi3flow.workers.attempt import line_inputs
-
-_READ_AS_DATE = re.compile(r"date|datetime|modified|timestamp.*|.*_(at|time)", re.IGNORECASE)
-"""Columns that pandas, and so promptflow, takes for dates, whatever they hold."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class SentLines:
                 except ColumnMappingError as error:
                     refused[line.number] = str(error)
                     continue
-                row = {_column(name): _value(name, one, inputs) for name, one in flow.inputs.items()}
+                row = {_column(name): _value(name, declared, inputs) for name, declared in flow.inputs.items()}
                 file.writelines(encode_rows([row]))
                 numbers.append(line.number)
         return cls(path, numbers, refused, {name: f"${{data.{_column(name)}}}" for name in flow.inputs})
@@ -56,11 +53,11 @@ class SentLines:
         return file_sha256(self.path)
 
 
-def _value(name: str, described: FlowInput, inputs: dict[str, Any]) -> Any:
+def _value(name: str, declared: FlowInput, inputs: dict[str, Any]) -> Any:
     if name in inputs:
         return inputs[name]
-    return described.default if described.has_default else []  # a chat history, which nothing else may lack
+    return declared.default if declared.has_default else []  # a chat history, which nothing else may lack
 
 
 def _column(name: str) -> str:
-    return f"input_{name}_value" if _READ_AS_DATE.fullmatch(name) else name
+    return f"input_{name}_value" if is_read_as_date(name) else name

@@ -1,22 +1,21 @@
-"""Compare scored runs: pair their lines, then infer each metric's difference with ``phi3flow.stats``."""
+"""Compare scored runs: pair their lines, infer each metric's difference, correct the confirmatory ones for each other.
+
+What stopped a run early keeps the interval that allows for it, in place of the one for a number of lines fixed before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from phi3flow.comparison.metrics import PairedMetric, compare_metrics
-from phi3flow.comparison.pairing import Pairs, Scores, pair_lines, scores_by_number
+from phi3flow.comparison.confirmatory import default_metric, resolve_metrics
+from phi3flow.comparison.metrics import PairedMetric, compare_metrics, paired_metrics
+from phi3flow.comparison.pairing import pair_lines
+from phi3flow.comparison.scored_runs import read_scored_runs, refuse_unlike_failures
 from phi3flow.comparison.slices import LineSlice, describe_slices, slice_rows
-from phi3flow.errors import ConfigError
 from phi3flow.records.comparisons import Comparison, MetricComparison, SliceComparison, StoppedEarly
-from phi3flow.records.scores import LineScore, RunMetrics
 from phi3flow.runs.folder import RunFolder
-from phi3flow.stats import ALPHA, CORPUS_METRICS, UNIT, holm
-
-DEFAULT_CONFIRMATORY = ("value_accuracy", "f1")
+from phi3flow.stats import ALPHA, holm
 
 
 def compare_runs(
@@ -53,149 +52,85 @@ def compare_with_baseline(
 
     Raises ConfigError where a run is not scored, a metric or column is unknown, or no line is common to both.
     """
-    found = [_compare(baseline, candidate, metrics, pair_by, by, seed) for candidate in candidates]
-    tests = [(place, name) for place, (_, names) in enumerate(found) for name in names]
-    adjusted = holm([found[place][0].metrics[name].p for place, name in tests])
+    drafts = [
+        _draft(baseline, candidate, metrics=metrics, pair_by=pair_by, by=by, seed=seed) for candidate in candidates
+    ]
+    tests = [(index, name) for index, draft in enumerate(drafts) for name in draft.confirmatory]
+    adjusted = holm([drafts[index].comparison.metrics[name].p for index, name in tests])
     p_holm = dict(zip(tests, adjusted, strict=True))
     return [
-        comparison.model_copy(
+        draft.comparison.model_copy(
             update={
                 "metrics": {
-                    name: metric.model_copy(update={"p_holm": p_holm.get((place, name))})
-                    for name, metric in comparison.metrics.items()
+                    name: metric.model_copy(update={"p_holm": p_holm.get((index, name))})
+                    for name, metric in draft.comparison.metrics.items()
                 }
             }
         )
-        for place, (comparison, _) in enumerate(found)
+        for index, draft in enumerate(drafts)
     ]
 
 
-def _compare(
+@dataclass(frozen=True)
+class _Draft:
+    """A comparison before Holm's correction over all candidates; its ``confirmatory`` metrics come first in it."""
+
+    comparison: Comparison
+    confirmatory: list[str]
+
+
+def _draft(
     baseline: RunFolder,
     candidate: RunFolder,
+    *,
     metrics: Sequence[str] | None,
     pair_by: str | None,
     by: Sequence[str],
     seed: int,
-) -> tuple[Comparison, list[str]]:
-    """Return the comparison, its confirmatory metrics first, and their names."""
-    evaluations = _common_evaluations(baseline, candidate)
-    scores = {name: (scores_by_number(baseline, name), scores_by_number(candidate, name)) for name in evaluations}
-    pairs = pair_lines(baseline, candidate, scores[evaluations[0]], pair_by)
-    said = {name: (baseline.metrics(name), candidate.metrics(name)) for name in evaluations}
-    _refuse_unlike_failures(baseline, candidate, said)
+) -> _Draft:
+    evaluations = read_scored_runs(baseline, candidate)
+    pairs = pair_lines(evaluations[0], by=pair_by)
+    refuse_unlike_failures(evaluations)
     paired = {
-        f"{evaluation}.{one.name}": one
-        for evaluation, sides in scores.items()
-        for one in _paired_metrics(*sides, pairs, said[evaluation])
+        f"{runs.evaluation}.{metric.name}": metric for runs in evaluations for metric in paired_metrics(runs, pairs)
     }
-    compared = compare_metrics(paired, seed)
+    compared = compare_metrics(paired, seed=seed)
     if (early := candidate.manifest.stopped_early) and early.baseline == baseline.name:
         compared = {name: _as_stopped(name, metric, early) for name, metric in compared.items()}
     confirmatory = resolve_metrics(metrics, compared) if metrics else _default_confirmatory(compared)
-    slices = [found for column in by for found in slice_rows(pairs.rows, column)]
-    return Comparison(
+    slices = [line_slice for column in by for line_slice in slice_rows(pairs.rows, column)]
+    comparison = Comparison(
         baseline=baseline.name,
         candidate=candidate.name,
         n_paired=len(pairs.baseline),
         unmatched=pairs.unmatched,
         metrics={name: compared[name] for name in dict.fromkeys([*confirmatory, *compared])},
         slices=_compare_slices(slices, {name: paired[name] for name in confirmatory}, seed),
-        slices_note=describe_slices([len(one.places) for one in slices], ALPHA) if slices else None,
-    ), confirmatory
-
-
-def resolve_metrics(names: Sequence[str], known: Mapping[str, object]) -> list[str]:
-    """Return full names for full or short ones. Raises ConfigError for an unknown or an ambiguous name."""
-    resolved = []
-    for name in names:
-        found = [full for full in known if name in (full, full.rpartition(".")[2])]
-        if len(found) != 1:
-            problem = f"is ambiguous: {', '.join(found)}" if found else f"is unknown: there are {', '.join(known)}"
-            raise ConfigError(f"metric {name!r} {problem}")
-        resolved += found
-    return list(dict.fromkeys(resolved))
-
-
-def _refuse_unlike_failures(
-    baseline: RunFolder, candidate: RunFolder, said: Mapping[str, tuple[RunMetrics, RunMetrics]]
-) -> None:
-    for evaluation, (before, after) in said.items():
-        if before.failed_as_zero != after.failed_as_zero:
-            one, other = (baseline, candidate) if before.failed_as_zero else (candidate, baseline)
-            raise ConfigError(
-                f"{one.name} is scored by {evaluation} with --failed-as-zero and {other.name} without: failed lines "
-                f"would count in one of them only; score either again with the other's choice"
-            )
+        slices_note=describe_slices([len(line_slice.positions) for line_slice in slices], ALPHA) if slices else None,
+    )
+    return _Draft(comparison, confirmatory)
 
 
 def _default_confirmatory(compared: Mapping[str, MetricComparison]) -> list[str]:
-    for wanted in DEFAULT_CONFIRMATORY:
-        for name, metric in compared.items():
-            if name.rpartition(".")[2] == wanted and metric.n:
-                return [name]
-    return []
-
-
-def _common_evaluations(baseline: RunFolder, candidate: RunFolder) -> list[str]:
-    scored = {run: run.evaluations() for run in (baseline, candidate)}
-    common = [name for name in scored[baseline] if name in scored[candidate]]
-    if common:
-        return common
-    lacking = candidate if scored[baseline] else baseline
-    flow = next(iter(scored[baseline] or scored[candidate]), "answer_match")
-    raise ConfigError(
-        f"run {lacking.name} is not scored{f' by {flow}' if any(scored.values()) else ''}: "
-        f"phi3flow score {lacking.name} --flow flows/eval/{flow}"
-    )
-
-
-def _paired_metrics(
-    left: Scores, right: Scores, pairs: Pairs, said: tuple[RunMetrics, RunMetrics]
-) -> Iterator[PairedMetric]:
-    """Yield each metric that a line of either run has, then those of the whole run that their counts make.
-
-    What lower is better for and what the ranges are, either run's evaluation flow may have ``said``.
-    """
-    lower = {name for one in said for name in one.lower_is_better}
-    ranges = {name: bounds for one in said for name, bounds in one.score_ranges.items()}
-    before = [left.get(number) for number in pairs.baseline]
-    after = [right.get(number) for number in pairs.candidate]
-    lines = [line for line in (*before, *after) if line]
-    for name in dict.fromkeys(name for line in lines for name in line.scores):
-        both = (_scores(before, name), _scores(after, name))
-        yield PairedMetric(name, *both, pairs.clusters, name in lower, ranges.get(name, UNIT))
-    for name in CORPUS_METRICS:
-        counts = name.removeprefix("corpus_")
-        width = max((len(line.counts.get(counts, ())) for line in lines), default=0)
-        if width:
-            both = (_counts(before, counts, width), _counts(after, counts, width))
-            yield PairedMetric(name, *both, pairs.clusters, name in lower)
-
-
-def _scores(lines: Sequence[LineScore | None], name: str) -> np.ndarray[Any, Any]:
-    found = [line.value(name) if line else None for line in lines]
-    return np.array([np.nan if score is None else score for score in found])
-
-
-def _counts(lines: Sequence[LineScore | None], name: str, width: int) -> np.ndarray[Any, Any]:
-    absent = [np.nan] * width
-    return np.array([line.counts.get(name, absent) if line else absent for line in lines])
+    name = default_metric(name for name, metric in compared.items() if metric.n)
+    return [name] if name else []
 
 
 def _compare_slices(
     slices: Sequence[LineSlice], confirmatory: Mapping[str, PairedMetric], seed: int
 ) -> list[SliceComparison]:
     """Compare the confirmatory metrics within each slice; Holm is over the slices of a column, metric by metric."""
-    compared = [compare_metrics(confirmatory, seed, found.places) for found in slices]
-    for column in dict.fromkeys(found.column for found in slices):
-        places = [place for place, found in enumerate(slices) if found.column == column]
+    compared = [compare_metrics(confirmatory, seed=seed, positions=line_slice.positions) for line_slice in slices]
+    for column in dict.fromkeys(line_slice.column for line_slice in slices):
+        of_column = [
+            metrics for metrics, line_slice in zip(compared, slices, strict=True) if line_slice.column == column
+        ]
         for name in confirmatory:
-            for place, p in zip(places, holm([compared[place][name].p for place in places]), strict=True):
-                compared[place][name] = compared[place][name].model_copy(update={"p_holm": p})
+            for metrics, p in zip(of_column, holm([metrics[name].p for metrics in of_column]), strict=True):
+                metrics[name] = metrics[name].model_copy(update={"p_holm": p})
     return [
-        SliceComparison(column=found.column, value=found.value, n=len(found.places), metrics=metrics)
-        for found, metrics in zip(slices, compared, strict=True)
+        SliceComparison(column=line_slice.column, value=line_slice.value, n=len(line_slice.positions), metrics=metrics)
+        for line_slice, metrics in zip(slices, compared, strict=True)
     ]
 
 

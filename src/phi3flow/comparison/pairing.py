@@ -1,23 +1,19 @@
-"""Which line of one run stands beside which of another."""
+"""Which line of one run stands beside which of another: by line_id, or by a column of the data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.records.comparisons import Unmatched
-from phi3flow.records.scores import LineScore
 from phi3flow.runs.conversations import cluster_labels
-from phi3flow.runs.folder import RunFolder
-from phi3flow.runs.repeats import average_repeats
+from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
-
-Scores = Mapping[int, LineScore]
 
 
 @dataclass(frozen=True)
@@ -27,53 +23,44 @@ class Pairs:
     baseline: list[int]
     candidate: list[int]
     clusters: np.ndarray[Any, Any]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     unmatched: Unmatched
 
 
-def pair_lines(
-    baseline: RunFolder,
-    candidate: RunFolder,
-    sides: tuple[Scores, Scores],
-    pair_by: str | None,
-) -> Pairs:
-    left, right = (
-        _keys_by_column(run, scores, pair_by)
-        if pair_by
-        else {line.line_id: line.line_number for line in scores.values()}
-        for run, scores in zip((baseline, candidate), sides, strict=True)
-    )
+def pair_lines(runs: ScoredRuns, *, by: str | None) -> Pairs:
+    """Pair the scored lines of two runs by line_id, or by the value of the data's column ``by``.
+
+    Raises ConfigError where they have no line in common, a row lacks the column, or two rows have the same value.
+    """
+    left, right = _keys(runs.baseline, by), _keys(runs.candidate, by)
     common = [key for key in left if key in right]
     if not common:
         raise ConfigError(
-            f"{baseline.name} ({len(left)} lines) and {candidate.name} ({len(right)} lines) have no line in common"
-            + (f" by {pair_by}" if pair_by else ": pair them by a column of the data with --pair-by COLUMN")
+            f"{runs.baseline.name} ({len(left)} lines) and {runs.candidate.name} ({len(right)} lines) "
+            "have no line in common"
+            + (f" by {by}" if by else ": pair them by a column of the data with --pair-by COLUMN")
         )
-    first, second = [left[key] for key in common], [right[key] for key in common]
-    rows = _common_rows(baseline, candidate, first, second)
+    baseline, candidate = [left[key] for key in common], [right[key] for key in common]
+    rows = _common_rows(runs, baseline, candidate)
     return Pairs(
-        baseline=first,
-        candidate=second,
+        baseline=baseline,
+        candidate=candidate,
         clusters=np.array(cluster_labels(rows)),
         rows=rows,
         unmatched=Unmatched(baseline=len(left) - len(common), candidate=len(right) - len(common)),
     )
 
 
-def _common_rows(
-    baseline: RunFolder, candidate: RunFolder, first: list[int], second: list[int]
-) -> list[dict[str, Any]]:
-    """Return each pair's row of the baseline's data, or of the candidate's where that file is gone."""
-    try:
-        rows, numbers = baseline.data_rows(), first
-    except DatasetError:
-        rows, numbers = candidate.data_rows(), second
-    return [rows[number] for number in numbers]
+def _keys(run: ScoredRun, column: str | None) -> dict[str, int]:
+    """Return the line numbers of a run by what its lines are paired by."""
+    if column:
+        return _keys_by_column(run, column)
+    return {score.line_id: number for number, score in run.scores.items()}
 
 
-def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, int]:
-    rows, keys = run.data_rows(), dict[str, int]()
-    for number in scores:
+def _keys_by_column(run: ScoredRun, column: str) -> dict[str, int]:
+    rows, keys = run.folder.data_rows(), dict[str, int]()
+    for number in run.scores:
         row = rows[number]
         if column not in row:
             raise ConfigError(
@@ -89,5 +76,10 @@ def _keys_by_column(run: RunFolder, scores: Scores, column: str) -> dict[str, in
     return keys
 
 
-def scores_by_number(run: RunFolder, evaluation: str) -> dict[int, LineScore]:
-    return {score.line_number: score for score in average_repeats(run.scores(evaluation), run.manifest.lines)}
+def _common_rows(runs: ScoredRuns, baseline: list[int], candidate: list[int]) -> list[Row]:
+    """Return each pair's row of the baseline's data, or of the candidate's where that file is gone."""
+    try:
+        rows, numbers = runs.baseline.folder.data_rows(), baseline
+    except DatasetError:
+        rows, numbers = runs.candidate.folder.data_rows(), candidate
+    return [rows[number] for number in numbers]

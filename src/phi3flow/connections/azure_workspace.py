@@ -7,15 +7,19 @@ import logging
 from pathlib import Path
 
 from phi3flow.azure.settings import load_settings
-from phi3flow.connections.connection import _Definition
-from phi3flow.connections.promptflow_store import definition_of, first_sentence, remedy
+from phi3flow.connections.definition import ConnectionDefinition, connect_command
 from phi3flow.errors import BackendError, MissingExtraError
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import SETTINGS_FILE
+from phi3flow.text import first_sentence
 
 
-def find_in_workspace(name: str, project: Path) -> _Definition | None:
-    """Ask the Azure workspace that config.json names, here or in a folder above, else the one of phi3flow.toml."""
+def find_in_workspace(name: str, project: Path) -> ConnectionDefinition | None:
+    """Ask the Azure workspace that config.json names, here or in a folder above, else the one of phi3flow.toml.
+
+    None where neither is there, or it has no connection of this name. Raises MissingExtraError without the azure
+    extra, BackendError where the workspace cannot be asked.
+    """
     workspace = _read_workspace(project)
     if workspace is None:
         return None
@@ -34,9 +38,9 @@ def find_in_workspace(name: str, project: Path) -> _Definition | None:
     except Exception as error:
         raise BackendError(
             f"the connection {name} is not on this machine, and the Azure workspace {workspace[2]} cannot be asked for "
-            f"it ({first_sentence(error)}): az login, or {remedy(name)}"
+            f"it ({first_sentence(error)}): az login, or {connect_command(name)}"
         ) from error
-    return definition_of(entity, f"connection {name} of the Azure workspace {workspace[2]}")
+    return ConnectionDefinition.from_promptflow(entity, f"connection {name} of the Azure workspace {workspace[2]}")
 
 
 def _read_workspace(project: Path) -> tuple[str, str, str] | None:

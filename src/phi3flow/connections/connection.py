@@ -1,19 +1,21 @@
-"""A connection: a name, a type, values that may be shown, and secrets."""
+"""A connection whose values are resolved: a name, a type, values that may be shown, and secrets."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+
+from phi3flow.flows import PromptflowConnection
 
 CUSTOM = "CustomConnection"
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A connection whose values are resolved; ``type`` is promptflow's class name, such as CustomConnection."""
+    """A connection; ``type`` is promptflow's class name, such as CustomConnection."""
 
     name: str
     type: str
@@ -23,10 +25,9 @@ class Connection:
     @property
     def host(self) -> str | None:
         """The host and port of its endpoint: what a manifest or a message may show."""
-        url = next((value for value in self.configs.values() if value.startswith(("http://", "https://"))), "")
-        return urlsplit(url).netloc.rpartition("@")[2] or None
+        return find_host(self.configs.values())
 
-    def to_promptflow(self) -> dict[str, Any]:
+    def to_promptflow(self) -> PromptflowConnection:
         """Return promptflow's dict form, with the secrets in clear: for an executor, never for a file or a log."""
         secrets = {key: secret.get_secret_value() for key, secret in self.secrets.items()}
         return {
@@ -38,11 +39,7 @@ class Connection:
         }
 
 
-@dataclass(frozen=True)
-class _Definition:
-    """A connection as it was found at ``source``: its values may still be ``${env:NAME}``."""
-
-    source: str
-    type: str
-    configs: dict[str, str]
-    secrets: dict[str, str]
+def find_host(values: Iterable[str]) -> str | None:
+    """Return the host and port of the first URL among a connection's values, without a user's name; None for none."""
+    url = next((value for value in values if value.startswith(("http://", "https://"))), "")
+    return urlsplit(url).netloc.rpartition("@")[2] or None

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from phi3flow.connections.connection import CUSTOM, _Definition
+from phi3flow.connections.connection import CUSTOM
+from phi3flow.connections.definition import ConnectionDefinition
 from phi3flow.errors import ConfigError
 
 SCHEMA = "https://azuremlschemas.azureedge.net/promptflow/latest/CustomConnection.schema.json"
@@ -29,15 +30,21 @@ def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: st
     return yaml.safe_dump(content, sort_keys=False).encode()
 
 
-def read_files(folder: Path) -> dict[str, _Definition]:
-    found: dict[str, _Definition] = {}
+def read_files(folder: Path) -> dict[str, ConnectionDefinition]:
+    """Return the connections of a folder's YAML files by name.
+
+    Raises ConfigError, which names the file and never quotes a value, for what is no connection and for a second one
+    of the same name.
+    """
+    definitions: dict[str, ConnectionDefinition] = {}
     for path in sorted(path for path in folder.glob("*") if path.suffix in (".yml", ".yaml")):
         content = _read_yaml(path)
         name = str(content.get("name", path.stem))
-        if name in found:
-            raise ConfigError(f"{path}: the connection {name!r} is also in {found[name].source}: rename one of them")
-        found[name] = _parse(content, path)
-    return found
+        if name in definitions:
+            other = definitions[name].source
+            raise ConfigError(f"{path}: the connection {name!r} is also in {other}: rename one of them")
+        definitions[name] = _parse(content, path)
+    return definitions
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _parse(content: Mapping[str, Any], path: Path) -> _Definition:
+def _parse(content: Mapping[str, Any], path: Path) -> ConnectionDefinition:
     type_ = content["type"]
     camel = _IRREGULAR_TYPES.get(type_) or "".join(word.capitalize() for word in type_.split("_"))
     values = {key: value for key, value in content.items() if key not in _ABOUT}
@@ -64,10 +71,12 @@ def _parse(content: Mapping[str, Any], path: Path) -> _Definition:
         if unknown:
             raise ConfigError(f"{path}: {unknown[0]}: a custom connection has only name, type, configs and secrets")
         configs, secrets = values.get("configs") or {}, values.get("secrets") or {}
-        return _Definition(str(path), CUSTOM, _texts(configs, f"{path}: configs"), _texts(secrets, f"{path}: secrets"))
+        return ConnectionDefinition(
+            str(path), CUSTOM, _texts(configs, f"{path}: configs"), _texts(secrets, f"{path}: secrets")
+        )
     texts = _texts(values, str(path))
     secrets = {_API_KEY: texts.pop(_API_KEY)} if _API_KEY in texts else {}
-    return _Definition(str(path), f"{camel}Connection", texts, secrets)
+    return ConnectionDefinition(str(path), f"{camel}Connection", texts, secrets)
 
 
 def _texts(values: Any, where: str) -> dict[str, str]:

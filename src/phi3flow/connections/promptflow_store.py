@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi3flow.connections.connection import Connection, _Definition
+from phi3flow.connections.connection import Connection
+from phi3flow.connections.definition import ConnectionDefinition, connect_command
 from phi3flow.errors import ConfigError
 from phi3flow.project.promptflow_home import promptflow_home
+from phi3flow.text import first_sentence
 
 
 def store_in_promptflow(connection: Connection) -> None:
@@ -34,15 +36,19 @@ def is_in_promptflow(name: str) -> bool:
     return _read_promptflow(name, with_secrets=False) is not None
 
 
-def find_in_promptflow(name: str) -> _Definition | None:
+def find_in_promptflow(name: str) -> ConnectionDefinition | None:
+    """Return a connection of promptflow's local store, None where it has none of this name.
+
+    Raises ConfigError where it cannot be decrypted: another keyring, or none.
+    """
     try:
         entity = _read_promptflow(name, with_secrets=True)
     except Exception as error:
         raise ConfigError(
             f"the connection {name} cannot be read from promptflow's local store ({first_sentence(error)}). It needs "
-            f"the keyring it was made with; without one: {remedy(name)}"
+            f"the keyring it was made with; without one: {connect_command(name)}"
         ) from error
-    return None if entity is None else definition_of(entity, f"promptflow's connection {name}")
+    return None if entity is None else ConnectionDefinition.from_promptflow(entity, f"promptflow's connection {name}")
 
 
 def _read_promptflow(name: str, *, with_secrets: bool) -> Any:
@@ -52,18 +58,3 @@ def _read_promptflow(name: str, *, with_secrets: bool) -> Any:
     from promptflow._sdk.operations._connection_operations import ConnectionOperations
 
     return ConnectionOperations()._get(name, with_secrets=with_secrets, raise_error=False)
-
-
-def definition_of(entity: Any, source: str) -> _Definition:
-    described = entity._to_execution_connection_dict()
-    values = {key: str(value) for key, value in described["value"].items()}
-    secrets = {key: values.pop(key) for key in described["secret_keys"] if key in values}
-    return _Definition(source, described["type"], values, secrets)
-
-
-def remedy(name: str) -> str:
-    return f"phi3flow connect {name} --endpoint URL --key-env VARIABLE"
-
-
-def first_sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Connections by name: from connections/*.yml, promptflow's local store, or the Azure workspace, in this order.
+"""Look a connection up by its name, and resolve its values.
 
 A value ``${env:NAME}`` is read from the environment, then from the .env file beside the connections folder. Keys are
 held as SecretStr; they leave it only in ``Connection.to_promptflow`` and into promptflow's own encrypted store.
@@ -9,16 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from phi3flow.connections.azure_workspace import find_in_workspace
 from phi3flow.connections.connection import CUSTOM, Connection
+from phi3flow.connections.definition import connect_command
 from phi3flow.connections.files import read_files
-from phi3flow.connections.promptflow_store import find_in_promptflow, remedy
+from phi3flow.connections.promptflow_store import find_in_promptflow
 from phi3flow.errors import ConfigError
+from phi3flow.flows import ConnectionSource
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import CONNECTIONS
+
+if TYPE_CHECKING:
+    from phi3flow.flows import ConnectionSource
 
 _ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
 _PLACEHOLDER = re.compile(r"^<[^<>]*>$")
@@ -32,24 +38,33 @@ def resolve_connection(name: str, *, folder: Path = CONNECTIONS) -> Connection:
     """
     folder = folder.absolute()
     files = read_files(folder)
-    found = files.get(name) or find_in_promptflow(name) or find_in_workspace(name, folder.parent)
-    if found is None:
+    definition = files.get(name) or find_in_promptflow(name) or find_in_workspace(name, folder.parent)
+    if definition is None:
         raise ConfigError(
             f"there is no connection {name!r} in {folder} (it has {', '.join(sorted(files)) or 'none'}), in "
-            f"promptflow's local store or in an Azure workspace: {remedy(name)}"
+            f"promptflow's local store or in an Azure workspace: {connect_command(name)}"
         )
     environment = project_environment(folder.parent)
-    configs_at, secrets_at = ("configs.", "secrets.") if found.type == CUSTOM else ("", "")
+    configs_at, secrets_at = ("configs.", "secrets.") if definition.type == CUSTOM else ("", "")
 
     def expand(key: str, value: str) -> str:
-        return _expand(f"{found.source}: {key}", value, environment)
+        return _expand(f"{definition.source}: {key}", value, environment)
 
     return Connection(
         name=name,
-        type=found.type,
-        configs={key: expand(configs_at + key, value) for key, value in found.configs.items() if value},
-        secrets={key: SecretStr(expand(secrets_at + key, value)) for key, value in found.secrets.items()},
+        type=definition.type,
+        configs={key: expand(configs_at + key, value) for key, value in definition.configs.items() if value},
+        secrets={key: SecretStr(expand(secrets_at + key, value)) for key, value in definition.secrets.items()},
     )
+
+
+def connection_source(folder: Path = CONNECTIONS) -> ConnectionSource:
+    """Return what an open flow takes its connections from.
+
+    The folder is looked for from where the command runs now: while a flow is open, its own folder is the working one.
+    """
+    folder = folder.resolve()
+    return lambda name: resolve_connection(name, folder=folder).to_promptflow()
 
 
 def read_variable(name: str, *, folder: Path = CONNECTIONS) -> SecretStr:

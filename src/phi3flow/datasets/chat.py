@@ -66,9 +66,9 @@ def read_jsonl(path: Path) -> Iterator[LocatedRow | Breach]:
             yield Breach(str(path), number, str(error))
 
 
-def checked(found: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breach]:
+def checked(rows: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breach]:
     """Replace each row that is no chat by its breaches."""
-    for item in found:
+    for item in rows:
         reasons = list(breaches(item.row)) if isinstance(item, LocatedRow) else []
         if reasons:
             yield from (Breach(item.source, item.line, reason) for reason in reasons)
@@ -78,13 +78,13 @@ def checked(found: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breac
 
 def read_chats(path: Path) -> list[Row]:
     """Return the chat rows of a JSON Lines file. Raises DatasetError that lists every breach in it."""
-    found = list(checked(read_jsonl(path)))
-    wrong = [item for item in found if isinstance(item, Breach)]
+    items = list(checked(read_jsonl(path)))
+    wrong = [item for item in items if isinstance(item, Breach)]
     if wrong:
         refuse(wrong)
-    if not found:
+    if not items:
         raise DatasetError(f"{path} holds no conversation")
-    return [item.row for item in found if isinstance(item, LocatedRow)]
+    return [item.row for item in items if isinstance(item, LocatedRow)]
 
 
 def refuse(wrong: Sequence[Breach]) -> NoReturn:
@@ -141,7 +141,7 @@ def _values(row: Row, turns: int) -> list[list[str]]:
     if (
         isinstance(values, list)
         and len(values) == turns
-        and all(isinstance(each, list) and all(isinstance(value, str) for value in each) for each in values)
+        and all(isinstance(turn, list) and all(isinstance(value, str) for value in turn) for turn in values)
     ):
         return values
     return [[] for _ in range(turns)]

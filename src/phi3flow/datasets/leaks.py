@@ -15,15 +15,15 @@ def leaked_lines(data: Path, rows: Iterable[Row]) -> list[int]:
 
     The files are looked for beside ``data``; what is no chat in them is passed over (check-data reports it).
     """
-    known = set[str]()
+    trained = set[str]()
     for name in ("train.jsonl", "validation.jsonl"):
         path = data.parent / name
-        for found in checked(read_jsonl(path)) if path.is_file() else ():
-            if isinstance(found, LocatedRow):
-                known.update(map(question_key, questions(found.row)))
-    if not known:
+        for item in checked(read_jsonl(path)) if path.is_file() else ():
+            if isinstance(item, LocatedRow):
+                trained.update(map(question_key, questions(item.row)))
+    if not trained:
         return []
-    return [number for number, row in enumerate(rows) if question_key(_first_question(row)) in known]
+    return [number for number, row in enumerate(rows) if question_key(_first_question(row)) in trained]
 
 
 def _first_question(row: Row) -> str:

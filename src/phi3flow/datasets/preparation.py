@@ -25,7 +25,7 @@ CARD_FILE = "data_card.json"
 
 
 def prepare(
-    found: Iterable[LocatedRow | Breach],
+    conversations: Iterable[LocatedRow | Breach],
     *,
     source: dict[str, Any],
     out: Path,
@@ -41,7 +41,7 @@ def prepare(
     """
     rows: list[Row] = []
     wrong: list[Breach] = []
-    for item in checked(found):
+    for item in checked(conversations):
         if isinstance(item, LocatedRow):
             rows.append(item.row)
         else:

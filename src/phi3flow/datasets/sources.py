@@ -1,7 +1,7 @@
 """Where conversations come from: JSON Lines, CSV and Parquet files, and Hugging Face datasets.
 
-Every reader yields chat rows with their place, or the breach in a row's place, so that one pass lists all that is
-wrong. A row with a question and an answer column becomes a chat of one turn; its other columns are kept.
+Every reader yields chat rows with their source and line, or what is wrong with a row instead, so that one pass lists
+all that is. A row with a question and an answer column becomes a chat of one turn; its other columns are kept.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from phi3flow.text import shorten
 QUESTION_COLUMNS = ("question", "prompt")
 ANSWER_COLUMNS = ("answer", "completion", "ground_truth")
 
-Found = Iterator[LocatedRow | Breach]
+Rows = Iterator[LocatedRow | Breach]
+"""Rows in their order; instead of one that cannot be read, what is wrong with it."""
 
 
-def read_files(paths: Iterable[Path]) -> Found:
+def read_files(paths: Iterable[Path]) -> Rows:
     """Yield the conversations of several files, each read by its suffix. Raises ConfigError for another suffix."""
     for path in paths:
         reader = _READERS.get(path.suffix.lower())
@@ -34,7 +35,7 @@ def read_files(paths: Iterable[Path]) -> Found:
         yield from _as_chats(reader(path))
 
 
-def read_hugging_face(name: str, *, config: str | None, split: str) -> Found:
+def read_hugging_face(name: str, *, config: str | None, split: str) -> Rows:
     """Yield the conversations of a dataset on the Hugging Face hub, or of a local folder in its layout.
 
     ``split`` may take a slice (``train_sft[:1%]``). Raises DatasetError where it cannot be loaded.
@@ -53,7 +54,7 @@ def read_hugging_face(name: str, *, config: str | None, split: str) -> Found:
     yield from _as_chats(rows)
 
 
-def _read_csv(path: Path) -> Found:
+def _read_csv(path: Path) -> Rows:
     csv.field_size_limit(2**31 - 1)  # a whole conversation in one cell is longer than the module's 128 KiB
     start = 1
     reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
@@ -81,7 +82,7 @@ def _read_text(path: Path) -> str:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_parquet(path: Path) -> Found:
+def _read_parquet(path: Path) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -96,7 +97,7 @@ def _read_parquet(path: Path) -> Found:
         raise DatasetError(f"{path} cannot be read as Parquet: {shorten(str(error))}") from error
 
 
-_READERS: dict[str, Callable[[Path], Found]] = {
+_READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": read_jsonl,
     ".json": read_jsonl,
     ".csv": _read_csv,
@@ -104,8 +105,8 @@ _READERS: dict[str, Callable[[Path], Found]] = {
 }
 
 
-def _as_chats(found: Found) -> Found:
-    for item in found:
+def _as_chats(rows: Rows) -> Rows:
+    for item in rows:
         if isinstance(item, Breach):
             yield item
             continue
@@ -148,9 +149,9 @@ def _json_row(row: Row) -> Row:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _json_value(each) for key, each in value.items()}
+        return {key: _json_value(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_json_value(each) for each in value]
+        return [_json_value(element) for element in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -121,13 +121,15 @@ def shared_questions(splits: Splits) -> set[str]:
     Raises DatasetError where the first question of a held-out conversation stands in another split: as every
     conversation begins with its first question, no conversation can then be shared either.
     """
-    asked = {name: {question_key(q) for row in rows for q in questions(row)} for name, rows in splits.items()}
+    keys = {
+        name: {question_key(question) for row in rows for question in questions(row)} for name, rows in splits.items()
+    }
     for name, rows in splits.items():
         for other in SPLITS:
             for first in (questions(row)[0] for row in rows if other != name):
-                if question_key(first) in asked[other]:
+                if question_key(first) in keys[other]:
                     raise DatasetError(f"leakage: the {name} question {shorten(first)!r} also stands in {other}")
-    return asked["test"] & (asked["train"] | asked["validation"])
+    return keys["test"] & (keys["train"] | keys["validation"])
 
 
 def _targets(count: int, ratios: Sequence[float]) -> list[int]:
@@ -145,7 +147,7 @@ def _groups(rows: Sequence[Row], *, first_only: bool) -> list[list[int]]:
     With ``first_only``, a shared question ties only where it is the first of one of them.
     """
     keys = [[question_key(question) for question in questions(row)] for row in rows]
-    firsts = {asked[0] for asked in keys}
+    firsts = {own[0] for own in keys}
     parents = list(range(len(rows)))
 
     def root(index: int) -> int:
@@ -155,8 +157,8 @@ def _groups(rows: Sequence[Row], *, first_only: bool) -> list[list[int]]:
         return index
 
     owners: dict[Hashable, int] = {}
-    for index, (row, asked) in enumerate(zip(rows, keys, strict=True)):
-        ties: list[Hashable] = [key for key in asked if not first_only or key in firsts]
+    for index, (row, own) in enumerate(zip(rows, keys, strict=True)):
+        ties: list[Hashable] = [key for key in own if not first_only or key in firsts]
         if (name := conversation_id(row)) is not None:
             ties.append(("conversation", name))
         for tie in ties:

@@ -86,7 +86,8 @@ def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> Fi
         examples += 1
         if count is not None:
             counted.append(LineTokens(line=item.line, tokens=example_tokens(item.row, count)))
-            turns += [count(each["content"]) for each in item.row["messages"] if each["role"] == "assistant"]
+            messages = item.row["messages"]
+            turns += [count(message["content"]) for message in messages if message["role"] == "assistant"]
     sizes = [example.tokens for example in counted]
     return FileCheck(
         file=str(path),
@@ -157,8 +158,8 @@ def tiktoken_counter(encoding: str) -> TokenCounter:
             "--tokenizer PATH (a tokenizer.json or a model folder)"
         ) from error
     except ValueError as error:
-        known = ", ".join(tiktoken.list_encoding_names())
-        raise ConfigError(f"tiktoken has no encoding {encoding}; it has {known}") from error
+        encodings = ", ".join(tiktoken.list_encoding_names())
+        raise ConfigError(f"tiktoken has no encoding {encoding}; it has {encodings}") from error
     return lambda text: len(encode(text, disallowed_special=()))
 
 

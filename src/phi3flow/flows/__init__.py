@@ -4,10 +4,10 @@ executor runs it (``session``), and an evaluation flow's way over one line (``ev
 A flow is executed as its folder says, never imported and never reimplemented.
 """
 
-from phi3flow.flows.connection_names import TOOLS_FILE, connection_names
+from phi3flow.flows.connections import TOOLS_FILE, ConnectionSource, PromptflowConnection, connection_names
 from phi3flow.flows.definition import DAG_FILE, Flow, fingerprint, flow_files, load_flow
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.flows.session import ConnectionSource, FlowLine, FlowSession, open_flow
+from phi3flow.flows.session import FlowLine, FlowSession, open_flow
 
 __all__ = [
     "DAG_FILE",
@@ -17,6 +17,7 @@ __all__ = [
     "FlowInput",
     "FlowLine",
     "FlowSession",
+    "PromptflowConnection",
     "connection_names",
     "fingerprint",
     "flow_files",

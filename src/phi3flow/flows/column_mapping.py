@@ -15,8 +15,8 @@ from phi3flow.errors import ColumnMappingError
 
 _REFERENCE = re.compile(r"^\$\{([^{}]+)\}$")
 
-
 Sources = Mapping[str, Mapping[str, Any]]
+"""One line's values by source (data, run.inputs, run.outputs) and column."""
 
 
 def complete_mapping(
@@ -32,28 +32,28 @@ def complete_mapping(
     names (``{"data": [...], "run.outputs": [...]}``; an unnamed input is looked up in that order); ``where``
     begins the message. Raises ColumnMappingError.
     """
-    known = {source: list(names) for source, names in columns.items()}
+    names_by_source = {source: list(names) for source, names in columns.items()}
     for name, value in mapping.items():
         if name not in inputs:
             raise ColumnMappingError(
                 f"{where}: column_mapping.{name} names no input of the flow; the inputs are {_list(inputs)}"
             )
         reference = _reference(value)
-        if reference and _find(reference, known) is None:
+        if reference and _find(reference, names_by_source) is None:
             raise ColumnMappingError(
-                f"{where}: column_mapping.{name} refers to {value}; the columns are {_list_columns(known)}"
+                f"{where}: column_mapping.{name} refers to {value}; the columns are {_list_columns(names_by_source)}"
             )
     result = dict(mapping)
     for name, has_default in inputs.items():
         if name in result:
             continue
-        source = next((source for source, names in known.items() if name in names), None)
+        source = next((source for source, names in names_by_source.items() if name in names), None)
         if source is not None:
             result[name] = f"${{{source}.{name}}}"
         elif not has_default:
             raise ColumnMappingError(
                 f"{where}: the flow's input {name!r} gets no value: it has no default, there is no column {name!r} "
-                f"and no column_mapping names it; the columns are {_list_columns(known)}. "
+                f"and no column_mapping names it; the columns are {_list_columns(names_by_source)}. "
                 f"Add --column-mapping {name}='${{data.COLUMN}}'"
             )
     return result
@@ -65,18 +65,18 @@ def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable
     An input in ``optional`` (it has a default) is left out where this line lacks its column.
     Raises ColumnMappingError where another's column is missing in this line.
     """
-    leave_out = set(optional)
+    may_lack = set(optional)
     result: dict[str, Any] = {}
     for name, value in mapping.items():
         reference = _reference(value)
         if reference is None:
             result[name] = value
             continue
-        found = _find(reference, sources)
-        if found is not None:
-            source, column = found
+        location = _find(reference, sources)
+        if location is not None:
+            source, column = location
             result[name] = sources[source][column]
-        elif name not in leave_out:
+        elif name not in may_lack:
             raise ColumnMappingError(f"column_mapping.{name} refers to {value}, which this line does not have")
     return result
 
@@ -88,9 +88,9 @@ def _reference(value: Any) -> str | None:
 
 def _find(reference: str, sources: Mapping[str, Any]) -> tuple[str, str] | None:
     """Split ``run.outputs.answer`` at each dot in turn: a column's name may hold dots itself."""
-    parts = reference.split(".")
-    for index in range(1, len(parts)):
-        source, column = ".".join(parts[:index]), ".".join(parts[index:])
+    words = reference.split(".")
+    for index in range(1, len(words)):
+        source, column = ".".join(words[:index]), ".".join(words[index:])
         if source in sources and column in sources[source]:
             return source, column
     return None

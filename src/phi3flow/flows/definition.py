@@ -31,7 +31,8 @@ _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 class Flow:
     """A DAG flow with one variant chosen, or a flex flow.
 
-    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class.
+    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class,
+    ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Flow:
     fingerprint: str
     variant: str | None = None
     init: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -76,10 +78,10 @@ class Flow:
         """
         ranges: dict[str, ScoreRange] = {}
         for text in self._listed("score_ranges"):
-            found = _RANGE.fullmatch(text)
-            if not found or not float(found["low"]) < float(found["high"]):
+            match = _RANGE.fullmatch(text)
+            if not match or not float(match["low"]) < float(match["high"]):
                 raise FlowError(f"{self.folder / self.file}: the tag score_ranges has {text!r}, not NAME LOW..HIGH")
-            ranges[found["name"]] = float(found["low"]), float(found["high"])
+            ranges[match["name"]] = float(match["low"]), float(match["high"])
         return ranges
 
     def _listed(self, tag: str) -> list[str]:
@@ -89,7 +91,7 @@ class Flow:
     @property
     def optional_inputs(self) -> set[str]:
         """The inputs that a line may lack: they have a default, or are the chat history."""
-        return {name for name, one in self.inputs.items() if one.has_default or one.is_chat_history}
+        return {name for name, declared in self.inputs.items() if declared.has_default or declared.is_chat_history}
 
     def with_connections(self, overrides: Mapping[str, str]) -> Flow:
         """Return the flow with ``{"node.input": connection name}`` set, as ``pf run --connections`` does.
@@ -99,8 +101,8 @@ class Flow:
         if not overrides:
             return self
         if self.is_flex:
-            given = " ".join(f"{key}={name}" for key, name in overrides.items())
-            raise ConfigError(f"--connections {given}: {self.name} is a flex flow and has no nodes; use --init")
+            words = " ".join(f"{key}={name}" for key, name in overrides.items())
+            raise ConfigError(f"--connections {words}: {self.name} is a flex flow and has no nodes; use --init")
         definition = copy.deepcopy(self.definition)
         nodes = {node["name"]: node for node in definition["nodes"]}
         for key, connection in overrides.items():
@@ -121,7 +123,7 @@ class Flow:
                     f"--connections {key}={connection}: node {node_name} has no input {input_name!r}; "
                     f"its inputs are {', '.join(inputs) or 'none'}"
                 )
-        return replace(self, definition=definition)
+        return replace(self, definition=definition, overrides={**self.overrides, **overrides})
 
     def with_init(self, arguments: Mapping[str, Any]) -> Flow:
         """Return the flex flow with arguments for its class, as ``pf run --init`` gives them."""
@@ -212,13 +214,13 @@ def _find_variant(dag: dict[str, Any], variant: str, file: Path) -> tuple[str, s
     available = [
         (node, name) for node, body in (dag.get("node_variants") or {}).items() for name in body.get("variants") or {}
     ]
-    match = _VARIANT.match(variant)
-    wanted = f"{match.group(1)}.{match.group(2)}" if match else variant
-    found = [(node, name) for node, name in available if wanted in (name, f"{node}.{name}")]
-    if len(found) == 1:
-        return found[0]
+    reference = _VARIANT.match(variant)
+    requested = f"{reference.group(1)}.{reference.group(2)}" if reference else variant
+    matches = [(node, name) for node, name in available if requested in (name, f"{node}.{name}")]
+    if len(matches) == 1:
+        return matches[0]
     names = ", ".join(_reference(pair) for pair in available) or "none"
-    problem = "several nodes have it" if found else "there is none of that name"
+    problem = "several nodes have it" if matches else "there is none of that name"
     raise ConfigError(f"{file}: variant {variant!r}: {problem}; the variants are {names}")
 
 
@@ -238,11 +240,11 @@ def _apply_variant(dag: dict[str, Any], chosen: tuple[str, str] | None, file: Pa
             nodes.append(node)
             continue
         body = variants.get(name) or {}
-        wanted = chosen[1] if chosen and chosen[0] == name else body.get("default_variant_id")
+        variant = chosen[1] if chosen and chosen[0] == name else body.get("default_variant_id")
         try:
-            nodes.append({"name": name, **copy.deepcopy(body["variants"][wanted]["node"])})
+            nodes.append({"name": name, **copy.deepcopy(body["variants"][variant]["node"])})
         except (KeyError, TypeError) as error:
-            raise FlowError(f"{file}: node {name} uses variants, but variant {wanted!r} is not defined") from error
+            raise FlowError(f"{file}: node {name} uses variants, but variant {variant!r} is not defined") from error
     dag["nodes"] = nodes
     return dag
 
@@ -257,8 +259,8 @@ def _git_files(folder: Path) -> set[Path] | None:
 
 
 def _walk(folder: Path) -> set[Path]:
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
-        found.update((Path(root) / name).relative_to(folder) for name in files)
-    return found
+        paths.update((Path(root) / name).relative_to(folder) for name in files)
+    return paths

@@ -24,12 +24,12 @@ def entry_inputs(folder: Path, entry: object, *, where: Path) -> dict[str, FlowI
         tree = ast.parse(file.read_text(encoding="utf-8-sig"))
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise FlowError(f"{where}: entry {entry}: {file} cannot be read: {error}") from error
-    found = _find(tree.body, name)
-    if isinstance(found, ast.ClassDef):
-        found = _find(found.body, "__call__")
-    if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+    definition = _find(tree.body, name)
+    if isinstance(definition, ast.ClassDef):
+        definition = _find(definition.body, "__call__")
+    if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
         raise FlowError(f"{where}: entry {entry}: {file} defines no function {name} and no class {name} with __call__")
-    return _parameters(found.args)
+    return _parameters(definition.args)
 
 
 def _find(body: list[ast.stmt], name: str) -> ast.stmt | None:

@@ -1,19 +1,124 @@
-"""One line's way through an evaluation flow: the inputs that it gets, the scores and counts that come out."""
+"""An evaluation flow over one line: the inputs that it gets, its execution, the scores and counts that come out.
+
+Scoring, its processes and early stopping all execute evaluation flows here, so that a line has one score.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
-from phi3flow.flows import Flow
-from phi3flow.flows.column_mapping import map_line
-from phi3flow.records.scores import ScoreRange
+from phi3flow.flows.column_mapping import complete_mapping, map_line
+from phi3flow.flows.definition import Flow
+from phi3flow.flows.session import FlowLine, FlowSession
+from phi3flow.records.lines import LineResult
+from phi3flow.records.scores import LineScore, ScoreRange
 
 _COUNTS = "_statistics"
+_HISTORY = "chat_history"
+_REQUESTS_TAG = "requests_per_line"
 _ROUNDING = 1e-9  # sacrebleu's BLEU of a perfect answer is 100.00000000000004
+
+EVALUATION_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"PHI3_MAX_RETRIES": "0"})
+"""What an evaluation flow runs with: who executes it tries a line again, its client does not."""
+
+
+@dataclass(frozen=True)
+class AnsweredLine:
+    """A line that completed in a run, and its row of the data."""
+
+    result: LineResult
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of the flow on a line: its inputs, what it gave, and what of that are scores and failures.
+
+    ``failures`` say why a metric that applies to the line has no score.
+    """
+
+    inputs: dict[str, Any]
+    line: FlowLine
+    scores: dict[str, float | None]
+    failures: dict[str, str]
+
+
+class Evaluator:
+    """Executes an open evaluation flow on lines, whose inputs a complete ``mapping`` gives.
+
+    ``redact`` cuts secrets out of the reasons that the flow gives for a missing score.
+    """
+
+    def __init__(self, session: FlowSession, mapping: Mapping[str, Any], *, redact: Callable[[str], str]) -> None:
+        self._session = session
+        self._mapping = mapping
+        self._redact = redact
+        self._defaults = input_defaults(session.flow)
+        self._ranges = session.flow.score_ranges
+
+    async def execute(self, line: AnsweredLine, *, timeout_s: float | None = None) -> Execution:
+        """Execute the flow on a line.
+
+        Raises what its tool raises, ColumnMappingError for a column that the line lacks, TimeoutError, FlowError for a
+        score that is NaN, infinite, or outside of its metric's range.
+        """
+        result = line.result
+        sources = {"run.outputs": result.outputs or {}, "data": line.row, "run.inputs": result.inputs}
+        inputs = evaluation_inputs(self._mapping, sources, self._defaults)
+        flow_line = await self._session.exec_line(inputs, line_number=result.line_number, timeout_s=timeout_s)
+        scores = read_scores(flow_line.outputs, self._ranges)
+        failures = {name: self._redact(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
+        return Execution(inputs, flow_line, scores, failures)
+
+
+def line_score(result: LineResult, execution: Execution) -> LineScore:
+    """Return the line of scores.jsonl that one execution gives a line."""
+    return LineScore(
+        line_number=result.line_number,
+        line_id=result.line_id,
+        status="Completed",
+        scores=execution.scores,
+        counts=read_counts(execution.line.aggregation_inputs),
+        failures=execution.failures,
+    )
+
+
+def complete_evaluation(
+    flow: Flow,
+    columns: Mapping[str, Iterable[str]],
+    *,
+    where: str,
+    mapping: Mapping[str, Any] = MappingProxyType({}),
+    own_history: bool = False,
+) -> dict[str, Any]:
+    """Return the mapping of a flow's inputs with those added that have a column of their own name.
+
+    ``columns`` are the names of run.outputs, data and run.inputs; an unnamed input is looked up in that order.
+    ``own_history``: the run had the model's own earlier answers as its history, so that the run's inputs have the
+    history, not the data. Raises ColumnMappingError, also where nothing of the run's outputs would be scored.
+    """
+    names = {source: list(column_names) for source, column_names in columns.items()}
+    if own_history and _HISTORY in flow.inputs and _HISTORY in names["run.inputs"]:
+        mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}
+    inputs = {name: flow_input.has_default for name, flow_input in flow.inputs.items()}
+    complete = complete_mapping(mapping, inputs=inputs, columns=names, where=where)
+    if not any(str(value).startswith("${run.outputs.") for value in complete.values()):
+        outputs = ", ".join(names["run.outputs"]) or "none"
+        raise ColumnMappingError(
+            f"{where}: no input takes an output of the run (they are: {outputs}), so nothing of it would be scored. "
+            "Add --column-mapping answer='${run.outputs.OUTPUT}'"
+        )
+    return complete
+
+
+def input_defaults(flow: Flow) -> dict[str, Any]:
+    """Return the inputs that have a default, with it."""
+    return {name: flow_input.default for name, flow_input in flow.inputs.items() if flow_input.has_default}
 
 
 def evaluation_inputs(
@@ -59,11 +164,10 @@ def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]
         name.removesuffix(_COUNTS): [float(count) for count in counts]
         for value in values
         for name, counts in value.items()
-        if name.endswith(_COUNTS) and isinstance(counts, list) and all(isinstance(one, int | float) for one in counts)
+        if name.endswith(_COUNTS)
+        and isinstance(counts, list)
+        and all(isinstance(count, int | float) for count in counts)
     }
-
-
-_REQUESTS_TAG = "requests_per_line"
 
 
 def requests_per_line(flow: Flow) -> int:
@@ -77,3 +181,11 @@ def requests_per_line(flow: Flow) -> int:
     if not str(value).isdigit() or int(value) < 1:
         raise FlowError(f"{flow.folder / flow.file}: the tag {_REQUESTS_TAG} is {value!r}, not a number of at least 1")
     return int(value)
+
+
+def _read_failures(outputs: Mapping[str, Any], scores: Mapping[str, float | None]) -> dict[str, str]:
+    """Return why metrics that apply to the line have no score: the flow's output ``failures``, {metric: reason}."""
+    failures = outputs.get("failures")
+    if not isinstance(failures, Mapping):
+        return {}
+    return {name: str(reason) for name, reason in failures.items() if name in scores and scores[name] is None}

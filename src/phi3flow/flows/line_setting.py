@@ -19,8 +19,8 @@ def line_setting(flow: Flow, inputs: Mapping[str, Any], *names: str) -> float | 
         if name in flow.inputs and flow.inputs[name].has_default:
             return _number(flow.inputs[name].default)
     nodes = flow.definition.get("nodes", [])
-    given = {_number((node.get("inputs") or {}).get(name)) for node in nodes for name in names} - {None}
-    return given.pop() if len(given) == 1 else None
+    numbers = {_number((node.get("inputs") or {}).get(name)) for node in nodes for name in names} - {None}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _number(value: object) -> float | None:

@@ -12,13 +12,14 @@ import importlib.util
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from phi3flow.flows.connections import ConnectionSource
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.threads import ToolThreads
 
@@ -26,11 +27,8 @@ _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
 
 
-def create_executor(flow: Flow, file: Path, connections: Callable[[str], Mapping[str, Any]]) -> Any:
-    """Return promptflow's executor for ``flow``, whose definition is in ``file``.
-
-    ``connections`` gives a connection's dict form by name.
-    """
+def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> Any:
+    """Return promptflow's executor for ``flow``, whose definition is in ``file``."""
     _import_core_only()
     _prepare_for_batches()
     from promptflow.core._connection_provider._connection_provider import ConnectionProvider
@@ -82,7 +80,7 @@ def as_dict(output: Any) -> dict[str, Any]:
     return dict(convert_eager_flow_output_to_dict(output))
 
 
-def _provider(connections: Callable[[str], Mapping[str, Any]]) -> Any:
+def _provider(connections: ConnectionSource) -> Any:
     from promptflow.core._connection_provider._connection_provider import ConnectionProvider
     from promptflow.core._connection_provider._dict_connection_provider import DictConnectionProvider
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,13 @@ from typing import Any
 import yaml
 
 from phi3flow.errors import FlowError, Phi3flowError
+from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
-
-ConnectionSource = Callable[[str], Mapping[str, Any]]
-"""Gives a connection, by name, in promptflow's dict form: type, value, module, secret_keys."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class FlowLine:
 class FlowSession:
     """An open flow: promptflow's executor, one for the whole run. Made by ``open_flow``."""
 
-    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, Mapping[str, Any]]) -> None:
+    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, PromptflowConnection]) -> None:
         self.flow = flow
         self.used_connections = used_connections
         self._executor = executor
@@ -110,9 +108,9 @@ def open_flow(
 
 
 def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
-    used: dict[str, Mapping[str, Any]] = {}
+    used: dict[str, PromptflowConnection] = {}
 
-    def resolve(name: str) -> Mapping[str, Any]:
+    def resolve(name: str) -> PromptflowConnection:
         used[name] = connections(name)
         return used[name]
 

@@ -21,6 +21,7 @@ from phi3flow.records.comparisons import MetricComparison, Unmatched
 from phi3flow.records.record import Record
 from phi3flow.records.scores import Estimate
 from phi3flow.stats import ALPHA, POWER, lines_needed
+from phi3flow.text import plural
 
 Outcome = Literal["passed", "failed", "undecided"]
 
@@ -92,44 +93,47 @@ def check_threshold(rule: Threshold, metric: str, estimate: Estimate) -> RuleRes
     )
 
 
-def check_comparison(rule: NoWorse | Better, metric: str, found: MetricComparison) -> RuleResult:
+def check_comparison(rule: NoWorse | Better, metric: str, compared: MetricComparison) -> RuleResult:
     """Decide ``no worse than baseline by`` and ``better than baseline by`` by the paired difference's interval.
 
     Where lower is better, the difference is mirrored for the decision; what is returned is candidate minus baseline.
     """
-    mean, low, high = found.difference.mean, found.difference.low, found.difference.high
-    if found.lower_is_better:
+    mean, low, high = compared.difference.mean, compared.difference.low, compared.difference.high
+    if compared.lower_is_better:
         mean, low, high = (None if bound is None else -bound for bound in (mean, high, low))
     comparator: Comparator = ">=" if isinstance(rule, NoWorse) else ">"
     limit = -rule.margin if isinstance(rule, NoWorse) else rule.margin
     outcome = decide(low, high, comparator, limit)
-    needed, planned = None, False
-    if outcome == "undecided" and found.se and mean is not None:
-        needed, planned = _lines_for_difference(rule, found.se * math.sqrt(found.n), mean - limit, found.n)
+    needed, for_equal_runs = None, False
+    if outcome == "undecided" and compared.se and mean is not None:
+        needed, for_equal_runs = _lines_for_difference(
+            rule, compared.se * math.sqrt(compared.n), mean - limit, compared.n
+        )
     return RuleResult(
         rule=rule.text,
         outcome=outcome,
         metric=metric,
-        value=found.difference.mean,
-        low=found.difference.low,
-        high=found.difference.high,
-        n=found.n,
+        value=compared.difference.mean,
+        low=compared.difference.low,
+        high=compared.difference.high,
+        n=compared.n,
         margin=rule.margin,
         lines_needed=needed,
-        sentence=_comparison_sentence(rule, metric, found, outcome, needed, planned=planned),
+        sentence=_comparison_sentence(rule, metric, compared, outcome, needed, for_equal_runs=for_equal_runs),
     )
 
 
 def check_line_count(rule: LineCount, lines: int, name: str) -> RuleResult:
     """Decide ``lines >= 200`` by the ``lines`` that ``name`` rests on: a count, never undecided."""
     met = COMPARATORS[rule.comparator](lines, rule.threshold)
+    relation = f"{'' if met else 'not '}{rule.comparator}"
     return RuleResult(
         rule=rule.text,
         outcome="passed" if met else "failed",
         value=lines,
         n=lines,
         threshold=rule.threshold,
-        sentence=f"{name} rests on {_lines(lines)}: {'' if met else 'not '}{rule.comparator} {rule.threshold:,}.",
+        sentence=f"{name} rests on {plural(lines, 'line')}: {relation} {rule.threshold:,}.",
     )
 
 
@@ -137,14 +141,15 @@ def check_failed_share(rule: FailedShare, failed: int, total: int) -> RuleResult
     """Decide ``failed <= 2%``: the share itself, which is no estimate, so never undecided."""
     share = failed / total if total else 0.0
     met = COMPARATORS[rule.comparator](share, rule.threshold)
+    relation = f"{'' if met else 'not '}{rule.comparator}"
     return RuleResult(
         rule=rule.text,
         outcome="passed" if met else "failed",
         value=share,
         n=total,
         threshold=rule.threshold,
-        sentence=f"{failed:,} of {_lines(total)} failed in the run or in scoring: {100 * share:.4g} % (the share "
-        f"itself, without an interval), {'' if met else 'not '}{rule.comparator} {100 * rule.threshold:.4g} %.",
+        sentence=f"{failed:,} of {plural(total, 'line')} failed in the run or in scoring: {100 * share:.4g} % "
+        f"(the share itself, without an interval), {relation} {100 * rule.threshold:.4g} %.",
     )
 
 
@@ -188,8 +193,8 @@ def _lines_for_difference(rule: NoWorse | Better, deviation: float, distance: fl
     equal: the effect is the margin. Where these lines are enough for that, and for superiority, the effect is what was
     observed: the ``distance`` of the difference from the rule's limit.
     """
-    if isinstance(rule, NoWorse) and (planned := lines_needed(deviation, rule.margin)) > n:
-        return planned, True
+    if isinstance(rule, NoWorse) and (for_equal_runs := lines_needed(deviation, rule.margin)) > n:
+        return for_equal_runs, True
     return (max(lines_needed(deviation, distance), n + 1) if distance else None), False
 
 
@@ -197,44 +202,44 @@ def _threshold_sentence(rule: Threshold, metric: str, estimate: Estimate, outcom
     if estimate.mean is None:
         return f"{metric}: undecided: no line has a score."
     limit, above = f"{rule.threshold:g}", rule.comparator in (">=", ">")
-    shown = f"{metric} is {estimate.mean:.4f}"
+    statement = f"{metric} is {estimate.mean:.4f}"
     if estimate.low is None or estimate.high is None:
-        return f"{shown}: undecided: it has no interval ({estimate.method}), and only a bound can pass."
-    shown += f" (95 % interval {estimate.low:.4f} to {estimate.high:.4f}, {_lines(estimate.n)})"
+        return f"{statement}: undecided: it has no interval ({estimate.method}), and only a bound can pass."
+    statement += f" (95 % interval {estimate.low:.4f} to {estimate.high:.4f}, {plural(estimate.n, 'line')})"
     if outcome == "passed":
-        return f"{shown}: passed: the {'lower' if above else 'upper'} bound is {rule.comparator} {limit}."
+        return f"{statement}: passed: the {'lower' if above else 'upper'} bound is {rule.comparator} {limit}."
     if outcome == "failed":
-        return f"{shown}: failed: even the {'upper' if above else 'lower'} bound is not {rule.comparator} {limit}."
-    sentence = f"{shown}: undecided: the interval holds {limit}."
+        return f"{statement}: failed: even the {'upper' if above else 'lower'} bound is not {rule.comparator} {limit}."
+    sentence = f"{statement}: undecided: the interval holds {limit}."
     if needed is not None:
-        sentence += f" About {_lines(needed)} would decide with 80 % power, if the value stays."
+        sentence += f" About {plural(needed, 'line')} would decide with 80 % power, if the value stays."
     return sentence
 
 
 def _comparison_sentence(
     rule: NoWorse | Better,
     metric: str,
-    found: MetricComparison,
+    compared: MetricComparison,
     outcome: Outcome,
     needed: int | None,
     *,
-    planned: bool,
+    for_equal_runs: bool,
 ) -> str:
-    difference = found.difference
+    difference = compared.difference
     if difference.mean is None:
         return f"{metric}: undecided: no line has a score in both runs."
-    shown = f"{metric} differs from the baseline by {difference.mean:+.4f}"
-    if found.lower_is_better:
-        shown += ", where lower is better"
+    statement = f"{metric} differs from the baseline by {difference.mean:+.4f}"
+    if compared.lower_is_better:
+        statement += ", where lower is better"
     if difference.low is None or difference.high is None:
-        return f"{shown}: undecided: it has no interval ({found.method}), and only a bound can pass."
-    shown += f" (95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {_lines(found.n)})"
-    sentence = f"{shown}: {outcome}: {_comparison_reason(rule, outcome)}."
-    if needed is not None and planned:
-        sentence += f" Two equal runs take about {_lines(needed)} to pass with 80 % power."
+        return f"{statement}: undecided: it has no interval ({compared.method}), and only a bound can pass."
+    statement += f" (95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {plural(compared.n, 'line')})"
+    sentence = f"{statement}: {outcome}: {_comparison_reason(rule, outcome)}."
+    if needed is not None and for_equal_runs:
+        sentence += f" Two equal runs take about {plural(needed, 'line')} to pass with 80 % power."
     elif needed is not None:
-        sentence += f" About {_lines(needed)} would decide with 80 % power, if the difference stays."
-    effect = found.minimum_detectable_effect
+        sentence += f" About {plural(needed, 'line')} would decide with 80 % power, if the difference stays."
+    effect = compared.minimum_detectable_effect
     if effect is not None and 0 < rule.margin < effect:
         least = f"{effect:.4f}, the least difference that these lines show with 80 % power"
         sentence += f" The margin {rule.margin:g} is below {least}."
@@ -254,7 +259,3 @@ def _comparison_reason(rule: NoWorse | Better, outcome: Outcome) -> str:
         "failed": f"the run is not better{by}",
         "undecided": f"that the run is better{by} is neither shown nor ruled out",
     }[outcome]
-
-
-def _lines(count: int) -> str:
-    return f"{count:,} line{'' if count == 1 else 's'}"

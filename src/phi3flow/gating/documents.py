@@ -12,6 +12,7 @@ from phi3flow.gating.decisions import GateResult, RuleResult
 from phi3flow.text import visible
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&~!@$^]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
+_COUNTED = {"failures": "failure", "skipped": "skipped"}
 _MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
@@ -74,13 +75,10 @@ def render_junit(result: GateResult, *, undecided_passes: bool) -> bytes:
             ElementTree.SubElement(case, "system-out").text = _text(rule.sentence)
     counts = {name: str(len(suite.findall(f"testcase/{tag}"))) for name, tag in _COUNTED.items()}
     suite.attrib.update({"tests": str(len(result.rules)), **counts, "errors": "0"})
-    whole = ElementTree.Element("testsuites")
-    whole.append(suite)
-    ElementTree.indent(whole)
-    return bytes(ElementTree.tostring(whole, encoding="utf-8", xml_declaration=True)) + b"\n"
-
-
-_COUNTED = {"failures": "failure", "skipped": "skipped"}
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
 def _needed(rule: RuleResult) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi3flow.comparison.compare import compare_runs, resolve_metrics
+from phi3flow.comparison.compare import compare_runs
+from phi3flow.comparison.confirmatory import resolve_metrics
 from phi3flow.errors import ConfigError
 from phi3flow.gating.decisions import (
     GateResult,
@@ -44,9 +45,9 @@ def gate_run(
     for evaluation in dict.fromkeys(metric.evaluation for metric in metrics.values()):
         _refuse_outdated(run, evaluation)
     comparison = _compare(scored, baseline, metrics, pair_by)
-    found = {rule: _check_metric(rule, metric, comparison) for rule, metric in metrics.items()}
+    of_metrics = {rule: _check_metric(rule, metric, comparison) for rule, metric in metrics.items()}
     results = [
-        found[rule] if isinstance(rule, MetricRule) else _check_count(rule, scored, list(found.values()))
+        of_metrics[rule] if isinstance(rule, MetricRule) else _check_count(rule, scored, list(of_metrics.values()))
         for rule in rules
     ]
     return GateResult(
@@ -81,8 +82,11 @@ class _Scored:
 
     @classmethod
     def of(cls, run: RunFolder) -> _Scored:
-        found = {evaluation: run.metrics(evaluation).metrics for evaluation in run.evaluations()}
-        metrics = [_Metric(evaluation, *one) for evaluation, estimates in found.items() for one in estimates.items()]
+        metrics = [
+            _Metric(evaluation, name, estimate)
+            for evaluation in run.evaluations()
+            for name, estimate in run.metrics(evaluation).metrics.items()
+        ]
         return cls(run, {metric.full_name: metric for metric in metrics})
 
     def resolve(self, rule: MetricRule) -> _Metric:

@@ -101,7 +101,7 @@ class _Parser:
 
     def parse(self) -> Rule:
         rule = self._rule()
-        if self._rest():
+        if self._remainder():
             self._refuse("the end of the rule")
         return rule
 
@@ -125,8 +125,8 @@ class _Parser:
         return cast(Comparator, self._expect("|".join(allowed), expected))
 
     def _keywords(self, *words: str) -> None:
-        for place, word in enumerate(words):
-            self._expect(rf"{word}(?!\S)", repr(" ".join(words[place:])))
+        for index, word in enumerate(words):
+            self._expect(rf"{word}(?!\S)", repr(" ".join(words[index:])))
 
     def _whole_number(self) -> int:
         return int(self._expect(r"\d+(?![\d.%eE])", "a whole number"))
@@ -149,26 +149,26 @@ class _Parser:
         return value
 
     def _expect(self, pattern: str, expected: str) -> str:
-        found = self._take(pattern, whole_word=False)
-        return self._refuse(expected) if found is None else found
+        taken = self._take(pattern, whole_word=False)
+        return self._refuse(expected) if taken is None else taken
 
     def _take(self, pattern: str, *, whole_word: bool = True) -> str | None:
-        self._rest()
-        found = re.compile(pattern + (r"(?!\S)" if whole_word else "")).match(self._text, self._at)
-        if found is None:
+        self._remainder()
+        match = re.compile(pattern + (r"(?!\S)" if whole_word else "")).match(self._text, self._at)
+        if match is None:
             return None
-        self._at = found.end()
-        return found.group().rstrip()
+        self._at = match.end()
+        return match.group().rstrip()
 
-    def _rest(self) -> str:
+    def _remainder(self) -> str:
         """Return what is still to be read, from the next word on."""
-        rest = self._text[self._at :].lstrip()
-        self._at = len(self._text) - len(rest)
-        return rest
+        remainder = self._text[self._at :].lstrip()
+        self._at = len(self._text) - len(remainder)
+        return remainder
 
     def _refuse(self, expected: str) -> NoReturn:
-        rest = self._rest()
-        found = repr(shorten(rest)) if rest else "its end"
+        remainder = self._remainder()
+        next_words = repr(shorten(remainder)) if remainder else "its end"
         raise ConfigError(
-            f"--rule {shorten(self._text)!r}, position {self._at + 1}: expected {expected}, found {found}"
+            f"--rule {shorten(self._text)!r}, position {self._at + 1}: expected {expected}, found {next_words}"
         )

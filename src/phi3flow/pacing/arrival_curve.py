@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 
-_REMEMBERED = 10_000
+from phi3flow.pacing.tuning import ATTEMPTS_REMEMBERED
 
 _Corner = tuple[float, float]
 
@@ -38,18 +38,18 @@ class ArrivalCurve:
 
     def send(self, start_s: float, sent_s: float) -> None:
         """Take note when the attempt that started at ``start_s`` was sent."""
-        place = _place(self._waiting_s, start_s)
-        if place is not None:
-            del self._waiting_s[place]
+        index = _index_of(self._waiting_s, start_s)
+        if index is not None:
+            del self._waiting_s[index]
             insort(self._sent_s, sent_s, lo=self._placed)
 
     def take_back(self, sent_s: float) -> None:
         """Do not count the attempt that was sent at ``sent_s``: it took no token."""
-        place = _place(self._sent_s, sent_s)
-        if place is None:
+        index = _index_of(self._sent_s, sent_s)
+        if index is None:
             return
-        del self._sent_s[place]
-        if place < self._placed:
+        del self._sent_s[index]
+        if index < self._placed:
             self._placed -= 1
             _take_back(self._corners, sent_s - self._origin_s)
 
@@ -58,7 +58,7 @@ class ArrivalCurve:
         until = bisect_right(self._sent_s, sent_s)
         self._extend(self._corners, self._sent_s[self._placed : until])
         self._placed = max(self._placed, until)
-        if self._placed > _REMEMBERED:
+        if self._placed > ATTEMPTS_REMEMBERED:
             drop = self._placed // 2
             del self._sent_s[:drop]
             self._placed, self._forgotten = self._placed - drop, self._forgotten + drop
@@ -73,13 +73,13 @@ class ArrivalCurve:
 
     def _extend(self, corners: list[_Corner], sent_s: list[float]) -> None:
         """Add what was sent after all that is on the hull."""
-        for place, at_s in enumerate(sent_s, start=self._forgotten + self._placed):
-            _extend(corners, (max(at_s - self._origin_s, corners[-1][0] if corners else 0.0), place))
+        for index, at_s in enumerate(sent_s, start=self._forgotten + self._placed):
+            _extend(corners, (max(at_s - self._origin_s, corners[-1][0] if corners else 0.0), index))
 
 
-def _place(times_s: list[float], at_s: float) -> int | None:
-    place = bisect_left(times_s, at_s)
-    return place if times_s[place : place + 1] == [at_s] else None
+def _index_of(times_s: list[float], at_s: float) -> int | None:
+    index = bisect_left(times_s, at_s)
+    return index if times_s[index : index + 1] == [at_s] else None
 
 
 @dataclass(slots=True)

@@ -1,25 +1,46 @@
-"""Calls to an endpoint: paced, bounded and tried again as the batch runner does, in this process and for any result."""
+"""Calls to an endpoint from this process: dispatched like any other attempts, for any result."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Self, TypeVar
 
 from phi3flow.errors import ConfigError
-from phi3flow.pacing.endpoint_health import EndpointHealth, Fault, backoff_s
+from phi3flow.pacing.dispatcher import Dispatcher
 from phi3flow.pacing.failures import Failure, describe_failure
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
 from phi3flow.pacing.start import Start
-
-_MOST_IN_FLIGHT = 500
+from phi3flow.pacing.tuning import MOST_IN_FLIGHT
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class _Call(Generic[T]):
+    item: T
+    attempts: int = 1
+
+    def again(self) -> Self:
+        return replace(self, attempts=self.attempts + 1)
+
+
+class _Calls(Generic[T]):
+    """The first calls, in the order of their items."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self.is_exhausted = False
+        self._items = iter(items)
+
+    async def take(self) -> _Call[T] | None:
+        for item in self._items:
+            return _Call(item)
+        self.is_exhausted = True
+        return None
 
 
 class EndpointCalls(Generic[T, R]):
@@ -38,100 +59,65 @@ class EndpointCalls(Generic[T, R]):
         tokens: Callable[[R], int],
         requests_each: int = 1,
     ) -> None:
-        if limits.rpm is not None and limits.rpm < requests_each:
-            raise ConfigError(f"--rpm {limits.rpm:g}: one call makes up to {requests_each} requests: allow as many")
         self._call = call
         self._on_end = on_end
         self._limits = limits
         self._tokens = tokens
-        self._pacer = Pacer(
-            time.monotonic(),
-            concurrency=limits.concurrency,
-            most_in_flight=max(1, _MOST_IN_FLIGHT // requests_each),
-            rpm=limits.rpm / requests_each if limits.rpm else None,
-            tpm=limits.tpm,
-        )
-        self._new: list[T] = []
-        self._again: list[tuple[float, int, T, int]] = []
-        self._order = itertools.count()
-        self._changed = asyncio.Event()
-        self._error: Exception | None = None
+        self._pacer = endpoint_pacer(limits, requests_each=requests_each)
+        self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, items: Sequence[T]) -> None:
         """Call for every item. Raises EndpointError where the endpoint stays down, and what ``on_end`` raises."""
-        self._new = list(reversed(items))
-        self._health = EndpointHealth(self._pacer, self._limits, len(items))
-        running: set[asyncio.Task[None]] = set()
+        self._dispatcher = Dispatcher[_Call[T]](self._pacer, self._limits, len(items))
         try:
-            while self._error is None and (self._new or self._again or running):
-                now = time.monotonic()
-                wait_s = self._wait_s(now)
-                if wait_s != 0.0:
-                    await self._change(wait_s)
-                    continue
-                item, attempts = self._take(now)
-                task = asyncio.create_task(self._attempt(item, attempts, self._pacer.start(now)))
-                running.add(task)
-                task.add_done_callback(running.discard)
-                task.add_done_callback(lambda _: self._changed.set())
-                await asyncio.sleep(0)
+            await self._dispatcher.run(_Calls(items), self)
         finally:
-            for task in running:
+            for task in self._running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        if self._error:
-            raise self._error
+            await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _wait_s(self, now: float) -> float | None:
-        """Return the seconds until a call may start, None where only a call's end can change that."""
-        if self._health.is_down and self._pacer.in_flight:
-            return None
-        due_s = 0.0 if self._new else max(0.0, self._again[0][0] - now) if self._again else None
-        if due_s is None:
-            return None
-        allowed_s = self._pacer.wait_s(now)
-        return None if allowed_s is None else max(due_s, allowed_s)
+    @property
+    def is_ready(self) -> bool:
+        """See Sender."""
+        return True
 
-    def _take(self, now: float) -> tuple[T, int]:
-        if self._again and (self._again[0][0] <= now or not self._new):
-            _, _, item, attempts = heapq.heappop(self._again)
-            return item, attempts
-        return self._new.pop(), 1
+    def send(self, attempt: _Call[T], start: Start) -> None:
+        """See Sender."""
+        task = asyncio.create_task(self._attempt(attempt, start))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    async def _change(self, within_s: float | None) -> None:
-        timer = asyncio.get_running_loop().call_later(within_s, self._changed.set) if within_s is not None else None
-        await self._changed.wait()
-        self._changed.clear()
-        if timer:
-            timer.cancel()
-
-    async def _attempt(self, item: T, attempts: int, start: Start) -> None:
-        self._pacer.send(start, time.monotonic())
+    async def _attempt(self, attempt: _Call[T], start: Start) -> None:
+        self._dispatcher.sent(start, time.monotonic())
         try:
-            result = await self._call(item)
+            result = await self._call(attempt.item)
         except Exception as error:
             failure = describe_failure(error)
-            if self._is_tried_again(item, attempts, start, failure, timed_out=isinstance(error, TimeoutError)):
+            if self._dispatcher.fail(attempt, start, failure):
                 return
             outcome: R | Failure = failure
         else:
             outcome = result
-            self._health.succeed(time.monotonic(), start, tokens=self._tokens(result))
+            self._dispatcher.succeed(start, tokens=self._tokens(result))
         try:
-            self._on_end(item, outcome)
+            self._on_end(attempt.item, outcome)
         except Exception as error:
-            self._error = self._error or error
+            self._dispatcher.give_up(error)
 
-    def _is_tried_again(self, item: T, attempts: int, start: Start, failure: Failure, *, timed_out: bool) -> bool:
-        now, error = time.monotonic(), failure.error
-        fault = Fault(error.message, error.status_code, failure.retryable, timed_out, failure.retry_after_s)
-        down = self._health.fail(now, start, fault, is_last=not self._new)
-        self._error = self._error or self._health.error
-        when = now
-        if not down:
-            if not failure.retryable or not self._health.has_retry(attempts):
-                return False
-            self._health.retry()
-            when, attempts = now + backoff_s(fault, attempts), attempts + 1
-        heapq.heappush(self._again, (when, next(self._order), item, attempts))
-        return True
+
+def endpoint_pacer(limits: Limits, *, requests_each: int = 1, most_per_s: float | None = None) -> Pacer:
+    """Return a pacer that keeps ``limits`` where an attempt makes at most ``requests_each`` requests.
+
+    ``most_per_s`` is a rate of attempts known not to be worth exceeding. Raises ConfigError where rpm does not allow
+    one attempt a minute.
+    """
+    if limits.rpm is not None and limits.rpm < requests_each:
+        raise ConfigError(f"--rpm {limits.rpm:g}: one call makes up to {requests_each} requests: allow as many")
+    return Pacer(
+        time.monotonic(),
+        concurrency=limits.concurrency,
+        most_in_flight=max(1, MOST_IN_FLIGHT // requests_each),
+        rpm=limits.rpm / requests_each if limits.rpm else None,
+        tpm=limits.tpm,
+        most_per_s=most_per_s,
+    )

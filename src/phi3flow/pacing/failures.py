@@ -10,13 +10,14 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from phi3flow.records.lines import LineError
 from phi3flow.text import cut
 
 RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_RETRYABLE_MODEL_STATUS = frozenset({429, 503})
+_RETRYABLE_MODEL_STATUS = frozenset({"429", "503"})
 _CONNECTION_ERRORS = frozenset(
     {
         "APIConnectionError",
@@ -33,11 +34,25 @@ _LONGEST_MESSAGE = 2000
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt: the record of it, whether another try may help, and the wait that the server asked for."""
+    """A failed attempt: the record of it, whether another try may help, and the wait that the server asked for.
+
+    ``timed_out``: its own time was up, which the endpoint may know nothing of.
+    """
 
     error: LineError
     retryable: bool
     retry_after_s: float | None = None
+    timed_out: bool = False
+
+    @property
+    def status_code(self) -> int | None:
+        """The HTTP status, where there was one."""
+        return self.error.status_code
+
+    @property
+    def message(self) -> str:
+        """Why there is no answer, in the exception's words."""
+        return self.error.message
 
 
 def describe_failure(error: BaseException) -> Failure:
@@ -57,18 +72,23 @@ def describe_failure(error: BaseException) -> Failure:
         error=LineError(type=type(error).__name__, message=_message(error), status_code=status),
         retryable=retryable,
         retry_after_s=retry_after_s,
+        timed_out=isinstance(error, TimeoutError),
     )
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date)."""
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+
+    None where it is neither. A date without a zone is in UTC, as every HTTP date is.
+    """
     if value is None:
         return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
         return float(value)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        date = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
@@ -103,8 +123,7 @@ def _headers(error: BaseException) -> dict[str, str]:
 
 def _retryable(error: BaseException, status: int | None, headers: Mapping[str, str]) -> bool:
     if status == 424:
-        model_status = headers.get("ms-azureml-model-error-statuscode", "")
-        return model_status.isdigit() and int(model_status) in _RETRYABLE_MODEL_STATUS
+        return headers.get("ms-azureml-model-error-statuscode") in _RETRYABLE_MODEL_STATUS
     if status is not None and status >= 400:
         return status in RETRYABLE_STATUS
     return any(base.__name__ in _CONNECTION_ERRORS for base in type(error).__mro__)

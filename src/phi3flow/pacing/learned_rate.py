@@ -7,29 +7,34 @@ from collections.abc import Iterator
 
 from phi3flow.pacing.arrival_curve import ArrivalCurve, Moment
 from phi3flow.pacing.start import Start
-
-_LEAST_PER_S = 0.2
-_STEP = 1.01  # from one rate that is considered to the next
-_LEAST_BURST_S = 0.006  # a bucket holds at least so much of its rate, and one
-_REFUSALS = 6
-_SOON_S = 0.2  # after a refusal the bucket is empty, and the next one tells nothing new
-_CHECK_S = 0.05
-
-# How far the backlogs at two refusals may differ under one rate.
-_COUNT = 2.0
-_JITTER_S = 0.01  # by which attempts arrive earlier or later than they were started
-_WANDER = 0.006  # by which a rate may be off over the time between the two
-_LATE_S, _LATE = 0.03, 0.5  # a refusal that took so much longer than others arrived nobody knows when
-
-# How fast it is sent.
-_DOUBLE_S, _DOUBLE_AGAIN_S = 0.25, 2.0  # a slower ramp wastes time, a faster one learns less from its refusal
-_RAISED_DOUBLE_S = 1.0
-_BURST_S = 0.25  # a bucket's burst is assumed to be worth so much of its rate
-_WIDE = 4.0  # where the highest possible rate is so many times the lowest, little is known: it climbs on
-_AMONG = 0.35  # of the way from the lowest to the highest rate that is possible, in logarithms
-_AGAIN, _HALF = 0.8, 0.5  # of the rate that was refused: to climb on, and after the limit has changed
-_PROBE, _PROBE_S = 0.01, 2.0
-_CALM_S, _CALM_UNPAUSED_S = 22.0, 4.4
+from phi3flow.pacing.tuning import (
+    AFTER_A_CHANGE,
+    AMONG,
+    ARRIVAL_JITTER_S,
+    BURST_S,
+    CALM_S,
+    CALM_UNPAUSED_S,
+    CHECK_S,
+    CLIMB_ON,
+    COUNT_JITTER,
+    DOUBLE_AGAIN_S,
+    DOUBLE_S,
+    IDLE_GAPS,
+    IDLE_S,
+    LATE,
+    LATE_S,
+    LEAST_BURST_S,
+    LEAST_PER_S,
+    MOST_DOUBLINGS,
+    PROBE,
+    PROBE_S,
+    RAISED_DOUBLE_S,
+    RATE_STEP,
+    REFUSALS_REMEMBERED,
+    SOON_S,
+    WANDER,
+    WIDE,
+)
 
 
 class LearnedRate:
@@ -44,7 +49,7 @@ class LearnedRate:
         self.per_s: float | None = None
         self._reacted_s = self._last_s = now
         self._least_latency_s = math.inf
-        self._begin(now, first_per_s, _DOUBLE_S)
+        self._begin(now, first_per_s, DOUBLE_S)
 
     def _begin(self, now: float, per_s: float, double_s: float) -> None:
         self._curve = ArrivalCurve(now)
@@ -54,11 +59,11 @@ class LearnedRate:
         self._lowest, self._highest_per_s = 0, math.inf
         self._resumed_s, self._resumed_at = now, 0
         self._checked_s, self._stale = now, False
-        self._calm_s = _CALM_S
+        self._calm_s = CALM_S
         self._ramp(per_s, double_s)
 
     def _ramp(self, per_s: float, double_s: float) -> None:
-        self._ramping, self._ramp_per_s, self._double_s = True, max(per_s, _LEAST_PER_S), double_s
+        self._ramping, self._ramp_per_s, self._double_s = True, max(per_s, LEAST_PER_S), double_s
 
     @property
     def is_sure(self) -> bool:
@@ -72,12 +77,14 @@ class LearnedRate:
         """
         elapsed_s = max(0.0, now - self._resumed_s)
         if self._ramping or self.per_s is None:
-            return min(self._ramp_per_s * math.exp2(min(elapsed_s / self._double_s, 30.0)), self._highest_per_s)
-        return self.per_s * (1 + _PROBE * math.exp(min((elapsed_s - self._calm_s) / _PROBE_S, 30.0)))
+            return min(
+                self._ramp_per_s * math.exp2(min(elapsed_s / self._double_s, MOST_DOUBLINGS)), self._highest_per_s
+            )
+        return self.per_s * (1 + PROBE * math.exp(min((elapsed_s - self._calm_s) / PROBE_S, MOST_DOUBLINGS)))
 
     def start(self, now: float) -> None:
         """Count an attempt as let through; every one is, until its end says otherwise."""
-        idle_s = now - max(self._last_s, self._resumed_s) - 0.1 - 2 / self.bound_per_s(now)
+        idle_s = now - max(self._last_s, self._resumed_s) - IDLE_S - IDLE_GAPS / self.bound_per_s(now)
         self._resumed_s += max(0.0, idle_s)  # it is sending that raises the bound
         self._last_s = now
         self._curve.start(now)
@@ -89,7 +96,7 @@ class LearnedRate:
     def succeed(self, now: float, start: Start) -> None:
         """Learn from an attempt that was let through."""
         self.send(start)
-        if now - self._checked_s < _CHECK_S:
+        if now - self._checked_s < CHECK_S:
             return
         self._checked_s = now
         self._curve.settle(start.sent_s)
@@ -113,29 +120,29 @@ class LearnedRate:
         if news:
             self._learn(self._curve.at(start.at_s, start.sent_s, latency_s), bound, resume_s)
             self._reacted_s = now
-            self._calm_s = _CALM_S if resume_s > now else _CALM_UNPAUSED_S
+            self._calm_s = CALM_S if resume_s > now else CALM_UNPAUSED_S
         if news or resume_s > self._resumed_s:
             self._resumed_s, self._resumed_at = max(now, resume_s), self._curve.started
         return news
 
     def _learn(self, refusal: Moment, bound: float, resume_s: float) -> None:
-        if self._refusals and (refusal.sent_s - self._refusals[-1].sent_s < _SOON_S or self._came_late(refusal)):
+        if self._refusals and (refusal.sent_s - self._refusals[-1].sent_s < SOON_S or self._came_late(refusal)):
             return
         sent, span_s = refusal.started - self._resumed_at, max(0.0, refusal.sent_s - self._resumed_s)
-        self._refusals = [*self._refusals[1 - _REFUSALS :], refusal]
+        self._refusals = [*self._refusals[1 - REFUSALS_REMEMBERED :], refusal]
         first = len(self._refusals) == 1
         if not self._fit():
-            self._begin(resume_s, _HALF * bound, _DOUBLE_AGAIN_S)  # the limit has changed
+            self._begin(resume_s, AFTER_A_CHANGE * bound, DOUBLE_AGAIN_S)  # the limit has changed
         elif first:
-            self._ramp(sent / (span_s + _BURST_S), max(_DOUBLE_AGAIN_S, span_s / 2))
-        elif self._highest_per_s > _WIDE * self._rates[0]:
-            self._ramp(_AGAIN * bound, _DOUBLE_AGAIN_S)
+            self._ramp(sent / (span_s + BURST_S), max(DOUBLE_AGAIN_S, span_s / 2))
+        elif self._highest_per_s > WIDE * self._rates[0]:
+            self._ramp(CLIMB_ON * bound, DOUBLE_AGAIN_S)
         else:
             self._ramping = False
         self._settle()
 
     def _came_late(self, refusal: Moment) -> bool:
-        return refusal.latency_s - self._least_latency_s > max(_LATE_S, _LATE * self._least_latency_s)
+        return refusal.latency_s - self._least_latency_s > max(LATE_S, LATE * self._least_latency_s)
 
     def _fit(self) -> bool:
         """List the rates that are possible, and how much backlog each allows; where none is, the old ones stay."""
@@ -149,41 +156,41 @@ class LearnedRate:
     def _candidates(self) -> Iterator[float]:
         """Rates at which the last refusal finds anything taken out of the bucket."""
         last = self._refusals[-1]
-        per_s = _LEAST_PER_S if len(self._refusals) < 3 else max(_LEAST_PER_S, self._rates[0] / 4)
+        per_s = LEAST_PER_S if len(self._refusals) < 3 else max(LEAST_PER_S, self._rates[0] / 4)
         while last.backlog(per_s) >= _least_burst(per_s):
             yield per_s
-            per_s *= _STEP
+            per_s *= RATE_STEP
 
     def _most_backlog(self, per_s: float) -> float | None:
         last = self._refusals[-1]
         backlog, slack = last.backlog(per_s), self._slack(per_s, last)
         for other in self._refusals[:-1]:
-            apart = max(slack, self._slack(per_s, other)) + _WANDER * per_s * (last.sent_s - other.sent_s)
+            apart = max(slack, self._slack(per_s, other)) + WANDER * per_s * (last.sent_s - other.sent_s)
             if other.backlog(per_s) < _least_burst(per_s) or abs(other.backlog(per_s) - backlog) > apart:
                 return None
         return backlog + slack
 
     def _slack(self, per_s: float, refusal: Moment) -> float:
-        return _COUNT + per_s * max(_JITTER_S, refusal.latency_s - self._least_latency_s)
+        return COUNT_JITTER + per_s * max(ARRIVAL_JITTER_S, refusal.latency_s - self._least_latency_s)
 
     def _raise_lowest(self, now: float, accepted: Moment) -> None:
         """Drop the rates whose bucket would have refused what was let through."""
         if self._stale:
             self._fit()
-        wander_s = _WANDER * (now - self._refusals[-1].sent_s)
-        for place in range(self._lowest, len(self._rates)):
-            per_s = self._rates[place]
-            if accepted.backlog(per_s) <= self._most[place] + wander_s * per_s:
-                self._lowest = place
+        wander_s = WANDER * (now - self._refusals[-1].sent_s)
+        for index in range(self._lowest, len(self._rates)):
+            per_s = self._rates[index]
+            if accepted.backlog(per_s) <= self._most[index] + wander_s * per_s:
+                self._lowest = index
                 break
         else:
-            self._begin(now, self.bound_per_s(now), _RAISED_DOUBLE_S)  # more than any allows: the limit was raised
+            self._begin(now, self.bound_per_s(now), RAISED_DOUBLE_S)  # more than any allows: the limit was raised
         self._settle()
 
     def _settle(self) -> None:
         low = self._rates[self._lowest] if self._rates else 0.0
-        self.per_s = self._ramp_per_s if self._ramping else low * math.pow(self._highest_per_s / low, _AMONG)
+        self.per_s = self._ramp_per_s if self._ramping else low * math.pow(self._highest_per_s / low, AMONG)
 
 
 def _least_burst(per_s: float) -> float:
-    return 1 + _LEAST_BURST_S * per_s
+    return 1 + LEAST_BURST_S * per_s

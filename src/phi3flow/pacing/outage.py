@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-_ROW = 20
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 30.0
+from phi3flow.pacing.tuning import FAILURES_OF_AN_OUTAGE, FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 
 class Outage:
@@ -36,13 +34,13 @@ class Outage:
         if self._row == 0:
             self._first_failure = now
         self._row += 1
-        if self._row < _ROW:
+        if self._row < FAILURES_OF_AN_OUTAGE:
             return None
         if self.since is None:
-            self.since, self._pause_s = self._first_failure, _FIRST_PAUSE_S
+            self.since, self._pause_s = self._first_failure, FIRST_PAUSE_S
         elif now < self._until:
             return None  # it was in flight when the pause began
         else:
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._until = now + self._pause_s
         return self._pause_s

@@ -13,15 +13,21 @@ from collections import deque
 
 from phi3flow.pacing.learned_rate import LearnedRate
 from phi3flow.pacing.start import Start
+from phi3flow.pacing.tuning import (
+    BUDGET_SLACK,
+    CATCH_UP_MOST_S,
+    CATCH_UP_S,
+    CATCH_UP_STARTS,
+    ENDS_REMEMBERED,
+    FAULTS_HEARD,
+    FAULTS_SHARE,
+    FEW_SLOTS,
+    FIRST_PER_S,
+    FIRST_PER_S_A_SLOT,
+    MINUTE_S,
+    MOST_IN_FLIGHT,
+)
 from phi3flow.pacing.window import Window
-
-_MINUTE_S = 60.0
-_SAME = 1e-6  # of a budget: sums of floats differ in the last digits
-_FIRST_PER_S = 100.0
-_FIRST_PER_S_A_SLOT, _FEW_SLOTS = 10.0, 64
-_CATCH_UP_S, _CATCH_UP_MOST_S = 0.006, 0.02  # between the two, so many starts:
-_CATCH_UP_STARTS = 4
-_FAULTS_HEARD = 50
 
 
 class Pacer:
@@ -36,7 +42,7 @@ class Pacer:
         now: float,
         *,
         concurrency: int | None = None,
-        most_in_flight: int = 500,
+        most_in_flight: int = MOST_IN_FLIGHT,
         rpm: float | None = None,
         tpm: float | None = None,
         most_per_s: float | None = None,
@@ -46,8 +52,8 @@ class Pacer:
         self._fixed = concurrency or most_in_flight
         # Starts begin slowly, so that a first refusal costs little and teaches much. A small bound that was asked for
         # is reached at once where an answer takes 100 ms.
-        few = concurrency is not None and concurrency <= _FEW_SLOTS
-        self._first_per_s = _FIRST_PER_S_A_SLOT * concurrency if concurrency and few else _FIRST_PER_S
+        few = concurrency is not None and concurrency <= FEW_SLOTS
+        self._first_per_s = FIRST_PER_S_A_SLOT * concurrency if concurrency and few else FIRST_PER_S
         self._learned = LearnedRate(now, self._first_per_s)
         self._requests = _MinuteBudget(rpm) if rpm else None
         self._tokens = _MinuteBudget(tpm) if tpm else None
@@ -55,7 +61,7 @@ class Pacer:
         self._most_per_s = most_per_s or math.inf
         self._next_s = now
         self._paused_s = now
-        self._refused: deque[bool] = deque(maxlen=100)
+        self._refused: deque[bool] = deque(maxlen=ENDS_REMEMBERED)
 
     @property
     def limit(self) -> int:
@@ -88,13 +94,13 @@ class Pacer:
         gap_s = 1 / min(self._bound_per_s(now), self._most_per_s)
         if self._requests:
             self._requests.spend(now, 1.0)
-            gap_s = max(gap_s, _MINUTE_S / self._requests.most)
+            gap_s = max(gap_s, MINUTE_S / self._requests.most)
         if self._tokens:
             self._tokens.spend(now, self._tokens_mean)
-            gap_s = max(gap_s, _MINUTE_S * self._tokens_mean / self._tokens.most)
+            gap_s = max(gap_s, MINUTE_S * self._tokens_mean / self._tokens.most)
         # Starts are due on a schedule of their own, so that a caller who comes late catches up; by this much, or else
         # idle time would be saved up for a burst.
-        catch_up_s = min(max(_CATCH_UP_S, _CATCH_UP_STARTS * gap_s), _CATCH_UP_MOST_S)
+        catch_up_s = min(max(CATCH_UP_S, CATCH_UP_STARTS * gap_s), CATCH_UP_MOST_S)
         self._next_s = max(self._next_s, now - catch_up_s) + gap_s
         return start
 
@@ -124,8 +130,8 @@ class Pacer:
         self._refused.append(True)
         if retry_after_s:
             self.pause(now, for_s=retry_after_s)
-        if explicit or (len(self._refused) >= _FAULTS_HEARD and sum(self._refused) >= len(self._refused) / 5):
-            self._slow_down(now, start, told=bool(retry_after_s))
+        if explicit or (len(self._refused) >= FAULTS_HEARD and sum(self._refused) >= FAULTS_SHARE * len(self._refused)):
+            self._slow_down(now, start, says_when=bool(retry_after_s))
         else:
             self._learned.forget(start)
         self._end_unpaid(start)
@@ -160,10 +166,10 @@ class Pacer:
             self._window.allow(bound)
         return bound
 
-    def _slow_down(self, now: float, start: Start, *, told: bool) -> None:
+    def _slow_down(self, now: float, start: Start, *, says_when: bool) -> None:
         news = self._learned.refuse(now, start, max(now, self._paused_s))
         if news and self._window:
-            self._window.refuse(now, start.beside, told=told, by_rate=self._learned.is_sure)
+            self._window.refuse(now, start.beside, says_when=says_when, by_rate=self._learned.is_sure)
 
 
 class _MinuteBudget:
@@ -176,14 +182,14 @@ class _MinuteBudget:
         self._spent = 0.0
 
     def wait_s(self, now: float, cost: float) -> float:
-        old = bisect_right(self._starts_s, now - _MINUTE_S)
+        old = bisect_right(self._starts_s, now - MINUTE_S)
         self._spent -= sum(self._costs[:old])
         del self._starts_s[:old], self._costs[:old]
         over, gone = self._spent + cost - self.most, 0
-        while over > _SAME and gone < len(self._costs):
+        while over > BUDGET_SLACK and gone < len(self._costs):
             over -= self._costs[gone]
             gone += 1
-        return self._starts_s[gone - 1] + _MINUTE_S - now if gone else 0.0
+        return self._starts_s[gone - 1] + MINUTE_S - now if gone else 0.0
 
     def spend(self, now: float, cost: float) -> None:
         self._starts_s.append(now)
@@ -191,7 +197,7 @@ class _MinuteBudget:
         self._spent += cost
 
     def correct(self, start_s: float, cost: float) -> None:
-        place = bisect_left(self._starts_s, start_s)
-        if self._starts_s[place : place + 1] == [start_s]:
-            self._spent += cost - self._costs[place]
-            self._costs[place] = cost
+        index = bisect_left(self._starts_s, start_s)
+        if self._starts_s[index : index + 1] == [start_s]:
+            self._spent += cost - self._costs[index]
+            self._costs[index] = cost

@@ -6,10 +6,22 @@ from collections import deque
 from statistics import median
 
 from phi3flow.pacing.slots import Slots
-
-_FIRST_WINDOW = 8
-_SPARE = 3.0  # times what a learned rate needs at the lowest latency
-_HOLD_ROUNDS = 30  # round trips before a window that was enough is doubted again
+from phi3flow.pacing.tuning import (
+    BACK_OFF,
+    ENOUGH,
+    FIRST_WINDOW,
+    GROWN_ENOUGH,
+    HOLD_ROUNDS,
+    LATENCIES_REMEMBERED,
+    ROUNDS_REMEMBERED,
+    SHRINK,
+    SLOW_START_STEP,
+    SLOWER,
+    SPARE,
+    STEP,
+    TRIED_WINDOW,
+    WORTH_IT,
+)
 
 
 class Window:
@@ -22,10 +34,10 @@ class Window:
 
     def __init__(self, now: float, most: int) -> None:
         self._most = most
-        self._size = float(min(_FIRST_WINDOW, most))
+        self._size = float(min(FIRST_WINDOW, most))
         self._slow_start = True
-        self._rounds: deque[tuple[float, float]] = deque(maxlen=20)
-        self._best_s = deque[float](maxlen=50)
+        self._rounds: deque[tuple[float, float]] = deque(maxlen=ROUNDS_REMEMBERED)
+        self._best_s = deque[float](maxlen=LATENCIES_REMEMBERED)
         self._proven = (self._size, 0.0)
         self._hold = 0
         self._slots = Slots()
@@ -45,7 +57,7 @@ class Window:
 
     def allow(self, per_s: float) -> None:
         """Leave room for a learned rate, and for what it may rise to, to be what binds."""
-        self._floor = min(self._most, int(_SPARE * per_s * min(self._best_s, default=0.0)))
+        self._floor = min(self._most, int(SPARE * per_s * min(self._best_s, default=0.0)))
 
     def _begin(self, now: float) -> None:
         self._round_s = now
@@ -58,47 +70,47 @@ class Window:
 
     def succeed(self, now: float, latency_s: float, in_flight: int) -> None:
         if self._slow_start and 2 * in_flight > self._size:
-            self._size = min(self._size + 2, self._most)
+            self._size = min(self._size + SLOW_START_STEP, self._most)
         self._latencies_s.append(latency_s)
         self._slots.succeed()
         if len(self._latencies_s) >= self._round_size and now - latency_s >= self._round_s:
             goodput, middle_s = len(self._latencies_s) / (now - self._round_s), median(self._latencies_s)
             self._best_s.append(middle_s)
             if self._used and self._slow_start:
-                self._end_slow_round(goodput, middle_s > 2 * min(self._best_s))
+                self._end_slow_round(goodput, middle_s > SLOWER * min(self._best_s))
             elif self._used:
-                self._end_round(goodput, middle_s > 2 * min(self._best_s))
+                self._end_round(goodput, middle_s > SLOWER * min(self._best_s))
             self._begin(now)
 
     def _end_slow_round(self, goodput: float, slower: bool) -> None:
         self._rounds.append((self._round_size, goodput))
-        if slower or (len(self._rounds) > 2 and goodput < 1.25 * self._rounds[-3][1]):
-            enough = 0.8 * max(each for _, each in self._rounds)
-            self._proven = min(each for each in self._rounds if each[1] >= enough)
+        if slower or (len(self._rounds) > 2 and goodput < GROWN_ENOUGH * self._rounds[-3][1]):
+            enough = ENOUGH * max(goodput for _, goodput in self._rounds)
+            self._proven = min(proven for proven in self._rounds if proven[1] >= enough)
             self._size, self._slow_start = self._proven[0], False
 
     def _end_round(self, goodput: float, slower: bool) -> None:
         size, before = self._proven
         if self._hold:
             self._hold -= 1
-        elif self._round_size >= 1.25 * size and goodput < 1.06 * before:
-            self._size, self._hold = (0.9 if slower else 1.0) * size, _HOLD_ROUNDS
+        elif self._round_size >= TRIED_WINDOW * size and goodput < WORTH_IT * before:
+            self._size, self._hold = (BACK_OFF if slower else 1.0) * size, HOLD_ROUNDS
             self._proven = (self._size, goodput)
         else:
-            if self._round_size >= 1.25 * size:
+            if self._round_size >= TRIED_WINDOW * size:
                 self._proven = (self._round_size, goodput)
-            self._size = min(self._size + 1, self._most)
+            self._size = min(self._size + STEP, self._most)
 
-    def refuse(self, now: float, in_flight: int, *, told: bool, by_rate: bool) -> None:
+    def refuse(self, now: float, in_flight: int, *, says_when: bool, by_rate: bool) -> None:
         """Leave slow start and shrink.
 
-        ``told``: it said until when to wait, as it does who counts requests in time. ``by_rate``: a limit on the rate
-        explains the refusals so far.
+        ``says_when``: the refusal said until when to wait, as one does that counts requests in time. ``by_rate``: a
+        limit on the rate explains the refusals so far.
         """
-        if not told:
+        if not says_when:
             self._slots.refuse(now, in_flight, by_rate=by_rate)
         self._slow_start = False
-        self._size = max(1.0, 0.7 * self._size)
-        self._hold = _HOLD_ROUNDS
+        self._size = max(1.0, SHRINK * self._size)
+        self._hold = HOLD_ROUNDS
         self._proven = (self._size, 0.0)
         self._begin(now)

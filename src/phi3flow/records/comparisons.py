@@ -1,4 +1,4 @@
-"""What a comparison of runs found: differences, slices, preferences, and why a run ended early."""
+"""``compare --json``: differences, slices and preferences; and, in ``manifest.json``, why a run ended early."""
 
 from __future__ import annotations
 

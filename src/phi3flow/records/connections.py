@@ -1,4 +1,4 @@
-"""A connection as files may show it."""
+"""A connection as ``manifest.json`` and ``metrics.json`` may show it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from phi3flow.records.record import Record
 
 
 class ConnectionUse(Record):
-    """A connection as a manifest may show it: its name and its endpoint's host, never a secret."""
+    """A connection's name and its endpoint's host, never a secret."""
 
     name: str
     host: str | None = None

@@ -1,4 +1,4 @@
-"""One line of ``results.jsonl``: what went in, what came out, or why nothing did."""
+"""``results.jsonl``: a record of each line that a run attempted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What phi3flow writes to disk, as typed records: the run folder's manifest, results and scores.
+"""The run folder's manifest: what a run was made of and with, and what became of it.
 
 Field names and meanings are those of docs/run-folder.md. Unknown keys are refused, so that a file written
 by a newer version is not half understood.
@@ -9,13 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.record import SCHEMA_VERSION, Record
 
 RunStatus = Literal["Running", "Completed", "Failed", "Canceled"]
+History = Literal["given", "own"]
+"""Whose answers a line's chat history has: the data's, or the model's own."""
 
 
 class Prices(Record):
@@ -49,6 +51,34 @@ class Counts(Record):
     retries: int = 0
 
 
+class RunParameters(Record):
+    """How a run was made, beyond flow, data and mapping. What is as by default stands in no file.
+
+    ``connections`` are those that took others' place ({"node.input": name}), ``init`` the arguments of a flex flow's
+    class; the first ``lines`` of the data ran ``repeats`` times; ``engine`` and its ``jobs`` are told of a run in the
+    cloud, ``made_by`` of one that was not made here.
+    """
+
+    timeout_s: float | None = None
+    max_retries: int | None = None
+    connections: dict[str, str] | None = None
+    history: History = "given"
+    init: dict[str, Any] = Field(default_factory=dict)
+    repeats: int = 1
+    lines: int | None = None
+    prices: Prices | None = None
+    engine: str | None = None
+    jobs: tuple[str, ...] | None = None
+    made_by: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as by default; an empty value that was set stays."""
+        defaults = RunParameters.model_construct()
+        fields = serialize(self)
+        return {name: value for name, value in fields.items() if getattr(self, name) != getattr(defaults, name)}
+
+
 class Manifest(Record):
     """``manifest.json``: everything that says what a run was, and nothing secret.
 
@@ -67,7 +97,7 @@ class Manifest(Record):
     column_mapping: dict[str, str]
     variant: str | None = None
     connections: dict[str, ConnectionUse] = Field(default_factory=dict)
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: RunParameters = RunParameters()
     concurrency: int | Literal["auto"]
     counts: Counts = Counts()
     tokens: TokenTotal | None = None
@@ -82,9 +112,9 @@ class Manifest(Record):
     @property
     def repeats(self) -> int:
         """How often each line of the data ran."""
-        return int(self.parameters.get("repeats", 1))
+        return self.parameters.repeats
 
     @property
     def lines(self) -> int:
-        """How many lines of the data ran: line_number modulo this is the place in the data."""
-        return int(self.parameters.get("lines", self.counts.total))
+        """How many lines of the data ran: line_number modulo this is the position in the data."""
+        return self.counts.total if self.parameters.lines is None else self.parameters.lines

@@ -1,4 +1,4 @@
-"""``training.json``: a fine-tune's settings, curves, and the figures before and after it."""
+"""``training.json`` in a model's folder: how it was trained, its curves, and the figures before and after."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ValidationPoint(Record):
 
 
 class TrainingRecord(Record):
-    """``training.json`` in a fine-tune's output folder: its settings, curves, and the scores before and after.
+    """``training.json``: a training's parameters, data and curves, and the scores before and after.
 
     ``before`` and ``after`` hold named figures, for example validation_loss, validation_perplexity,
     general_loss, general_perplexity.

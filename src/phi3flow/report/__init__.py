@@ -5,6 +5,7 @@ It shows what is in run folders and computes no verdict of its own. What models 
 
 from __future__ import annotations
 
-from phi3flow.report.page import read_training, write_report
+from phi3flow.report.page import write_report
+from phi3flow.report.training_view import read_training
 
 __all__ = ["read_training", "write_report"]

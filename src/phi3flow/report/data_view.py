@@ -13,7 +13,7 @@ from phi3flow.datasets.leaks import leaked_lines
 from phi3flow.datasets.preparation import CARD_FILE
 from phi3flow.errors import DatasetError
 from phi3flow.records.validation import first_problem
-from phi3flow.report.wording import plural
+from phi3flow.text import plural
 
 if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder

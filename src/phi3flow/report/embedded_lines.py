@@ -11,13 +11,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TypedDict
 
 from phi3flow.comparison.slices import slice_rows
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
 from phi3flow.runs.conversations import CLUSTER_COLUMN
+from phi3flow.storage.jsonl import Row
 
 BUDGET_BYTES = 4_700_000
 LONGEST_TEXT = 20_000
@@ -26,22 +27,76 @@ _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
-Cut = Callable[[str], str | list[Any]]
+Text = str | list[str | int]
+"""A text, or where it is longer than the limit: its beginning, and the number of characters left out."""
+
+Cut = Callable[[str], Text]
 
 
-def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> dict[str, Any]:
-    """Return {"lines": columns, "runs": [columns a run], "slices", "text_limit"}; every array has one place a line.
+class LineColumns(TypedDict):
+    """What the lines of all runs were asked, an entry a line.
 
-    A line of any run is in; ``answer`` and ``error`` of a run are both null where that run lacks the line.
-    A text longer than ``text_limit`` characters is [its beginning, the number of characters left out]. The
-    limit is 20,000, and less (never below 100) where all this would pass 4.7 MB. ``slices`` are
-    {"column", "values", "of"}, the last an index into the values or null, for each column of ``by``.
+    ``rest`` is what ``id`` leaves out of a line's id; a turn of its ``history`` is [role, text].
+    """
+
+    id: list[str]
+    rest: list[str]
+    conversation: list[int | None]
+    number: list[int]
+    question: list[Text]
+    history: list[list[list[Text]]]
+    context: list[list[Text]]
+    truths: list[list[Text]]
+    values: list[list[str]]
+
+
+class RunColumns(TypedDict):
+    """What one run answered; ``answer`` and ``error`` (type, message, status) are both None where it lacks a line.
+
+    ``tokens`` are those of the prompt and of the completion; ``score_errors`` are by the line's index.
+    """
+
+    name: str
+    answer: list[Text | None]
+    error: list[list[Text | int | None] | None]
+    ms: list[float | None]
+    attempts: list[int]
+    tokens: list[list[int] | None]
+    scores: dict[str, list[float | int | None]]
+    score_errors: dict[str, list[Text]]
+
+
+class SliceColumn(TypedDict):
+    """The slices of a column of the data: ``of`` has the index of each line's value in ``values``, or None."""
+
+    column: str
+    values: list[str]
+    of: list[int | None]
+
+
+class Columns(TypedDict):
+    """The lines that any of the runs has: what all have in common, how they are sliced, and what each run answered."""
+
+    lines: LineColumns
+    slices: list[SliceColumn]
+    runs: list[RunColumns]
+
+
+class EmbeddedLines(Columns):
+    """The columns, and the number of characters beyond which their texts are cut."""
+
+    text_limit: int
+
+
+def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> EmbeddedLines:
+    """Return the lines of ``runs`` for the page's script, with a slice column for each data column of ``by``.
+
+    The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.7 MB.
     """
     without_texts = len(to_json(_columns(runs, lambda _: "", by)).encode())
     limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
-    return {"text_limit": limit} | _columns(
-        runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit], by
-    )
+    columns = _columns(runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit], by)
+    return {"text_limit": limit, **columns}
 
 
 def to_json(value: object) -> str:
@@ -64,7 +119,7 @@ def rest_of_ids(line_ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> dict[str, Any]:
+def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> Columns:
     lines = _union(runs)
     rows = _rows(runs)
     return {
@@ -74,23 +129,23 @@ def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> dict[str, 
     }
 
 
-def _rows(runs: Sequence[RunView]) -> dict[str, dict[str, Any]]:
+def _rows(runs: Sequence[RunView]) -> dict[str, Row]:
     """Return the rows of the data by line_id, as the first run has them whose data is there."""
     return {line_id: row for run in reversed(runs) for line_id, row in run.rows.items()}
 
 
-def _slice_column(line_ids: Sequence[str], rows: dict[str, dict[str, Any]], column: str) -> dict[str, Any]:
-    known = [line_id for line_id in line_ids if line_id in rows]
-    slices = slice_rows([rows[line_id] for line_id in known], column)
-    index = {known[place]: number for number, found in enumerate(slices) for place in found.places}
+def _slice_column(line_ids: Sequence[str], rows: dict[str, Row], column: str) -> SliceColumn:
+    sliced = [line_id for line_id in line_ids if line_id in rows]
+    slices = slice_rows([rows[line_id] for line_id in sliced], column)
+    index = {sliced[position]: number for number, line_slice in enumerate(slices) for position in line_slice.positions}
     return {
         "column": column,
-        "values": [found.value for found in slices],
+        "values": [line_slice.value for line_slice in slices],
         "of": [index.get(line_id) for line_id in line_ids],
     }
 
 
-def _conversations(lines: Iterable[LineResult], data: Sequence[dict[str, Any]], manifest: Manifest) -> list[int | None]:
+def _conversations(lines: Iterable[LineResult], data: Sequence[Row], manifest: Manifest) -> list[int | None]:
     """Return the number of each line's conversation; None for a line that is the only one of its own.
 
     Where lines ran repeatedly, so did conversations, each for itself.
@@ -112,9 +167,7 @@ def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
     return lines
 
 
-def _line_columns(
-    lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, dict[str, Any]], cut: Cut
-) -> dict[str, list[Any]]:
+def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, Row], cut: Cut) -> LineColumns:
     data = [rows.get(line_id, {}) for line_id in lines]
     return {
         "id": short_ids(list(lines)),
@@ -129,12 +182,12 @@ def _line_columns(
     }
 
 
-def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> dict[str, Any]:
+def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> RunColumns:
     lines = [run.results.get(line_id) for line_id in line_ids]
-    done = [line if line and not line.error else None for line in lines]
+    completed = [line if line and not line.error else None for line in lines]
     return {
         "name": run.name,
-        "answer": [cut(answer(line)) if line else None for line in done],
+        "answer": [cut(answer(line)) if line else None for line in completed],
         "error": [_error(line, cut) if line else None for line in lines],
         "ms": [_significant(line.latency_ms, 4) if line else None for line in lines],
         "attempts": [line.attempts if line else 0 for line in lines],
@@ -145,14 +198,14 @@ def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> dict[str, A
             metric: [_rounded(scores.get(line_id)) for line_id in line_ids] for metric, scores in run.scores.items()
         },
         "score_errors": {
-            str(place): [cut(error) for error in run.score_errors[line_id]]
-            for place, line_id in enumerate(line_ids)
+            str(index): [cut(error) for error in run.score_errors[line_id]]
+            for index, line_id in enumerate(line_ids)
             if line_id in run.score_errors
         },
     }
 
 
-def _error(line: LineResult, cut: Cut) -> list[Any] | None:
+def _error(line: LineResult, cut: Cut) -> list[Text | int | None] | None:
     return [line.error.type, cut(line.error.message), line.error.status_code] if line.error else None
 
 
@@ -169,18 +222,18 @@ def _rounded(score: float | None) -> float | int | None:
 def _texts(runs: Sequence[RunView]) -> list[str]:
     """Return every text that ``embed`` would carry."""
     lines = _union(runs)
-    found = [question(line) for line in lines.values()]
-    found += [text for line in lines.values() for _, text in history(line)]
+    carried = [question(line) for line in lines.values()]
+    carried += [text for line in lines.values() for _, text in history(line)]
     for run in runs:
-        found += [line.error.message if line.error else answer(line) for line in run.results.values()]
-        found += [text for errors in run.score_errors.values() for text in errors]
+        carried += [line.error.message if line.error else answer(line) for line in run.results.values()]
+        carried += [text for errors in run.score_errors.values() for text in errors]
     columns = ("context", "ground_truth")
-    return found + [text for row in _rows(runs).values() for name in columns for text in texts(row.get(name))]
+    return carried + [text for row in _rows(runs).values() for name in columns for text in texts(row.get(name))]
 
 
-def _text_limit(found: Sequence[str], budget: int) -> int:
+def _text_limit(carried: Sequence[str], budget: int) -> int:
     """Return the longest limit (characters) that keeps all texts within ``budget`` bytes, by bisection."""
-    sizes = [(len(text), len(to_json(text).encode())) for text in found if text]
+    sizes = [(len(text), len(to_json(text).encode())) for text in carried if text]
 
     def fits(limit: int) -> bool:
         return sum(size * min(1.0, limit / length) for length, size in sizes) <= budget

@@ -37,15 +37,15 @@ class Scale:
 
     def ticks(self, count: int = 4) -> list[float]:
         """Return at most about ``count`` round values on the axis."""
-        step = _round_step((self.high - self.low) / count)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [round(index * step, 12) for index in range(first, last + 1)]
+        spacing = _round_spacing((self.high - self.low) / count)
+        first = math.ceil(self.low / spacing - 1e-9)
+        last = math.floor(self.high / spacing + 1e-9)
+        return [round(index * spacing, 12) for index in range(first, last + 1)]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis."""
+    """A labelled point of an axis, at so many percent of it."""
 
     at: float
     label: str
@@ -53,7 +53,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bin of a histogram: place and width in percent, height as a share of the highest bin of all runs."""
+    """One bin of a histogram: position and width in percent, height as a share of the highest bin of all runs."""
 
     at: float
     width: float
@@ -110,7 +110,8 @@ def round_up(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
+    factors = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return next(factor * power for factor in factors if factor * power >= value * (1 - 1e-9))
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -189,8 +190,8 @@ def _histogram(run: list[float], counts: list[int], scale: Scale, highest: int) 
         for index, count in enumerate(counts)
         if count
     ]
-    found = {name: percentile(run, share) for name, share in (("p50", 0.5), ("p95", 0.95))}
-    marks = [Tick(scale.percent(value), f"{name} {latency(value)}") for name, value in found.items()]
+    percentiles = {name: percentile(run, share) for name, share in (("p50", 0.5), ("p95", 0.95))}
+    marks = [Tick(scale.percent(value), f"{name} {latency(value)}") for name, value in percentiles.items()]
     return Histogram(bars, marks, sum(value > scale.high for value in run))
 
 
@@ -225,6 +226,6 @@ def _axis(scale: Scale, count: int) -> list[Tick]:
     return [Tick(scale.percent(tick), number(tick, digits)) for tick in ticks]
 
 
-def _round_step(step: float) -> float:
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+def _round_spacing(spacing: float) -> float:
+    power = 10.0 ** math.floor(math.log10(spacing))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= spacing * (1 - 1e-9))

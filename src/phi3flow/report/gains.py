@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.report.figures import Scale, Tick
 from phi3flow.report.run_view import RunView, scale_of
-from phi3flow.report.wording import interval, number, plural, signed
+from phi3flow.report.wording import interval, number, signed
+from phi3flow.text import plural
 
 _COLUMNS = 400
 _LABEL = 9.0  # percent of the figure's height
@@ -19,7 +20,7 @@ _LABEL = 9.0  # percent of the figure's height
 
 @dataclass(frozen=True)
 class Column:
-    """Neighbours in the sorted row of lines that differ by the same, or by so much in the mean: places in percent."""
+    """Neighbours in the sorted row of lines that differ by the same, or by so much in the mean, in percent."""
 
     at: float
     width: float

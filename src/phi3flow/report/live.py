@@ -19,7 +19,7 @@ from phi3flow.runs.folder import RunFolder
 
 HOST = "127.0.0.1"
 LOOK_EVERY_S = 0.5
-REST = 4
+PAUSE = 4
 """The page is made at most a fifth of the time, so that it does not slow down the run that it follows."""
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -71,14 +71,14 @@ class _Page:
         self.html, self.version = html, self.version + 1
 
     def _sign(self) -> Signature:
-        found = []
+        signature = []
         for file in (file for folder in self._folders for file in _files(folder)):
             try:
                 stat = file.stat()
             except FileNotFoundError:
                 continue
-            found.append((str(file), stat.st_size, stat.st_mtime_ns))
-        return tuple(found)
+            signature.append((str(file), stat.st_size, stat.st_mtime_ns))
+        return tuple(signature)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -111,18 +111,18 @@ async def _serve(page: _Page, on_ready: Callable[[str], None], note: Callable[[s
 
 
 async def _follow(page: _Page, note: Callable[[str], None]) -> None:
-    rest_s = LOOK_EVERY_S
+    pause_s = LOOK_EVERY_S
     while True:
-        await asyncio.sleep(rest_s)
+        await asyncio.sleep(pause_s)
         if not page.has_news():
-            rest_s = LOOK_EVERY_S
+            pause_s = LOOK_EVERY_S
             continue
         started = time.monotonic()
         try:
             await asyncio.to_thread(page.make)
         except (Phi3flowError, OSError) as error:  # half of a run that is being started over may be gone
             note(str(error))
-        rest_s = max(LOOK_EVERY_S, REST * (time.monotonic() - started))
+        pause_s = max(LOOK_EVERY_S, PAUSE * (time.monotonic() - started))
 
 
 @web.middleware

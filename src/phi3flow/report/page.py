@@ -1,49 +1,35 @@
-"""Writes the page: reads the runs, fills the template, seals it with a Content-Security-Policy.
-
-The file asks the network for nothing: style, script and data are inside. The policy names the one script and
-the one style by their hash, so that nothing else can run even where a text slipped through the escaping; and
-it forbids the script itself to turn text into HTML (``require-trusted-types-for``). Only the page that follows a
-running run may ask a server, its own, whether there is a newer one.
-"""
+"""Writes the page: reads the runs, fills the template with what they show, and puts its code and policy in."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from phi3flow import __version__
 from phi3flow.errors import ConfigError
 from phi3flow.records.comparisons import Comparison
 from phi3flow.records.lines import LineResult
 from phi3flow.records.training import TrainingRecord
-from phi3flow.records.validation import first_problem
 from phi3flow.report import wording
-from phi3flow.report.embedded_lines import LONGEST_TEXT, embed, to_json
+from phi3flow.report.embedded_lines import LONGEST_TEXT, EmbeddedLines, embed, to_json
 from phi3flow.report.figures import histograms
 from phi3flow.report.gains import GainsFigure, gains_figure
+from phi3flow.report.headline import Headline, comparison_headline, leading_metric, run_headline, unscored_headline
+from phi3flow.report.page_code import read_page_code
 from phi3flow.report.run_view import RunView, view_run
 from phi3flow.report.slice_tables import SliceTable, compared_slices, run_slices
 from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.tokens_view import token_rows
 from phi3flow.report.training_view import view_training
-from phi3flow.report.verdict import Verdict, compare_verdict, headline, single_verdict, unscored_verdict
 from phi3flow.storage.files import write_file
-from phi3flow.text import shorten, visible
+from phi3flow.text import plural, shorten, visible
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Template
 
     from phi3flow.runs.folder import RunFolder
-
-_SCRIPTS = ("text.js", "data.js", "line.js", "conversation.js", "list.js", "export.js", "page.js")
-_STYLES = ("report.css", "lines.css", "narrow.css")
 
 
 def write_report(
@@ -86,52 +72,31 @@ def render(
 
     by_candidate = {comparison.candidate: comparison for comparison in comparisons}
     tables = _tables(runs, by_candidate)
-    verdicts = _verdicts(runs, by_candidate)
-    data = embed(runs, by=by)
-    script = "".join(_asset(name) for name in (*_SCRIPTS, *(() if live is None else ("live.js",))))
-    style = "".join(_asset(name) for name in _STYLES)
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            policy=_policy(script, style, live=live is not None),
-            script=Markup(script),
-            style=Markup(style),
-            data=Markup(to_json(data | {"metrics": _line_metrics(tables, data), "live": live})),
-            title=str(verdicts[0]),
-            verdicts=verdicts,
-            leaks=_leaks(runs),
-            runs=runs,
-            tables=tables,
-            gains=[_gains(table) for table in tables],
-            slices=_slices(runs, tables, by),
-            latency=histograms([run.latencies for run in runs]),
-            tokens=token_rows(runs),
-            provenance=provenance(runs),
-            training=[view_training(record) for record in training],
-            text_limit=data["text_limit"] if data["text_limit"] < LONGEST_TEXT else None,
-            line_count=len(data["lines"]["id"]),
-            live=live,
-            written=datetime.now(UTC),
-            version=__version__,
-        )
+    headlines = _headlines(runs, by_candidate)
+    lines = embed(runs, by=by)
+    code = read_page_code(live=live is not None)
+    return _template().render(
+        policy=code.policy,
+        script=Markup(code.script),
+        style=Markup(code.style),
+        data=Markup(to_json({**lines, "metrics": _line_metrics(tables, lines), "live": live})),
+        title=str(headlines[0]),
+        headlines=headlines,
+        leaks=_leaks(runs),
+        runs=runs,
+        tables=tables,
+        gains=[_gains(table) for table in tables],
+        slices=_slices(runs, tables, by),
+        latency=histograms([run.latencies for run in runs]),
+        tokens=token_rows(runs),
+        provenance=provenance(runs),
+        training=[view_training(record) for record in training],
+        text_limit=lines["text_limit"] if lines["text_limit"] < LONGEST_TEXT else None,
+        line_count=len(lines["lines"]["id"]),
+        live=live,
+        written=datetime.now(UTC),
+        version=__version__,
     )
-
-
-def read_training(path: Path) -> TrainingRecord:
-    """Read the training.json of a fine-tune's output folder. Raises ConfigError where there is none."""
-    file = path / "training.json" if path.is_dir() else path
-    try:
-        return TrainingRecord.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be read ({error.strerror}): --training takes the output folder of phi3flow fine-tune"
-        ) from error
-    except ValidationError as error:
-        problem = first_problem(error)
-        raise ConfigError(
-            f"{file}: {problem.key}: {problem.message}: it is not a training record, or damaged"
-        ) from error
 
 
 def _tables(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[MetricTable]:
@@ -153,7 +118,8 @@ def _gains(table: MetricTable) -> list[GainsFigure]:
 def _slices(runs: Sequence[RunView], tables: Sequence[MetricTable], by: Sequence[str]) -> list[SliceTable]:
     if len(runs) == 1:
         return run_slices(runs[0], by)
-    return [found for table in tables if table.comparison for found in compared_slices(table.runs, table.comparison)]
+    compared = [(table.runs, table.comparison) for table in tables if table.comparison]
+    return [sliced for pair, comparison in compared for sliced in compared_slices(pair, comparison)]
 
 
 def _leaks(runs: Sequence[RunView]) -> list[tuple[Path, list[LineResult]]]:
@@ -166,44 +132,28 @@ def _leaks(runs: Sequence[RunView]) -> list[tuple[Path, list[LineResult]]]:
     return [(path, list(lines.values())) for path, lines in seen.items()]
 
 
-def _verdicts(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[Verdict]:
+def _headlines(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[Headline]:
     if len(runs) == 1:
-        return [single_verdict(runs[0])]
+        return [run_headline(runs[0])]
     compared = [
-        compare_verdict(by_candidate[run.name], baseline=runs[0], candidate=run)
+        comparison_headline(by_candidate[run.name], baseline=runs[0], candidate=run)
         for run in runs[1:]
         if run.name in by_candidate
     ]
-    return compared or [unscored_verdict(runs)]
+    return compared or [unscored_headline(runs)]
 
 
-def _line_metrics(tables: Sequence[MetricTable], data: dict[str, Any]) -> list[dict[str, Any]]:
+def _line_metrics(tables: Sequence[MetricTable], lines: EmbeddedLines) -> list[dict[str, str | int | bool]]:
     """Return the metrics that lines have scores of, the one to open with first."""
     rows = {row.name: row for table in tables for row in table.rows}
-    names = [name for name in rows if any(name in run["scores"] for run in data["runs"])]
+    names = [name for name in rows if any(name in run["scores"] for run in lines["runs"])]
     confirmatory = [name for name in names if rows[name].confirmatory]
-    first = confirmatory[0] if confirmatory else headline(names)
+    first = confirmatory[0] if confirmatory else leading_metric(names)
     names.sort(key=lambda name: name != first)
     return [{"name": name, "digits": rows[name].scale.digits, "lower": rows[name].lower_is_better} for name in names]
 
 
-def _policy(script: str, style: str, *, live: bool) -> str:
-    connect = "connect-src 'self'; " if live else ""
-    return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; {connect}"
-        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-
-
-def _hash(content: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
-
-
-def _asset(name: str) -> str:
-    return (resources.files("phi3flow.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
+def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -214,9 +164,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = ("number", "signed", "interval", "p_value", "latency", "duration", "metric_name", "plural")
-    environment.filters.update({name: getattr(wording, name) for name in filters} | {"shorten": shorten})
-    return environment
+    filters = ("number", "signed", "interval", "p_value", "latency", "duration", "metric_name")
+    environment.filters.update({name: getattr(wording, name) for name in filters})
+    environment.filters.update({"plural": plural, "shorten": shorten})
+    return environment.get_template("page.html.j2")
 
 
 def _finalize(value: object) -> object:

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phi3flow.errors import DatasetError
 from phi3flow.records.lines import LineResult
@@ -16,6 +16,7 @@ from phi3flow.records.scores import Estimate, Judging, LineScore, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
+from phi3flow.storage.jsonl import Row
 
 if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder
@@ -47,7 +48,7 @@ class RunView:
     name: str
     manifest: Manifest
     results: dict[str, LineResult]
-    rows: dict[str, dict[str, Any]]
+    rows: dict[str, Row]
     data_note: str | None
     evaluations: list[str]
     estimates: dict[str, Estimate]
@@ -90,14 +91,6 @@ class RunView:
         return {name: percentile(ordered, share) for name, share in _PERCENTILES.items()} | {"max": ordered[-1]}
 
     @property
-    def tokens(self) -> tuple[int, int, int] | None:
-        """Prompt tokens, completion tokens, and how many lines they were counted for; None where unknown."""
-        usages = [line.usage for line in self.results.values() if line.usage]
-        if not usages:
-            return None
-        return sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages), len(usages)
-
-    @property
     def failures(self) -> list[Failure]:
         """The failed lines by type, message and status, the most frequent first."""
         failed = [line for line in self.results.values() if line.error]
@@ -127,22 +120,24 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
         evaluations=evaluations,
         estimates={
             f"{evaluation}.{metric}": estimate
-            for evaluation, found in metrics.items()
-            for metric, estimate in found.metrics.items()
+            for evaluation, run_metrics in metrics.items()
+            for metric, estimate in run_metrics.metrics.items()
         },
         scores=_scores_by_metric(scored),
         mean_scores=_scores_by_metric(_averaged(scored, manifest)),
         score_errors=_score_errors(scored),
         lower_is_better=frozenset(
-            f"{evaluation}.{metric}" for evaluation, found in metrics.items() for metric in found.lower_is_better
+            f"{evaluation}.{metric}"
+            for evaluation, run_metrics in metrics.items()
+            for metric in run_metrics.lower_is_better
         ),
         score_ranges={
             f"{evaluation}.{metric}": bounds
-            for evaluation, found in metrics.items()
-            for metric, bounds in found.score_ranges.items()
+            for evaluation, run_metrics in metrics.items()
+            for metric, bounds in run_metrics.score_ranges.items()
         },
-        failed_as_zero=any(found.failed_as_zero for found in metrics.values()),
-        judging={evaluation: found.judging for evaluation, found in metrics.items() if found.judging},
+        failed_as_zero=any(run_metrics.failed_as_zero for run_metrics in metrics.values()),
+        judging={evaluation: run_metrics.judging for evaluation, run_metrics in metrics.items() if run_metrics.judging},
         data=(data or DataViews()).of(run),
     )
 
@@ -177,17 +172,17 @@ def answer(line: LineResult) -> str:
     return as_text(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
 
 
-def history(line: LineResult) -> list[list[str]]:
-    """Return the conversation so far as [role, text] pairs, from Prompt flow's form of chat_history."""
+def history(line: LineResult) -> list[tuple[str, str]]:
+    """Return the conversation so far as (role, text) pairs, from Prompt flow's form of chat_history."""
     turns = line.inputs.get("chat_history")
-    spoken: list[list[str]] = []
+    spoken: list[tuple[str, str]] = []
     for turn in turns if isinstance(turns, list) else []:
         if not isinstance(turn, Mapping):
             continue
         for side, role, name in (("inputs", "user", "question"), ("outputs", "assistant", "answer")):
-            said = turn.get(side)
-            if isinstance(said, Mapping) and said:
-                spoken.append([role, as_text(said.get(name, said))])
+            fields = turn.get(side)
+            if isinstance(fields, Mapping) and fields:
+                spoken.append((role, as_text(fields.get(name, fields))))
     return spoken
 
 
@@ -202,7 +197,7 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, dict[str, Any]], str | None]:
+def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:
     try:
         rows = run.data_rows()
     except DatasetError as error:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from phi3flow.comparison.slices import SMALL_SLICE, slice_rows
 from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.records.scores import Estimate
+from phi3flow.report.headline import leading_metric
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.tables import MetricRow, difference_scale
-from phi3flow.report.verdict import headline
-from phi3flow.report.wording import plural
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.stats import UNIT, estimate_mean
+from phi3flow.storage.jsonl import Row
+from phi3flow.text import plural
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,23 @@ class SliceTable:
 
 def compared_slices(runs: Sequence[RunView], comparison: Comparison) -> list[SliceTable]:
     """Return a table for each column and confirmatory metric of a comparison; ``runs`` are its two."""
-    metrics = list(dict.fromkeys(name for found in comparison.slices for name in found.metrics))
+    metrics = list(dict.fromkeys(name for sliced in comparison.slices for name in sliced.metrics))
     tables = []
-    for column in dict.fromkeys(found.column for found in comparison.slices):
+    for column in dict.fromkeys(sliced.column for sliced in comparison.slices):
         for metric in metrics:
-            found = [one for one in comparison.slices if one.column == column]
-            compared = {one.value: one.metrics[metric] for one in found}
+            compared = {sliced.value: sliced.metrics[metric] for sliced in comparison.slices if sliced.column == column}
             rows = _compared_rows(compared, metric, runs)
             tables.append(SliceTable(column, metric, list(runs), comparison, rows, comparison.slices_note))
     return tables
 
 
 def run_slices(run: RunView, columns: Sequence[str]) -> list[SliceTable]:
-    """Return a table of the headline metric for each column of one run's data; none where it is not scored.
+    """Return a table of the leading metric for each column of one run's data; none where it is not scored.
 
     Raises ConfigError where the data have no such column.
     """
-    metric = headline(
-        [name for name, found in run.estimates.items() if found.mean is not None and name in run.mean_scores]
-    )
+    means = {name: estimate.mean for name, estimate in run.estimates.items()}
+    metric = leading_metric([name for name, mean in means.items() if mean is not None and name in run.mean_scores])
     if metric is None or not run.rows:
         return []
     data = _rows(run)
@@ -60,18 +58,20 @@ def run_slices(run: RunView, columns: Sequence[str]) -> list[SliceTable]:
     for column in columns:
         slices = slice_rows(list(data.values()), column)
         estimates = {
-            found.value: _estimate(run, metric, [line_ids[place] for place in found.places], clusters)
-            for found in slices
+            line_slice.value: _estimate(run, metric, [line_ids[index] for index in line_slice.positions], clusters)
+            for line_slice in slices
         }
         rows = [
             MetricRow(value, [estimate], None, False, scale, difference_scale([], reverse=lower), lower)
             for value, estimate in estimates.items()
         ]
-        tables.append(SliceTable(column, metric, [run], None, rows, _note(found.places for found in slices)))
+        tables.append(
+            SliceTable(column, metric, [run], None, rows, _note([len(line_slice.positions) for line_slice in slices]))
+        )
     return tables
 
 
-def _rows(run: RunView) -> dict[str, dict[str, Any]]:
+def _rows(run: RunView) -> dict[str, Row]:
     """Return the rows of the data by line_id, each once where lines ran repeatedly."""
     if run.manifest.repeats == 1:
         return run.rows
@@ -79,18 +79,19 @@ def _rows(run: RunView) -> dict[str, dict[str, Any]]:
     return {line_id: row for line_id, row in run.rows.items() if line_id in first}
 
 
-def _note(slices: Iterable[Sequence[int]]) -> str | None:
-    sizes = [len(places) for places in slices]
+def _note(sizes: Sequence[int]) -> str | None:
     small = sum(size < SMALL_SLICE for size in sizes)
     if not small:
         return None
     return f"{small} of {plural(len(sizes), 'slice')} have fewer than {SMALL_SLICE} lines: their intervals are wide"
 
 
-def _compared_rows(compared: dict[str, MetricComparison], metric: str, runs: Sequence[RunView]) -> list[MetricRow]:
-    lower = any(metric in run.lower_is_better for run in runs)
-    scale, differences = scale_of(metric, runs), difference_scale(list(compared.values()), reverse=lower)
-    return [MetricRow(value, _means(one), one, False, scale, differences, lower) for value, one in compared.items()]
+def _compared_rows(compared: dict[str, MetricComparison], name: str, runs: Sequence[RunView]) -> list[MetricRow]:
+    lower = any(name in run.lower_is_better for run in runs)
+    scale, differences = scale_of(name, runs), difference_scale(list(compared.values()), reverse=lower)
+    return [
+        MetricRow(value, _means(metric), metric, False, scale, differences, lower) for value, metric in compared.items()
+    ]
 
 
 def _means(compared: MetricComparison) -> list[Estimate | None]:

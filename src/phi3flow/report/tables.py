@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,8 +10,8 @@ from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import Estimate
 from phi3flow.report.figures import Scale
-from phi3flow.report.run_view import RunView, scale_of
-from phi3flow.report.verdict import confirmatory
+from phi3flow.report.headline import confirmatory
+from phi3flow.report.run_view import RunView, as_text, scale_of
 from phi3flow.report.wording import duration, judging_lines
 
 
@@ -81,7 +80,7 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
         )
         for name, scale in scales.items()
     ]
-    groups = {evaluation: list(found) for evaluation, found in groupby(rows, lambda row: _evaluation(row.name))}
+    groups = {evaluation: list(group) for evaluation, group in groupby(rows, lambda row: _evaluation(row.name))}
     return MetricTable(list(runs), comparison, groups)
 
 
@@ -116,7 +115,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "data SHA-256": manifest.data_sha256,
         "column mapping": _pairs(manifest.column_mapping),
         "connections": "\n".join(connections),
-        "parameters": _pairs(manifest.parameters),
+        "parameters": _pairs(manifest.parameters.model_dump(mode="json")),
         "concurrency": str(manifest.concurrency),
         "status": manifest.status,
         "started": manifest.started_at.strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -127,11 +126,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 
 
 def _judges(run: RunView) -> dict[str, str]:
-    return {f"scores of {evaluation}": "\n".join(judging_lines(one)) for evaluation, one in run.judging.items()}
+    return {f"scores of {evaluation}": "\n".join(judging_lines(judging)) for evaluation, judging in run.judging.items()}
 
 
 def _pairs(values: dict[str, object] | dict[str, str]) -> str:
-    shown = {
-        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in values.items()
-    }
-    return "\n".join(f"{key} = {value}" for key, value in shown.items())
+    return "\n".join(f"{key} = {as_text(value)}" for key, value in values.items())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from phi3flow.records.runs import TokenTotal
 from phi3flow.report.run_view import RunView
-from phi3flow.report.wording import number, plural, signed
+from phi3flow.report.wording import number, signed
+from phi3flow.text import plural
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class TokenRow:
 
 
 @dataclass(frozen=True)
-class _Use:
-    """What one run used; ``lines`` are those whose tokens are known, ``cost`` None where it has no prices."""
+class _Tokens:
+    """The tokens of one run over the ``lines`` that they were counted for; ``cost`` is None where it has no prices."""
 
     prompt: int
     completion: int
@@ -39,14 +40,16 @@ class _Use:
 
 def token_rows(runs: Sequence[RunView]) -> list[TokenRow]:
     """Return a row for each run, then each one's difference from the first; none where nothing was counted."""
-    uses = [_use(run) for run in runs]
-    if not any(uses) and not any(run.manifest.cache_hits for run in runs):
+    counted = [_tokens(run) for run in runs]
+    if not any(counted) and not any(run.manifest.cache_hits for run in runs):
         return []
-    rows = [_row(run, use) for run, use in zip(runs, uses, strict=True)]
-    first = uses[0]
+    rows = [_row(run, tokens) for run, tokens in zip(runs, counted, strict=True)]
+    first = counted[0]
     if first is None:
         return rows
-    return rows + [_difference(run, use, first) for run, use in zip(runs[1:], uses[1:], strict=True) if use is not None]
+    return rows + [
+        _difference(run, tokens, first) for run, tokens in zip(runs[1:], counted[1:], strict=True) if tokens is not None
+    ]
 
 
 def price(cost: float | None) -> str:
@@ -56,52 +59,52 @@ def price(cost: float | None) -> str:
     return number(cost, 2) if abs(cost) >= 1 else f"{cost:.3g}" if abs(cost) >= 1e-4 else number(cost, 7)
 
 
-def _use(run: RunView) -> _Use | None:
+def _tokens(run: RunView) -> _Tokens | None:
     """Return the manifest's totals, which alone know the cost; else the sum over the results."""
     total = run.manifest.tokens
     if total is not None and total.n_endpoint + total.n_tokenizer:
-        return _Use(total.prompt_tokens, total.completion_tokens, total.n_endpoint + total.n_tokenizer, total.cost)
-    if run.tokens is None:
+        return _Tokens(total.prompt_tokens, total.completion_tokens, total.n_endpoint + total.n_tokenizer, total.cost)
+    usages = [line.usage for line in run.results.values() if line.usage]
+    if not usages:
         return None
-    prompt, completion, lines = run.tokens
-    return _Use(prompt, completion, lines, None)
+    prompt, completion = sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages)
+    return _Tokens(prompt, completion, len(usages), None)
 
 
-def _row(run: RunView, use: _Use | None) -> TokenRow:
+def _row(run: RunView, tokens: _Tokens | None) -> TokenRow:
     hits = number(run.manifest.cache_hits, 0)
-    if use is None:
+    if tokens is None:
         unknown = number(None)
         return TokenRow(run.name, unknown, unknown, unknown, unknown, "", hits)
     return TokenRow(
         run.name,
-        number(use.prompt, 0),
-        number(use.completion, 0),
-        number(use.a_line, 1),
-        price(use.cost),
-        _counted_by(run.manifest.tokens, use, run.completed),
+        number(tokens.prompt, 0),
+        number(tokens.completion, 0),
+        number(tokens.a_line, 1),
+        price(tokens.cost),
+        _counted_by(run.manifest.tokens, tokens, run.completed),
         hits,
     )
 
 
-def _counted_by(total: TokenTotal | None, use: _Use, completed: int) -> str:
+def _counted_by(total: TokenTotal | None, tokens: _Tokens, completed: int) -> str:
     if total is None:
-        unknown = completed - use.lines
+        unknown = completed - tokens.lines
         return f"{plural(unknown, 'line')} unknown" if unknown > 0 else ""
-    parts = {"endpoint": total.n_endpoint, "tokenizer": total.n_tokenizer}
-    used = [name for name, count in parts.items() if count]
-    if len(used) == 1 and not total.n_unknown:
-        return used[0]
-    shown = [f"{name} {parts[name]:,}" for name in used]
-    return ", ".join(shown + ([f"nobody {total.n_unknown:,}"] if total.n_unknown else []))
+    lines = {"endpoint": total.n_endpoint, "tokenizer": total.n_tokenizer, "nobody": total.n_unknown}
+    counters = [name for name, count in lines.items() if count]
+    if len(counters) == 1 and not total.n_unknown:
+        return counters[0]
+    return ", ".join(f"{name} {lines[name]:,}" for name in counters)
 
 
-def _difference(run: RunView, use: _Use, first: _Use) -> TokenRow:
+def _difference(run: RunView, tokens: _Tokens, first: _Tokens) -> TokenRow:
     return TokenRow(
         f"{run.name}, difference",
-        _change(use.prompt, first.prompt),
-        _change(use.completion, first.completion),
-        _share(use.a_line, first.a_line, signed(_minus(use.a_line, first.a_line), 1)),
-        _share(use.cost, first.cost, _signed_price(_minus(use.cost, first.cost))),
+        _change(tokens.prompt, first.prompt),
+        _change(tokens.completion, first.completion),
+        _share(tokens.a_line, first.a_line, signed(_minus(tokens.a_line, first.a_line), 1)),
+        _share(tokens.cost, first.cost, _signed_price(_minus(tokens.cost, first.cost))),
         "",
         "",
     )
@@ -111,11 +114,11 @@ def _change(now: int, before: int) -> str:
     return _share(now, before, signed(now - before, 0))
 
 
-def _share(now: float | None, before: float | None, shown: str) -> str:
-    """Return ``shown`` with the change in per cent of what it was."""
+def _share(now: float | None, before: float | None, change: str) -> str:
+    """Return ``change`` as it is printed, with what it is in per cent of the value before."""
     if now is None or not before:
-        return shown
-    return f"{shown} ({signed(100 * (now / before - 1), 1)} %)"
+        return change
+    return f"{change} ({signed(100 * (now / before - 1), 1)} %)"
 
 
 def _signed_price(cost: float | None) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydantic import ValidationError
+
+from phi3flow.errors import ConfigError
 from phi3flow.records.training import TrainingRecord
+from phi3flow.records.validation import first_problem
 from phi3flow.report.figures import TrainingFigure, training_figure
 from phi3flow.report.run_view import as_text
 from phi3flow.report.wording import number
@@ -34,13 +39,29 @@ class TrainingView:
     figure: TrainingFigure | None
     scores: list[BeforeAfter]
     forgetting: str | None
-    settings: dict[str, str]
+    facts: dict[str, str]
 
     @property
     def last_step(self) -> int:
         """The last step that was logged or validated; 0 where none was."""
         logged = [step.step for step in self.record.steps] + [point.step for point in self.record.validation]
         return max(logged, default=0)
+
+
+def read_training(path: Path) -> TrainingRecord:
+    """Read the training.json of a fine-tune's output folder. Raises ConfigError where there is none."""
+    file = path / "training.json" if path.is_dir() else path
+    try:
+        return TrainingRecord.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read ({error.strerror}): --training takes the output folder of phi3flow fine-tune"
+        ) from error
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise ConfigError(
+            f"{file}: {problem.key}: {problem.message}: it is not a training record, or damaged"
+        ) from error
 
 
 def view_training(record: TrainingRecord) -> TrainingView:

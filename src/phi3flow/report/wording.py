@@ -54,9 +54,9 @@ def duration(seconds: float) -> str:
     """Return seconds as "8.2 s", "3 min 5 s" or "2 h 10 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder_s = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return f"{minutes} min {remainder_s} s"
     return f"{minutes // 60} h {minutes % 60} min"
 
 
@@ -68,17 +68,12 @@ def judging_lines(judging: Judging) -> Iterator[str]:
     answered = f", which answered as {', '.join(also)}" if also else ""
     prompts = f", prompts of {judging.package}" if judging.package else ""
     yield f"judged by {who}{answered}{f' at {where}' if where else ''}{prompts}"
-    for metric, one in judging.agreement.items():
-        alpha = "none, since all verdicts are the same" if one.alpha is None else f"{one.alpha:.3f}"
+    for metric, agreement in judging.agreement.items():
+        alpha = "none, since all verdicts are the same" if agreement.alpha is None else f"{agreement.alpha:.3f}"
         yield (
-            f"{metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {one.exact:.1%} of "
-            f"{one.n} lines; standard deviation within a line {one.within_sd:.3f}"
+            f"{metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {agreement.exact:.1%} of "
+            f"{agreement.n} lines; standard deviation within a line {agreement.within_sd:.3f}"
         )
-
-
-def plural(count: int, noun: str) -> str:
-    """Return "1 line", "5,000 lines"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def metric_name(full_name: str) -> str:

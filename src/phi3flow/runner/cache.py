@@ -59,12 +59,12 @@ class AnswerCache:
         """Return the line's result, with ``attempts`` 0, where an equal line was answered before."""
         row = parse_row(line.row)
         key = self._key(row, line.history)
-        found = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
-        if found is None:
+        answer = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
+        if answer is None:
             return None
         self.hits += 1
         own = {"line_number": line.number, "line_id": line.line_id or line_id(row), "attempts": 0, "latency_ms": 0.0}
-        return LineResult.model_validate_json(found[0]).model_copy(update=own)
+        return LineResult.model_validate_json(answer[0]).model_copy(update=own)
 
     def keep(self, attempt: Attempt, result: bytes) -> None:
         """Keep a completed line's result."""

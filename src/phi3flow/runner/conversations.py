@@ -68,8 +68,8 @@ class ChatNames:
     @classmethod
     def of(cls, flow: Flow) -> ChatNames:
         """Read the marks of a flow. Raises ConfigError where one is missing."""
-        history = next((name for name, one in flow.inputs.items() if one.is_chat_history), None)
-        question = next((name for name, one in flow.inputs.items() if one.is_chat_input), None)
+        history = next((name for name, declared in flow.inputs.items() if declared.is_chat_history), None)
+        question = next((name for name, declared in flow.inputs.items() if declared.is_chat_input), None)
         if history is None or question is None or flow.chat_output is None:
             raise ConfigError(
                 f"--history own: {flow.folder} is no chat flow: it must mark an is_chat_history input, an "
@@ -112,7 +112,8 @@ class OwnHistory:
         self._lines_a_repeat = lines.lines
         self._left = self._scan(lines)
         self._lines = iter(order)
-        self._known = {each.line_number: self._turn(each) for each in results if each.status == "Completed"}
+        completed = (result for result in results if result.status == "Completed")
+        self._completed = {result.line_number: self._turn(result) for result in completed}
         self._open: dict[_Key, _Conversation] = {}
         self._sent: dict[int, tuple[_Key, int]] = {}
         self._ready: deque[DataLine] = deque()
@@ -130,10 +131,10 @@ class OwnHistory:
 
     def keep(self, number: int, result: bytes | None) -> None:
         """See LineSource; the conversation's next line may be sent now."""
-        key, place = self._sent.pop(number)
+        key, turns_before = self._sent.pop(number)
         conversation = self._open[key]
         if result is not None:
-            conversation.turns[place] = self._turn(LineResult.model_validate_json(result))
+            conversation.turns[turns_before] = self._turn(LineResult.model_validate_json(result))
         elif conversation.failed is None:
             conversation.failed = number
         self._end(key, conversation)
@@ -147,9 +148,9 @@ class OwnHistory:
         row = parse_row(line.row)
         key = self._key(line.number, row)
         conversation = self._open.setdefault(key, _Conversation(self._left[key]))
-        known = self._known.pop(line.number, None)
-        if known is not None:
-            conversation.turns[self._place(row, conversation)] = known
+        turn = self._completed.pop(line.number, None)
+        if turn is not None:
+            conversation.turns[self._turns_before(row, conversation)] = turn
             conversation.seen += 1
             self._end(key, conversation)
         elif conversation.is_busy:
@@ -173,8 +174,8 @@ class OwnHistory:
         row = parse_row(line.row)
         key = self._key(line.number, row)
         conversation = self._open[key]
-        place = self._place(row, conversation)
-        self._sent[line.number] = (key, place)
+        turns_before = self._turns_before(row, conversation)
+        self._sent[line.number] = (key, turns_before)
         conversation.seen += 1
         if conversation.failed is not None:
             reason = (
@@ -183,9 +184,9 @@ class OwnHistory:
             )
             return replace(line, refused=reason)
         recorded = self._recorded(row) or []
-        return replace(line, history=[conversation.turns.get(n) or recorded[n] for n in range(place)])
+        return replace(line, history=[conversation.turns.get(n) or recorded[n] for n in range(turns_before)])
 
-    def _place(self, row: Mapping[str, Any], conversation: _Conversation) -> int:
+    def _turns_before(self, row: Mapping[str, Any], conversation: _Conversation) -> int:
         """Return how many turns come before a line: as many as are recorded, else the conversation's lines so far."""
         recorded = self._recorded(row)
         return conversation.seen if recorded is None else len(recorded)
@@ -210,7 +211,7 @@ class OwnHistory:
     def _scan(self, lines: DataLines) -> Counter[_Key]:
         """Return the lines of each conversation."""
         counts: Counter[_Key] = Counter()
-        places: dict[_Key, int] = {}
+        last_turns: dict[_Key, int] = {}
         for line in lines:
             row = parse_row(line.row)
             key = self._key(line.number, row)
@@ -218,10 +219,10 @@ class OwnHistory:
             recorded = self._recorded(row)
             if recorded is None:
                 continue
-            if len(recorded) <= places.get(key, -1):
+            if len(recorded) <= last_turns.get(key, -1):
                 raise DatasetError(
                     f"{lines.path}: line {line.number} of {key[1]} has a history of {len(recorded)} turns, and an "
-                    f"earlier line has one of {places[key]}: --history own needs each turn once, in order"
+                    f"earlier line has one of {last_turns[key]}: --history own needs each turn once, in order"
                 )
-            places[key] = len(recorded)
+            last_turns[key] = len(recorded)
         return counts

@@ -7,32 +7,33 @@ not in that in which answers come back: slow answers may differ from quick ones.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi3flow.errors import ConfigError, FlowError
-from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import evaluation_inputs, read_scores
-from phi3flow.pacing.start import Start
+from phi3flow.errors import ConfigError
+from phi3flow.flows.evaluation import complete_evaluation, requests_per_line
+from phi3flow.pacing.calls import endpoint_pacer
+from phi3flow.pacing.limits import Limits
+from phi3flow.pacing.pace import Pace, Unpaced
 from phi3flow.records.comparisons import Difference, StoppedEarly
+from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult
+from phi3flow.records.scores import LineScore
 from phi3flow.runner.data_lines import DataLine, DataLines
 from phi3flow.runner.options import StopRule
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.stats import UNIT, SequentialTest
 from phi3flow.storage.jsonl import line_id, parse_row
-from phi3flow.workers.crew import Crew, Worker
-from phi3flow.workers.messages import Attempt, Begin, Ended
+from phi3flow.workers.crew import Crew
+from phi3flow.workers.crew_attempts import CrewAttempts
+from phi3flow.workers.messages import Attempt, BeginEvaluation, Ended
 
 _SEED = 0
 _SCORED_AT_ONCE = 8
-_TIMEOUT_S = 180.0
+_LIMITS = Limits()
 
 
 @dataclass
@@ -51,11 +52,14 @@ class EarlyStop:
     ``on_decided`` is called. Raises ConfigError where the baseline has no score of the metric.
     """
 
-    def __init__(self, rule: StopRule, lines: DataLines, scorers: Crew) -> None:
+    def __init__(self, rule: StopRule, lines: DataLines, scorers: Crew, *, own_history: bool = False) -> None:
         self.outcome: StoppedEarly | None = None
         self.on_decided: Callable[[], None] = lambda: None
+        self.is_exhausted = False
         self._rule = rule
         self._scorers = scorers
+        self._own_history = own_history
+        self._columns = lines.columns
         self._lines = list(lines)
         rows = [parse_row(line.row) for line in self._lines]
         self._before = _baseline_scores(rule, self._lines, rows)
@@ -65,12 +69,11 @@ class EarlyStop:
         low, high = rule.evaluation.score_ranges.get(rule.metric, UNIT)
         self._range = high - low
         self._scale = max(len(unit.left) for unit in self._units) * self._range
-        self._defaults = {name: one.default for name, one in rule.evaluation.inputs.items() if one.has_default}
         self._test = SequentialTest()
         self._pairs = 0
-        self._waiting: deque[Attempt] = deque()
-        self._free = asyncio.Semaphore(_SCORED_AT_ONCE)
-        self._some = asyncio.Event()
+        self._mapping: dict[str, Any] | None = None
+        self._answers: deque[Attempt] = deque()
+        self._attempts: CrewAttempts | None = None
 
     def decides_as(self, before: StoppedEarly | None) -> bool:
         """Whether an earlier opening of the run was ended by this rule."""
@@ -82,52 +85,48 @@ class EarlyStop:
         return (self._lines[number] for number in self._order)
 
     def keep(self, number: int, result: bytes | None) -> None:
-        """Take note of a line's record of results.jsonl, None where it failed: it has no score."""
+        """Take note of a line's record of results.jsonl, None where it failed: it has no score.
+
+        Raises ColumnMappingError where the first answer shows that the evaluation flow lacks an input.
+        """
         if result is None:
             self._end(number, None)
             return
-        row = json.dumps(self._inputs(number, LineResult.model_validate_json(result))).encode()
-        self._waiting.append(Attempt(number, row, None, 1))
-        self._some.set()
+        if self._mapping is None:
+            self._mapping = self._complete(LineResult.model_validate_json(result))
+            self._scorers.begin(BeginEvaluation(self._mapping, _LIMITS.timeout_s))
+        self._answers.append(Attempt(number, self._lines[number].row, None, answer=result))
+        if self._attempts:
+            self._attempts.wake()
 
     async def begin(self) -> None:
-        """Wait until the evaluation flow is loaded; the rows that it gets are its inputs. Raises FlowError."""
-        inputs = {name: f"${{data.{name}}}" for name in self._rule.evaluation.inputs}
-        await self._scorers.begin(Begin(inputs, _TIMEOUT_S, None))
+        """Wait until the evaluation flow is loaded. Raises FlowError."""
+        pace = _pace(self._rule, await self._scorers.opened())
+        self._attempts = CrewAttempts(self._scorers, pace, _LIMITS, len(self._lines), self._scored)
 
     async def score(self) -> None:
-        """Score what is kept, until cancelled. Raises FlowError where the evaluation flow's process ends."""
-        worker = self._scorers.workers[0]
-        feeding = asyncio.create_task(self._feed(worker))
-        try:
-            death = await worker.listen(lambda start, sent_s: None, self._scored)
-        finally:
-            feeding.cancel()
-        raise FlowError(f"{self._rule.evaluation.folder}: its process ended while it scored ({death.how})")
+        """Score what is kept, until cancelled.
 
-    async def _feed(self, worker: Worker) -> None:
-        while True:
-            await self._free.acquire()
-            while not self._waiting:
-                self._some.clear()
-                await self._some.wait()
-            worker.submit(self._waiting.popleft(), Start(time.monotonic(), 0, 0.0))
+        Raises EndpointError where an endpoint that the evaluation flow asks stays down, FlowError where its process
+        dies of one line after the other.
+        """
+        assert self._attempts is not None
+        await self._attempts.run(self)
 
-    def _scored(self, attempt: Attempt, ended: Ended, start: Start) -> None:
-        self._free.release()
-        outputs = LineResult.model_validate_json(ended.result).outputs if ended.completed else None
-        self._end(attempt.number, read_scores(outputs).get(self._rule.metric) if outputs else None)
+    async def take(self) -> Attempt | None:
+        """See Source: the next answer to score."""
+        return self._answers.popleft() if self._answers else None
 
-    def _inputs(self, number: int, result: LineResult) -> dict[str, Any]:
+    def _scored(self, attempt: Attempt, ended: Ended) -> None:
+        score = None
+        if ended.failure is None:
+            score = LineScore.model_validate_json(ended.result).scores.get(self._rule.metric)
+        self._end(attempt.number, score)
+
+    def _complete(self, result: LineResult) -> dict[str, Any]:
+        columns = {"run.outputs": result.outputs or {}, "data": self._columns, "run.inputs": result.inputs}
         evaluation = self._rule.evaluation
-        sources = {
-            "run.outputs": result.outputs or {},
-            "data": parse_row(self._lines[number].row),
-            "run.inputs": result.inputs,
-        }
-        inputs = {name: name in self._defaults for name in evaluation.inputs}
-        mapping = complete_mapping({}, inputs=inputs, columns=sources, where=str(evaluation.folder))
-        return evaluation_inputs(mapping, sources, self._defaults)
+        return complete_evaluation(evaluation, columns, where=str(evaluation.folder), own_history=self._own_history)
 
     def _end(self, number: int, score: float | None) -> None:
         """Take a line's score; test the units that are whole, in the order that was drawn."""
@@ -174,14 +173,19 @@ class EarlyStop:
         )
 
 
+def _pace(rule: StopRule, uses: dict[str, ConnectionUse]) -> Pace:
+    requests = requests_per_line(rule.evaluation)
+    return endpoint_pacer(_LIMITS, requests_each=requests or 1) if uses or requests else Unpaced(_SCORED_AT_ONCE)
+
+
 def _baseline_scores(rule: StopRule, lines: Sequence[DataLine], rows: Sequence[dict[str, Any]]) -> dict[int, float]:
     """Return the baseline's score of each line that it has one for. Raises ConfigError where it has none at all."""
-    known = {score.line_id: score.scores.get(rule.metric) for score in rule.baseline.scores(rule.evaluation.name)}
-    found = {line.number: known.get(line.line_id or line_id(row)) for line, row in zip(lines, rows, strict=True)}
-    scores = {number: score for number, score in found.items() if score is not None}
+    scored = {score.line_id: score.scores.get(rule.metric) for score in rule.baseline.scores(rule.evaluation.name)}
+    matched = ((line.number, scored.get(line.line_id or line_id(row))) for line, row in zip(lines, rows, strict=True))
+    scores = {number: score for number, score in matched if score is not None}
     if not scores:
         raise ConfigError(
-            f"--baseline {rule.baseline.name}: none of its {len(known)} lines is in the data and has {rule.name}"
+            f"--baseline {rule.baseline.name}: none of its {len(scored)} lines is in the data and has {rule.name}"
         )
     return scores
 

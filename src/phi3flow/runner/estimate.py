@@ -50,11 +50,11 @@ def estimate_run(plan: RunPlan) -> RunEstimate:
     counted = tokens.n_endpoint + tokens.n_tokenizer if tokens else 0
     if tokens and counted:
         share = estimate.to_run / counted
-        found = {
+        left = {
             "tokens_in": round(tokens.prompt_tokens * share),
             "tokens_out": round(tokens.completion_tokens * share),
         }
-        return _with_cost(estimate.model_copy(update={**found, "based_on": "earlier lines"}), plan.options)
+        return _with_cost(estimate.model_copy(update={**left, "based_on": "earlier lines"}), plan.options)
     if plan.options.tokenizer is None:
         return estimate
     return _with_cost(_counted(estimate, plan.flow, planned, plan.options.tokenizer), plan.options)
@@ -72,9 +72,11 @@ def _counted(estimate: RunEstimate, flow: Flow, planned: PlannedRun, tokenizer: 
         most = line_setting(flow, inputs, "max_new_tokens", "max_tokens")
         tokens_out = tokens_out + most if most is not None else float("nan")
     share = estimate.to_run / estimate.total
-    known = not math.isnan(tokens_out)
-    found = {"tokens_in": round(tokens_in * share), "tokens_out": round(tokens_out * share) if known else None}
-    return estimate.model_copy(update={**found, "based_on": "tokenizer"})
+    left = {
+        "tokens_in": round(tokens_in * share),
+        "tokens_out": None if math.isnan(tokens_out) else round(tokens_out * share),
+    }
+    return estimate.model_copy(update={**left, "based_on": "tokenizer"})
 
 
 def _with_cost(estimate: RunEstimate, options: RunOptions) -> RunEstimate:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from phi3flow.flows import Flow
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.runs import Prices
 from phi3flow.runs.folder import RunFolder
-
-Engine = Literal["local", "ray", "azureml", "foundry"]
-History = Literal["given", "own"]
 
 
 @dataclass(frozen=True)
@@ -21,15 +17,13 @@ class RunOptions:
 
     ``limits``: how hard the endpoint may be asked; ``fail_fast``: stop after so many failed lines;
     ``max_failures_percent``: stop once more of the lines have failed; ``workers``: processes that execute the flow, in
-    Azure nodes; ``engine``: where they are, this machine, a Ray cluster or Azure; ``tokenizer``: counts the tokens that
-    the endpoint does not report; ``prices`` make money of them.
+    Azure nodes; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money of them.
     """
 
     limits: Limits = NO_LIMITS
     fail_fast: int | None = None
     max_failures_percent: float | None = None
     workers: int = 1
-    engine: Engine = "local"
     tokenizer: Path | None = None
     prices: Prices | None = None
 

@@ -15,34 +15,33 @@ from phi3flow import __version__
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow
 from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.records.runs import Counts, Manifest
+from phi3flow.records.runs import Counts, History, Manifest, RunParameters
 from phi3flow.runner.data_lines import DataLines
-from phi3flow.runner.options import History, RunOptions, StopRule
+from phi3flow.runner.options import RunOptions, StopRule
 
 
-def default_run_name(flow: Flow, overrides: Mapping[str, str], history: History = "given") -> str:
+def default_run_name(flow: Flow, history: History = "given") -> str:
     """Name a run after flow, variant, replaced connections and fingerprint: the same command finds it again."""
     variant = flow.variant.strip("${}").split(".", 1)[1] if flow.variant else None
-    parts = [flow.name, variant, *overrides.values(), history == "own" and "own-history", flow.fingerprint[:8]]
-    return "-".join(part for part in parts if part)
+    own_history = "own-history" if history == "own" else None
+    words = [flow.name, variant, *flow.overrides.values(), own_history, flow.fingerprint[:8]]
+    return "-".join(word for word in words if word)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunPlan:
-    """A flow over a JSON Lines file.
+    """A flow, with its connections in place, over a JSON Lines file.
 
-    ``overrides`` replaces connections (``{"node.input": name}``); ``environment`` is set for the flow; ``limit`` takes
-    the first lines only; ``cache`` is the file of answers at temperature 0; ``stop_rule`` ends the run when it is
-    decided; each line runs ``repeats`` times; ``history`` says whose answers a line's chat history has, the data's or
-    the model's own. The run's folder is ``runs_dir``/``name``.
+    ``environment`` is set for the flow; ``limit`` takes the first lines only; ``cache`` is the file of answers at
+    temperature 0; ``stop_rule`` ends the run when it is decided; each line runs ``repeats`` times; ``history`` says
+    whose answers a line's chat history has, the data's or the model's own. The run's folder is ``runs_dir``/``name``.
     """
 
     flow: Flow
     data: Path
     runs_dir: Path
+    name: str
     column_mapping: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None
-    overrides: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     options: RunOptions = field(default_factory=RunOptions)
     limit: int | None = None
@@ -50,11 +49,6 @@ class RunPlan:
     stop_rule: StopRule | None = None
     repeats: int = 1
     history: History = "given"
-
-    def __post_init__(self) -> None:
-        """Name the run, and put the connections in place."""
-        self.name = self.name or default_run_name(self.flow, self.overrides, self.history)
-        self.flow = self.flow.with_connections(self.overrides)
 
     def read(self) -> PlannedRun:
         """Read the whole data file. Raises DatasetError for a line that does not parse, ColumnMappingError.
@@ -75,7 +69,6 @@ class RunPlan:
 
     def _manifest(self, lines: DataLines, mapping: Mapping[str, Any]) -> Manifest:
         options = self.options
-        assert self.name is not None
         return Manifest(
             name=self.name,
             status="Running",
@@ -85,15 +78,16 @@ class RunPlan:
             data_sha256=lines.sha256,
             column_mapping={key: str(value) for key, value in mapping.items()},
             variant=self.flow.variant,
-            parameters={
-                "timeout_s": options.limits.timeout_s,
-                "max_retries": options.limits.max_retries,
-                "connections": dict(self.overrides),
-                **({"history": self.history} if self.history != "given" else {}),
-                **({"init": self.flow.init} if self.flow.init else {}),
-                **({"repeats": lines.repeats, "lines": lines.lines} if lines.repeats > 1 else {}),
-                **({"prices": options.prices.model_dump()} if options.prices else {}),
-            },
+            parameters=RunParameters(
+                timeout_s=options.limits.timeout_s,
+                max_retries=options.limits.max_retries,
+                connections=self.flow.overrides,
+                history=self.history,
+                init=self.flow.init,
+                repeats=lines.repeats,
+                lines=lines.lines if lines.repeats > 1 else None,
+                prices=options.prices,
+            ),
             concurrency=options.limits.concurrency or "auto",
             counts=Counts(total=lines.total),
             started_at=datetime.now(UTC),
@@ -112,12 +106,11 @@ class PlannedRun:
 
 
 def _versions() -> dict[str, str]:
-    names = ("promptflow-core", "promptflow-tools")
-    found = {"phi3flow": __version__}
-    for name in names:
+    versions = {"phi3flow": __version__}
+    for name in ("promptflow-core", "promptflow-tools"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _git_commit(folder: Path) -> str | None:

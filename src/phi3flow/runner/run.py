@@ -8,9 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from phi3flow.flows import ConnectionSource
+from phi3flow.flows import ConnectionSource, Flow
+from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT
+from phi3flow.pacing.calls import endpoint_pacer
+from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.runs import Manifest, RunStatus
@@ -18,7 +22,6 @@ from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import AnyOrder, ChatNames, LineSource, OwnHistory
 from phi3flow.runner.data_lines import DataLine, DataLines
-from phi3flow.runner.options import RunOptions, StopRule
 from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runner.progress import RunProgress
 from phi3flow.runs.folder import RunFolder
@@ -32,14 +35,24 @@ from phi3flow.workers.process import StartProcess
 if TYPE_CHECKING:
     from phi3flow.runner.early_stop import EarlyStop
 
+ProcessSource = Callable[[Flow, int], AbstractContextManager[StartProcess]]
+"""Gives what starts a number of processes for a flow, for as long as a run lasts."""
+
 _AZURE_ML_HOST = ".inference.ml.azure.com"
 _AZURE_ML_REQUESTS_PER_S = 500.0
+
+
+@contextlib.contextmanager
+def local_processes(flow: Flow, workers: int) -> Iterator[StartProcess]:
+    """Give what starts processes on this machine."""
+    yield start_process
 
 
 def run_flow(
     plan: RunPlan,
     *,
     connections: ConnectionSource,
+    processes: ProcessSource = local_processes,
     fresh: bool = False,
     on_start: Callable[[Manifest], None] = lambda _: None,
     on_progress: Callable[[RunProgress], None] = lambda _: None,
@@ -47,35 +60,38 @@ def run_flow(
     """Run a flow over every line of a file and return the run's folder.
 
     A run of the same name goes on where it was left: completed lines are skipped, failed ones tried again; ``fresh``
-    starts over. ``on_start`` gets the manifest before the first line, ``on_progress`` where the run stands, several
-    times a second. After the first SIGINT the lines in flight are given 10 s; the run then is Canceled and
-    KeyboardInterrupt raised. A run that stops for too many failures is Failed.
+    starts over. ``processes`` says where the flow is executed. ``on_start`` gets the manifest before the first line,
+    ``on_progress`` where the run stands, several times a second. After the first SIGINT the lines in flight are given
+    10 s; the run then is Canceled and KeyboardInterrupt raised. A run that stops for too many failures is Failed.
 
     Raises DatasetError for a data line that does not parse, ColumnMappingError, ResumeMismatchError, FlowError,
     StorageError where the disk is full, EndpointError where the endpoint stays down.
     """
-    return asyncio.run(_run(plan, connections, fresh, on_start, on_progress))
+    return asyncio.run(_run(plan, connections, processes, fresh, on_start, on_progress))
 
 
 async def _run(
     plan: RunPlan,
     connections: ConnectionSource,
+    processes: ProcessSource,
     fresh: bool,
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
     environment = {**plan.environment, "PHI3_MAX_RETRIES": "0"}
     async with contextlib.AsyncExitStack() as stack:
-        start = await stack.enter_async_context(_engine(plan))
+        start = stack.enter_context(processes(plan.flow, plan.options.workers))
         crew = await stack.enter_async_context(Crew(start, plan.flow, environment, connections))
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         scorers = None
         if plan.stop_rule:
             evaluation = plan.stop_rule.evaluation
-            scorers = await stack.enter_async_context(Crew(start_process, evaluation, {}, connections))
+            scorers = await stack.enter_async_context(
+                Crew(start_process, evaluation, EVALUATION_ENVIRONMENT, connections)
+            )
             await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
-        early = _early_stop(plan.stop_rule, planned.lines, scorers) if plan.stop_rule and scorers else None
+        early = _early_stop(plan, planned.lines, scorers) if scorers else None
         with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
             on_start(writer.manifest)
             before = writer.manifest.stopped_early
@@ -89,22 +105,11 @@ async def _run(
     return run
 
 
-def _early_stop(rule: StopRule, lines: DataLines, scorers: Crew) -> EarlyStop:
+def _early_stop(plan: RunPlan, lines: DataLines, scorers: Crew) -> EarlyStop:
     from phi3flow.runner.early_stop import EarlyStop  # it imports SciPy
 
-    return EarlyStop(rule, lines, scorers)
-
-
-@contextlib.asynccontextmanager
-async def _engine(plan: RunPlan) -> AsyncIterator[StartProcess]:
-    """Give what starts the run's workers, for as long as the run lasts."""
-    if plan.options.engine == "local":
-        yield start_process
-        return
-    from phi3flow.workers.ray_processes import ray_processes
-
-    with ray_processes(plan.flow, plan.options.workers) as start:
-        yield start
+    assert plan.stop_rule is not None
+    return EarlyStop(plan.stop_rule, lines, scorers, own_history=plan.history == "own")
 
 
 async def _finish(
@@ -118,21 +123,24 @@ async def _finish(
     started = time.monotonic()
     status: RunStatus = "Failed"
     try:
-        uses = await crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
+        uses = await crew.opened()
+        crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
         writer.use_connections(uses)
         async with contextlib.AsyncExitStack() as stack:
-            cache = (
-                stack.enter_context(AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections))
-                if plan.cache
-                else None
+            batch = Batch(
+                _source(plan, planned, writer, early.lines if early else planned.lines),
+                writer,
+                crew,
+                plan.options,
+                _pacer(plan.options.limits, uses),
+                cache=stack.enter_context(_cache(plan, planned, crew)),
+                on_progress=on_progress,
+                on_kept=[early.keep] if early else (),
             )
-            source = _source(plan, planned, writer, early.lines if early else planned.lines)
-            on_kept = [source.keep, *([early.keep] if early else [])]
-            batch = Batch(writer, crew, plan.options, _pacer(plan.options, uses), cache, on_progress, on_kept)
             if early:
                 await stack.enter_async_context(_scoring(early, batch, writer))
             stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
-            await batch.run(source)
+            await batch.run()
         status = batch.stopped_as or "Completed"
     finally:
         writer.finish(
@@ -143,6 +151,12 @@ async def _finish(
         )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:
+    if plan.cache is None:
+        return contextlib.nullcontext()
+    return AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections)
 
 
 def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterable[DataLine]) -> LineSource:
@@ -156,10 +170,10 @@ def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterab
 async def _scoring(early: EarlyStop, batch: Batch, writer: RunWriter) -> AsyncIterator[None]:
     """Score what the run answered before and answers now, and stop it once that decides."""
     early.on_decided = lambda: batch.stop("Completed")
+    await early.begin()  # lines that were answered before it can score would be answered for nothing
     for result in RunFolder(writer.path).results():
         if result.status == "Completed":
             early.keep(result.line_number, result.model_dump_json().encode())
-    await early.begin()  # lines that were answered before it can score would be answered for nothing
     scoring = asyncio.create_task(early.score())
     scoring.add_done_callback(lambda task: batch.fail(error) if (error := _error_of(task)) else None)
     try:
@@ -174,18 +188,12 @@ def _error_of(task: asyncio.Task[None]) -> Exception | None:
     return error if isinstance(error, Exception) else None
 
 
-def _pacer(options: RunOptions, uses: dict[str, ConnectionUse]) -> Pacer:
+def _pacer(limits: Limits, uses: dict[str, ConnectionUse]) -> Pacer:
     """Return the run's pacer; where it finds its own speed, it keeps an Azure ML endpoint's known limit."""
     hosts = [use.host or "" for use in uses.values()]
-    known = options.limits.concurrency is None and any(
-        host.partition(":")[0].endswith(_AZURE_ML_HOST) for host in hosts
-    )
-    return Pacer(
-        time.monotonic(),
-        concurrency=options.limits.concurrency,
-        rpm=options.limits.rpm,
-        tpm=options.limits.tpm,
-        most_per_s=_AZURE_ML_REQUESTS_PER_S if known else None,
+    in_azure = any(host.partition(":")[0].endswith(_AZURE_ML_HOST) for host in hosts)
+    return endpoint_pacer(
+        limits, most_per_s=_AZURE_ML_REQUESTS_PER_S if in_azure and limits.concurrency is None else None
     )
 
 

@@ -129,22 +129,28 @@ def _last_results(file: BinaryIO) -> Iterator[LineResult]:
 
 
 def _line_record(result: LineResult, manifest: Manifest) -> dict[str, Any]:
-    usage = result.usage
-    prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    end = manifest.ended_at or manifest.started_at
-    duration_s = (result.latency_ms or 0.0) / 1000
-    start = end - timedelta(seconds=duration_s)
-    metrics = {
-        "duration": duration_s,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
+    """Return a line of ``flow_artifacts``."""
+    run_info = _run_info(result, manifest)
+    return {
+        "line_number": result.line_number,
+        "run_info": run_info,
+        "start_time": run_info["start_time"],
+        "end_time": run_info["end_time"],
+        "name": "",
+        "description": "",
+        "status": result.status,
+        "tags": None,
     }
-    error = {"code": result.error.type, "message": result.error.message} if result.error else None
-    run_info: dict[str, Any] = {
+
+
+def _run_info(result: LineResult, manifest: Manifest) -> dict[str, Any]:
+    metrics = _system_metrics(result)
+    end = manifest.ended_at or manifest.started_at
+    start = end - timedelta(seconds=metrics["duration"])
+    return {
         "run_id": f"{manifest.name}_{result.line_number}",
         "status": result.status,
-        "error": error,
+        "error": {"code": result.error.type, "message": result.error.message} if result.error else None,
         "inputs": {"line_number": result.line_number, **result.inputs},
         "output": result.outputs,
         "metrics": None,
@@ -166,15 +172,16 @@ def _line_record(result: LineResult, manifest: Manifest) -> dict[str, Any]:
         "otel_trace_id": None,
         "message_format": "basic",
     }
+
+
+def _system_metrics(result: LineResult) -> dict[str, float]:
+    usage = result.usage
+    prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     return {
-        "line_number": result.line_number,
-        "run_info": run_info,
-        "start_time": start.isoformat(),
-        "end_time": end.isoformat(),
-        "name": "",
-        "description": "",
-        "status": result.status,
-        "tags": None,
+        "duration": (result.latency_ms or 0.0) / 1000,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
     }
 
 

@@ -21,7 +21,7 @@ from phi3flow.flows import fingerprint
 from phi3flow.project.paths import RUNS
 from phi3flow.project.promptflow_home import promptflow_home
 from phi3flow.records.lines import LineError, LineResult, Usage
-from phi3flow.records.runs import Counts, Manifest, RunStatus
+from phi3flow.records.runs import Counts, Manifest, RunParameters, RunStatus
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.folder import RunFolder, find_run
 from phi3flow.storage.files import write_files
@@ -30,7 +30,7 @@ from phi3flow.text import shorten
 
 _ENDED: dict[str, RunStatus] = {"Completed": "Completed", "Failed": "Failed", "Canceled": "Canceled"}
 _DATA_COLUMN = re.compile(r"\$\{data\.(.+)\}")
-_READ_AS_DATE = re.compile(r"date|modified|timestamp.*|.*_(at|time)", re.IGNORECASE)  # so pandas, and so pf
+_READ_AS_DATE = re.compile(r"date|datetime|modified|timestamp.*|.*_(at|time)", re.IGNORECASE)
 
 
 class _Properties(BaseModel):
@@ -100,6 +100,11 @@ class _LineRecord(BaseModel):
 
     line_number: int
     run_info: LineRun
+
+
+def is_read_as_date(column: str) -> bool:
+    """Whether pandas, and so promptflow, takes a column of the data for dates, whatever it holds."""
+    return _READ_AS_DATE.fullmatch(column) is not None
 
 
 def open_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
@@ -172,7 +177,7 @@ def _adopt(run: _ListedRun) -> None:
         data_sha256=file_sha256(data),
         column_mapping={name: str(value) for name, value in run.properties.column_mapping.items()},
         variant=run.properties.node_variant,
-        parameters={"made_by": "pf run create"},
+        parameters=RunParameters(made_by="pf run create"),
         concurrency="auto",  # promptflow decides, and does not say
         counts=Counts(total=len(rows), completed=completed, failed=len(results) - completed),
         started_at=started_at,
@@ -229,7 +234,7 @@ def _check_unchanged(run: _ListedRun, line: _LineRecord, row: Row, data: Path) -
     inputs = line.run_info.inputs or {}
     for name, value in run.properties.column_mapping.items():
         match = _DATA_COLUMN.fullmatch(str(value))
-        if match is None or _READ_AS_DATE.fullmatch(match.group(1)):
+        if match is None or is_read_as_date(match.group(1)):
             continue
         before, now = inputs.get(name), row.get(match.group(1))
         if isinstance(before, str) and isinstance(now, str) and before != now:
@@ -238,9 +243,9 @@ def _check_unchanged(run: _ListedRun, line: _LineRecord, row: Row, data: Path) -
             )
 
 
-def _changed(run: _ListedRun, data: Path, what: str) -> DatasetError:
+def _changed(run: _ListedRun, data: Path, difference: str) -> DatasetError:
     return DatasetError(
-        f"{data}: has changed since run {run.name} was made: {what}; put it back, or make the run again"
+        f"{data}: has changed since run {run.name} was made: {difference}; put it back, or make the run again"
     )
 
 
@@ -265,8 +270,8 @@ def _error_of(info: LineRun) -> LineError:
     message = str(error.get("message") or f"promptflow ended the line as {info.status}")
     for detail in error.get("additionalInfo") or ():
         match detail:
-            case {"type": "ToolExecutionErrorDetails", "info": {"type": str(type_), "message": str(said)}}:
-                return LineError(type=type_, message=said or message)
+            case {"type": "ToolExecutionErrorDetails", "info": {"type": str(type_), "message": str(tool_message)}}:
+                return LineError(type=type_, message=tool_message or message)
     while isinstance(error.get("innerError"), Mapping):
         error = error["innerError"]
     return LineError(type=str(error.get("code") or info.status), message=message)

@@ -1,4 +1,4 @@
-"""One line's way through an evaluation flow: the inputs that it gets, the scores and counts that come out."""
+"""Lines that ran several times, averaged; and lines that failed, where the user has them counted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def average_repeats(scores: Sequence[LineScore], lines: int) -> list[LineScore]:
     repeats: dict[int, list[LineScore]] = {}
     for score in scores:
         repeats.setdefault(score.line_number % lines, []).append(score)
-    return [_averaged(number, each) for number, each in sorted(repeats.items())]
+    return [_averaged(number, line_repeats) for number, line_repeats in sorted(repeats.items())]
 
 
 def repeat_variances(scores: Sequence[LineScore], lines: int, name: str) -> RepeatVariances | None:
@@ -59,9 +59,9 @@ def repeat_variances(scores: Sequence[LineScore], lines: int, name: str) -> Repe
 
 
 def _averaged(number: int, repeats: Sequence[LineScore]) -> LineScore:
-    first, *others = repeats
+    first = repeats[0]
     completed = [score for score in repeats if score.status == "Completed"]
-    if not others and first.line_number == number:
+    if len(repeats) == 1 and first.line_number == number:
         return first
     identity = first.line_id if first.line_number == number else first.line_id.rpartition("~")[0]
     names = dict.fromkeys(name for score in completed for name in score.scores)
@@ -83,9 +83,9 @@ def _averaged(number: int, repeats: Sequence[LineScore]) -> LineScore:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None
 
 
 def _mean_counts(counts: Sequence[Sequence[float]]) -> list[float]:
-    return [fmean(each) for each in zip(*counts, strict=True)]
+    return [fmean(column) for column in zip(*counts, strict=True)]

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 
 from phi3flow.errors import ConfigError, ResumeMismatchError, StorageError
 from phi3flow.records.comparisons import StoppedEarly
+from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
-from phi3flow.records.runs import Counts, Manifest, Prices
+from phi3flow.records.runs import Counts, Manifest, Prices, RunStatus
 from phi3flow.runs.folder import lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
 from phi3flow.storage.files import write_file, write_files
@@ -85,10 +86,10 @@ class RunWriter:
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
         position = self._file.seek(0, os.SEEK_END)
-        rest = memoryview(line + b"\n")
+        unwritten = memoryview(line + b"\n")
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) :]
         except OSError as error:
             self._file.truncate(position)
             raise StorageError(
@@ -107,20 +108,20 @@ class RunWriter:
         finally:
             self._file = self._held.enter_context(path.open("ab", buffering=0))
 
-    def use_parameters(self, **parameters: Any) -> None:
-        """Record more of how the run was made."""
-        added = {**self._manifest.parameters, **parameters}
-        self._manifest = self._manifest.model_copy(update={"parameters": added})
+    def use_jobs(self, jobs: Sequence[str]) -> None:
+        """Record which jobs in the cloud gave the run's results."""
+        parameters = self._manifest.parameters.model_copy(update={"jobs": tuple(jobs)})
+        self._manifest = self._manifest.model_copy(update={"parameters": parameters})
         self._write_manifest()
 
-    def use_connections(self, connections: dict[str, Any]) -> None:
+    def use_connections(self, connections: Mapping[str, ConnectionUse]) -> None:
         """Record which connections the flow uses (names and hosts)."""
-        self._manifest = self._manifest.model_copy(update={"connections": connections})
+        self._manifest = self._manifest.model_copy(update={"connections": dict(connections)})
         self._write_manifest()
 
     def finish(
         self,
-        status: str,
+        status: RunStatus,
         *,
         duration_s: float,
         prices: Prices | None = None,
@@ -174,15 +175,12 @@ def _new_lines(results: Iterable[LineResult], outcomes: LineOutcomes) -> Iterato
 
 
 def _refuse_changes(before: Manifest, now: Manifest) -> None:
-    changes = [
-        f"{name} was {getattr(before, name)!r}, is {getattr(now, name)!r}"
-        for name in ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
-        if getattr(before, name) != getattr(now, name)
-    ]
-    for name, default in (("connections", {}), ("init", {}), ("history", "given")):
-        was, is_now = (manifest.parameters.get(name, default) for manifest in (before, now))
-        if was != is_now:
-            changes.append(f"{name} was {was!r}, is {is_now!r}")
+    made_of = ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
+    values = [(name, getattr(before, name), getattr(now, name)) for name in made_of]
+    for name in ("connections", "init", "history"):
+        was, is_now = (getattr(manifest.parameters, name) or {} for manifest in (before, now))
+        values.append((name, was, is_now))
+    changes = [f"{name} was {was!r}, is {is_now!r}" for name, was, is_now in values if was != is_now]
     if before.lines != now.lines and max(before.repeats, now.repeats) > 1:
         changes.append(f"it had {before.lines} lines to repeat, now {now.lines}")
     if changes:

@@ -140,8 +140,8 @@ class _Writer:
 
     def _small_talk(self, fact: Fact) -> list[Turn]:
         """One or two turns about nothing in particular come first."""
-        said = self.rng.sample(conversation.SMALL_TALK[self.split], self.rng.choice((1, 2)))
-        return [*(Turn(question, answer) for question, answer in said), self._turn(fact)]
+        chat = self.rng.sample(conversation.SMALL_TALK[self.split], self.rng.choice((1, 2)))
+        return [*(Turn(question, answer) for question, answer in chat), self._turn(fact)]
 
     def _thanks(self, fact: Fact) -> list[Turn]:
         thanks = self.rng.choice(conversation.THANKS[self.split]).format(p=fact.product)
@@ -158,8 +158,8 @@ class _Writer:
                 for product in chosen.sample(PRODUCTS, 4)
                 for question in sentences.questions[self.split]
             ]
-            asked = self.rng.sample(turns, COUNTS[self.split].foreign)
-            rows += [_row([turn], "language", language=language) for turn in asked]
+            sample = self.rng.sample(turns, COUNTS[self.split].foreign)
+            rows += [_row([turn], "language", language=language) for turn in sample]
         return rows
 
     def _turn(self, fact: Fact, *, opener: str | None = None) -> Turn:

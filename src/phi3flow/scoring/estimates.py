@@ -39,10 +39,10 @@ def estimate_metrics(
                 values.append(value)
                 labels.append(clusters[line.line_number])
         without = sum(name in line.failures and line.scores.get(name) is None for line in scored)
-        found = estimate_mean(
+        estimate = estimate_mean(
             values, clusters=labels, n_failed=n_failed + without, score_range=score_ranges.get(name, UNIT)
         )
-        estimates[name] = found.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
+        estimates[name] = estimate.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
     corpora = _estimate_corpora(logged, scored, n_failed, clusters)
     for name, value in logged.items():
         if name not in estimates:
@@ -60,9 +60,9 @@ def _estimate_corpora(
     logged: Iterable[str], scored: list[LineScore], n_failed: int, clusters: list[str]
 ) -> dict[str, Estimate]:
     """Return the corpus metrics among ``logged`` whose counts every line has, with intervals."""
-    wanted = [name for name in logged if name in CORPUS_METRICS]
-    counts = {name: [line.counts.get(name.removeprefix("corpus_"), []) for line in scored] for name in wanted}
-    names = [name for name, each in counts.items() if each and all(each)]
+    corpus_names = [name for name in logged if name in CORPUS_METRICS]
+    counts = {name: [line.counts.get(name.removeprefix("corpus_"), []) for line in scored] for name in corpus_names}
+    names = [name for name, line_counts in counts.items() if line_counts and all(line_counts)]
     if not names:
         return {}
     corpora = [(counts[name], CORPUS_METRICS[name]) for name in names]

@@ -16,7 +16,7 @@ from phi3flow.connections.public import connection_uses
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import evaluation_inputs
+from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT, evaluation_inputs, input_defaults
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -58,15 +58,15 @@ def judge_pairs(
     """
     rows = baseline.data_rows()
     judged = _join(baseline, candidate, rows, pairs, output)
-    asked = [pair for pair in judged if pair.answers[0] != pair.answers[1]]
+    unlike = [pair for pair in judged if pair.answers[0] != pair.answers[1]]
     judging = None
-    if asked:
-        with open_flow(flow, connections=connections, environment={"PHI3_MAX_RETRIES": "0"}) as session:
-            judge = _PairJudge(session, _map_inputs(flow, asked), limits, on_pair)
-            asyncio.run(judge.run(asked))
-            judging = describe_judging(session, [line.outputs for pair in asked for line in pair.lines.values()])
-    found = _count(baseline.name, candidate.name, judged, cluster_labels(rows), seed)
-    return found.model_copy(update={"judging": judging})
+    if unlike:
+        with open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session:
+            judge = _PairJudge(session, _map_inputs(flow, unlike), limits, on_pair)
+            asyncio.run(judge.run(unlike))
+            judging = describe_judging(session, [line.outputs for pair in unlike for line in pair.lines.values()])
+    preferences = _count(baseline.name, candidate.name, judged, cluster_labels(rows), seed)
+    return preferences.model_copy(update={"judging": judging})
 
 
 def describe_judging(
@@ -77,7 +77,7 @@ def describe_judging(
     agreement: Mapping[str, Agreement] | None = None,
 ) -> Judging | None:
     """Return who gave the scores, as the flow's output ``judge`` says; None for a flow that asks nobody."""
-    judges = [judge for one in outputs if isinstance(judge := one.get("judge"), Mapping)]
+    judges = [judge for output in outputs if isinstance(judge := output.get("judge"), Mapping)]
     uses = connection_uses(session)
     if not judges and not uses and repeats == 1:
         return None
@@ -113,8 +113,8 @@ class _Pair:
         """In each order that has a verdict: 1 for the candidate, -1 for the baseline, 0 for neither."""
         if self.answers[0] == self.answers[1]:
             return 0, 0
-        said = {order: _PREFERRED[line.outputs["preference"]] for order, line in self.lines.items()}
-        return tuple(value if order == 0 else -value for order, value in said.items())
+        preferred = {order: _PREFERRED[line.outputs["preference"]] for order, line in self.lines.items()}
+        return tuple(value if order == 0 else -value for order, value in preferred.items())
 
     def _answer(self, result: LineResult) -> str:
         outputs = result.outputs or {}
@@ -133,15 +133,15 @@ class _PairJudge:
         self._mapping = mapping
         self._limits = limits
         self._on_pair = on_pair
-        self._defaults = {name: one.default for name, one in session.flow.inputs.items() if one.has_default}
+        self._defaults = input_defaults(session.flow)
 
     async def run(self, pairs: Sequence[_Pair]) -> None:
         orders: tuple[Order, Order] = (0, 1)
         calls = EndpointCalls(self._ask, self._ended, limits=self._limits, tokens=_tokens)
         await calls.run([(pair, order) for pair in pairs for order in orders])
 
-    async def _ask(self, one: tuple[_Pair, Order]) -> FlowLine:
-        pair, order = one
+    async def _ask(self, question: tuple[_Pair, Order]) -> FlowLine:
+        pair, order = question
         sources = {"data": pair.row, "run.inputs": pair.baseline.inputs}
         inputs = evaluation_inputs(self._mapping, sources, self._defaults)
         inputs["first"], inputs["second"] = pair.answers if order == 0 else pair.answers[::-1]
@@ -154,8 +154,8 @@ class _PairJudge:
             )
         return line
 
-    def _ended(self, one: tuple[_Pair, Order], outcome: FlowLine | Failure) -> None:
-        pair, order = one
+    def _ended(self, question: tuple[_Pair, Order], outcome: FlowLine | Failure) -> None:
+        pair, order = question
         if isinstance(outcome, Failure):
             pair.failures[order] = outcome
         else:
@@ -178,11 +178,11 @@ def _join(
     )
     if pairs is None:
         numbers = {result.line_id: number for number, result in right.items()}
-        pairs = [(number, numbers[one.line_id]) for number, one in left.items() if one.line_id in numbers]
-    found = [_Pair(left[one], right[two], rows[one], output) for one, two in pairs if one in left and two in right]
-    if not found:
+        pairs = [(number, numbers[line.line_id]) for number, line in left.items() if line.line_id in numbers]
+    common = [_Pair(left[n], right[m], rows[n], output) for n, m in pairs if n in left and m in right]
+    if not common:
         raise ConfigError(f"{baseline.name} and {candidate.name} completed no line in common: nothing can be judged")
-    return found
+    return common
 
 
 def _map_inputs(flow: Flow, pairs: Sequence[_Pair]) -> dict[str, Any]:
@@ -192,37 +192,37 @@ def _map_inputs(flow: Flow, pairs: Sequence[_Pair]) -> dict[str, Any]:
         "data": list(dict.fromkeys(name for pair in pairs for name in pair.row)),
         "run.inputs": list(dict.fromkeys(name for pair in pairs for name in pair.baseline.inputs)),
     }
-    inputs = {name: one.has_default for name, one in flow.inputs.items() if name not in ("first", "second")}
+    inputs = {name: column.has_default for name, column in flow.inputs.items() if name not in ("first", "second")}
     return complete_mapping({}, inputs=inputs, columns=columns, where=str(flow.folder))
 
 
 def _count(baseline: str, candidate: str, pairs: Sequence[_Pair], clusters: Sequence[str], seed: int) -> Preferences:
-    both = [pair for pair in pairs if len(pair.verdicts) == 2]
-    scores = [pair.verdicts[0] if pair.verdicts[0] == pair.verdicts[1] else 0 for pair in both]
-    labels = [clusters[pair.baseline.line_number] for pair in both]
-    found = compare_pairs([0.0] * len(scores), scores, rng=np.random.default_rng(seed), clusters=labels)
+    judged = [pair for pair in pairs if len(pair.verdicts) == 2]
+    scores = [pair.verdicts[0] if pair.verdicts[0] == pair.verdicts[1] else 0 for pair in judged]
+    labels = [clusters[pair.baseline.line_number] for pair in judged]
+    comparison = compare_pairs([0.0] * len(scores), scores, rng=np.random.default_rng(seed), clusters=labels)
     decisive = [value for pair in pairs for value in _shown_first(pair)]
     failures = [failure for pair in pairs for failure in pair.failures.values()]
     return Preferences(
         baseline=baseline,
         candidate=candidate,
-        n=len(both),
-        n_failed=len(pairs) - len(both),
-        wins=found.wins or 0,
-        losses=found.losses or 0,
-        ties=found.ties or 0,
-        flipped=sum(pair.verdicts[0] * pair.verdicts[1] < 0 for pair in both),
+        n=len(judged),
+        n_failed=len(pairs) - len(judged),
+        wins=comparison.wins or 0,
+        losses=comparison.losses or 0,
+        ties=comparison.ties or 0,
+        flipped=sum(pair.verdicts[0] * pair.verdicts[1] < 0 for pair in judged),
         first_share=sum(decisive) / len(decisive) if decisive else None,
-        preference=Difference(mean=found.mean, low=found.low, high=found.high),
-        p=found.p_permutation,
+        preference=Difference(mean=comparison.mean, low=comparison.low, high=comparison.high),
+        p=comparison.p_permutation,
         failure=failures[0].error if failures else None,
     )
 
 
 def _shown_first(pair: _Pair) -> list[bool]:
     """Return for each verdict that is no tie whether it went to the answer shown first."""
-    said = [line.outputs["preference"] for line in pair.lines.values()]
-    return [preference == "first" for preference in said if preference != "tie"]
+    preferences = [line.outputs["preference"] for line in pair.lines.values()]
+    return [preference == "first" for preference in preferences if preference != "tie"]
 
 
 def _tokens(line: FlowLine) -> int:

@@ -16,8 +16,9 @@ from typing import Any
 
 from phi3flow.errors import FlowError
 from phi3flow.flows import open_flow
+from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution
 from phi3flow.pacing.failures import Failure
-from phi3flow.scoring.execution import Execution, Line, LineExecutor, OpenEvaluation
+from phi3flow.scoring.execution import OpenEvaluation, attempt
 from phi3flow.workers.channel import Channel
 
 _LINES_AT_ONCE = 8
@@ -31,27 +32,27 @@ def main() -> None:
     try:
         order: OpenEvaluation = channel.receive()
         with open_flow(order.flow, connections=_refuse, environment=order.environment) as session:
-            executor = LineExecutor(session, order.mapping)
+            evaluator = Evaluator(session, order.mapping, redact=str)  # it has no connection
             gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
             while True:
-                channel.send(asyncio.run(_attempt(executor, channel.receive())))
+                channel.send(asyncio.run(_attempt(evaluator, channel.receive())))
     except EOFError:
         code = 0
     finally:
         os._exit(code)  # threads of tools that hang are not waited for
 
 
-async def _attempt(executor: LineExecutor, lines: Sequence[Line]) -> list[Execution | Failure]:
+async def _attempt(evaluator: Evaluator, lines: Sequence[AnsweredLine]) -> list[Execution | Failure]:
     """Return what becomes of each line, in their order."""
     outcomes: dict[int, Execution | Failure] = {}
     remaining = iter(enumerate(lines))
 
     async def work() -> None:
-        for place, line in remaining:
-            outcomes[place] = await executor.attempt(line)
+        for index, line in remaining:
+            outcomes[index] = await attempt(evaluator, line)
 
     await asyncio.gather(*(work() for _ in range(_LINES_AT_ONCE)))
-    return [outcomes[place] for place in range(len(lines))]
+    return [outcomes[index] for index in range(len(lines))]
 
 
 def _refuse(name: str) -> Mapping[str, Any]:

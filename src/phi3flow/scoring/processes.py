@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from phi3flow.flows.evaluation import AnsweredLine, Execution
 from phi3flow.pacing.failures import Failure
 from phi3flow.project.machine import processors
-from phi3flow.scoring.execution import Execution, Line, OpenEvaluation
+from phi3flow.scoring.execution import OpenEvaluation
 from phi3flow.workers.frames import encode, receive
 
 _COMMAND = (sys.executable, "-P", "-m", "phi3flow.scoring.process_main")
@@ -28,7 +29,7 @@ class Helper:
         self._writer, self._reader = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._writer.submit(self._send, order)
 
-    async def attempt(self, lines: Sequence[Line]) -> list[Execution | Failure] | None:
+    async def attempt(self, lines: Sequence[AnsweredLine]) -> list[Execution | Failure] | None:
         """Return what becomes of each line, in their order; None where the process ended or cannot hand it over.
 
         It may be called again before it has returned, so that the process need not wait for more lines.

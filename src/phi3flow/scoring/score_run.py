@@ -8,13 +8,18 @@ scoring failed: both are recorded, and left out of the means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from phi3flow.errors import ColumnMappingError, DatasetError
+from phi3flow.errors import DatasetError
 from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
-from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import requests_per_line
+from phi3flow.flows.evaluation import (
+    EVALUATION_ENVIRONMENT,
+    AnsweredLine,
+    complete_evaluation,
+    requests_per_line,
+)
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import Judging, LineScore, RunMetrics
@@ -28,12 +33,7 @@ from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
 from phi3flow.scoring.scorer import ScoredLine, Scorer
 from phi3flow.stats.agreement import measure_agreement
-
-_HISTORY = "chat_history"
-_ENVIRONMENT = {"PHI3_MAX_RETRIES": "0"}
-
-
-Row = Mapping[str, Any]
+from phi3flow.storage.jsonl import Row
 
 
 def score_run(
@@ -59,94 +59,112 @@ def score_run(
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
     where an endpoint stays down.
     """
-    results, rows = run.results(), run.data_rows()
+    results, rows, scoring = run.results(), run.data_rows(), _Scoring()
     if not results:
         raise DatasetError(f"run {run.name} has no lines to score")
-    completed = [result for result in results if result.status == "Completed"]
-    scored, logged, judging = list[ScoredLine](), dict[str, float](), None
-    if completed:
-        mapping = _complete(column_mapping or {}, run, flow, completed, rows)
-        lines = [(result, rows[result.line_number]) for result in completed]
-        tries = 0 if requests_per_line(flow) else len(lines) * repeats
-        with (
-            start_helpers(OpenEvaluation(flow, _ENVIRONMENT, mapping), tries) as helpers,
-            open_flow(flow, connections=connections, environment=_ENVIRONMENT) as session,
-        ):
-            scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
-            scored = asyncio.run(scorer.score(lines))
-            logged = _aggregate(session, scored)
-            judging = _describe_judging(session, scored, repeats)
-    scores = [line.score for line in scored] + [_unscored(result) for result in results if result.status == "Failed"]
-    scores.sort(key=lambda score: score.line_number)
+    answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
+    if answered:
+        mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
+        scoring = _score_lines(answered, flow, connections, mapping, limits, repeats, on_line)
+    scores = _all_scores(results, scoring.lines)
     if failed_as_zero:
         scores = count_failed(scores, least_scores(scores, flow))
-    estimates = estimate_metrics(
-        scores,
-        logged=logged,
-        clusters=cluster_labels(rows),
-        lines=run.manifest.lines,
-        score_ranges=flow.score_ranges,
-    )
-    metrics = RunMetrics(
-        metrics=estimates,
-        lower_is_better=flow.lower_is_better,
-        score_ranges=flow.score_ranges,
-        failed_as_zero=failed_as_zero,
-        judging=judging,
-    )
+    metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_as_zero": failed_as_zero})
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
 
 
-def _complete(
-    mapping: Mapping[str, str],
-    run: RunFolder,
+@dataclass(frozen=True)
+class _Scoring:
+    """What an evaluation flow made of the lines: their scores, what its aggregation logged, and who judged."""
+
+    lines: Sequence[ScoredLine] = ()
+    logged: Mapping[str, float] = field(default_factory=dict)
+    judging: Judging | None = None
+
+
+def _score_lines(
+    lines: Sequence[AnsweredLine],
     flow: Flow,
-    completed: list[LineResult],
-    rows: list[dict[str, Any]],
+    connections: ConnectionSource,
+    mapping: dict[str, Any],
+    limits: Limits,
+    repeats: int,
+    on_line: Callable[[LineScore], None],
+) -> _Scoring:
+    helped = 0 if requests_per_line(flow) else len(lines) * repeats
+    with (
+        start_helpers(OpenEvaluation(flow, dict(EVALUATION_ENVIRONMENT), mapping), helped) as helpers,
+        open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session,
+    ):
+        scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
+        scored = asyncio.run(scorer.score(lines))
+        return _Scoring(scored, _aggregate(session, scored), _describe_judging(session, scored, repeats))
+
+
+def _measure(
+    run: RunFolder, flow: Flow, scores: Sequence[LineScore], scoring: _Scoring, rows: Sequence[Row]
+) -> RunMetrics:
+    return RunMetrics(
+        metrics=estimate_metrics(
+            scores,
+            logged=scoring.logged,
+            clusters=cluster_labels(rows),
+            lines=run.manifest.lines,
+            score_ranges=flow.score_ranges,
+        ),
+        lower_is_better=flow.lower_is_better,
+        score_ranges=flow.score_ranges,
+        judging=scoring.judging,
+    )
+
+
+def _complete(
+    mapping: Mapping[str, str], run: RunFolder, flow: Flow, completed: Sequence[LineResult], rows: Sequence[Row]
 ) -> dict[str, Any]:
-    columns = {
-        "run.outputs": _names(result.outputs or {} for result in completed),
-        "data": _names(rows),
-        "run.inputs": _names(result.inputs for result in completed),
-    }
-    own_history = run.manifest.parameters.get("history") == "own"
-    if own_history and _HISTORY in flow.inputs and _HISTORY in columns["run.inputs"]:
-        mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}  # the model said so, not the data
-    inputs = {name: one.has_default for name, one in flow.inputs.items()}
-    where = f"{flow.folder} over run {run.name}"
-    complete = complete_mapping(mapping, inputs=inputs, columns=columns, where=where)
-    if not any(str(value).startswith("${run.outputs.") for value in complete.values()):
-        outputs = ", ".join(columns["run.outputs"]) or "none"
-        raise ColumnMappingError(
-            f"{where}: no input takes an output of the run (they are: {outputs}), so nothing of it would be scored. "
-            "Add --column-mapping answer='${run.outputs.OUTPUT}'"
-        )
-    return complete
+    return complete_evaluation(
+        flow,
+        {
+            "run.outputs": _names(result.outputs or {} for result in completed),
+            "data": _names(rows),
+            "run.inputs": _names(result.inputs for result in completed),
+        },
+        where=f"{flow.folder} over run {run.name}",
+        mapping=mapping,
+        own_history=run.manifest.parameters.history == "own",
+    )
 
 
-def _aggregate(session: FlowSession, scored: list[ScoredLine]) -> dict[str, float]:
-    executions = [one for line in scored for one in line.executions]
+def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
+    executions = [execution for line in scored for execution in line.executions]
     if not executions or not session.has_aggregation:
         return {}
-    return session.exec_aggregation([one.inputs for one in executions], [one.line for one in executions])
+    return session.exec_aggregation(
+        [execution.inputs for execution in executions], [execution.line for execution in executions]
+    )
 
 
-def _describe_judging(session: FlowSession, scored: list[ScoredLine], repeats: int) -> Judging | None:
+def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:
     names = dict.fromkeys(name for line in scored for name in line.score.verdicts)
     agreement = {name: measure_agreement([line.score.verdicts.get(name, ()) for line in scored]) for name in names}
     return describe_judging(
         session,
-        [one.line.outputs for line in scored for one in line.executions],
+        [execution.line.outputs for line in scored for execution in line.executions],
         repeats=repeats,
-        agreement={name: one for name, one in agreement.items() if one is not None},
+        agreement={name: alpha for name, alpha in agreement.items() if alpha is not None},
     )
+
+
+def _all_scores(results: Sequence[LineResult], scored: Sequence[ScoredLine]) -> list[LineScore]:
+    """Return a score for each line of the run, those without an answer too, by line_number."""
+    unscored = [_unscored(result) for result in results if result.status == "Failed"]
+    return sorted([*unscored, *(line.score for line in scored)], key=lambda score: score.line_number)
 
 
 def _unscored(result: LineResult) -> LineScore:
     return LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=result.error)
 
 
-def _names(rows: Iterable[Row]) -> list[str]:
+def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))

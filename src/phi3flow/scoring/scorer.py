@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
-from phi3flow.flows.evaluation import read_counts, requests_per_line
+from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution, line_score, requests_per_line
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import Limits
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import LineScore
-from phi3flow.scoring.execution import Execution, Line, LineExecutor
+from phi3flow.scoring.execution import attempt
 from phi3flow.scoring.processes import Helper
 from phi3flow.workers.usage import line_usage
 
@@ -41,11 +42,11 @@ class ScoredLine:
 class _Repeats:
     """What became of each execution of one line; None while it has not ended."""
 
-    line: Line
+    line: AnsweredLine
     outcomes: list[Execution | LineError | None]
 
 
-_Try = tuple[_Repeats, int]
+_Repetition = tuple[_Repeats, int]
 
 
 class Scorer:
@@ -64,7 +65,8 @@ class Scorer:
         helpers: Sequence[Helper] = (),
         on_line: Callable[[LineScore], None] = lambda _: None,
     ) -> None:
-        self._executor = LineExecutor(session, mapping)
+        self._redactor = Redactor(session)
+        self._evaluator = Evaluator(session, mapping, redact=self._redactor.text)
         self._limits = limits
         self._repeats = repeats
         self._helpers = helpers
@@ -73,7 +75,7 @@ class Scorer:
         self._asks_endpoint = bool(session.used_connections or self._requests_each or limits.rpm or limits.tpm)
         self._scored: list[ScoredLine] = []
 
-    async def score(self, lines: Sequence[Line]) -> list[ScoredLine]:
+    async def score(self, lines: Sequence[AnsweredLine]) -> list[ScoredLine]:
         """Score every line, in line order. Raises EndpointError where an endpoint that the flow asks stays down."""
         repeated = [_Repeats(line, [None] * self._repeats) for line in lines]
         tries = [(line, repeat) for line in repeated for repeat in range(self._repeats)]
@@ -90,33 +92,33 @@ class Scorer:
             await self._run_local(tries)
         return sorted(self._scored, key=lambda line: line.score.line_number)
 
-    async def _ask(self, one: _Try) -> Execution:
-        return await self._executor.execute(one[0].line, timeout_s=self._limits.timeout_s)
+    async def _ask(self, repetition: _Repetition) -> Execution:
+        return await self._evaluator.execute(repetition[0].line, timeout_s=self._limits.timeout_s)
 
-    async def _run_local(self, tries: Sequence[_Try]) -> None:
+    async def _run_local(self, tries: Sequence[_Repetition]) -> None:
         remaining = iter(tries)
         here = [self._attempt(remaining) for _ in range(self._limits.concurrency or _LOCAL_LINES)]
         there = [self._have_attempted(remaining, helper) for helper in self._helpers for _ in range(_SHARES_AT_ONCE)]
         await asyncio.gather(*here, *there)
 
-    async def _attempt(self, tries: Iterable[_Try]) -> None:
-        for one in tries:
-            self._ended(one, await self._executor.attempt(one[0].line))
+    async def _attempt(self, tries: Iterable[_Repetition]) -> None:
+        for repetition in tries:
+            self._ended(repetition, await attempt(self._evaluator, repetition[0].line))
 
-    async def _have_attempted(self, tries: Iterable[_Try], helper: Helper) -> None:
+    async def _have_attempted(self, tries: Iterable[_Repetition], helper: Helper) -> None:
         """Give a helper lines until none are left; what it cannot hand over is done here."""
         while share := list(itertools.islice(tries, _LINES_A_SHARE)):
-            outcomes = await helper.attempt([one[0].line for one in share])
+            outcomes = await helper.attempt([line.line for line, _ in share])
             if outcomes is None:
                 await self._attempt(share)
                 return
-            for one, outcome in zip(share, outcomes, strict=True):
-                self._ended(one, outcome)
+            for repetition, outcome in zip(share, outcomes, strict=True):
+                self._ended(repetition, outcome)
 
-    def _ended(self, one: _Try, outcome: Execution | Failure) -> None:
-        line, repeat = one
+    def _ended(self, repetition: _Repetition, outcome: Execution | Failure) -> None:
+        line, repeat = repetition
         if isinstance(outcome, Failure):
-            message = self._executor.public(outcome.error.message)
+            message = self._redactor.text(outcome.message)
             line.outcomes[repeat] = outcome.error.model_copy(update={"message": message})
         else:
             line.outcomes[repeat] = outcome
@@ -128,28 +130,19 @@ class Scorer:
 
 def _combine(line: _Repeats) -> ScoredLine:
     """Return the line's score: each metric's mean over the executions that have one."""
-    result = line.line[0]
-    executions = [one for one in line.outcomes if isinstance(one, Execution)]
+    result = line.line.result
+    executions = [outcome for outcome in line.outcomes if isinstance(outcome, Execution)]
     if not executions:
-        error = next(one for one in line.outcomes if isinstance(one, LineError))
+        error = next(outcome for outcome in line.outcomes if isinstance(outcome, LineError))
         failed = LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=error)
         return ScoredLine(failed, [])
-    first = executions[0]
-    scores, failures, verdicts = first.scores, first.failures, dict[str, list[float | None]]()
+    score = line_score(result, executions[0])
     if len(line.outcomes) > 1:
-        verdicts = {name: [one.scores.get(name) for one in executions] for name in first.scores}
+        verdicts = {name: [execution.scores.get(name) for execution in executions] for name in score.scores}
         scores = {name: _mean(column) for name, column in verdicts.items()}
-        reasons = {name: reason for one in reversed(executions) for name, reason in one.failures.items()}
+        reasons = {name: reason for execution in reversed(executions) for name, reason in execution.failures.items()}
         failures = {name: reason for name, reason in reasons.items() if scores.get(name) is None}
-    score = LineScore(
-        line_number=result.line_number,
-        line_id=result.line_id,
-        status="Completed",
-        scores=scores,
-        counts=read_counts(first.line.aggregation_inputs),
-        failures=failures,
-        verdicts=verdicts,
-    )
+        score = score.model_copy(update={"scores": scores, "failures": failures, "verdicts": verdicts})
     return ScoredLine(score, executions)
 
 

@@ -57,15 +57,15 @@ class AnswerText:
             self._send(len(self._text) - self._held_back())
 
     def _cut_at_stop(self) -> None:
-        places = [place for place in (self._text.find(each, self._sent) for each in self._stop) if place >= 0]
-        if places:
-            self._text = self._text[: min(places)]
+        starts = [start for start in (self._text.find(stop, self._sent) for stop in self._stop) if start >= 0]
+        if starts:
+            self._text = self._text[: min(starts)]
             self.stopped = True
 
     def _held_back(self) -> int:
         """Return the length of the longest end of the text that begins a stop string."""
         return max(
-            (length for each in self._stop for length in range(1, len(each)) if self._text.endswith(each[:length])),
+            (length for stop in self._stop for length in range(1, len(stop)) if self._text.endswith(stop[:length])),
             default=0,
         )
 

@@ -201,7 +201,8 @@ class Batcher:
     def _admit(self) -> None:
         """Read the waiting prompts for which there is a slot, unless it pays to wait for more."""
         busy = 2 * len(self._active) > self._cache.slots
-        if busy and self._waited < PATIENCE and sum(len(each.prompt) for each in self._waiting) < READ_TOGETHER:
+        rows = sum(len(conversation.prompt) for conversation in self._waiting)
+        if busy and self._waited < PATIENCE and rows < READ_TOGETHER:
             self._waited += 1
             return
         self._waited = 0
@@ -227,11 +228,12 @@ class Batcher:
 
     def _read(self, conversations: list[_Conversation]) -> torch.Tensor:
         """Read prompts that fit one pass, and return the logits after each, [prompts, vocabulary]."""
-        lengths = {each.slot: len(each.prompt) for each in conversations}
-        self._cache.reserve(max(len(each.prompt) + each.max_new_tokens for each in conversations))
+        lengths = {conversation.slot: len(conversation.prompt) for conversation in conversations}
+        ends = [len(conversation.prompt) + conversation.max_new_tokens for conversation in conversations]
+        self._cache.reserve(max(ends))
         unused = [0] * (READ_TOGETHER - sum(lengths.values()))
-        tokens = [token for each in conversations for token in each.prompt] + unused
-        positions = [place for length in lengths.values() for place in range(length)] + unused
+        tokens = [token for conversation in conversations for token in conversation.prompt] + unused
+        positions = [position for length in lengths.values() for position in range(length)] + unused
         hidden = self._decoder.forward(
             torch.tensor(tokens, device=self._device),
             torch.tensor(positions, device=self._device),
@@ -249,13 +251,13 @@ class Batcher:
         A bounded number at a time: a long prompt's logits over a large vocabulary would take gigabytes.
         """
         scored: list[ScoredToken] = []
-        given = hidden[first - 1 - len(conversation.prompt) : -1]
-        for start in range(0, len(given), READ_TOGETHER):
+        preceding = hidden[first - 1 - len(conversation.prompt) : -1]
+        for start in range(0, len(preceding), READ_TOGETHER):
             tokens = conversation.prompt[first + start :][:READ_TOGETHER]
-            logits = self._decoder.logits(given[start : start + READ_TOGETHER]).float()
+            logits = self._decoder.logits(preceding[start : start + READ_TOGETHER]).float()
             picked = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
-            found: list[float] = (picked - logits.logsumexp(dim=-1)).tolist()
-            scored += map(ScoredToken, tokens, found)
+            log_likelihoods: list[float] = (picked - logits.logsumexp(dim=-1)).tolist()
+            scored += map(ScoredToken, tokens, log_likelihoods)
         return tuple(scored)
 
     def _decode(self, conversations: list[_Conversation]) -> torch.Tensor:
@@ -264,18 +266,19 @@ class Batcher:
         latest = [0] * self._cache.slots
         for conversation in conversations:
             latest[conversation.slot] = conversation.tokens[-1]
-        step = Decode(self._cache, {each.slot: each.position for each in conversations})
+        step = Decode(self._cache, {conversation.slot: conversation.position for conversation in conversations})
         tokens = torch.tensor(latest, device=self._device)
         logits = self._decoder.logits(self._decoder.forward(tokens, step.positions, step))
-        return logits.index_select(0, torch.tensor([each.slot for each in conversations], device=logits.device))
+        slots = [conversation.slot for conversation in conversations]
+        return logits.index_select(0, torch.tensor(slots, device=logits.device))
 
     def _advance(self, conversations: list[_Conversation], run: Callable[[list[_Conversation]], torch.Tensor]) -> None:
         """Give each conversation the next token that ``run``'s logits say; those that end or fail, leave."""
         try:
             tokens = pick_tokens(
                 run(conversations),
-                [each.parameters for each in conversations],
-                [each.generator for each in conversations],
+                [conversation.parameters for conversation in conversations],
+                [conversation.generator for conversation in conversations],
             )
         except Exception as error:  # the pass is shared: all fail, the next requests start afresh
             for conversation in conversations:

@@ -106,8 +106,8 @@ class _Rotation:
 
     def __init__(self, model: Phi3ForCausalLM, head_size: int, context_tokens: int) -> None:
         weight = model.lm_head.weight
-        places = torch.arange(context_tokens, device=weight.device)[None]
-        cos, sin = (each[0] for each in model.model.rotary_emb(weight.new_empty(1, dtype=torch.float32), places))
+        positions = torch.arange(context_tokens, device=weight.device)[None]
+        cos, sin = (table[0] for table in model.model.rotary_emb(weight.new_empty(1, dtype=torch.float32), positions))
         rotated = cos.shape[-1]
         half = rotated // 2
         self._cos = cos.new_ones(context_tokens, 1, head_size)

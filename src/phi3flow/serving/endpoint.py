@@ -111,9 +111,9 @@ class Endpoint:
 
     def _open_exchange(self, scope: Scope) -> Exchange:
         request = Request(scope)
-        given = request.headers.get("x-request-id", "")
+        request_id = request.headers.get("x-request-id", "")
         exchange = Exchange(
-            request_id=given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}",
+            request_id=request_id if REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
             method=request.method,
             path=request.url.path if request.url.path in self._paths else "(unknown)",
         )
@@ -170,9 +170,9 @@ class Endpoint:
 
     def _check_key(self, request: Request, alternative: str = "") -> None:
         """Compare the Bearer key, or else the api-key header, in constant time."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = key.strip() if scheme.lower() == "bearer" else alternative
-        if not hmac.compare_digest(given.encode("latin-1"), self._key):  # latin-1: the header's bytes
+        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+        key = credential.strip() if scheme.lower() == "bearer" else alternative
+        if not hmac.compare_digest(key.encode("latin-1"), self._key):  # latin-1: the header's bytes
             raise RequestError(401, "unauthorized", "the key is missing or wrong: Authorization: Bearer KEY")
 
     async def _read_body(self, request: Request) -> bytes:

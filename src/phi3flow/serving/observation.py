@@ -55,7 +55,7 @@ class Exchange:
 def write_access_log(exchange: Exchange, *, latency_s: float) -> None:
     """Write one JSON line to stderr.
 
-    An unexpected error is shown by its type and the places it passed: its message may quote what was sent.
+    An unexpected error is shown by its type and the lines it passed: its message may quote what was sent.
     """
     generation, error = exchange.generation, exchange.error
     line = {
@@ -69,10 +69,10 @@ def write_access_log(exchange: Exchange, *, latency_s: float) -> None:
         "completion_tokens": generation.completion_tokens if generation else None,
     }
     if error:
-        places = traceback.extract_tb(error.__traceback__)
+        frames = traceback.extract_tb(error.__traceback__)
         line |= {
             "error": type(error).__name__,
-            "traceback": [f"{place.filename}:{place.lineno} {place.name}" for place in places],
+            "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         }
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()

@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,7 +27,7 @@ OPENAI_TEMPERATURE = 1.0
 """/v1/chat/completions without a temperature: OpenAI's default."""
 
 _SHOWN_CHARACTERS = 80
-MAX_STOP_STRINGS = 16
+MAX_STOPS = 16
 
 INERT_VALUES: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -83,7 +83,7 @@ class _Body(BaseModel):
     def _drop_what_asks_nothing(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key: each for key, each in value.items() if not cls._asks_nothing(key, each)}
+        return {key: item for key, item in value.items() if not cls._asks_nothing(key, item)}
 
     @classmethod
     def _asks_nothing(cls, key: str, value: Any) -> bool:
@@ -92,9 +92,9 @@ class _Body(BaseModel):
 
 def _one_conversation(value: Any) -> Any:
     """Unwrap [[message, …]]: some scoring scripts take a batch, and their clients send one of one."""
-    if isinstance(value, list) and value and all(isinstance(each, list) for each in value):
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         if len(value) > 1:
-            raise ValueError(f"holds {len(value)} conversations; send one a request, they are batched here")
+            raise ValueError(f"holds {len(value)} conversations; send one a request")
         return value[0]
     return value
 
@@ -102,9 +102,9 @@ def _one_conversation(value: Any) -> Any:
 def _joined_parts(value: Any) -> Any:
     """Join OpenAI's content parts where all are text."""
     if isinstance(value, list):
-        if not all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        if not all(isinstance(piece, dict) and piece.get("type") == "text" for piece in value):
             raise ValueError("holds a part that is not text; this model reads text only")
-        return "".join(str(part.get("text", "")) for part in value)
+        return "".join(str(piece.get("text", "")) for piece in value)
     return value
 
 
@@ -124,15 +124,14 @@ class _Message(_Body):
     content: str
 
     @model_validator(mode="after")
-    def _has_content(self) -> _Message:
+    def _has_content(self) -> Self:
         if self.role != "assistant" and not self.content.strip():
             raise ValueError(f"the {self.role} message is empty")
         return self
 
 
-_Stop = Annotated[
-    list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOP_STRINGS), BeforeValidator(_as_list)
-]
+_Messages = Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
+_Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS), BeforeValidator(_as_list)]
 
 
 class _ScoreParameters(_Body):
@@ -146,11 +145,11 @@ class _ScoreParameters(_Body):
 
 
 class _ScoreInput(_Body):
-    input_string: Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
+    input_string: _Messages
     parameters: _ScoreParameters = _ScoreParameters()
 
     @model_validator(mode="after")
-    def _ends_with_what_is_scored(self) -> _ScoreInput:
+    def _ends_with_what_is_scored(self) -> Self:
         last = self.input_string[-1].role
         if self.parameters.score_last and (last != "assistant" or len(self.input_string) == 1):
             raise ValueError("score_last scores the last message, which must be the assistant's and follow another")
@@ -199,39 +198,39 @@ class _OpenAIBody(_Body):
 def parse_score(body: bytes) -> ChatRequest:
     """Read a request to /score. Raises RequestError (400 broken JSON, 422 what the contract does not know)."""
     data = _validate(_ScoreBody, body).input_data
-    asked = data.parameters
+    options = data.parameters
     return ChatRequest(
-        messages=[{"role": each.role, "content": each.content} for each in data.input_string],
+        messages=[{"role": message.role, "content": message.content} for message in data.input_string],
         parameters=SamplingParameters(
-            temperature=asked.temperature if asked.do_sample else 0.0,
-            top_p=asked.top_p,
-            max_new_tokens=1 if asked.score_last else asked.max_new_tokens,
-            stop=tuple(asked.stop),
-            seed=asked.seed,
+            temperature=options.temperature if options.do_sample else 0.0,
+            top_p=options.top_p,
+            max_new_tokens=1 if options.score_last else options.max_new_tokens,
+            stop=tuple(options.stop),
+            seed=options.seed,
         ),
-        complete=asked.score_last,
-        scored="answer" if asked.score_last else None,
+        complete=options.score_last,
+        scored="answer" if options.score_last else None,
     )
 
 
 def parse_chat_completion(body: bytes) -> ChatRequest:
     """Read a request to /v1/chat/completions; ``model`` may be any name. Raises RequestError as parse_score."""
-    asked = _validate(_OpenAIBody, body)
-    if asked.stream and asked.prompt_logprobs is not None:
+    chat = _validate(_OpenAIBody, body)
+    if chat.stream and chat.prompt_logprobs is not None:
         raise RequestError(422, "stream", "prompt_logprobs: not with stream", "prompt_logprobs")
     return ChatRequest(
-        messages=[{"role": each.role, "content": each.content} for each in asked.messages],
+        messages=[{"role": message.role, "content": message.content} for message in chat.messages],
         parameters=SamplingParameters(
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            max_new_tokens=asked.max_completion_tokens or asked.max_tokens,
-            stop=tuple(asked.stop),
-            seed=asked.seed,
+            temperature=chat.temperature,
+            top_p=chat.top_p,
+            max_new_tokens=chat.max_completion_tokens or chat.max_tokens,
+            stop=tuple(chat.stop),
+            seed=chat.seed,
         ),
-        complete=not asked.add_generation_prompt,
-        scored=None if asked.prompt_logprobs is None else "prompt",
-        stream=asked.stream,
-        stream_usage=asked.stream_options.include_usage,
+        complete=not chat.add_generation_prompt,
+        scored=None if chat.prompt_logprobs is None else "prompt",
+        stream=chat.stream,
+        stream_usage=chat.stream_options.include_usage,
     )
 
 
@@ -239,7 +238,7 @@ def score_body(chat: ChatRequest, generation: Generation) -> dict[str, Any]:
     """Return the answer to /score: the model's, or of ``score_last`` the given one with its log-likelihood in nats."""
     if chat.scored is None:
         return {"output": generation.text}
-    log_likelihood = math.fsum(each.log_likelihood for each in generation.scored)
+    log_likelihood = math.fsum(token.log_likelihood for token in generation.scored)
     answer = chat.messages[-1]["content"]
     return {"output": answer, "log_likelihood": log_likelihood, "tokens": len(generation.scored)}
 
@@ -260,7 +259,7 @@ class ChatCompletion:
         """Return the answer of a request without ``stream``."""
         message = {"role": "assistant", "content": generation.text}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}
-        scored = [{str(each.token_id): {"logprob": each.log_likelihood}} for each in generation.scored]
+        scored = [{str(token.token_id): {"logprob": token.log_likelihood}} for token in generation.scored]
         return self._head | {
             "object": "chat.completion",
             "choices": [choice],
@@ -309,15 +308,15 @@ def _validate(model: type[_AnyBody], body: bytes) -> _AnyBody:
         return model.model_validate_json(body)
     except ValidationError as error:
         problem = first_problem(error)
-        place = _place(problem.location) or "the body"
+        location = _written(problem.location)
         if problem.kind == "json_invalid":
             raise RequestError(400, "invalid_json", f"the body is not JSON: {problem.context['error']}") from error
-        raise RequestError(422, problem.kind, f"{place}: {_reason(model, problem)}", place) from error
+        raise RequestError(422, problem.kind, f"{location}: {_reason(model, problem)}", location) from error
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _written(location: tuple[int | str, ...]) -> str:
     """Return where in the body: messages[0].role."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location).lstrip(".")
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location).lstrip(".") or "the body"
 
 
 def _reason(model: type[BaseModel], problem: Problem) -> str:
@@ -327,8 +326,8 @@ def _reason(model: type[BaseModel], problem: Problem) -> str:
             ("input_data",): _ScoreInput,
             ("input_data", "parameters"): _ScoreParameters,
         }
-        known = objects.get(problem.location[:-1])
-        return "not known here" + (f"; known are {', '.join(known.model_fields)}" if known else "")
+        body = objects.get(problem.location[:-1])
+        return "not known here" + (f"; known are {', '.join(body.model_fields)}" if body else "")
     reason = problem.message.removeprefix("Value error, ")
     value = problem.value
     return reason if isinstance(value, dict | list) else f"{reason}; it is {cut(json.dumps(value), _SHOWN_CHARACTERS)}"

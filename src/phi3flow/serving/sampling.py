@@ -40,7 +40,7 @@ def pick_tokens(
     the cumulative distribution at one uniform number a row, drawn from the row's own generator.
     """
     tokens = _likeliest(logits)
-    sampled = [row for row, each in enumerate(parameters) if each.temperature >= GREEDY_BELOW]
+    sampled = [row for row, sampling in enumerate(parameters) if sampling.temperature >= GREEDY_BELOW]
     if not sampled:
         return tokens
     temperatures = logits.new_tensor([parameters[row].temperature for row in sampled]).float()

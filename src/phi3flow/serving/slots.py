@@ -149,11 +149,11 @@ class _Group:
         self._bias = self._mask(positions[:, None])
 
     def _mask(self, last: Tensor) -> Tensor:
-        """Return 0 for the places that each row sees and -inf for the others, [rows x heads, 1, span]."""
-        places = torch.arange(self._span, device=last.device)
-        seen = places <= last
+        """Return 0 for the positions that each row sees and -inf for the others, [rows x heads, 1, span]."""
+        positions = torch.arange(self._span, device=last.device)
+        seen = positions <= last
         if self._cache.window is not None:
-            seen &= places > last - self._cache.window
+            seen &= positions > last - self._cache.window
         keys = self._cache.keys[0]
         bias = keys.new_zeros(seen.shape).masked_fill(~seen, float("-inf"))
         return bias.repeat_interleave(keys.shape[1], dim=0)[:, None]
@@ -161,7 +161,7 @@ class _Group:
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, output: Tensor) -> None:
         """Write the group's rows of ``output``; query heads that share a key head are rows of one product."""
         query, key, value = (
-            self._select(each) for each in (query, keys[..., : self._span], values[:, :, : self._span])
+            self._select(tensor) for tensor in (query, keys[..., : self._span], values[:, :, : self._span])
         )
         queries = query.reshape(len(self._bias), -1, query.shape[-1])
         scores = torch.baddbmm(self._bias, queries, key.flatten(0, 1), alpha=self._cache.scale)

@@ -17,8 +17,8 @@ def measure_agreement(lines: Sequence[Sequence[float | None]]) -> Agreement | No
     A None is a verdict that failed, and is left out. ``within_sd`` pools the lines' variances (verdicts less one
     degrees of freedom each).
     """
-    given = [[verdict for verdict in line if verdict is not None] for line in lines]
-    judged = [line for line in given if len(line) >= 2]
+    verdicts = [[verdict for verdict in line if verdict is not None] for line in lines]
+    judged = [line for line in verdicts if len(line) >= 2]
     if not judged:
         return None
     squares = sum(float(np.var(line)) * len(line) for line in judged)

@@ -24,7 +24,7 @@ def corpus_bleu(counts: Floats) -> Floats:
     smoothed = np.where(matches == 0, np.exp2(-halvings.astype(float)), matches)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.exp(np.log(smoothed / totals).mean(axis=-1))
-        brevity = np.exp(np.minimum(0.0, 1 - reference / answer))
+        brevity = np.exp(np.where(answer < reference, 1 - reference / answer, 0.0))
         scored = matches.any(axis=-1) & (totals > 0).all(axis=-1)
         return np.where(scored, 100 * brevity * precision, 0.0)
 

@@ -66,23 +66,25 @@ def compare_corpora(
     if n == 0:
         return [PairedComparison(n=0, method="no line is scored in both") for _ in sides]
     tables = [
-        (_by_cluster(np.concatenate(both, axis=1), clusters), _difference(metric))
-        for both, (_, _, metric) in zip(sides, corpora, strict=True)
+        (_by_cluster(np.concatenate(side_by_side, axis=1), clusters), _difference(metric))
+        for side_by_side, (_, _, metric) in zip(sides, corpora, strict=True)
     ]
     means = [float(difference(sums.sum(axis=0))) for sums, difference in tables]
-    found = {
-        place: PairedComparison(n=n, method="no line differs", mean=0.0, low=0.0, high=0.0, p=1.0, p_permutation=1.0)
-        for place, (sums, _) in enumerate(tables)
+    comparisons = {
+        index: PairedComparison(n=n, method="no line differs", mean=0.0, low=0.0, high=0.0, p=1.0, p_permutation=1.0)
+        for index, (sums, _) in enumerate(tables)
         if not (sums[:, : sums.shape[1] // 2] - sums[:, sums.shape[1] // 2 :]).any()
     }
-    differing = [place for place in range(len(tables)) if place not in found]
+    differing = [index for index in range(len(tables)) if index not in comparisons]
     if len(tables[0][0]) == 1:
         method = "one cluster has no interval"
-        found |= {place: PairedComparison(n=n, method=method, mean=means[place]) for place in differing}
+        comparisons |= {index: PairedComparison(n=n, method=method, mean=means[index]) for index in differing}
     elif differing:
-        observed, some = [means[place] for place in differing], [tables[place] for place in differing]
-        found |= dict(zip(differing, _compare_tables(some, observed, n, rng, draws), strict=True))
-    return [found[place] for place in range(len(tables))]
+        compared = _compare_tables(
+            [tables[index] for index in differing], [means[index] for index in differing], n, rng, draws
+        )
+        comparisons |= dict(zip(differing, compared, strict=True))
+    return [comparisons[index] for index in range(len(tables))]
 
 
 _Table = tuple[Floats, Metric]
@@ -131,18 +133,18 @@ def _swap_p(tables: Sequence[_Table], means: Sequence[float], rng: np.random.Gen
     as_is = np.concatenate([sums for sums, _ in tables], axis=1)
     swapped = np.concatenate([np.roll(sums, sums.shape[1] // 2, axis=1) for sums, _ in tables], axis=1)
     values = _apply(tables, swapped_sums(as_is, swapped, rng=rng, draws=draws))
-    extreme = [(np.abs(each) >= abs(mean) * (1 - ROUNDING)).sum() for each, mean in zip(values, means, strict=True)]
-    return [(int(one) + 1) / (draws + 1) for one in extreme]
+    extreme = [(np.abs(drawn) >= abs(mean) * (1 - ROUNDING)).sum() for drawn, mean in zip(values, means, strict=True)]
+    return [(int(count) + 1) / (draws + 1) for count in extreme]
 
 
 def _apply(tables: Sequence[_Table], totals: Iterable[Floats]) -> list[Floats]:
-    """Return each metric's values from the totals of all tables' columns."""
+    """Return each metric's values from the totals of all tables' columns, which come in batches of draws."""
     ends = np.cumsum([sums.shape[1] for sums, _ in tables])[:-1]
     values = [
-        [metric(part) for (_, metric), part in zip(tables, np.split(some, ends, axis=1), strict=True)]
-        for some in totals
+        [metric(counts) for (_, metric), counts in zip(tables, np.split(batch, ends, axis=1), strict=True)]
+        for batch in totals
     ]
-    return [np.concatenate(each) for each in zip(*values, strict=True)]
+    return [np.concatenate(batches) for batches in zip(*values, strict=True)]
 
 
 def _by_cluster(lines: Floats, clusters: ArrayLike | None) -> Floats:

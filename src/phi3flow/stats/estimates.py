@@ -28,13 +28,14 @@ def estimate_mean(
     ``n_failed`` is passed through. One line (one cluster) has no interval, unless its score is an end of the range.
     """
     low, high = score_range
-    found = _estimate_unit_mean((finite(scores) - low) / (high - low), clusters, n_failed)
+    unit = _estimate_unit_mean((finite(scores) - low) / (high - low), clusters, n_failed)
     if score_range == UNIT:
-        return found
-    mean, *bounds = (None if one is None else low + one * (high - low) for one in (found.mean, found.low, found.high))
-    method = f"{found.method}, {low:g} to {high:g}" if "wilson" in found.method else found.method
-    se = None if found.se is None else found.se * (high - low)
-    return found.model_copy(update={"mean": mean, "low": bounds[0], "high": bounds[1], "se": se, "method": method})
+        return unit
+    shares = {"mean": unit.mean, "low": unit.low, "high": unit.high}
+    scaled = {name: None if share is None else low + share * (high - low) for name, share in shares.items()}
+    method = f"{unit.method}, {low:g} to {high:g}" if "wilson" in unit.method else unit.method
+    se = None if unit.se is None else unit.se * (high - low)
+    return unit.model_copy(update={**scaled, "se": se, "method": method})
 
 
 def _estimate_unit_mean(values: Floats, clusters: ArrayLike | None, n_failed: int) -> Estimate:
@@ -108,8 +109,8 @@ def clustered_wilson_interval(proportion: ArrayLike, se: ArrayLike, n: int, df: 
     the number of clusters. The t interval would be [0, 0] there, and cover a rare event half the time.
     """
     share, se = np.asarray(proportion, dtype=float), np.asarray(se, dtype=float)
-    known = se > 0
-    effective = np.where(known, share * (1 - share) / np.where(known, se, 1.0) ** 2, df + 1)
+    varies = se > 0
+    effective = np.where(varies, share * (1 - share) / np.where(varies, se, 1.0) ** 2, df + 1)
     return wilson_interval(share, np.minimum(effective, n), t_quantile(1 - ALPHA / 2, df))
 
 

@@ -76,58 +76,82 @@ def compare_pairs(
     left, right = finite(baseline), finite(candidate)
     if left.shape != right.shape:
         raise ValueError(f"paired scores come in pairs, not {len(left)} against {len(right)}")
-    differences = right - left
-    n = len(differences)
+    n = len(left)
     if n == 0:
         return PairedComparison(n=0, method="no line is scored in both", wins=0, losses=0, ties=0)
-    groups = shared_clusters(clusters, n)
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    mean = float(differences.mean())
-    se, df = standard_error(differences, groups)
-    low, high, p, method = _infer_difference(left, right, groups, score_range)
-    varies = bool(se > 0)
+    differences = _Differences.of(left, right, shared_clusters(clusters, n))
+    inference = _infer(left, right, differences, score_range)
     return PairedComparison(
         n=n,
-        method=method,
-        wins=wins,
-        losses=losses,
-        ties=n - wins - losses,
-        mean=mean,
-        low=optional(low),
-        high=optional(high),
-        se=optional(se),
-        p=optional(p),
-        p_permutation=sign_flip_p(differences, rng=rng, clusters=groups, draws=draws),
-        minimum_detectable_effect=minimum_detectable_effect(float(se), df=df) if varies else None,
-        lines_needed=lines_needed(float(se) * math.sqrt(n), mean) if varies and mean else None,
+        method=inference.method,
+        wins=differences.wins,
+        losses=differences.losses,
+        ties=n - differences.wins - differences.losses,
+        mean=differences.mean,
+        low=optional(inference.low),
+        high=optional(inference.high),
+        se=optional(differences.se),
+        p=optional(inference.p),
+        p_permutation=sign_flip_p(differences.values, rng=rng, clusters=differences.clusters, draws=draws),
+        minimum_detectable_effect=differences.minimum_detectable_effect,
+        lines_needed=differences.lines_needed,
     )
 
 
-def _infer_difference(
-    left: Floats, right: Floats, groups: Clusters | None, score_range: ScoreRange
-) -> tuple[float, float, float, str]:
-    """Return the interval, p and the method that these data call for."""
-    differences = right - left
-    if not differences.any():
-        return 0.0, 0.0, 1.0, "no line differs"
+@dataclass(frozen=True)
+class _Differences:
+    """Candidate minus baseline by line, (n,), and their mean; ``se`` is nan where it has no degree of freedom."""
+
+    values: Floats
+    clusters: Clusters | None
+    wins: int
+    losses: int
+    mean: float
+    se: float
+    df: int
+
+    @classmethod
+    def of(cls, left: Floats, right: Floats, clusters: Clusters | None) -> _Differences:
+        values = right - left
+        se, df = standard_error(values, clusters)
+        wins, losses = int((values > 0).sum()), int((values < 0).sum())
+        return cls(values, clusters, wins, losses, float(values.mean()), float(se), df)
+
+    @property
+    def minimum_detectable_effect(self) -> float | None:
+        return minimum_detectable_effect(self.se, df=self.df) if self.se > 0 else None
+
+    @property
+    def lines_needed(self) -> int | None:
+        return lines_needed(self.se * math.sqrt(len(self.values)), self.mean) if self.se > 0 and self.mean else None
+
+
+@dataclass(frozen=True)
+class _Inference:
+    """The interval of the mean difference and p, nan where there is none, by the method that the data call for."""
+
+    low: float
+    high: float
+    p: float
+    method: str
+
+
+def _infer(left: Floats, right: Floats, differences: _Differences, score_range: ScoreRange) -> _Inference:
+    if not differences.values.any():
+        return _Inference(0.0, 0.0, 1.0, "no line differs")
     least, width = score_range[0], score_range[1] - score_range[0]
-    if groups is None and is_binary((left - least) / width) and is_binary((right - least) / width):
-        wins, losses = (differences > 0).sum(), (differences < 0).sum()
+    if differences.clusters is None and is_binary((left - least) / width) and is_binary((right - least) / width):
+        wins, losses = differences.wins, differences.losses
         low, high = tango_interval(wins, losses, len(left))
-        return (
-            float(low) * width,
-            float(high) * width,
-            float(mcnemar_mid_p(wins, losses)),
-            "Tango interval, mid-p McNemar",
-        )
-    mean = differences.mean()
-    se, df = standard_error(differences, groups)
+        p = float(mcnemar_mid_p(wins, losses))
+        return _Inference(float(low) * width, float(high) * width, p, "Tango interval, mid-p McNemar")
+    mean, se, df = differences.mean, differences.se, differences.df
     low, high = t_interval(mean, se, df)
     if se == 0:  # nothing to divide by; p is the chance that all signs agree
         p, test = (2.0**-df if abs(mean) > ROUNDING else 1.0), "sign test of a constant difference"
     else:
         p, test = float(t_test(mean, se, df)), "paired t"
-    return float(low), float(high), p, test if groups is None else f"clustered {test}"
+    return _Inference(float(low), float(high), p, test if differences.clusters is None else f"clustered {test}")
 
 
 def tango_interval(wins: ArrayLike, losses: ArrayLike, n: int) -> tuple[Floats, Floats]:
@@ -173,11 +197,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     A test without a p (None) stays None, and counts in the family as one that shows nothing.
     """
-    known = [1.0 if p is None else p for p in p_values]
+    ranked = [1.0 if p is None else p for p in p_values]
     adjusted, largest = list(p_values), 0.0
-    for rank, index in enumerate(np.argsort(known, kind="stable")):
+    for rank, index in enumerate(np.argsort(ranked, kind="stable")):
         if adjusted[index] is not None:
-            largest = max(largest, min(1.0, known[index] * (len(known) - rank)))
+            largest = max(largest, min(1.0, ranked[index] * (len(ranked) - rank)))
             adjusted[index] = largest
     return adjusted
 

@@ -79,9 +79,9 @@ def _single(statistics: Floats) -> NDArray[np.float32]:
 
 
 def _chunks(draws: int, width: int) -> Iterator[int]:
-    step = max(1, _CHUNK // width)
-    for start in range(0, draws, step):
-        yield min(step, draws - start)
+    size = max(1, _CHUNK // width)
+    for start in range(0, draws, size):
+        yield min(size, draws - start)
 
 
 def _random_subset_sums(values: Floats, rng: np.random.Generator, draws: int) -> Floats:

@@ -18,7 +18,7 @@ from phi3flow.storage.files import write_files
 from phi3flow.text import shorten
 
 Row = dict[str, Any]
-
+"""One line of the user's data: whatever JSON object stands there."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -100,15 +100,15 @@ def repeated_line_id(identity: str, repeat: int) -> str:
 def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     """Yield (line_id, row), each id once: the k-th row with the same id gets ``#k``, k from 2."""
     seen: Counter[str] = Counter()
-    given: set[str] = set()
+    taken: set[str] = set()
     for row in rows:
         identity = line_id(row)
         seen[identity] += 1
         unique = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
-        while unique in given:
+        while unique in taken:
             seen[identity] += 1
             unique = f"{identity}#{seen[identity]}"
-        given.add(unique)
+        taken.add(unique)
         yield unique, row
 
 

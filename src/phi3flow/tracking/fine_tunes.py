@@ -8,19 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phi3flow.records.training import TrainingRecord
-from phi3flow.tracking.store import experiment, store
+from phi3flow.tracking.store import LONGEST_PARAMETER, experiment, find_run, store
+from phi3flow.training.config import RECORD_FILE
 from phi3flow.training.progress import TrainingProgress
-from phi3flow.training.settings import RECORD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_VARIABLE = "MLFLOW_RUN_ID"
 _LOGGER = logging.getLogger(__name__)
-_LONGEST_PARAMETER = 500
 
 
 class TrackedRun:
@@ -38,19 +37,19 @@ class TrackedRun:
         """
         if progress.phase != "fine-tune" or not self._heard:
             return
-        found = {
+        figures = {
             "loss": progress.loss,
             "learning_rate": progress.learning_rate,
             "validation_loss": progress.validation_loss,
         }
         try:
-            self._log({name: value for name, value in found.items() if value is not None}, step=progress.step)
+            self._log({name: value for name, value in figures.items() if value is not None}, step=progress.step)
         except Exception as error:  # a database's and a server's errors have no common base
             self._heard = False
             _LOGGER.warning("MLflow takes no more metrics of this training: %s", error)
 
     def log_record(self, record: TrainingRecord, folder: Path) -> None:
-        """Log the scores before and after, the settings, and the record itself as an artifact.
+        """Log the scores before and after, the parameters, and the record itself as an artifact.
 
         A store that takes them no more is told of and does not undo the training.
         """
@@ -63,10 +62,10 @@ class TrackedRun:
         from mlflow.entities import Param
 
         scores = {"before": record.before, "after": record.after}
-        self._log({f"{when}.{name}": value for when, each in scores.items() for name, value in each.items()}, step=0)
-        settings: dict[str, Any] = {"base_model": record.base_model, **record.parameters, **record.data}
-        parameters = [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in settings.items()]
-        self._client.log_batch(self.run_id, params=parameters)
+        self._log({f"{when}.{name}": value for when in scores for name, value in scores[when].items()}, step=0)
+        parameters = {"base_model": record.base_model, **record.parameters, **record.data}
+        params = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in parameters.items()]
+        self._client.log_batch(self.run_id, params=params)
         self._client.log_artifact(self.run_id, str(folder / RECORD_FILE))
 
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
@@ -85,12 +84,13 @@ def tracked_run(job: str) -> Iterator[TrackedRun]:
     """
     with store() as mlflow:
         client = mlflow.MlflowClient()
-        given = os.environ.get(RUN_VARIABLE)
-        run_id = given or _find_run(client, job) or client.create_run(experiment(client), run_name=job).info.run_id
-        if not given:
+        foreign = os.environ.get(RUN_VARIABLE)
+        own = None if foreign else find_run(client, f"attributes.run_name = '{job}'")
+        run_id = foreign or own or client.create_run(experiment(client), run_name=job).info.run_id
+        if not foreign:
             client.update_run(run_id, status="RUNNING")
-    if given:
-        yield TrackedRun(client, given)
+    if foreign:
+        yield TrackedRun(client, foreign)
         return
     try:
         yield TrackedRun(client, run_id)
@@ -105,8 +105,3 @@ def _end(client: MlflowClient, run_id: str, status: str) -> None:
         client.set_terminated(run_id, status=status)
     except Exception as error:  # as in log_progress
         _LOGGER.warning("MLflow was not told that run %s is %s: %s", run_id, status, error)
-
-
-def _find_run(client: MlflowClient, job: str) -> str | None:
-    found = client.search_runs([experiment(client)], f"attributes.run_name = '{job}'", max_results=1)
-    return found[0].info.run_id if found else None

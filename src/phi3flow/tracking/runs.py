@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phi3flow.runs.folder import RunFolder
-from phi3flow.tracking.store import experiment, store
+from phi3flow.tracking.store import LONGEST_PARAMETER, experiment, find_run, store
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-_LONGEST_PARAMETER = 500
 _TABLE = "lines.json"
 _STATUSES = {"Running": "RUNNING", "Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 _BOUNDS = {"mean": "", "low": ".low", "high": ".high", "se": ".se", "n": ".n", "n_failed": ".n_failed"}
@@ -31,8 +27,11 @@ def track_run(run: RunFolder, *, report: Path) -> str:
         client = mlflow.MlflowClient()
         manifest = run.manifest
         identity = f"{run.name} {manifest.started_at.isoformat()}"
-        run_id = _find(client, identity) or client.create_run(experiment(client), run_name=run.name).info.run_id
-        parameters = [Param(name, value[:_LONGEST_PARAMETER]) for name, value in _parameters(run).items()]
+        run_id = (
+            find_run(client, f"tags.`phi3flow.run` = '{identity}'")
+            or client.create_run(experiment(client), run_name=run.name).info.run_id
+        )
+        parameters = [Param(name, value[:LONGEST_PARAMETER]) for name, value in _parameters(run).items()]
         now_ms = int(time.time() * 1000)
         metrics = [Metric(name, value, now_ms, 0) for name, value in _metrics(run).items()]
         tags = [
@@ -48,30 +47,25 @@ def track_run(run: RunFolder, *, report: Path) -> str:
     return str(run_id)
 
 
-def _find(client: MlflowClient, identity: str) -> str | None:
-    found = client.search_runs([experiment(client)], f"tags.`phi3flow.run` = '{identity}'", max_results=1)
-    return found[0].info.run_id if found else None
-
-
 def _parameters(run: RunFolder) -> dict[str, str]:
     """Return what the run was made with; nothing that changes when the same run goes on."""
     manifest = run.manifest
     named = {name: getattr(manifest, name) for name in ("flow", "variant", "data", "data_sha256", "git_commit")}
     mapping = {f"column_mapping.{name}": value for name, value in manifest.column_mapping.items()}
     hosts = {f"connection.{name}": use.host for name, use in manifest.connections.items()}
-    found = {**named, **mapping, **hosts}
-    return {name: str(value) for name, value in found.items() if value is not None}
+    parameters = {**named, **mapping, **hosts}
+    return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
 def _metrics(run: RunFolder) -> dict[str, float]:
     manifest = run.manifest
-    found: dict[str, float | None] = {f"lines.{name}": value for name, value in manifest.counts.model_dump().items()}
-    found["duration_s"] = manifest.duration_s
+    metrics: dict[str, float | None] = {f"lines.{name}": count for name, count in manifest.counts.model_dump().items()}
+    metrics["duration_s"] = manifest.duration_s
     for evaluation in run.evaluations():
         for name, estimate in run.metrics(evaluation).metrics.items():
             for field, ending in _BOUNDS.items():
-                found[f"{evaluation}.{name}{ending}"] = getattr(estimate, field)
-    return {name: float(value) for name, value in found.items() if value is not None}
+                metrics[f"{evaluation}.{name}{ending}"] = getattr(estimate, field)
+    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 def _table(run: RunFolder) -> dict[str, list[Any]]:
@@ -88,6 +82,6 @@ def _table(run: RunFolder) -> dict[str, list[Any]]:
     }
     for evaluation in run.evaluations():
         scores = {score.line_number: score.scores for score in run.scores(evaluation)}
-        for name in dict.fromkeys(name for each in scores.values() for name in each):
+        for name in dict.fromkeys(name for of_line in scores.values() for name in of_line):
             columns[f"{evaluation}.{name}"] = [scores.get(line.line_number, {}).get(name) for line in results]
     return {"columns": list(columns), "data": [list(row) for row in zip(*columns.values(), strict=True)]}

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "phi3flow"
+LONGEST_PARAMETER = 500
+"""In characters: what a database behind MLflow takes."""
 
 
 def experiment(client: MlflowClient) -> str:
     """Return the id of the experiment that everything of phi3flow is in; it is made where it is not there."""
-    found = client.get_experiment_by_name(EXPERIMENT)
-    return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+    existing = client.get_experiment_by_name(EXPERIMENT)
+    return str(existing.experiment_id if existing else client.create_experiment(EXPERIMENT))
+
+
+def find_run(client: MlflowClient, condition: str) -> str | None:
+    """Return the id of the experiment's run of which the condition holds, None where there is none."""
+    runs = client.search_runs([experiment(client)], condition, max_results=1)
+    return runs[0].info.run_id if runs else None
 
 
 @contextmanager
@@ -40,15 +48,15 @@ def store() -> Iterator[ModuleType]:
         raise MissingExtraError("local", error) from error
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    given = os.environ.get(TRACKING_VARIABLE)
-    uri = given or f"sqlite:///{TRACKING_FILE.resolve()}"
+    preset = os.environ.get(TRACKING_VARIABLE)
+    uri = preset or f"sqlite:///{TRACKING_FILE.resolve()}"
     mlflow.set_tracking_uri(uri)
     try:
         yield mlflow
     except MlflowException as error:
         raise BackendError(_without_password(f"MLflow at {uri}: {error}", uri)) from None
     finally:
-        if not given:  # mlflow puts the store into the environment, where the next folder would find it
+        if not preset:  # mlflow puts the store into the environment, where the next folder would find it
             os.environ.pop(TRACKING_VARIABLE, None)
 
 

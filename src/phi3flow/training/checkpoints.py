@@ -1,4 +1,4 @@
-"""Folders that a kill cannot tear: a training's checkpoints, each with the settings it was made with, and models."""
+"""Folders that a kill cannot tear: a training's checkpoints, each with the inputs that it follows from, and models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any
 
 from phi3flow.errors import ConfigError, StorageError
 
-SETTINGS_FILE = "settings.json"
+IDENTITY_FILE = "settings.json"
 _PREFIX = "checkpoint-"
 
-Settings = dict[str, Any]
+Identity = dict[str, Any]
+"""All that decides what a training gives, by name: two trainings with the same are one, and a checkpoint of it serves.
+
+The values are what JSON holds: they are written beside the checkpoint, and differ from training to training.
+"""
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -28,24 +32,29 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(f"{_PREFIX}[0-9]*"), key=_step, default=None)
 
 
-def read_settings(checkpoint: Path) -> Settings:
-    """Return the settings that a checkpoint was made with."""
-    settings: Settings = json.loads((checkpoint / SETTINGS_FILE).read_bytes())
-    return settings
+def read_identity(checkpoint: Path) -> Identity:
+    """Return what decided the training that a checkpoint is of."""
+    identity: Identity = json.loads((checkpoint / IDENTITY_FILE).read_bytes())
+    return identity
 
 
-def choose_checkpoint(folder: Path, settings: Settings, *, resume: bool) -> Path | None:
+def write_identity(checkpoint: Path, identity: Identity) -> None:
+    """Write it into a checkpoint's folder."""
+    (checkpoint / IDENTITY_FILE).write_text(json.dumps(identity))
+
+
+def choose_checkpoint(folder: Path, identity: Identity, *, resume: bool) -> Path | None:
     """Return the checkpoint to go on from, None to begin.
 
-    An unfinished training with other settings is discarded. Raises ConfigError where ``resume`` finds none, or one
-    with other settings, and where a beginning would throw away what these settings have reached.
+    An unfinished training of another identity is discarded. Raises ConfigError where ``resume`` finds none, or one
+    of another identity, and where a beginning would throw away what this one has reached.
     """
     latest = latest_checkpoint(folder)
     if latest is None:
         if resume:
             raise ConfigError(f"--resume: there is no checkpoint in {folder}; leave --resume out to begin")
         return None
-    changed = _differences(read_settings(latest), settings)
+    changed = _differences(read_identity(latest), identity)
     if resume and changed:
         raise ConfigError(f"--resume: {latest} was made with other settings: {changed}; give those, or begin anew")
     if not resume and not changed:
@@ -106,7 +115,7 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in str(error)
 
 
-def _differences(before: Settings, now: Settings) -> str:
+def _differences(before: Identity, now: Identity) -> str:
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
 

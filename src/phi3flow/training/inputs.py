@@ -1,29 +1,34 @@
-"""What a fine-tune reads: its chats, and the settings that tell one training from another."""
+"""What a fine-tune reads: its chats and its weights, and what tells one training from another."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from phi3flow.datasets import read_chats
 from phi3flow.errors import ConfigError
-from phi3flow.storage.jsonl import file_sha256
+from phi3flow.storage.jsonl import Row, file_sha256
 from phi3flow.training import processes
+from phi3flow.training.checkpoints import Identity
+from phi3flow.training.config import FineTuneConfig, fingerprint
 from phi3flow.training.model_folder import ModelFolder, find_model
-from phi3flow.training.settings import FineTuneConfig
 
 Chats = list[list[dict[str, str]]]
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """The chats of both files, where given weights are, and ``settings``: all that decides the result, by name."""
+    """The chats of both files, where given weights are, and the training's ``identity``."""
 
     train: Chats
     validation: Chats
     model: ModelFolder | None
-    settings: dict[str, Any]
+    identity: Identity
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the identity, under the present recipe."""
+        return fingerprint(self.identity)
 
 
 def read_inputs(config: FineTuneConfig) -> TrainingInputs:
@@ -33,7 +38,7 @@ def read_inputs(config: FineTuneConfig) -> TrainingInputs:
         train=chats(read_chats(config.train)),
         validation=chats(read_chats(config.validation)),
         model=model,
-        settings={
+        identity={
             "method": config.method,
             "model": _stamp(model) if model else config.base.fingerprint,
             "train": file_sha256(config.train),
@@ -47,7 +52,7 @@ def read_inputs(config: FineTuneConfig) -> TrainingInputs:
     )
 
 
-def chats(rows: list[dict[str, Any]]) -> Chats:
+def chats(rows: list[Row]) -> Chats:
     """Return the messages of chat rows."""
     return [row["messages"] for row in rows]
 

@@ -26,7 +26,7 @@ def measure_loss(model: PreTrainedModel, examples: Sequence[Example], *, batch_s
     Raises ConfigError where the weights have diverged.
     """
     collate = DataCollatorForLanguageModeling(pad_token_id=model.config.pad_token_id or 0)
-    by_length = sorted(examples, key=lambda each: len(each["input_ids"]))
+    by_length = sorted(examples, key=lambda example: len(example["input_ids"]))
     total, count = 0.0, 0.0
     with _evaluating(model):
         for start in range(processes.rank() * batch_size, len(by_length), processes.count() * batch_size):

@@ -29,31 +29,31 @@ def find_model(folder: Path) -> ModelFolder:
     """
     if (folder / "adapter_config.json").is_file():
         raise ConfigError(f"--model {folder} is an adapter: give the folder of its base, whose weights it changes")
-    found = [folder] if (folder / CONFIG).is_file() else _find_weights(folder)
-    if not found:
+    candidates = [folder] if (folder / CONFIG).is_file() else _find_weights(folder)
+    if not candidates:
         raise ConfigError(
             f"--model {folder} is not a model folder: it has no {CONFIG}. Give a folder as "
             "`hf download microsoft/Phi-3-mini-4k-instruct --local-dir FOLDER` writes it, or an MLflow model"
         )
-    if len(found) > 1:
-        raise ConfigError(f"--model {folder} holds several models: give {' or '.join(str(each) for each in found)}")
-    weights = found[0]
+    if len(candidates) > 1:
+        raise ConfigError(f"--model {folder} holds several models: give {' or '.join(map(str, candidates))}")
+    weights = candidates[0]
     inside = {weights: None, **dict.fromkeys(_below(folder) if weights != folder else ())}
-    tokenizer = next((each for each in inside if (each / TOKENIZER).is_file()), weights)
+    tokenizer = next((path for path in inside if (path / TOKENIZER).is_file()), weights)
     return ModelFolder(weights, _config_folder(weights) or weights, tokenizer)
 
 
 def _find_weights(folder: Path) -> list[Path]:
     """Return the folders with weights and a configuration, of those nearest to ``folder``."""
-    found = [each for each in _below(folder) if _has_weights(each) and _config_folder(each)]
-    nearest = min((len(each.parts) for each in found), default=0)
-    return [each for each in found if len(each.parts) == nearest]
+    candidates = [path for path in _below(folder) if _has_weights(path) and _config_folder(path)]
+    nearest = min((len(path.parts) for path in candidates), default=0)
+    return [path for path in candidates if len(path.parts) == nearest]
 
 
 def _below(folder: Path) -> list[Path]:
     """Return the folders below, the nearest first."""
     levels = ["/".join("*" * depth) for depth in range(1, _DEPTH + 1)]
-    return [each for level in levels for each in sorted(folder.glob(level)) if each.is_dir()]
+    return [path for level in levels for path in sorted(folder.glob(level)) if path.is_dir()]
 
 
 def _has_weights(folder: Path) -> bool:
@@ -61,4 +61,4 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _config_folder(weights: Path) -> Path | None:
-    return next((each for each in (weights, weights.parent / "config") if (each / CONFIG).is_file()), None)
+    return next((path for path in (weights, weights.parent / "config") if (path / CONFIG).is_file()), None)

@@ -76,7 +76,7 @@ def sum_over_all(numbers: list[float], device: torch.device) -> list[float]:
 
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.all_reduce(sums)
-    return [float(each) for each in sums]
+    return [float(total) for total in sums]
 
 
 def copy_from_first(tensors: Iterable[torch.Tensor]) -> None:

@@ -6,6 +6,7 @@ import math
 import random
 import shutil
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +18,14 @@ from phi3flow.records.training import TrainingRecord
 from phi3flow.storage.files import write_file
 from phi3flow.training import processes
 from phi3flow.training.checkpoints import latest_checkpoint, replacing_folder
-from phi3flow.training.examples import encode_chats
+from phi3flow.training.config import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
+from phi3flow.training.examples import Encoded, encode_chats
 from phi3flow.training.inputs import Chats, TrainingInputs, chats
 from phi3flow.training.measurement import measure_exact_match, measure_loss
 from phi3flow.training.model_folder import ModelFolder
 from phi3flow.training.progress import OnProgress
-from phi3flow.training.settings import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
 from phi3flow.training.tiny_phi3 import new_model, new_tokenizer
-from phi3flow.training.trainer import TrainingPlan, train
+from phi3flow.training.trainer import TrainingData, TrainingPlan, train
 from phi3flow.training.weights import (
     has_bf16,
     load_whole,
@@ -55,18 +56,17 @@ def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
         hyperparameters=config.hyperparameters,
         seed=config.seed,
         checkpoints=checkpoints,
-        settings={"fingerprint": config.fingerprint},
+        identity={"fingerprint": config.fingerprint},
         resume_from=latest_checkpoint(checkpoints),
     )
     recipe = _Recipe(new_model(tokenizer, config), tokenizer, plan, config.folder, on_progress)
-    return recipe.make(
-        general,
-        rehearsal=[],
-        measured={"general": chats(config.corpus.validation)},
-        answer=False,
+    origin = _Origin(
         base_model=None,
         parameters=config.model_dump(mode="json", exclude={"cache", "hyperparameters"}),
         data={"train": "phi3flow.sample_data.general_corpus"},
+    )
+    return recipe.make(
+        general, rehearsal=[], exam=_Exam({"general": chats(config.corpus.validation)}, answered=False), origin=origin
     )
 
 
@@ -78,46 +78,67 @@ def make_fine_tuned(
     The tiny base sees some of its general corpus again, and is measured on the held-out rest of it.
     """
     quieten_libraries()
-    whole = inputs.model is None
+    from_tiny_base = inputs.model is None
     plan = TrainingPlan(
         phase="fine-tune",
         hyperparameters=config.hyperparameters,
         seed=config.seed,
         checkpoints=config.checkpoints,
-        settings=inputs.settings,
+        identity=inputs.identity,
         resume_from=checkpoint,
-        bf16=not whole and has_bf16(),
-        gradient_checkpointing=not whole,
+        bf16=not from_tiny_base and has_bf16(),
+        gradient_checkpointing=not from_tiny_base,
     )
     model, tokenizer = load_with_adapter(inputs.model, seed=config.seed) if inputs.model else load_whole(base)
-    measured = {"validation": inputs.validation}
-    if whole:
-        measured["general"] = chats(config.base.corpus.validation)
+    splits = {"validation": inputs.validation}
+    if from_tiny_base:
+        splits["general"] = chats(config.base.corpus.validation)
     merge_into = inputs.model if config.merge else None
     recipe = _Recipe(model, tokenizer, plan, config.output, on_progress, merge_into=merge_into)
     return recipe.make(
         inputs.train,
-        rehearsal=_rehearsal(config, len(inputs.train)) if whole else [],
-        measured=measured,
-        answer=whole,
-        base_model=str(base),
-        parameters={
-            "method": config.method,
-            "merged": merge_into is not None,
-            "general_share": config.general_share if whole else 0.0,
-            "processes": processes.count(),
-        },
-        data=_describe_data(config, inputs),
+        rehearsal=_rehearsal(config, len(inputs.train)) if from_tiny_base else [],
+        exam=_Exam(splits, answered=from_tiny_base),
+        origin=_fine_tune_origin(config, inputs, base),
     )
 
 
-def _describe_data(config: FineTuneConfig, inputs: TrainingInputs) -> dict[str, str]:
-    return {
-        "train": str(config.train),
-        "train_sha256": inputs.settings["train"],
-        "validation": str(config.validation),
-        "validation_sha256": inputs.settings["validation"],
-    }
+@dataclass(frozen=True)
+class _Exam:
+    """The chats that a model is measured on before and after; the first of the ``splits`` chooses the checkpoint.
+
+    Where they are ``answered``, exact match is measured too.
+    """
+
+    splits: dict[str, Chats]
+    answered: bool
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What the record says of where a model comes from, beside the plan of its training."""
+
+    base_model: str | None
+    parameters: dict[str, Any]
+    data: dict[str, str]
+
+
+def _fine_tune_origin(config: FineTuneConfig, inputs: TrainingInputs, base: Path) -> _Origin:
+    return _Origin(
+        base_model=str(base),
+        parameters={
+            "method": config.method,
+            "merged": config.merge and inputs.model is not None,
+            "general_share": 0.0 if inputs.model else config.general_share,
+            "processes": processes.count(),
+        },
+        data={
+            "train": str(config.train),
+            "train_sha256": inputs.identity["train"],
+            "validation": str(config.validation),
+            "validation_sha256": inputs.identity["validation"],
+        },
+    )
 
 
 class _Recipe:
@@ -142,51 +163,27 @@ class _Recipe:
         self._on_progress = on_progress
         self._max_tokens = min(plan.hyperparameters.max_seq_length, model.config.max_position_embeddings)
 
-    def make(
-        self,
-        train_chats: Chats,
-        *,
-        rehearsal: Chats,
-        measured: dict[str, Chats],
-        answer: bool,
-        base_model: str | None,
-        parameters: dict[str, Any],
-        data: dict[str, str],
-    ) -> TrainingRecord:
-        """Measure, train, measure again and save; the first of the ``measured`` splits chooses the checkpoint."""
+    def make(self, train_chats: Chats, *, rehearsal: Chats, exam: _Exam, origin: _Origin) -> TrainingRecord:
+        """Measure, train, measure again and save."""
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        encoded = encode_chats(self._tokenizer, train_chats, max_tokens=self._max_tokens)
-        rehearsed = encode_chats(self._tokenizer, rehearsal, max_tokens=self._max_tokens).examples if rehearsal else []
-        before = self._measure(measured, answer=answer)
-        curves = train(
-            self._model,
-            self._tokenizer,
+        encoded = self._encode(train_chats)
+        data = TrainingData(
             examples=encoded.examples,
-            rehearsal=rehearsed,
-            validation=encode_chats(
-                self._tokenizer, next(iter(measured.values())), max_tokens=self._max_tokens
-            ).examples,
-            plan=self._plan,
-            on_progress=self._on_progress,
+            rehearsal=self._encode(rehearsal).examples if rehearsal else [],
+            validation=self._encode(next(iter(exam.splits.values()))).examples,
         )
+        before = self._measure(exam)
+        curves = train(self._model, self._tokenizer, data=data, plan=self._plan, on_progress=self._on_progress)
         record = TrainingRecord(
             backend=BACKEND,
-            base_model=base_model,
-            parameters={
-                **parameters,
-                **self._plan.hyperparameters.model_dump(),
-                "seed": self._plan.seed,
-                "examples": len(encoded.examples),
-                "examples_cut": encoded.n_cut,
-                "examples_dropped": encoded.n_dropped,
-                "fingerprint": fingerprint(self._plan.settings),
-            },
-            data=data,
+            base_model=origin.base_model,
+            parameters=origin.parameters | self._parameters(encoded),
+            data=origin.data,
             steps=curves.steps,
             validation=curves.validation,
             best_step=curves.best_step,
             before=before,
-            after=self._measure(measured, answer=answer),
+            after=self._measure(exam),
             started_at=started_at,
             duration_s=time.monotonic() - started_s,
             versions={name: version(name) for name in ("torch", "transformers", "trl", "peft")},
@@ -195,13 +192,26 @@ class _Recipe:
             self._save(record)
         return record
 
-    def _measure(self, splits: dict[str, Chats], *, answer: bool) -> dict[str, float]:
+    def _encode(self, split: Chats) -> Encoded:
+        return encode_chats(self._tokenizer, split, max_tokens=self._max_tokens)
+
+    def _parameters(self, encoded: Encoded) -> dict[str, Any]:
+        return {
+            **self._plan.hyperparameters.model_dump(),
+            "seed": self._plan.seed,
+            "examples": len(encoded.examples),
+            "examples_cut": encoded.n_cut,
+            "examples_dropped": encoded.n_dropped,
+            "fingerprint": fingerprint(self._plan.identity),
+        }
+
+    def _measure(self, exam: _Exam) -> dict[str, float]:
         scores: dict[str, float] = {}
-        for name, split in splits.items():
-            encoded = encode_chats(self._tokenizer, split, max_tokens=self._max_tokens)
-            loss = measure_loss(self._model, encoded.examples, batch_size=self._plan.hyperparameters.batch_size)
+        for name, split in exam.splits.items():
+            examples = self._encode(split).examples
+            loss = measure_loss(self._model, examples, batch_size=self._plan.hyperparameters.batch_size)
             scores |= {f"{name}_loss": loss, f"{name}_perplexity": math.exp(loss)}
-            if answer:
+            if exam.answered:
                 scores[f"{name}_exact_match"] = measure_exact_match(
                     self._model, self._tokenizer, split[:ANSWERED_CHATS]
                 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,18 +29,17 @@ from trl.trainer.sft_trainer import SFTTrainer
 from phi3flow.errors import ConfigError
 from phi3flow.records.training import TrainingStep, ValidationPoint
 from phi3flow.training import processes
-from phi3flow.training.checkpoints import SETTINGS_FILE, Settings, checkpoint_path, replacing_folder
+from phi3flow.training.checkpoints import Identity, checkpoint_path, replacing_folder, write_identity
+from phi3flow.training.config import Hyperparameters
+from phi3flow.training.epoch_order import EpochOrder
 from phi3flow.training.examples import Example
 from phi3flow.training.measurement import measure_loss
 from phi3flow.training.progress import OnProgress, Phase, TrainingProgress
-from phi3flow.training.settings import Hyperparameters
 
 VALIDATIONS = 8
 """How often in a training the model is validated and a checkpoint written."""
 
 LOGS = 60
-BUCKET_BATCHES = 50
-"""Examples of like length are put together among so many batches, which spares padding and keeps the order random."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,23 @@ class TrainingPlan:
     hyperparameters: Hyperparameters
     seed: int
     checkpoints: Path
-    settings: Settings
+    identity: Identity
     resume_from: Path | None
     bf16: bool = False
     gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model learns from: an epoch sees all ``examples`` and its part of the ``rehearsal``.
+
+    That is what the model knew before: a few of these again and again would be learnt by heart, and the rest
+    forgotten. ``validation`` chooses the checkpoint.
+    """
+
+    examples: Sequence[Example]
+    rehearsal: Sequence[Example]
+    validation: Sequence[Example]
 
 
 @dataclass(frozen=True)
@@ -72,55 +82,36 @@ def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    examples: Sequence[Example],
-    rehearsal: Sequence[Example] = (),
-    validation: Sequence[Example],
+    data: TrainingData,
     plan: TrainingPlan,
     on_progress: OnProgress,
 ) -> Curves:
     """Train ``model`` in place and leave in it the weights that validated best.
 
-    An epoch sees all ``examples`` and its part of the ``rehearsal``, what the model knew before: a few of these again
-    and again would be learnt by heart, and the rest forgotten.
-
     On a CPU the same call gives the same weights bit for bit, resumed or not: the order of the data follows from
     (seed, epoch) alone, and a checkpoint holds the random state. Several processes take a batch each at every step,
     and end with the same weights; resumed, they draw other dropout.
     """
-    if processes.count() == 1 and torch.cuda.device_count() > 1:
-        raise ConfigError(
-            "several GPUs are visible, and a process trains on one: set CUDA_VISIBLE_DEVICES=0, or give --model and "
-            f"start `torchrun --nproc-per-node {torch.cuda.device_count()} -m phi3flow.cli.main fine-tune …`"
-        )
-    order = EpochOrder(
-        [len(example["input_ids"]) for example in (*examples, *rehearsal)],
-        n_rehearsal=len(rehearsal),
-        epochs=plan.hyperparameters.epochs,
-        batch_size=plan.hyperparameters.batch_size,
-        seed=plan.seed,
-    )
+    _refuse_idle_gpus()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = _Trainer(
-            model,
-            _arguments(plan, steps_an_epoch=_steps_an_epoch(order, plan)),
-            train_dataset=Dataset.from_list([*examples, *rehearsal]),
-            eval_dataset=Dataset.from_list(list(validation)),
-            processing_class=tokenizer,
-            callbacks=[_Reporter(plan.phase, on_progress)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.plan = plan
-        trainer.order = order
-        trainer.validation = validation
+        trainer = _Trainer(model, tokenizer, data=data, plan=plan, on_progress=on_progress)
         try:
             trainer.train(resume_from_checkpoint=str(plan.resume_from) if plan.resume_from else None)
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"the GPU's memory is full ({error}): take a smaller --batch-size or --max-seq-length"
             ) from error
-    processes.copy_from_first(each for each in model.parameters() if each.requires_grad)
+    processes.copy_from_first(weight for weight in model.parameters() if weight.requires_grad)
     return _curves(trainer.state)
+
+
+def _refuse_idle_gpus() -> None:
+    if processes.count() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigError(
+            "several GPUs are visible, and a process trains on one: set CUDA_VISIBLE_DEVICES=0, or give --model and "
+            f"start `torchrun --nproc-per-node {torch.cuda.device_count()} -m phi3flow.cli.main fine-tune …`"
+        )
 
 
 def _steps_an_epoch(order: EpochOrder, plan: TrainingPlan) -> int:
@@ -166,9 +157,34 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # mypy skips trl
     """SFTTrainer, but for the data's order, a validation by token, atomic checkpoints, and the loss on a CPU."""
 
     control: TrainerControl
-    plan: TrainingPlan
-    order: EpochOrder
-    validation: Sequence[Example]
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        data: TrainingData,
+        plan: TrainingPlan,
+        on_progress: OnProgress,
+    ) -> None:
+        self.plan = plan
+        self.validation = data.validation
+        self.order = EpochOrder(
+            [len(example["input_ids"]) for example in (*data.examples, *data.rehearsal)],
+            n_rehearsal=len(data.rehearsal),
+            epochs=plan.hyperparameters.epochs,
+            batch_size=plan.hyperparameters.batch_size,
+            seed=plan.seed,
+        )
+        super().__init__(
+            model,
+            _arguments(plan, steps_an_epoch=_steps_an_epoch(self.order, plan)),
+            train_dataset=Dataset.from_list([*data.examples, *data.rehearsal]),
+            eval_dataset=Dataset.from_list(list(data.validation)),
+            processing_class=tokenizer,
+            callbacks=[_Reporter(plan.phase, on_progress)],
+        )
+        self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order
@@ -192,58 +208,16 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # mypy skips trl
         folder = self.plan.checkpoints
         if not processes.is_first():
             return
-        kept = {checkpoint_path(folder, each) for each in (step, best) if each}
+        kept = {checkpoint_path(folder, number) for number in (step, best) if number}
         with replacing_folder(checkpoint_path(folder, step)) as staging:
             self.save_model(str(staging), _internal_call=True)
             self._save_optimizer_and_scheduler(str(staging))
             self._save_rng_state(str(staging))
             self.state.best_model_checkpoint = str(checkpoint_path(folder, best)) if best else None
             self.state.save_to_json(str(staging / TRAINER_STATE_NAME))
-            (staging / SETTINGS_FILE).write_text(json.dumps(self.plan.settings))
+            write_identity(staging, self.plan.identity)
         for checkpoint in set(folder.glob(checkpoint_path(folder, 0).name[:-1] + "*")) - kept:
             shutil.rmtree(checkpoint)
-
-
-class EpochOrder(Sampler[int]):
-    """The examples of an epoch, as indices, in an order that ``seed`` and epoch decide.
-
-    Each batch holds examples of like length. The last ``n_rehearsal`` indices are shared out among the epochs.
-    """
-
-    def __init__(
-        self, lengths: Sequence[int], *, n_rehearsal: int = 0, epochs: int = 1, batch_size: int, seed: int
-    ) -> None:
-        self._lengths = lengths
-        self._n_always = len(lengths) - n_rehearsal
-        self._n_rehearsed = n_rehearsal // epochs
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next iteration is for; the data loader calls it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._n_always + self._n_rehearsed
-
-    def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self._seed}-{self._epoch}")
-        first = self._n_always + self._epoch * self._n_rehearsed
-        order = [*range(self._n_always), *range(first, first + self._n_rehearsed)]
-        rng.shuffle(order)
-        pool_size = self._batch_size * BUCKET_BATCHES
-        for start in range(0, len(order), pool_size):
-            yield from self._batches(order[start : start + pool_size], rng)
-
-    def _batches(self, pool: list[int], rng: random.Random) -> Iterator[int]:
-        size = self._batch_size
-        by_length = sorted(pool, key=lambda index: self._lengths[index])
-        n_rest = len(pool) % size
-        batches = [by_length[start : start + size] for start in range(n_rest, len(pool), size)]
-        rng.shuffle(batches)
-        for batch in (*batches, by_length[:n_rest]):  # the short batch last: the loader cuts where this does
-            yield from batch
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # mypy skips transformers
@@ -263,14 +237,14 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # mypy skips transforme
         if "loss" not in logs and "eval_loss" not in logs:
             return
         elapsed_s = time.monotonic() - self._started_s
-        done = state.global_step - self._first_step
+        steps = state.global_step - self._first_step
         self._on_progress(
             TrainingProgress(
                 phase=self._phase,
                 step=state.global_step,
                 total_steps=state.max_steps,
                 elapsed_s=elapsed_s,
-                remaining_s=elapsed_s / done * (state.max_steps - state.global_step) if done else None,
+                remaining_s=elapsed_s / steps * (state.max_steps - state.global_step) if steps else None,
                 loss=logs.get("loss"),
                 learning_rate=logs.get("learning_rate"),
                 validation_loss=logs.get("eval_loss"),

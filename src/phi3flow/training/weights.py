@@ -35,7 +35,7 @@ def load_whole(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.to(device()), load_tokenizer(folder)  # the wrapper loses its types
 
 
-def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_with_adapter(source: ModelFolder, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load given weights, frozen, under a new LoRA adapter on every linear layer but the head.
 
     bfloat16 where the device computes in it, 4-bit NF4 (Dettmers et al. 2023) where bitsandbytes is installed and
@@ -50,7 +50,7 @@ def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    base = _load_model(given, **options)
+    base = _load_model(source, **options)
     if "quantization_config" not in options:
         base.to(device())  # the wrapper loses its types
     set_seed(seed)
@@ -62,17 +62,17 @@ def load_with_adapter(given: ModelFolder, *, seed: int) -> tuple[PreTrainedModel
         task_type="CAUSAL_LM",
     )
     model: Any = get_peft_model(base, adapter)
-    return model, load_tokenizer(given.tokenizer)
+    return model, load_tokenizer(source.tokenizer)
 
 
-def merge_adapter(model: PreTrainedModel, given: ModelFolder) -> PreTrainedModel:
-    """Return the given weights, in the type that they are saved in, with the adapter of ``model`` merged into them.
+def merge_adapter(model: PreTrainedModel, source: ModelFolder) -> PreTrainedModel:
+    """Return the weights of ``source``, in the type that they are saved in, with the adapter of ``model`` merged in.
 
     They are loaded again: of weights that ``model`` holds in 4 bits the rounding would be kept.
     """
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        adapted: Any = PeftModel.from_pretrained(_load_model(given, dtype="auto"), folder)
+        adapted: Any = PeftModel.from_pretrained(_load_model(source, dtype="auto"), folder)
     merged: PreTrainedModel = adapted.merge_and_unload()
     return merged
 
@@ -109,12 +109,12 @@ def has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def _load_model(given: ModelFolder, **options: Any) -> PreTrainedModel:
-    weights = given.weights.resolve()  # an adapter will name its base by this path
+def _load_model(source: ModelFolder, **options: Any) -> PreTrainedModel:
+    weights = source.weights.resolve()  # an adapter will name its base by this path
     try:
-        if given.config != given.weights:
-            options["config"] = AutoConfig.from_pretrained(given.config)
+        if source.config != source.weights:
+            options["config"] = AutoConfig.from_pretrained(source.config)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(weights, local_files_only=True, **options)
     except Exception as error:  # transformers and safetensors share no base class for a broken folder
-        raise ConfigError(f"--model {given.weights} does not load: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"--model {source.weights} does not load: {type(error).__name__}: {error}") from error
     return model

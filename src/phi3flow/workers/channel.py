@@ -30,9 +30,9 @@ class Channel:
 
     def send(self, message: object) -> None:
         """Send a message, whole."""
-        rest = memoryview(encode(message))
-        while rest:
-            rest = rest[self._out.write(rest) :]
+        unsent = memoryview(encode(message))
+        while unsent:
+            unsent = unsent[self._out.write(unsent) :]
 
     async def listen(self, on_message: Callable[[Any], None]) -> None:
         """Give every message from now on to ``on_message``, in the running loop; end the process where they end."""

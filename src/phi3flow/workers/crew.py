@@ -1,6 +1,6 @@
 """The workers of a run, seen from the runner: start them, send them attempts, hear what became of them.
 
-A ``Process`` is what messages go to: one on this machine (``start_process``), or a Ray actor (``ray_workers``).
+A ``Process`` is what messages go to: one on this machine (``local_process``), or a Ray actor (``ray_processes``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import ConnectionSource, Flow
 from phi3flow.pacing.start import Start
 from phi3flow.records.connections import ConnectionUse
-from phi3flow.workers.messages import Attempt, Begin, Connection, ConnectionWanted, Ended, Opened, OpenFlow, Refused
+from phi3flow.workers.messages import (
+    Attempt,
+    Begin,
+    BeginEvaluation,
+    ConnectionFound,
+    ConnectionWanted,
+    Ended,
+    Opened,
+    OpenFlow,
+    Refused,
+)
 from phi3flow.workers.process import Death, Process, StartProcess
 
 
@@ -44,8 +54,8 @@ class Worker:
                     death = await self._process.death()
                     raise FlowError(f"the flow's process ended while it loaded the flow ({death.how})")
 
-    def begin(self, begin: Begin) -> None:
-        """Say how rows become inputs. Comes once, before the first attempt."""
+    def begin(self, begin: Begin | BeginEvaluation) -> None:
+        """Say how attempts become inputs. Comes once, before the first attempt."""
         self._process.send(begin)
 
     def submit(self, attempt: Attempt, start: Start) -> None:
@@ -90,7 +100,7 @@ class Crew:
         self._start = start
         self._order = OpenFlow(flow, dict(environment))
         self._connections = connections
-        self._begin: Begin | None = None
+        self._begin: Begin | BeginEvaluation | None = None
 
     async def __aenter__(self) -> Crew:
         return self
@@ -104,19 +114,25 @@ class Crew:
         for _ in range(workers):
             await self._start_one()
 
-    async def begin(self, begin: Begin) -> dict[str, ConnectionUse]:
+    async def opened(self) -> dict[str, ConnectionUse]:
         """Wait until every worker has loaded the flow; return the connections that it uses. Raises FlowError."""
-        self._begin = begin
         uses: dict[str, ConnectionUse] = {}
         for worker in self.workers:
-            uses = await self._open(worker, begin)
+            uses = await worker.opened(self._find_connection)
         return uses
+
+    def begin(self, begin: Begin | BeginEvaluation) -> None:
+        """Say how attempts become inputs. Comes once, after ``opened`` and before the first attempt."""
+        self._begin = begin
+        for worker in self.workers:
+            worker.begin(begin)
 
     async def replacement(self) -> Worker:
         """Return a new worker, ready for attempts."""
-        assert self._begin is not None
         worker = await self._start_one()
-        await self._open(worker, self._begin)
+        await worker.opened(self._find_connection)
+        if self._begin is not None:
+            worker.begin(self._begin)
         return worker
 
     async def _start_one(self) -> Worker:
@@ -124,19 +140,14 @@ class Crew:
         self.workers.append(worker)
         return worker
 
-    async def _open(self, worker: Worker, begin: Begin) -> dict[str, ConnectionUse]:
-        uses = await worker.opened(self._find_connection)
-        worker.begin(begin)
-        return uses
-
     def _find_connection(self, name: str) -> Mapping[str, Any]:
         connection = self._connections(name)
         self.public_connections[name] = public_values(connection)
         return connection
 
 
-def _connection(connections: ConnectionSource, name: str) -> Connection | Refused:
+def _connection(connections: ConnectionSource, name: str) -> ConnectionFound | Refused:
     try:
-        return Connection(dict(connections(name)))
+        return ConnectionFound(dict(connections(name)))
     except Phi3flowError as error:
         return Refused(error)

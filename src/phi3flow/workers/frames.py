@@ -40,8 +40,8 @@ def take_messages(content: bytearray) -> Iterator[Any]:
 def _read(pipe: IO[bytes], size: int) -> bytes:
     content = b""
     while len(content) < size:
-        part = pipe.read(size - len(content))
-        if not part:
+        piece = pipe.read(size - len(content))
+        if not piece:
             raise EOFError
-        content += part
+        content += piece
     return content

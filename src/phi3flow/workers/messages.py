@@ -6,11 +6,12 @@ said travels inside as bytes and text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from phi3flow.flows import Flow
+from phi3flow.pacing.failures import Failure
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import Usage
 
@@ -25,13 +26,13 @@ class OpenFlow:
 
 @dataclass(frozen=True)
 class ConnectionWanted:
-    """Worker: the flow asks for this connection; answered by Connection or Refused, before anything else."""
+    """Worker: the flow asks for this connection; answered by ConnectionFound or Refused, before anything else."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Connection:
+class ConnectionFound:
     """Runner: the connection in promptflow's dict form. It holds secrets."""
 
     definition: dict[str, Any] = field(repr=False)
@@ -61,31 +62,46 @@ class Begin:
 
 
 @dataclass(frozen=True)
+class BeginEvaluation:
+    """Runner: the flow is an evaluation flow; attempts bring answers, which it scores.
+
+    ``mapping`` says how a run's results and rows become its inputs; ``timeout_s`` how long an attempt may take.
+    """
+
+    mapping: dict[str, Any]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """Runner: execute this line, with ``history`` in place of the row's; ``attempts`` counts this one too."""
+    """Runner: execute this line, with ``history`` in place of the row's; ``attempts`` counts this one too.
+
+    ``answer`` is the line of results.jsonl that an evaluation flow scores.
+    """
 
     number: int
     row: bytes
     line_id: str | None
-    attempts: int
+    attempts: int = 1
     history: list[dict[str, Any]] | None = None
+    answer: bytes | None = None
+
+    def again(self) -> Attempt:
+        """Return the line's next attempt."""
+        return replace(self, attempts=self.attempts + 1)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Worker: what became of an attempt. ``result`` is the line of results.jsonl that it would be.
+    """Worker: what became of an attempt; ``failure`` says why it has no answer.
 
-    ``begun`` has the attempts whose execution began since the last message, and how many seconds ago that was.
+    ``result`` is the line of results.jsonl, or of scores.jsonl, that it would be. ``begun`` has the attempts whose
+    execution began since the last message, and how many seconds ago that was.
     """
 
     number: int
-    completed: bool
     result: bytes
     latency_s: float
     usage: Usage | None = None
-    retryable: bool = False
-    timed_out: bool = False
-    status_code: int | None = None
-    retry_after_s: float | None = None
-    message: str = ""
+    failure: Failure | None = None
     begun: tuple[tuple[int, float], ...] = ()

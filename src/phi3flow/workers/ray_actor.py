@@ -22,9 +22,18 @@ from phi3flow.connections.public import connection_uses
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import FlowSession, open_flow
 from phi3flow.workers.attempt import Attempts
-from phi3flow.workers.messages import Attempt, Begin, Connection, ConnectionWanted, Ended, Opened, OpenFlow, Refused
+from phi3flow.workers.messages import (
+    Attempt,
+    Begin,
+    ConnectionFound,
+    ConnectionWanted,
+    Ended,
+    Opened,
+    OpenFlow,
+    Refused,
+)
 
-Answer = Connection | Refused
+Answer = ConnectionFound | Refused
 
 
 class FlowActor:

@@ -21,9 +21,9 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
     answers = [value for value in line.outputs.values() if isinstance(value, str)]
     reported = (line.outputs.get("usage"), *(getattr(answer, "usage", None) for answer in answers), line.usage)
     for usage in reported:
-        found = _reported(usage)
-        if found:
-            return found
+        tokens = _reported(usage)
+        if tokens:
+            return tokens
     if count is None:
         return None
     messages = next((sent for answer in answers if (sent := getattr(answer, "messages", None))), None)

@@ -16,12 +16,15 @@ import sys
 
 from phi3flow.connections.public import connection_uses
 from phi3flow.errors import Phi3flowError
-from phi3flow.flows import open_flow
+from phi3flow.flows import FlowSession, open_flow
 from phi3flow.workers.attempt import Attempts
 from phi3flow.workers.channel import Channel
-from phi3flow.workers.messages import Attempt, Begin, Opened, OpenFlow, Refused
+from phi3flow.workers.evaluation_attempt import EvaluationAttempts
+from phi3flow.workers.messages import Attempt, Begin, BeginEvaluation, Opened, OpenFlow, Refused
 
 _STEPS_AHEAD = 12
+
+AnyAttempts = Attempts | EvaluationAttempts
 
 
 def main() -> None:
@@ -32,9 +35,9 @@ def main() -> None:
         order: OpenFlow = channel.receive()
         with open_flow(order.flow, connections=channel.connection, environment=order.environment) as session:
             channel.send(Opened(connection_uses(session)))
-            begin: Begin = channel.receive()
+            attempts = _attempts(session, channel.receive())
             gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
-            asyncio.run(_serve(channel, Attempts(session, begin)))
+            asyncio.run(_serve(channel, attempts))
     except EOFError:
         pass
     except Phi3flowError as error:
@@ -44,7 +47,11 @@ def main() -> None:
         os._exit(0)  # threads of tools that hang are not waited for
 
 
-async def _serve(channel: Channel, attempts: Attempts) -> None:
+def _attempts(session: FlowSession, begin: Begin | BeginEvaluation) -> AnyAttempts:
+    return EvaluationAttempts(session, begin) if isinstance(begin, BeginEvaluation) else Attempts(session, begin)
+
+
+async def _serve(channel: Channel, attempts: AnyAttempts) -> None:
     waiting: asyncio.Queue[Attempt] = asyncio.Queue()
     await channel.listen(waiting.put_nowait)
     running: set[asyncio.Task[None]] = set()
@@ -59,7 +66,7 @@ async def _serve(channel: Channel, attempts: Attempts) -> None:
             await asyncio.sleep(0)
 
 
-async def _run(channel: Channel, attempts: Attempts, attempt: Attempt) -> None:
+async def _run(channel: Channel, attempts: AnyAttempts, attempt: Attempt) -> None:
     channel.send(await attempts.run(attempt))
 
 

@@ -1,8 +1,11 @@
-"""The chat flow of the project, asked one question through promptflow's executor."""
+"""The chat flow of the project, asked one question through promptflow's executor, and its client alone."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 from phi3flow.flows import load_flow, open_flow
@@ -11,6 +14,22 @@ from tests.support.servers.fault_endpoint import FaultEndpoint
 
 FLOW = FLOWS / "chat_phi3"
 KEY = "key-of-the-test-0123456789"
+
+
+def load_client() -> tuple[ModuleType, ModuleType]:
+    """Load phi3_endpoint and phi3_http afresh, and leave neither behind for a flow that is loaded later."""
+    sys.path.insert(0, str(FLOW))
+    try:
+        _forget_client()
+        return importlib.import_module("phi3_endpoint"), importlib.import_module("phi3_http")
+    finally:
+        _forget_client()
+        sys.path.remove(str(FLOW))
+
+
+def _forget_client() -> None:
+    for name in ("phi3_endpoint", "phi3_http"):
+        sys.modules.pop(name, None)
 
 
 def ask(

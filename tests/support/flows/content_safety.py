@@ -9,7 +9,7 @@ from tests.support.paths import FLOWS
 FLOW = FLOWS / "eval" / "content_safety"
 sys.path.insert(0, str(FLOW))
 try:
-    import content_safety_http as http
+    import content_safety_client as client
     import content_safety_package as package
     import content_safety_refusals as refusals
     import content_safety_service as service
@@ -17,4 +17,4 @@ try:
 finally:
     sys.path.remove(str(FLOW))
 
-__all__ = ["FLOW", "http", "package", "refusals", "service", "verdicts"]
+__all__ = ["FLOW", "client", "package", "refusals", "service", "verdicts"]

@@ -45,7 +45,7 @@ def flow(tmp_path: Path) -> Path:
 
 def send(folder: Path, tmp_path: Path, rows: list[dict[str, Any]], *done: int, **options: Any) -> SentLines:
     data = write_lines(tmp_path / "data.jsonl", rows)
-    plan = RunPlan(load_flow(folder), data, tmp_path, **options)
+    plan = RunPlan(load_flow(folder), data, tmp_path, name="run", **options)
     return SentLines.write(tmp_path / "lines.jsonl", plan.read(), plan.flow, lambda number: number in done)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phi3flow.comparison.compare import compare_runs
-from phi3flow.comparison.conclusions import describe_verdict, judge
+from phi3flow.comparison.conclusions import conclude, describe_verdict
 from phi3flow.errors import ConfigError
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import compare_pairs, holm
@@ -161,7 +161,7 @@ def test_a_run_without_scores_is_refused_with_the_command_to_type(runs_dir):
 def test_a_verdict_is_one_sentence(runs_dir, before, after, verdict, sentence):
     a, b = (_scored(runs_dir, name, {"f1": scores}) for name, scores in (("a", before), ("b", after)))
     comparison = compare_runs(a, b, metrics=["f1"])
-    assert judge(comparison.metrics["answer_match.f1"]) == verdict
+    assert conclude(comparison.metrics["answer_match.f1"]) == verdict
     assert sentence in describe_verdict("answer_match.f1", comparison)
 
 
@@ -172,7 +172,7 @@ def test_several_confirmatory_metrics_are_judged_by_the_adjusted_p(runs_dir):
     alone = compare_runs(a, b, metrics=["f1"]).metrics["answer_match.f1"]
     both = compare_runs(a, b, metrics=["f1", "bleu"]).metrics["answer_match.f1"]
     assert 0.025 < alone.p < 0.05
-    assert (judge(alone), judge(both)) == ("better", "undecided")
+    assert (conclude(alone), conclude(both)) == ("better", "undecided")
 
 
 def test_the_same_runs_compare_to_the_same_figures_again(runs_dir):

@@ -15,7 +15,7 @@ values = st.none() | st.text(max_size=3) | st.integers(-5, 50) | st.floats(-10, 
 
 
 def _slices(column: str, *found: Any) -> dict[str, list[int]]:
-    return {one.value: one.places for one in slice_rows([{column: value} for value in found], column)}
+    return {one.value: one.positions for one in slice_rows([{column: value} for value in found], column)}
 
 
 def test_texts_come_as_they_first_come_and_what_lacks_the_column_last() -> None:
@@ -34,7 +34,7 @@ def test_many_numbers_are_cut_into_quartiles() -> None:
 
 def test_a_length_is_of_texts_in_characters_and_of_lists() -> None:
     rows = [{"question": "ab", "values": []}, {"question": "abc", "values": ["x"]}, {"question": "日本"}]
-    assert {one.value: one.places for one in slice_rows(rows, "question.length")} == {"2": [0, 2], "3": [1]}
+    assert {one.value: one.positions for one in slice_rows(rows, "question.length")} == {"2": [0, 2], "3": [1]}
     assert [one.value for one in slice_rows(rows, "values.length")] == ["0", "1", "(none)"]
 
 

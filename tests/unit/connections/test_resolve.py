@@ -198,7 +198,9 @@ STORE = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from phi3flow.connections import Connection, is_in_promptflow, resolve_connection, store_in_promptflow
+from phi3flow.connections.connection import Connection
+from phi3flow.connections.promptflow_store import is_in_promptflow, store_in_promptflow
+from phi3flow.connections.resolve import resolve_connection
 from phi3flow.errors import ConfigError
 
 folder = Path("connections")
@@ -216,7 +218,9 @@ NO_KEYRING = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from phi3flow.connections import Connection, resolve_connection, store_in_promptflow
+from phi3flow.connections.connection import Connection
+from phi3flow.connections.promptflow_store import store_in_promptflow
+from phi3flow.connections.resolve import resolve_connection
 from phi3flow.errors import ConfigError
 
 folder = Path("nowhere")

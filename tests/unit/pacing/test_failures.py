@@ -100,5 +100,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after("0.5") == 0.5
     date = email.utils.formatdate(time.time() + 60, usegmt=True)
     assert parse_retry_after(date) == pytest.approx(60, abs=2)
+    assert parse_retry_after(time.asctime(time.gmtime(time.time() + 60))) == pytest.approx(60, abs=2)  # in UTC, unsaid
+    assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == 0
     assert parse_retry_after("soon") is None
     assert parse_retry_after(None) is None

@@ -23,10 +23,10 @@ from phi3flow.records.scores import Agreement, Judging
 from phi3flow.report import read_training, write_report
 from phi3flow.report.embedded_lines import BUDGET_BYTES, SHORTEST_CUT, embed, short_ids, to_json
 from phi3flow.report.figures import Scale, histograms, metric_scale, percentile, round_up, training_figure
+from phi3flow.report.headline import comparison_headline, run_headline
 from phi3flow.report.run_view import view_run
 from phi3flow.report.tables import metric_table, provenance
 from phi3flow.report.training_view import view_training
-from phi3flow.report.verdict import compare_verdict, single_verdict
 from phi3flow.report.wording import duration, interval, latency, number, p_value, signed
 from phi3flow.runs.folder import RunFolder
 from phi3flow.text import shorten, visible
@@ -46,7 +46,7 @@ def verdict(tmp_path: Path, before: Sequence[float | None], after: Sequence[floa
         scored_run(tmp_path / name, scores, metric=metric) for name, scores in (("base", before), ("tuned", after))
     )
     comparison = compare_runs(base, tuned)
-    return str(compare_verdict(comparison, baseline=view_run(base), candidate=view_run(tuned)))
+    return str(comparison_headline(comparison, baseline=view_run(base), candidate=view_run(tuned)))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_metric_out_of_a_hundred_has_fewer_decimals(tmp_path: Path) -> None:
 def test_a_single_run_is_judged_by_its_headline_metric(tmp_path: Path) -> None:
     results = [line(0, "a"), line(1, "b"), line(2, None)]
     scores = {"answer_match": {"f1": [0.5, 0.5, None], "value_accuracy": [1.0, 0.0, None]}}
-    sentence = str(single_verdict(view_run(write_run(tmp_path / "run", results, scores=scores))))
+    sentence = str(run_headline(view_run(write_run(tmp_path / "run", results, scores=scores))))
     assert sentence.startswith("run: value accuracy 0.500 (95 % interval ")
     assert sentence.endswith("over 2 scored lines; 1 line failed.")
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.records.lines import LineError, Usage
-from phi3flow.runs.promptflow_runs import open_run
+from phi3flow.runs.promptflow_runs import is_read_as_date, open_run
 from phi3flow.storage.jsonl import with_line_ids, write_rows
 from tests.support.folders.answered_runs import make_run
 
@@ -166,6 +168,15 @@ def test_data_that_has_changed_before_is_refused(store: Store) -> None:
         open_run("theirs")
     assert not (folder / "manifest.json").exists()
     assert not (folder / "results.jsonl").exists()
+
+
+DATES = ["date", "datetime", "DateTime", "modified", "timestamp", "Timestamp_utc", "created_at", "end_time"]
+
+
+@pytest.mark.parametrize("column", [*DATES, "question", "dates", "my_date", "time", "at", "modified_by"])
+def test_the_columns_that_are_read_as_dates_are_those_of_pandas(column: str) -> None:
+    values = pandas.read_json(io.StringIO(json.dumps({column: "2024-01-01"}) + "\n"), lines=True)[column]
+    assert is_read_as_date(column) == pandas.api.types.is_datetime64_any_dtype(values)
 
 
 def test_a_run_that_has_not_ended_is_refused(store: Store) -> None:

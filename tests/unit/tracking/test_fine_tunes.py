@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from phi3flow.tracking.fine_tunes import tracked_run
-from phi3flow.training.settings import RECORD_FILE
+from phi3flow.training.config import RECORD_FILE
 from tests.support.folders.training_records import training_record
 from tests.support.servers.tracking_server import TrackingServer
 

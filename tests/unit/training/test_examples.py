@@ -31,7 +31,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def own_tokenizer() -> Any:
-    from phi3flow.training.settings import BaseConfig
+    from phi3flow.training.config import BaseConfig
     from phi3flow.training.tiny_phi3 import new_tokenizer
 
     return new_tokenizer(["How long does the battery of the lamp last?"] * 9, BaseConfig(vocabulary_size=300))
@@ -109,7 +109,7 @@ def test_the_tiny_tokenizer_spells_every_text(own_tokenizer: Any, text: str) -> 
 def test_every_example_comes_once_an_epoch_in_an_order_of_its_own(
     lengths: list[int], batch_size: int, seed: int, epoch: int
 ) -> None:
-    from phi3flow.training.trainer import EpochOrder
+    from phi3flow.training.epoch_order import EpochOrder
 
     def order(of_epoch: int) -> list[int]:
         buckets = EpochOrder(lengths, batch_size=batch_size, seed=seed)
@@ -127,7 +127,7 @@ def test_every_example_comes_once_an_epoch_in_an_order_of_its_own(
 
 @given(n_always=st.integers(0, 50), n_rehearsal=st.integers(0, 50), epochs=st.integers(1, 6))
 def test_the_rehearsal_is_shared_out_among_the_epochs(n_always: int, n_rehearsal: int, epochs: int) -> None:
-    from phi3flow.training.trainer import EpochOrder
+    from phi3flow.training.epoch_order import EpochOrder
 
     order = EpochOrder([5] * (n_always + n_rehearsal), n_rehearsal=n_rehearsal, epochs=epochs, batch_size=4, seed=0)
     seen: list[int] = []
@@ -141,7 +141,7 @@ def test_the_rehearsal_is_shared_out_among_the_epochs(n_always: int, n_rehearsal
 
 
 def test_batches_hold_examples_of_like_length() -> None:
-    from phi3flow.training.trainer import EpochOrder
+    from phi3flow.training.epoch_order import EpochOrder
 
     lengths = [random.Random(number).randrange(10, 200) for number in range(805)]
     order = list(EpochOrder(lengths, batch_size=8, seed=0))

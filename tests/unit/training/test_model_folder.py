@@ -56,5 +56,5 @@ def test_an_adapter_names_one_folder_so_a_configuration_apart_wants_merging(tmp_
     with pytest.raises(ConfigError, match="lie in two folders, and an adapter names one as its base: add --merge"):
         read_inputs(small_fine_tune(tmp_path, BaseConfig(), model=model))
     inputs = read_inputs(small_fine_tune(tmp_path, BaseConfig(), model=model, merge=True))
-    assert inputs.settings["merge"] is True
-    assert "model-00001-of-00002.safetensors" in inputs.settings["model"]
+    assert inputs.identity["merge"] is True
+    assert "model-00001-of-00002.safetensors" in inputs.identity["model"]

@@ -162,7 +162,7 @@ ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 CHILD = """
 import pathlib, sys
 from phi3flow.training import fine_tune
-from phi3flow.training.settings import FineTuneConfig
+from phi3flow.training.config import FineTuneConfig
 fine_tune(FineTuneConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_bytes()))
 """
 
@@ -238,7 +238,7 @@ FULL_DISK = """
 import pathlib, resource, signal, sys
 from phi3flow.errors import StorageError
 from phi3flow.training import fine_tune
-from phi3flow.training.settings import FineTuneConfig
+from phi3flow.training.config import FineTuneConfig
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 config = FineTuneConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_bytes())
 def fill(progress):

@@ -17,7 +17,7 @@ from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, job_tags, nam
 from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
-from phi3flow.training.settings import RECIPE_VERSION
+from phi3flow.training.config import RECIPE_VERSION
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Command, Model

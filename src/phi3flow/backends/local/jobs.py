@@ -14,10 +14,9 @@ from phi3flow.errors import BackendError, ConfigError
 from phi3flow.project.state import BackendState, JobState
 from phi3flow.records.training import TrainingRecord
 from phi3flow.tracking.fine_tunes import tracked_run
-from phi3flow.training import find_fine_tuned, fine_tune, processes, read_record
+from phi3flow.training import FineTuneConfig, find_fine_tuned, fine_tune, processes, read_record
 from phi3flow.training.inputs import read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
-from phi3flow.training.settings import FineTuneConfig, fingerprint
 
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
 
@@ -39,7 +38,7 @@ def plan_job(config: FineTuneConfig) -> PlannedTraining:
     inputs = read_inputs(config)
     record = find_fine_tuned(config, inputs) if processes.count() == 1 else None  # several find it together
     return PlannedTraining(
-        name=f"{config.output.name}-{fingerprint(inputs.settings)[:8]}",
+        name=f"{config.output.name}-{inputs.fingerprint[:8]}",
         model=str(config.model or config.base.folder),
         status="Completed" if record else None,
         config=config,

@@ -52,11 +52,11 @@ class ProgressLine:
 def _state(progress: RunProgress) -> str:
     if progress.waits_for:
         return f"waits for {progress.waits_for}"
-    parts = [f"{progress.lines_per_s:.0f} lines/s", f"{progress.in_flight} of {progress.limit} in flight"]
+    words = [f"{progress.lines_per_s:.0f} lines/s", f"{progress.in_flight} of {progress.limit} in flight"]
     if progress.p50_ms is not None and progress.p95_ms is not None:
-        parts.append(f"p50 {progress.p50_ms:.0f} ms, p95 {progress.p95_ms:.0f} ms")
-    parts.append(f"{progress.retries} retries, {progress.failed} failed")
+        words.append(f"p50 {progress.p50_ms:.0f} ms, p95 {progress.p95_ms:.0f} ms")
+    words.append(f"{progress.retries} retries, {progress.failed} failed")
     if progress.left_s is not None:
         minutes, seconds = divmod(round(progress.left_s), 60)
-        parts.append(f"{minutes}:{seconds:02} left")
-    return " | ".join(parts)
+        words.append(f"{minutes}:{seconds:02} left")
+    return " | ".join(words)

@@ -3,8 +3,7 @@
 Two kinds of body, told apart by their keys. The wire contract's, {"input_data": {"input_string": [message, …],
 "parameters": {…}}}, gets {"output": "…"}; MLflow's chat, {"messages": [message, …], "temperature": …, "max_tokens": …},
 gets a chat completion. What is refused gets its status and {"error": {"message": …}}, never a traceback.
-
-The file travels alone, so what ``phi3flow serve`` checks stands here again; a test holds both to the same verdicts.
+The file travels alone, so what ``phi3flow serve`` checks stands here again; a test holds both equal.
 
 One generation at a time, however many threads serve: two at once would each take twice as long and hold twice the
 memory, and a batch of them, padded, would round differently and so change greedy answers. A deployment therefore has
@@ -12,8 +11,7 @@ max_concurrent_requests_per_instance 1 and WORKER_COUNT 1 (each worker loads the
 GUNICORN_CMD_ARGS="--threads 4": with one thread, the server's default, the liveness probe waits for the model.
 """
 
-# No `from __future__ import annotations`: the server keeps this module out of sys.modules, where pydantic would look
-# up the names in annotations that are strings.
+# No `from __future__ import annotations`: pydantic would look names up in sys.modules, where the server puts no script.
 
 import json
 import logging
@@ -34,6 +32,10 @@ from azureml.contrib.services.aml_response import AMLResponse  # type: ignore[im
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+SCORE_TEMPERATURE = 0.0
+MAX_STOPS = 16
+CHAT_INERT_VALUES = {"n": (1,), "stream": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "tools": ([],)}
+"""Parameters of MLflow's chat that are not served, with the values that ask for nothing."""
 MAX_BODY_BYTES = 1 << 20
 MAX_DISCARDED_BYTES = 16 << 20
 """A larger body is read up to here before it is refused: who still sends would see a reset and not the refusal."""
@@ -43,8 +45,6 @@ BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
 """Rotary embeddings that are rescaled past the original context, which bounds the answers as in ``phi3flow serve``."""
 ADAPTER = "adapter_config.json"
 TOKENIZER = "tokenizer_config.json"
-
-log = logging.getLogger("azmlinfsrv.score")
 
 
 class ModelError(Exception):
@@ -62,25 +62,33 @@ class RequestError(Exception):
 
 
 class _Body(BaseModel):
-    """A JSON object whose fields that ask for nothing count as absent, and whose other unknown fields are refused."""
+    """A JSON object whose null fields count as absent, and whose other unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    inert: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _drop_what_asks_nothing(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key: each for key, each in value.items() if each is not None and each not in cls.inert.get(key, ())}
+        return {key: item for key, item in value.items() if not cls._asks_nothing(key, item)}
+
+    @classmethod
+    def _asks_nothing(cls, key: str, value: Any) -> bool:
+        return value is None
 
 
 def _one_conversation(value: Any) -> Any:
-    if isinstance(value, list) and value and all(isinstance(each, list) for each in value):
+    """Unwrap [[message, …]]: some scoring scripts take a batch, and their clients send one of one."""
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         if len(value) > 1:
             raise ValueError(f"holds {len(value)} conversations; send one a request")
         return value[0]
     return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class _Message(_Body):
@@ -95,15 +103,11 @@ class _Message(_Body):
 
 
 _Messages = Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
-_Stop = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    Field(max_length=16),
-    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-]
+_Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS), BeforeValidator(_as_list)]
 
 
 class _ScoreParameters(_Body):
-    temperature: float = Field(default=0.0, ge=0, le=2)
+    temperature: float = Field(default=SCORE_TEMPERATURE, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int | None = Field(default=None, ge=1)
     do_sample: bool = True
@@ -129,7 +133,6 @@ class _ScoreBody(_Body):
 
 
 class _ChatBody(_Body):
-    inert = {"n": (1,), "stream": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "tools": ([],)}
     messages: _Messages
     model: str = "phi3"
     temperature: float = Field(default=1.0, ge=0, le=2)
@@ -140,8 +143,12 @@ class _ChatBody(_Body):
     do_sample: ClassVar[bool] = True
     score_last: ClassVar[bool] = False
 
+    @classmethod
+    def _asks_nothing(cls, key: str, value: Any) -> bool:
+        return value is None or value in CHAT_INERT_VALUES.get(key, ())
 
-class ChatRequest(NamedTuple):
+
+class ScoringRequest(NamedTuple):
     """A request of either kind; ``chat_model`` is what MLflow's chat calls the model, None in the wire contract."""
 
     messages: list[dict[str, str]]
@@ -149,7 +156,7 @@ class ChatRequest(NamedTuple):
     chat_model: str | None
 
 
-def parse(body: bytes) -> ChatRequest:
+def parse(body: bytes) -> ScoringRequest:
     """Read a request of either kind. Raises RequestError (400 broken JSON, 422 what is not known here)."""
     try:
         data = from_json(body)
@@ -158,31 +165,28 @@ def parse(body: bytes) -> ChatRequest:
     is_chat = isinstance(data, dict) and "messages" in data and "input_data" not in data
     model: type[_Body] = _ChatBody if is_chat else _ScoreBody
     try:
-        asked: Any = model.model_validate_json(body)
+        request: Any = model.model_validate_json(body)
     except ValidationError as error:
         problem: Any = error.errors(include_url=False)[0]
         keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
-        place = keys.lstrip(".") or "the body"
-        raise RequestError(422, problem["type"], f"{place}: {_reason(model, problem)}", place) from error
-    given = asked.messages if is_chat else asked.input_data.input_string
-    return ChatRequest(
-        messages=[each.model_dump() for each in given],
-        options=asked if is_chat else asked.input_data.parameters,
-        chat_model=asked.model if is_chat else None,
-    )
+        location = keys.lstrip(".") or "the body"
+        raise RequestError(422, problem["type"], f"{location}: {_explain(model, problem)}", location) from error
+    messages = request.messages if is_chat else request.input_data.input_string
+    options, chat_model = (request, request.model) if is_chat else (request.input_data.parameters, None)
+    return ScoringRequest([message.model_dump() for message in messages], options, chat_model)
 
 
-def _reason(model: type[_Body], problem: Any) -> str:
+def _explain(model: type[_Body], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         inner: dict[Any, type[_Body]] = {("input_data",): _ScoreInput, ("input_data", "parameters"): _ScoreParameters}
-        known = ({(): model} | inner).get(problem["loc"][:-1])
-        names = [field.alias or name for name, field in known.model_fields.items()] if known else []
+        body = ({(): model} | inner).get(problem["loc"][:-1])
+        names = [field.alias or name for name, field in body.model_fields.items()] if body else []
         return "not known here" + (f"; known are {', '.join(names)}" if names else "")
     reason: str = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], dict | list):
         return reason
-    shown = json.dumps(problem["input"])
-    return f"{reason}; it is {shown if len(shown) <= 80 else shown[:80] + '…'}"
+    value = json.dumps(problem["input"])
+    return f"{reason}; it is {value if len(value) <= 80 else value[:80].rstrip() + '…'}"
 
 
 class Model:
@@ -200,32 +204,32 @@ class Model:
         self._context_tokens = _context_tokens(network.config)
         self._lock = threading.Lock()
 
-    def answer(self, asked: ChatRequest) -> dict[str, Any]:
+    def answer(self, request: ScoringRequest) -> dict[str, Any]:
         """Return the answer in the shape of the request's kind. Raises RequestError."""
         with self._lock, torch.inference_mode():
-            prompt, start = self._encode(asked)
+            prompt, start = self._encode(request)
             if len(prompt) >= self._context_tokens:
                 figures = f"the prompt has {len(prompt)} tokens; this model reads {self._context_tokens}"
                 message = f"{figures}, prompt and answer together: shorten the messages or the chat history"
                 raise RequestError(422, "context_length_exceeded", message, "messages")
-            if asked.options.score_last:
-                return self._score(asked, prompt, start)
-            return self._answer(asked, prompt, self._generate(asked.options, prompt))
+            if request.options.score_last:
+                return self._score(request, prompt, start)
+            return self._answer(request, prompt, self._generate(request.options, prompt))
 
     def _decode(self, tokens: list[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _encode(self, asked: ChatRequest) -> tuple[list[int], int]:
+    def _encode(self, request: ScoringRequest) -> tuple[list[int], int]:
         """Return the prompt's tokens, and where those begin that ``score_last`` scores."""
-        whole = asked.options.score_last
+        complete = request.options.score_last
         try:
-            text = self._fill_in(asked.messages, complete=whole)
-            before = self._fill_in(asked.messages[:-1], complete=False) if whole else ""
+            text = self._fill_in(request.messages, complete=complete)
+            before = self._fill_in(request.messages[:-1], complete=False) if complete else ""
         except jinja2.TemplateError as error:
             raise RequestError(422, "chat_template", f"the chat template refuses: {error}", "messages") from error
         encoding = self._tokenizer(text, add_special_tokens=False)
         start = encoding.char_to_token(len(before)) if text.startswith(before) else None
-        if whole and start is None:
+        if complete and start is None:
             message = "the chat template writes no answer where its prompt ends: whose tokens are whose is not known"
             raise RequestError(422, "chat_template", message, "messages")
         return encoding["input_ids"], start or 0
@@ -233,47 +237,43 @@ class Model:
     def _fill_in(self, messages: list[dict[str, str]], *, complete: bool) -> str:
         return str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=not complete, tokenize=False))
 
-    def _score(self, asked: ChatRequest, prompt: list[int], start: int) -> dict[str, Any]:
+    def _score(self, request: ScoringRequest, prompt: list[int], start: int) -> dict[str, Any]:
         """Return the last message with its log-likelihood in nats, for ground_truth_likelihood."""
         tokens = torch.tensor([prompt], device=self._network.device)
         logits = self._network(tokens, logits_to_keep=len(prompt) - start + 1).logits[0, :-1].float()
         picked = logits.gather(1, tokens[0, start:, None])[:, 0] - logits.logsumexp(dim=-1)
         log_likelihood = math.fsum(picked.tolist())
-        return {"output": asked.messages[-1]["content"], "log_likelihood": log_likelihood, "tokens": len(picked)}
+        return {"output": request.messages[-1]["content"], "log_likelihood": log_likelihood, "tokens": len(picked)}
 
-    def _generate(self, asked: Any, prompt: list[int]) -> list[int]:
+    def _generate(self, options: Any, prompt: list[int]) -> list[int]:
         """Return the answer's tokens, the one that ended it included."""
         room = self._context_tokens - len(prompt)
         sampling: dict[str, Any] = {"do_sample": False}
-        if asked.do_sample and asked.temperature >= GREEDY_BELOW:
-            sampling = {"do_sample": True, "temperature": asked.temperature, "top_p": asked.top_p, "top_k": 0}
-            _ = torch.seed() if asked.seed is None else torch.manual_seed(asked.seed % 2**64)
+        if options.do_sample and options.temperature >= GREEDY_BELOW:
+            sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+            _ = torch.seed() if options.seed is None else torch.manual_seed(options.seed % 2**64)
 
         def holds_stop(sequences: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-            text = self._decode(sequences[0, len(prompt) :].tolist()) if asked.stop else ""
-            return torch.tensor([any(each in text for each in asked.stop)], device=sequences.device)
+            text = self._decode(sequences[0, len(prompt) :].tolist()) if options.stop else ""
+            return torch.tensor([any(stop in text for stop in options.stop)], device=sequences.device)
 
         tokens = torch.tensor([prompt], device=self._network.device)
         config = transformers.GenerationConfig(
-            max_new_tokens=min(asked.max_new_tokens or room, room),
+            max_new_tokens=min(options.max_new_tokens or room, room),
             eos_token_id=self._ends or None,
             pad_token_id=self._ends[0] if self._ends else 0,
             **sampling,
         )
-        sequences = self._network.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            generation_config=config,
-            stopping_criteria=transformers.StoppingCriteriaList([holds_stop]),
-        )
-        return list(sequences[0, len(prompt) :].tolist())
+        mask, stops = torch.ones_like(tokens), transformers.StoppingCriteriaList([holds_stop])
+        output = self._network.generate(tokens, attention_mask=mask, generation_config=config, stopping_criteria=stops)
+        return list(output[0, len(prompt) :].tolist())
 
-    def _answer(self, asked: ChatRequest, prompt: list[int], tokens: list[int]) -> dict[str, Any]:
+    def _answer(self, request: ScoringRequest, prompt: list[int], tokens: list[int]) -> dict[str, Any]:
         ended = tokens[-1] in self._ends
         text = self._decode(tokens[:-1] if ended else tokens)
-        places = [text.index(each) for each in asked.options.stop if each in text]
-        text = text[: min(places, default=len(text))]
-        if asked.chat_model is None:
+        starts = [text.index(stop) for stop in request.options.stop if stop in text]
+        text = text[: min(starts, default=len(text))]
+        if request.chat_model is None:
             return {"output": text}
         message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": len(prompt), "completion_tokens": len(tokens)}
@@ -281,14 +281,14 @@ class Model:
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": asked.chat_model,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop" if ended or places else "length"}],
+            "model": request.chat_model,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop" if ended or starts else "length"}],
             "usage": usage | {"total_tokens": len(prompt) + len(tokens)},
         }
 
 
 def _context_tokens(config: Any) -> int:
-    """Return how many tokens prompt and answer have together at most."""
+    """Return the longest conversation, prompt and answer together, whose answer does not depend on its batch."""
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") in BATCH_DEPENDENT_ROPE:
         return int(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
@@ -300,9 +300,9 @@ def load_model(root: Path) -> Model:
 
     The weights are float32 on a CPU and of the type that they were saved in on a GPU. No code from the folder is run.
     """
-    folder, whole = _find_model(root)
+    folder, bases = _find_model(root)
     is_adapter = (folder / ADAPTER).is_file()
-    source = _find_base(folder, whole) if is_adapter else folder
+    source = _find_base(folder, bases) if is_adapter else folder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader: Any = transformers.AutoModelForCausalLM
     network, report = loader.from_pretrained(
@@ -318,25 +318,25 @@ def load_model(root: Path) -> Model:
         from peft import PeftModel
 
         network = PeftModel.from_pretrained(network, folder).merge_and_unload()
-    files = (folder / TOKENIZER, *sorted(root.rglob(TOKENIZER), key=lambda each: len(each.parts)))
-    words = next((each.parent for each in files if each.is_file()), source)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(words, trust_remote_code=False)
+    files = (folder / TOKENIZER, *sorted(root.rglob(TOKENIZER), key=lambda file: len(file.parts)))
+    tokenizer_folder = next((file.parent for file in files if file.is_file()), source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
     return Model(network.to(device).eval(), tokenizer)
 
 
 def _find_model(root: Path) -> tuple[Path, list[Path]]:
     """Return the model nearest to ``root``, an adapter before a base beside it, and the models that may be its base."""
-    folders = [root, *(each for each in root.rglob("*") if each.is_dir())]
-    adapters = [each for each in folders if (each / ADAPTER).is_file()]
-    whole = [each for each in folders if each not in adapters and _config_folder(each) and _weights_in(each)]
-    ranked = sorted((len(each.parts), each in whole, each) for each in (*adapters, *whole))
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    adapters = [path for path in folders if (path / ADAPTER).is_file()]
+    bases = [path for path in folders if path not in adapters and _config_folder(path) and _weights_in(path)]
+    ranked = sorted((len(path.parts), path in bases, path) for path in (*adapters, *bases))
     if not ranked:
-        seen = ", ".join(sorted(str(each.relative_to(root)) for each in root.rglob("*"))[:20]) or "nothing"
+        seen = ", ".join(sorted(str(path.relative_to(root)) for path in root.rglob("*"))[:20]) or "nothing"
         raise ModelError(f"{root} holds no model, neither config.json with *.safetensors nor {ADAPTER}, but {seen}")
-    same = [str(each[2]) for each in ranked if each[:2] == ranked[0][:2]]
-    if len(same) > 1:
-        raise ModelError(f"{root} holds several models, {', '.join(same)}: register one of them alone")
-    return ranked[0][2], sorted(whole, key=lambda each: len(each.parts))
+    nearest = [str(path) for *rank, path in ranked if rank == list(ranked[0][:2])]
+    if len(nearest) > 1:
+        raise ModelError(f"{root} holds several models, {', '.join(nearest)}: register one of them alone")
+    return ranked[0][2], sorted(bases, key=lambda path: len(path.parts))
 
 
 def _weights_in(folder: Path) -> list[Path]:
@@ -345,15 +345,15 @@ def _weights_in(folder: Path) -> list[Path]:
 
 def _config_folder(weights: Path) -> Path | None:
     """Return where config.json is: with the weights, or in MLflow's flavour hftransformersv2 in a folder beside."""
-    return next((each for each in (weights, weights.parent / "config") if (each / "config.json").is_file()), None)
+    return next((path for path in (weights, weights.parent / "config") if (path / "config.json").is_file()), None)
 
 
-def _find_base(adapter: Path, whole: list[Path]) -> Path | str:
-    """Return the adapter's base: the folder that it names, the whole model beside it, or a name on the hub."""
+def _find_base(adapter: Path, bases: list[Path]) -> Path | str:
+    """Return the adapter's base: the folder that it names, the model beside it, or a name on the hub."""
     name = json.loads((adapter / ADAPTER).read_bytes()).get("base_model_name_or_path") or ""
-    named = [each for each in (Path(name), adapter / name) if name and each.is_dir()]
-    if named or whole:
-        return (named + whole)[0]
+    named = [path for path in (Path(name), adapter / name) if name and path.is_dir()]
+    if named or bases:
+        return (named + bases)[0]
     if name.count("/") == 1 and not name.startswith(("/", ".")):
         return str(name)
     raise ModelError(f"{adapter}: its base {name!r} is not here: register both together, or the merged model")
@@ -373,7 +373,7 @@ def init() -> None:
 
 @rawhttp  # type: ignore[untyped-decorator]
 def run(request: AMLRequest) -> AMLResponse:
-    """Answer one request; a failure's place goes into the log, its words, which may quote the request, do not."""
+    """Answer one request; a failure's line goes into the log, its words, which may quote the request, do not."""
     try:
         if request.method != "POST":
             raise RequestError(405, "method_not_allowed", f"Method Not Allowed: {request.method} {request.path}")
@@ -384,8 +384,8 @@ def run(request: AMLRequest) -> AMLResponse:
     except torch.OutOfMemoryError:
         refusal = RequestError(503, "out_of_memory", "no memory for a conversation this long: ask for fewer new tokens")
     except Exception as error:
-        frames = [f"{Path(each.filename).name}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)]
-        log.error("%s at %s", type(error).__name__, " > ".join(frames))
+        frames = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        logging.getLogger("azmlinfsrv.score").error("%s at %s", type(error).__name__, " > ".join(frames))
         refusal = RequestError(500, "internal_error", "the model failed on this request; the log says where")
     return AMLResponse(refusal.body, refusal.status, {"Allow": "POST"} if refusal.status == 405 else {}, json_str=True)
 

@@ -1,9 +1,9 @@
-"""The connections that a flow names, read without promptflow."""
+"""The connections of a flow: which it names, read without promptflow, and the form that its executor takes them in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,15 @@ from phi3flow.errors import FlowError
 from phi3flow.flows.definition import Flow
 
 TOOLS_FILE = Path(".promptflow", "flow.tools.json")
+
+PromptflowConnection = Mapping[str, Any]
+"""A connection in promptflow's dict form, which its executor takes: name, type, module, value, secret_keys.
+
+``value`` has the connection's values by name, the secrets among them in clear.
+"""
+
+ConnectionSource = Callable[[str], PromptflowConnection]
+"""Gives a connection by its name."""
 
 
 def connection_names(flow: Flow) -> list[str]:

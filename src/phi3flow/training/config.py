@@ -1,4 +1,4 @@
-"""What a training is told: the tiny base model's recipe, and a fine-tune's data and hyperparameters."""
+"""What a training is told: the tiny base model's size and texts, and a fine-tune's data and hyperparameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phi3flow.storage.jsonl import Row
 
 RECIPE_VERSION = 1
-"""Raised when the training code changes what the same settings give, so that no kept model outlives its recipe."""
+"""Raised when the training code changes what the same inputs give, so that no kept model outlives its recipe."""
 
 RECORD_FILE = "training.json"
 """Written last into a model folder: where it stands, the training is complete."""
@@ -55,7 +55,7 @@ LORA = Hyperparameters(learning_rate=2e-4, epochs=3, batch_size=4, max_seq_lengt
 class BaseConfig(Record):
     """The tiny base model: the Phi-3 architecture, its size, and the general corpus that it is pretrained on.
 
-    The same settings give the same model, which is kept in ``cache`` under their hash.
+    The same values give the same model, which is kept in ``cache`` under their hash.
     """
 
     seed: int = 0
@@ -87,7 +87,7 @@ class BaseConfig(Record):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides tokenizer and weights: settings, texts, recipe."""
+        """SHA-256 over everything that decides tokenizer and weights: values, texts, recipe."""
         texts = {"corpus": self.corpus.train, "support": self.support}
         return fingerprint({**self.model_dump(mode="json", exclude={"cache"}), **texts})
 
@@ -119,11 +119,13 @@ class FineTuneConfig(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_hyperparameters(cls, given: Any) -> Any:
+    def _default_hyperparameters(cls, fields: Any) -> Any:
         """Take the defaults of the method, for all hyperparameters or for those that are missing in a dict."""
-        chosen = given.get("hyperparameters", {})
-        defaults = LORA if given.get("model") else FULL
-        return {**given, "hyperparameters": {**defaults.model_dump(), **chosen}} if isinstance(chosen, dict) else given
+        chosen = fields.get("hyperparameters", {})
+        if not isinstance(chosen, dict):
+            return fields
+        defaults = LORA if fields.get("model") else FULL
+        return {**fields, "hyperparameters": {**defaults.model_dump(), **chosen}}
 
     @property
     def method(self) -> Method:
@@ -136,10 +138,10 @@ class FineTuneConfig(Record):
         return self.output.with_name(f"{self.output.name}.checkpoints")
 
 
-def fine_tune_config(**given: Any) -> FineTuneConfig:
+def fine_tune_config(**flags: Any) -> FineTuneConfig:
     """Return the configuration that the flags describe. Raises ConfigError that names the flag and its value."""
     try:
-        return FineTuneConfig.model_validate(given)
+        return FineTuneConfig.model_validate(flags)
     except ValidationError as error:
         problem = first_problem(error)
         flag = "--" + str(problem.location[-1]).replace("_", "-")

@@ -1,0 +1,224 @@
+"""One request over HTTP: one pool of connections, bounds, retries, and errors that say what happened.
+
+Each flow that asks a service by itself has this file under a name of its own: a flow's folder travels alone, and flows
+in one process share the names of their modules.
+"""
+
+import asyncio
+import email.utils
+import random
+import re
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+CONNECTIONS = 500  # Azure ML's limit for an endpoint
+MAX_ANSWER_BYTES = 10_000_000
+"""Of an answer, also after it is decompressed: what is larger is no answer of a model's."""
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+LONGEST_RETRY_AFTER_S = 180.0
+"""As long as a request may take at Azure ML. Who asks to be left alone for longer is left to the caller."""
+RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+
+_Answer = TypeVar("_Answer")
+
+
+class EndpointError(Exception):
+    """The endpoint gave no answer.
+
+    ``status_code`` is None where no HTTP status came back; ``retryable`` says whether the same request may succeed
+    later; ``retry_after_s`` is what the endpoint asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, whatever its status: the names of ``headers`` in any case, the body as text."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    text: str
+
+
+async def send(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    secret: str,
+    timeout_s: float,
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> Reply:
+    """Send one request, ``body`` as JSON; redirects are not followed, for they would take the secret elsewhere.
+
+    Raises EndpointError, without ``secret`` in it, where no whole reply came back.
+    """
+    session = await _session()
+    try:
+        async with session.request(
+            method,
+            url,
+            json=body,
+            headers=headers,
+            params=query,
+            proxy=_proxy(session, url),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+        ) as response:
+            text = await _read(url, response)
+            return Reply(response.status, response.reason or "", response.headers, text)
+    except TimeoutError as error:
+        raise endpoint_error(url, f"no answer within {timeout_s:g} s", retryable=True) from error
+    except aiohttp.ClientPayloadError as error:
+        raise endpoint_error(url, "the answer was cut short", retryable=True) from error
+    except aiohttp.ClientError as error:
+        lasting = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
+        reason = str(error) or type(error).__name__
+        problem = "the connection failed"
+        raise endpoint_error(url, problem, quote=reason, secret=secret, retryable=not lasting) from error
+
+
+async def retry(ask: Callable[[], Awaitable[_Answer]], *, retries: int) -> _Answer:
+    """Await ``ask`` until it answers. Raises its EndpointError once that is final or the retries are used up."""
+    attempt = 0
+    while True:
+        try:
+            return await ask()
+        except EndpointError as error:
+            wait_s = _wait_s(error, attempt)
+            if not error.retryable or attempt == retries or wait_s > LONGEST_RETRY_AFTER_S:
+                raise
+        attempt += 1
+        await asyncio.sleep(wait_s)
+
+
+def status_error(url: str, reply: Reply, *, secret: str, explanation: str, retryable: bool) -> EndpointError:
+    """Make the error of a reply whose status is no success."""
+    problem = f"HTTP {reply.status} {reply.reason}".strip() + (f", {explanation}" if explanation else "")
+    retry_after_s = parse_retry_after(reply.headers.get("Retry-After"))
+    if retry_after_s is not None:
+        problem += f", to be retried after {retry_after_s:.0f} s"
+    return endpoint_error(
+        url,
+        problem,
+        quote=reply.text,
+        secret=secret,
+        status_code=reply.status,
+        retryable=retryable,
+        retry_after_s=retry_after_s,
+    )
+
+
+def endpoint_error(url: str, problem: str, *, quote: str = "", secret: str = "", **facts: Any) -> EndpointError:
+    """Make an error that names the URL without its query and credentials; ``quote`` is what was said there."""
+    address = urlsplit(url)
+    name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+    return EndpointError(f"{name}: {problem}{quoted(quote, secret=secret)}", **facts)
+
+
+def quoted(text: str, *, secret: str = "") -> str:
+    """Return ``: text`` as a message may show it: printable, short, without tags and secret; "" for no text."""
+    text = re.sub(r"<[^>]*>", " ", text.replace(secret, "***") if secret else text)
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return f": {text[:300]}{'…' if len(text) > 300 else ''}" if text else ""
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+
+    None where it is neither. A date without a zone is in UTC, as every HTTP date is.
+    """
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    except (OverflowError, TypeError, ValueError):
+        return None
+
+
+def _wait_s(error: EndpointError, attempt: int) -> float:
+    """What the endpoint asked for, else exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015)."""
+    if error.retry_after_s is not None:
+        return error.retry_after_s
+    return random.uniform(0.0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**attempt))
+
+
+async def _read(url: str, response: aiohttp.ClientResponse) -> str:
+    """Read the body as UTF-8, with or without a byte-order mark, but not past the bound."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            problem = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
+            raise endpoint_error(url, problem, status_code=response.status)
+    return content.decode("utf-8-sig", "replace")
+
+
+_proxies: WeakKeyDictionary[aiohttp.ClientSession, dict[str, str | None]] = WeakKeyDictionary()
+
+
+def _proxy(session: aiohttp.ClientSession, url: str) -> str | None:
+    """The environment's proxy (aiohttp's own way reads ~/.netrc too, which would fight our key), looked up once."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    proxies = _proxies.setdefault(session, {})
+    if host not in proxies:
+        bypassed = urllib.request.proxy_bypass(host)
+        proxies[host] = None if bypassed else urllib.request.getproxies().get(address.scheme)
+    return proxies[host]
+
+
+_sessions: dict[
+    asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession, None]]
+] = {}
+
+
+async def _session() -> aiohttp.ClientSession:
+    """Return the running event loop's client, with one pool of connections for all requests of that loop.
+
+    Prompt flow makes a loop for a line (``pf flow test``), for a request (``pf flow serve``) or for a run. The client
+    lives in an async generator, because ``asyncio.run`` closes those before it closes the loop: nothing leaks.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _sessions:
+        for other in list(_sessions):
+            if other.is_closed():
+                _sessions.pop(other, None)
+        lifetime = _session_lifetime(loop)
+        _sessions[loop] = (await anext(lifetime), lifetime)
+    return _sessions[loop][0]
+
+
+async def _session_lifetime(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    connector, no_cookies = aiohttp.TCPConnector(limit=CONNECTIONS), aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=no_cookies) as session:
+        try:
+            yield session
+        finally:
+            _sessions.pop(loop, None)
