@@ -152,7 +152,7 @@ class Quickstart:
         return config
 
     def _fine_tune(self, base: BaseConfig) -> Path:
-        from phi3flow.backends.local.endpoints import LocalBackend
+        from phi3flow.backends.local.jobs import run_job
         from phi3flow.training import FineTuneConfig, read_record
 
         data, output = self._out / "data", self._out / "model"
@@ -171,7 +171,7 @@ class Quickstart:
             self._set_key("fine-tune", key)
             before = read_record(output)
             job = config.model_copy(update={"resume": resume})
-            LocalBackend().fine_tune(job, on_progress=stage.advance_training)
+            run_job(job, on_progress=stage.advance_training)
             stage.reused = read_record(output) == before
             stage.text = str(output)
         return output
@@ -198,14 +198,16 @@ class Quickstart:
         return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
 
     def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
-        from phi3flow.backends.local.endpoints import LocalBackend
+        from phi3flow.backends.backend import DeploymentRequest
+        from phi3flow.backends.local.backend import LocalBackend
 
         os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(24))
         backend = LocalBackend()
         name = f"quickstart-{label}"
-        if any(endpoint.endpoint == name for endpoint in backend.endpoints()):
+        if name in backend.endpoint_names():
             backend.undeploy(name)
-        endpoint = backend.deploy(model, name=name, port=0, key_env=KEY_VARIABLE)
+        planned = backend.plan_deployment(DeploymentRequest(model=str(model), name=name, key_env=KEY_VARIABLE))
+        endpoint = backend.deploy(planned, on_note=lambda _: None)
         servers.callback(backend.undeploy, name)
         return endpoint.url
 

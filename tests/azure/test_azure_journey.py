@@ -106,7 +106,7 @@ def test_the_model_is_the_jobs_and_says_where_it_comes_from(azure: AzureEmulator
     assert tags["phi3flow.job"] == job.name
     assert tags["base_model"] == "Phi-3-mini-4k-instruct:15"
     assert len(tags["train_sha256"]) == len(tags["validation_sha256"]) == 64
-    assert tags["flow_version"].startswith("chat_phi3-")
+    assert tags["flow_version"].startswith("chat_phi3-1.0.0-")
 
 
 def test_the_endpoint_has_one_deployment_with_all_the_traffic(azure: AzureEmulator) -> None:

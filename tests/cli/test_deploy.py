@@ -16,7 +16,8 @@ import psutil
 import pytest
 import requests
 
-from phi3flow.backends.local.endpoints import LocalBackend
+from phi3flow.backends.backend import DeploymentRequest
+from phi3flow.backends.local.backend import LocalBackend
 from phi3flow.errors import ConfigError, DeploymentError
 from phi3flow.project import state
 from phi3flow.project.paths import STATE_FILE
@@ -192,6 +193,11 @@ def test_a_server_that_does_not_come_up_in_time_is_ended(project: Project, model
     assert not [command for command in commands if str(model) in command]
 
 
+def _deploy(project: Path, model: Path, *, name: str) -> None:
+    backend = LocalBackend(project)
+    backend.deploy(backend.plan_deployment(DeploymentRequest(model=str(model), name=name)), on_note=lambda _: None)
+
+
 def test_a_server_that_dies_of_something_unforeseen_is_told_with_its_last_words(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,13 +205,13 @@ def test_a_server_that_dies_of_something_unforeseen_is_told_with_its_last_words(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "uvicorn.py").write_text("raise RuntimeError('no luck')")
     with pytest.raises(DeploymentError, match=r"(?s)exit code 1; its log .*broken\.log: .*RuntimeError: no luck"):
-        LocalBackend(tmp_path / "state.json").deploy(model, name="broken")
+        _deploy(tmp_path, model, name="broken")
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "ü", "x" * 33])
 def test_a_name_that_does_not_do_is_told(tmp_path: Path, model: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="does not do"):
-        LocalBackend(tmp_path / "state.json").deploy(model, name=name)
+        _deploy(tmp_path, model, name=name)
 
 
 def test_undeploy_names_what_there_is(project: Project) -> None:

@@ -15,6 +15,7 @@ from phi3flow.training import BaseConfig
 from tests.support.command_line import phi3flow
 from tests.support.folders.small_training import small_base, small_fine_tune
 from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.paths import FLOWS
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,18 @@ def test_the_registry_holds_safetensors_only(project: Path) -> None:
     names = {path.name for path in project.glob("mlruns/**/artifacts/**/*") if path.is_file()}
     assert {"adapter_model.safetensors"} <= names
     assert not {name for name in names if name.endswith((".bin", ".pt", ".pkl"))}
+
+
+def test_the_version_of_the_chat_flow_is_a_tag(project: Path) -> None:
+    import mlflow
+
+    (project / "flows").symlink_to(FLOWS)
+    try:
+        registered(project, "--name", "tagged")
+    finally:
+        (project / "flows").unlink()
+    tags = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}").get_model_version("tagged", "1").tags
+    assert tags["flow_version"].startswith("chat_phi3-1.0.0-")
 
 
 def test_an_unknown_job_is_refused_with_those_there_are(project: Path) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phi3flow import __version__
+from phi3flow.azure.polling import RESOURCE_WAITS, poll
 from phi3flow.errors import AzureError, ForbiddenError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from azure.core.rest import HttpResponse
 
 ENDPOINT = "https://management.azure.com"
+ML_VERSION = "2024-04-01"
+"""The API version of Microsoft.MachineLearningServices that everything here speaks."""
 USER_AGENT = f"phi3flow/{__version__}"
 IN_PROGRESS_CODES = frozenset({"Conflict", "AnotherOperationInProgress", "OperationNotAllowed", "StorageAccountInUse"})
 CONFLICTS = 5
 """How often a write that met another one is tried again."""
-LONGEST_WAIT_S = 15.0
+OPERATION_WAIT_S = 5.0
+"""Between looks at a long-running operation whose answers do not say how long to wait."""
 _RETRIED_METHODS = frozenset({"GET", "PUT", "DELETE", "POST"})
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
 _LOGIN = "log in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
@@ -114,10 +117,10 @@ class Arm:
                 if not in_transition(self.get(resource_id, version)):
                     raise
                 self.settle(resource_id, version)
-        made = self.settle(resource_id, version)
-        if made is None:
+        resource = self.settle(resource_id, version)
+        if resource is None:
             raise AzureError(f"{resource_id}: Azure took it, and it is not there")
-        return made
+        return resource
 
     def delete(self, resource_id: str, version: str, **query: str) -> None:
         """Delete a resource and wait until it is gone; one that is gone already is no error."""
@@ -130,27 +133,25 @@ class Arm:
         response = self._send_url("GET", url, parameters=query)
         return None if response.status_code == 404 else _json(response)
 
-    def poll(self, resource_id: str, version: str) -> tuple[dict[str, Any] | None, float | None]:
+    def look(self, resource_id: str, version: str) -> tuple[dict[str, Any] | None, float | None]:
         """Return a resource, None where there is none, and how many seconds Azure asks to wait before the next look."""
         response = self._send("GET", resource_id, version)
         return None if response.status_code == 404 else _json(response), _retry_after_s(response)
 
     def settle(self, resource_id: str, version: str) -> dict[str, Any] | None:
         """Wait until no operation is under way on a resource, and return it, None where it is gone."""
-        wait_s = 1.0
-        while True:
-            found, asked_s = self.poll(resource_id, version)
-            if not in_transition(found):
-                return found
-            time.sleep(asked_s or wait_s)
-            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+        return poll(
+            lambda: self.look(resource_id, version),
+            until=lambda resource: not in_transition(resource),
+            waits=RESOURCE_WAITS,
+        )
 
     def _write(self, method: str, resource_id: str, version: str, **parts: Any) -> Any:
         """Send a write and return azure-core's response, which its poller starts from."""
         return self._send(method, resource_id, version, pipeline=True, **parts)
 
     def _follow(self, first: Any, resource_id: str) -> None:
-        """Poll a long-running operation to its end."""
+        """Follow a long-running operation to its end: the protocol's headers, and so the waits, are azure-core's."""
         from azure.core.exceptions import AzureError as SdkError
         from azure.core.exceptions import HttpResponseError
         from azure.core.polling import LROPoller
@@ -158,11 +159,11 @@ class Arm:
 
         if first.http_response.status_code in (204, 404):
             return
-        poller: LROPoller[None] = LROPoller(self._client, first, lambda _: None, ARMPolling(timeout=5.0))
+        poller: LROPoller[None] = LROPoller(self._client, first, lambda _: None, ARMPolling(timeout=OPERATION_WAIT_S))
         try:
             poller.result()
         except HttpResponseError as error:
-            code, message = _told(error)
+            code, message = _reason(error)
             status = error.status_code if error.status_code and error.status_code >= 400 else None
             raise AzureError(f"{_short(resource_id)}: {code}: {message}", status=status, code=code) from error
         except SdkError as error:
@@ -237,19 +238,19 @@ def _json(response: HttpResponse) -> dict[str, Any]:
     return answer
 
 
-def _error(method: str, place: str, response: HttpResponse) -> AzureError:
+def _error(method: str, url: str, response: HttpResponse) -> AzureError:
     try:
         described = response.json().get("error", {})
         code, message = str(described.get("code", "")), str(described.get("message", ""))
-        details = [str(each.get("message", "")) for each in described.get("details") or []]
+        details = [str(detail.get("message", "")) for detail in described.get("details") or []]
     except (ValueError, AttributeError):
         code, message, details = "", response.text(), []
     code = code or f"HTTP {response.status_code}"
-    path = place.removeprefix(ENDPOINT)
-    said = " ".join(dict.fromkeys(_first_line(each) for each in (message, *details) if each))
+    path = url.removeprefix(ENDPOINT)
+    reasons = " ".join(dict.fromkeys(_first_line(text) for text in (message, *details) if text))
     hint = f" To log in: {_LOGIN}" if response.status_code == 401 else ""
     kind = ForbiddenError if response.status_code == 403 else AzureError
-    return kind(f"{method} {_short(path)}: {code}: {said}{hint}", status=response.status_code, code=code)
+    return kind(f"{method} {_short(path)}: {code}: {reasons}{hint}", status=response.status_code, code=code)
 
 
 def _login_problem(text: str) -> str:
@@ -259,7 +260,7 @@ def _login_problem(text: str) -> str:
     return _first_line((telling or lines or [text])[0]).rstrip(".")
 
 
-def _told(error: Any) -> tuple[str, str]:
+def _reason(error: Any) -> tuple[str, str]:
     described = getattr(error, "error", None)
     code = getattr(described, "code", None) or "Failed"
     message = getattr(described, "message", None) or str(error.message)
@@ -282,6 +283,3 @@ def _retry_after_s(response: HttpResponse) -> float | None:
         if value.isdigit():
             return int(value) * unit_s
     return None
-
-
-ML_VERSION = "2024-04-01"

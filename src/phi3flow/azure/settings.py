@@ -87,26 +87,26 @@ class AzureSettings(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _derive(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Fill in the names that depend on others; those that must be unique in the world end in a hash."""
-        location = re.sub(r"\s+", "", str(given.get("location", "eastus2"))).lower()
-        workspace = str(given.get("workspace", "phi3flow"))
-        place = f"{given.get('subscription_id')}/{given.get('resource_group', 'phi3flow')}/{workspace}".lower()
-        digest = hashlib.sha256(place.encode()).hexdigest()
+        location = re.sub(r"\s+", "", str(values.get("location", "eastus2"))).lower()
+        workspace = str(values.get("workspace", "phi3flow"))
+        scope = f"{values.get('subscription_id')}/{values.get('resource_group', 'phi3flow')}/{workspace}".lower()
+        digest = hashlib.sha256(scope.encode()).hexdigest()
         word = re.sub(r"[^a-z0-9]", "", workspace.lower())[:12].lstrip("0123456789") or "phi3flow"
         unique = f"{word}{digest[:10]}"
         return {
             "hub": f"{workspace[:29]}-hub",
             "project": f"{workspace[:25]}-project",
             "identity": f"{workspace}-identity",
-            "batch_compute": given.get("compute", _CLUSTER),
+            "batch_compute": values.get("compute", _CLUSTER),
             "endpoint": f"{word}-{digest[:5]}",
             "storage_account": unique,
             "key_vault": unique,
             "container_registry": unique,
             "application_insights": f"{workspace}-insights",
             "log_analytics": f"{workspace}-logs",
-            **given,
+            **values,
             "location": location,
         }
 
@@ -135,11 +135,11 @@ def load_settings(project: Path = PROJECT) -> AzureSettings:
     Raises ConfigError that names file or variable, key and value for what is unknown, missing or malformed.
     """
     file = project / SETTINGS_FILE
-    given = _read(file)
+    table = _read(file)
     environment = project_environment(project)
     variables = {key: environment[name] for key, name in _VARIABLES.items() if environment.get(name)}
     try:
-        return AzureSettings.model_validate({**given, **variables})
+        return AzureSettings.model_validate({**table, **variables})
     except ValidationError as error:
         raise ConfigError(_explain(error, file, variables)) from None
 
@@ -170,8 +170,8 @@ def _explain(error: ValidationError, file: Path, variables: Mapping[str, str]) -
             "`phi3flow azure plan --help` shows a whole file"
         )
     if problem.kind == "extra_forbidden":
-        known = ", ".join(AzureSettings.model_fields)
-        return f"{where}: is unknown; there are {known}"
+        keys = ", ".join(AzureSettings.model_fields)
+        return f"{where}: is unknown; there are {keys}"
     value = str(problem.value)
     rule = _RULES.get(problem.context.get("pattern", ""), problem.message)
     return f"{where}: {value[:80]!r} does not do: {rule}"

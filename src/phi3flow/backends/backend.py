@@ -1,39 +1,216 @@
-"""What every backend can do with models and endpoints, so that a verb need not know which one it speaks to."""
+"""What every backend can do with models and endpoints, so that a verb need not know which one it speaks to.
+
+What trains, costs or replaces something is planned first. A plan asks and changes nothing; it says what would be done,
+at which cost, and with which warnings, and is then carried out as it is. A request names everything that any backend
+reads: a backend follows a field or refuses it, and never overlooks one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Protocol, TypeVar
 
-from phi3flow.backends.local.jobs import JobResult
-from phi3flow.project.state import EndpointState, EndpointStatus, ModelState
-from phi3flow.training import FineTuneConfig
-from phi3flow.training.progress import OnProgress
+from pydantic import Field, SecretStr
+
+from phi3flow.azure.workspace.jobs import JobProgress
+from phi3flow.errors import ConfigError
+from phi3flow.project.state import EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.records.record import Record
+from phi3flow.training.progress import TrainingProgress
+
+Progress = JobProgress | TrainingProgress
+"""Where a fine-tune stands: at which status, where a service runs it; at which step, where this process does."""
+OnProgress = Callable[[Progress], None]
 
 
-class Backend(Protocol):
-    """A place that trains models and runs endpoints. Every method raises BackendError where the place fails."""
+@dataclass(frozen=True)
+class FineTuneRequest:
+    """What a fine-tune is to be; a field that is left out is the backend's to decide.
 
-    def fine_tune(self, config: FineTuneConfig, *, on_progress: OnProgress) -> JobResult:
-        """Fine-tune a model as one job, follow it to its end, and note it in the project's state."""
+    ``model`` is a folder, or a name that the backend's catalog knows. ``hyperparameters`` go by our names. ``gpus`` are
+    those of one node. ``resume`` goes on from a checkpoint, ``merge`` leaves whole weights in place of an adapter.
+    """
+
+    train: Path
+    validation: Path
+    model: str | None = None
+    output: Path | None = None
+    hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    seed: int = 0
+    resume: bool = False
+    merge: bool = False
+    recipe: str | None = None
+    gpus: int = 1
+    nodes: int = 1
+    deepspeed_stage: int | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files, by what they are for."""
+        return {"train": self.train, "validation": self.validation}
+
+
+@dataclass(frozen=True)
+class DeploymentRequest:
+    """What a deployment is to be; a field that is left out is the backend's to decide.
+
+    ``model`` is a folder, or NAME or NAME:VERSION of a registered model; ``name`` the endpoint's. ``key_env`` is the
+    variable that holds the endpoint's key. ``traffic`` is the percentage of the endpoint's requests that it gets.
+    """
+
+    model: str | None = None
+    name: str | None = None
+    host: str | None = None
+    port: int | None = None
+    key_env: str | None = None
+    timeout_s: float | None = None
+    traffic: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What would be done with ``model``, and what to know before.
+
+    ``cost`` says what it costs, and is called only where somebody has to agree: a price is a request of its own. It is
+    None where nothing is begun, or it costs nothing.
+    """
+
+    model: str
+    cost: Callable[[], str] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob(Planned):
+    """A fine-tune as it would be submitted.
+
+    ``name`` follows from all that decides the result. ``status`` is that of the job of this name, None where none was
+    submitted.
+    """
+
+    name: str
+    status: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDeployment(Planned):
+    """A deployment as it would be made; ``exists`` tells that it is there already."""
+
+    endpoint: str
+    deployment: str
+    exists: bool = False
+
+
+class JobResult(Record):
+    """Where a fine-tune ended, as ``fine-tune --json`` prints it, and ``summary``, as it is told to a person.
+
+    ``metrics`` are the job's last values by name, or those ``before`` and ``after`` it.
+    """
+
+    backend: str
+    job: str
+    status: str
+    output: str
+    metrics: dict[str, float] | dict[str, dict[str, float]]
+    summary: str = Field(exclude=True)
+
+
+@dataclass(frozen=True)
+class EndpointAccess:
+    """How an endpoint is asked; ``key`` is None where the backend does not keep it."""
+
+    url: str
+    key: SecretStr | None
+
+
+JobT = TypeVar("JobT", bound=PlannedJob)
+DeploymentT = TypeVar("DeploymentT", bound=PlannedDeployment)
+
+
+class Backend(Protocol[JobT, DeploymentT]):
+    """Where models are trained and endpoints run; what is made there is noted in the project's state.
+
+    Every method raises ConfigError for a name that the backend does not know, and BackendError where it fails.
+    ``name`` is what ``--backend`` calls it. ``jobs_run_in`` says, as a message does, where its jobs go on when this
+    process ends; None: nowhere. ``has_deployments``: an endpoint can have several, of which one can be deleted alone.
+    """
+
+    name: str
+    jobs_run_in: str | None
+    has_deployments: bool
+
+    def plan(self, request: FineTuneRequest) -> JobT:
+        """Say which job a fine-tune would be.
+
+        Raises DatasetError for a malformed file, ConfigError that names the flag for what the backend does not take.
+        """
         ...
 
-    def register(self, job: str | None, *, name: str | None) -> ModelState:
-        """Register a job's model (the latest job's without a name), and note its version."""
+    def submit(self, planned: JobT) -> JobState:
+        """Begin a planned job, unless it was submitted before, and return it as it stands."""
         ...
 
-    def deploy(self, model: str, *, name: str) -> EndpointState:
-        """Deploy a model as an endpoint, wait until it answers, and note it in the project's state."""
+    def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
+        """Report where a job stands until it has ended. Raises BackendError, with the job's own error, where it failed.
+
+        A job that is gone on with elsewhere (``jobs_run_in``) survives a KeyboardInterrupt.
+        """
         ...
 
-    def undeploy(self, name: str) -> None:
-        """Delete an endpoint, and take it out of the project's state. Raises ConfigError for an unknown name."""
+    def cancel(self, job: str) -> JobState:
+        """Have a job end, and return it as it stands; one that has ended is left alone."""
         ...
 
-    def endpoints(self) -> Sequence[EndpointState]:
-        """Return what was deployed from this project, without asking whether it lives."""
+    def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
+        """Register a job's model (the latest's without a job) and return its version; a second time it is the same.
+
+        ``name`` is the model's. ``flow_version`` is kept with it: of the chat flow that it is for.
+        """
         ...
 
-    def status(self) -> Sequence[EndpointStatus]:
-        """Ask every endpoint how it fares."""
+    def delete_model(self, name: str, version: str) -> None:
+        """Delete a version of a registered model; what it was registered from stays."""
         ...
+
+    def plan_deployment(self, request: DeploymentRequest) -> DeploymentT:
+        """Say what a deployment would be: of the latest model where the request names none.
+
+        Raises ConfigError for an endpoint that is taken where an endpoint has one deployment.
+        """
+        ...
+
+    def deploy(self, planned: DeploymentT, *, on_note: Callable[[str], None]) -> EndpointState:
+        """Deploy, wait until it answers, and tell ``on_note`` what is being done; what exists is not made again.
+
+        Raises DeploymentError where it does not come up; then nothing of it is left.
+        """
+        ...
+
+    def undeploy(self, endpoint: str, *, deployment: str | None = None) -> None:
+        """Delete an endpoint, or one deployment of it, and forget it."""
+        ...
+
+    def endpoint_names(self) -> list[str]:
+        """Return the endpoints that can be deleted from here."""
+        ...
+
+    def status(self) -> list[EndpointStatus]:
+        """Ask every deployment how it fares, and note how every unfinished job does."""
+        ...
+
+    def connection(self, endpoint: str) -> EndpointAccess:
+        """Return how an endpoint is asked."""
+        ...
+
+
+AnyBackend = Backend[PlannedJob, PlannedDeployment]
+"""A backend as verbs have it: they hand back what it planned, whatever that holds besides."""
+
+
+def refuse_flags(request: FineTuneRequest | DeploymentRequest, reasons: Mapping[str, str]) -> None:
+    """Raise ConfigError for the first field that was asked for and is among ``reasons``, which say why it cannot be."""
+    for setting in fields(request):
+        if setting.name in reasons and getattr(request, setting.name) != setting.default:
+            raise ConfigError(f"--{setting.name.replace('_', '-')} {reasons[setting.name]}")

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from phi3flow.backends.choice import BACKENDS, DEFAULT_BACKEND
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import RUNS
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backend``, one of those there are."""
+    parser.add_argument(
+        "--backend", choices=tuple(BACKENDS), default=DEFAULT_BACKEND, help="where (default: %(default)s)"
+    )
 
 
 def add_runs_dir(parser: argparse._ActionsContainer) -> None:

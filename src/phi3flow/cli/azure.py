@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
 
-    from phi3flow.azure.arm import Arm
-    from phi3flow.azure.foundation.plan import Step
+    from phi3flow.azure.foundation.plan import Task
     from phi3flow.azure.foundation.provision import Event
-    from phi3flow.azure.foundation.resources import Wanted
+    from phi3flow.azure.foundation.resources import Requirement
     from phi3flow.azure.preflight.findings import Finding
     from phi3flow.azure.settings import AzureSettings
+    from phi3flow.azure.workspace.workspace import Workspace
 
 EXAMPLE = """\
 # phi3flow.toml: only subscription_id is needed; a variable of the environment or .env (in brackets) wins.
@@ -94,132 +94,138 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    from phi3flow.azure.arm import log_in
     from phi3flow.azure.preflight.preflight import read_subscription
-    from phi3flow.azure.settings import load_settings
+    from phi3flow.azure.workspace.workspace import open_workspace
 
-    settings = load_settings()
-    arm = log_in()
-    read_subscription(arm, settings)
+    workspace = open_workspace()
+    read_subscription(workspace)
     match args.action:
         case "plan":
-            return _plan(arm, settings, terminal)
+            return _plan(workspace, terminal)
         case "up":
-            return _up(arm, settings, terminal, yes=args.yes)
+            return _up(workspace, terminal, yes=args.yes)
         case "status":
-            return _status(arm, settings, terminal)
-    return _down(arm, settings, terminal, yes=args.yes)
+            return _status(workspace, terminal)
+    return _down(workspace, terminal, yes=args.yes)
 
 
-def _plan(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
+def _plan(workspace: Workspace, terminal: Terminal) -> int:
     from rich.console import Group
 
     from phi3flow.azure.foundation.plan import make_plan
     from phi3flow.azure.preflight.preflight import check_all
     from phi3flow.azure.prices import hourly_price
 
-    steps = make_plan(arm, settings)
-    findings = check_all(arm, settings, steps)
+    settings, tasks = workspace.settings, make_plan(workspace)
+    findings = check_all(workspace, tasks)
     sizes = {settings.fine_tune_size, settings.deployment_size}
     prices = {size: hourly_price(size, settings.location) for size in sorted(sizes)}
     errors = [finding for finding in findings if finding.severity == "error"]
     data = {
-        "resources": [_row(step) for step in steps],
+        "resources": [_row(task) for task in tasks],
         "costs": _costs(settings, prices),
         "findings": [finding.model_dump() for finding in findings],
     }
-    text = Group(_table(steps, _WORDS), _cost_text(data["costs"]), *map(str, findings))
+    text = Group(_table(tasks, _WORDS), _cost_text(data["costs"]), *map(str, findings))
     terminal.result(data, text)
     return 1 if errors else 0
 
 
-def _up(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> int:
+def _up(workspace: Workspace, terminal: Terminal, *, yes: bool) -> int:
     from phi3flow.azure.foundation.plan import make_plan
 
-    steps = make_plan(arm, settings)
-    todo = [step for step in steps if step.is_open]
+    tasks = make_plan(workspace)
+    todo = [task for task in tasks if task.is_open]
     if todo:
-        _refuse(arm, settings, steps)
+        _refuse(workspace, tasks)
         if not yes:
             terminal.note(_table(todo, _WORDS))
-        question = f"Make or change these {len(todo)} in subscription {settings.subscription_id}?"
+        question = f"Make or change these {len(todo)} in subscription {workspace.settings.subscription_id}?"
         if not terminal.confirm(question, yes=yes):
             return 1
-        _make(arm, settings, steps, terminal)
-    made = [_row(step) for step in todo]
+        _make(workspace, tasks, terminal)
     terminal.result(
-        {"made": made, "resources": [_row(step) for step in steps]},
-        f"{len(todo)} made or changed, {len(steps) - len(todo)} were there already" if todo else "everything is there",
+        {"made": [_row(task) for task in todo], "resources": [_row(task) for task in tasks]},
+        f"{len(todo)} made or changed, {len(tasks) - len(todo)} were there already" if todo else "everything is there",
     )
     return 0
 
 
-def _make(arm: Arm, settings: AzureSettings, steps: list[Step], terminal: Terminal) -> None:
+def _make(workspace: Workspace, tasks: list[Task], terminal: Terminal) -> None:
     """Register providers first, since without them Azure does not tell sizes and quota; then make the rest."""
-    from phi3flow.azure.foundation.plan import look_at_again
+    from phi3flow.azure.foundation.plan import look_again
     from phi3flow.azure.foundation.provision import make_all
     from phi3flow.azure.foundation.resources import Registration
 
-    todo = [step.wanted for step in steps if step.is_open]
-    registrations = [each for each in todo if isinstance(each, Registration)]
+    todo = [task.requirement for task in tasks if task.is_open]
+    registrations = [requirement for requirement in todo if isinstance(requirement, Registration)]
     with _Display(terminal, "made") as display:
         if registrations:
-            make_all(arm, registrations, on_event=display.show)
-            steps = look_at_again(arm, steps)
-        for warning in _refuse(arm, settings, steps):
+            make_all(workspace.arm, registrations, on_event=display.show)
+            tasks = look_again(workspace.arm, tasks)
+        for warning in _refuse(workspace, tasks):
             terminal.note(str(warning))
-        make_all(arm, [each for each in todo if each not in registrations], on_event=display.show)
+        make_all(
+            workspace.arm,
+            [requirement for requirement in todo if requirement not in registrations],
+            on_event=display.show,
+        )
 
 
-def _refuse(arm: Arm, settings: AzureSettings, steps: list[Step]) -> list[Finding]:
+def _refuse(workspace: Workspace, tasks: list[Task]) -> list[Finding]:
     """Raise PreflightError where something stands in the way; return the warnings."""
     from phi3flow.azure.preflight.findings import refuse
     from phi3flow.azure.preflight.preflight import check_all
 
-    return refuse(check_all(arm, settings, steps))
+    return refuse(check_all(workspace, tasks))
 
 
-def _status(arm: Arm, settings: AzureSettings, terminal: Terminal) -> int:
+def _status(workspace: Workspace, terminal: Terminal) -> int:
     from phi3flow.azure.foundation.plan import make_plan
 
-    steps = make_plan(arm, settings)
-    rows = [{**_row(step), "state": STATES[step.found.action]} for step in steps]
-    terminal.result(rows, _table(steps, STATES))
+    tasks = make_plan(workspace)
+    rows = [{**_row(task), "state": STATES[task.condition.action]} for task in tasks]
+    terminal.result(rows, _table(tasks, STATES))
     return 0
 
 
-def _down(arm: Arm, settings: AzureSettings, terminal: Terminal, *, yes: bool) -> int:
+def _down(workspace: Workspace, terminal: Terminal, *, yes: bool) -> int:
     from phi3flow.azure.foundation.provision import remove_all
     from phi3flow.azure.foundation.removal import plan_removal
 
-    removal = plan_removal(arm, settings)
-    for each, reason in removal.kept:
-        terminal.note(f"kept: {each.label} {each.name}: {reason}")
-    names = [f"{each.label} {each.name}" for each in removal.remove]
+    removal = plan_removal(workspace)
+    for resource, reason in removal.kept:
+        terminal.note(f"kept: {resource.label} {resource.name}: {reason}")
+    names = [f"{resource.label} {resource.name}" for resource in removal.remove]
     if names:
         terminal.note("To be deleted, with all that is in it:\n  " + "\n  ".join(names))
-        question = f"Delete these {len(names)}, for good, from subscription {settings.subscription_id}?"
+        question = f"Delete these {len(names)}, for good, from subscription {workspace.settings.subscription_id}?"
         if not terminal.confirm(question, yes=yes):
             return 1
         with _Display(terminal, "deleted") as display:
-            remove_all(arm, removal.remove, on_event=display.show)
+            remove_all(workspace.arm, removal.remove, on_event=display.show)
     terminal.result(
         {
-            "deleted": [_named(each) for each in removal.remove],
-            "kept": [{**_named(each), "reason": reason} for each, reason in removal.kept],
+            "deleted": [_named(resource) for resource in removal.remove],
+            "kept": [{**_named(resource), "reason": reason} for resource, reason in removal.kept],
         },
-        f"{len(names)} deleted; the resource group {settings.resource_group} stays" if names else "nothing to delete",
+        f"{len(names)} deleted; the resource group {workspace.settings.resource_group} stays"
+        if names
+        else "nothing to delete",
     )
     return 0
 
 
 class _Display:
-    """What is under way: a spinner for each on a terminal; everywhere a line for each that is done."""
+    """What is under way: a spinner for each on a terminal; everywhere a line for each that is done.
 
-    def __init__(self, terminal: Terminal, done: str) -> None:
+    ``outcome`` is what has happened to one that is done, such as made.
+    """
+
+    def __init__(self, terminal: Terminal, outcome: str) -> None:
         from rich.progress import SpinnerColumn, TimeElapsedColumn
 
-        self._terminal, self._done = terminal, done
+        self._terminal, self._outcome = terminal, outcome
         self._spinners = terminal.progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn(), transient=True)
         self._tasks: dict[str, TaskID] = {}
 
@@ -232,43 +238,45 @@ class _Display:
 
     def show(self, event: Event) -> None:
         """Show one event."""
-        name = f"{event.wanted.label} {event.wanted.name}"
-        if event.what == "begun":
-            self._tasks[event.wanted.key] = self._spinners.add_task(name, total=None)
+        name = f"{event.requirement.label} {event.requirement.name}"
+        if event.stage == "begun":
+            self._tasks[event.requirement.key] = self._spinners.add_task(name, total=None)
             return
-        self._spinners.remove_task(self._tasks.pop(event.wanted.key))
-        self._terminal.note(f"{name}: {self._done if event.what == 'done' else 'failed'}, {event.seconds:.0f} s")
+        self._spinners.remove_task(self._tasks.pop(event.requirement.key))
+        self._terminal.note(f"{name}: {self._outcome if event.stage == 'done' else 'failed'}, {event.seconds:.0f} s")
 
 
-def _named(wanted: Wanted) -> dict[str, Any]:
-    return {"resource": wanted.label, "name": wanted.name, "id": wanted.id}
+def _named(requirement: Requirement) -> dict[str, Any]:
+    return {"resource": requirement.label, "name": requirement.name, "id": requirement.id}
 
 
-def _row(step: Step) -> dict[str, Any]:
-    row = {**_named(step.wanted), "action": step.found.action, "differences": list(step.found.differences)}
-    size = _size(step.wanted)
+def _row(task: Task) -> dict[str, Any]:
+    row = {**_named(task.requirement), "action": task.condition.action, "differences": list(task.condition.differences)}
+    size = _size(task.requirement)
     return {**row, "size": size[0], "nodes": size[1]} if size else row
 
 
-def _size(wanted: Wanted) -> tuple[str, int] | None:
+def _size(requirement: Requirement) -> tuple[str, int] | None:
     """Return the VM size that something runs on, and how many at most."""
     from phi3flow.azure.foundation.resources import Resource
 
-    return (wanted.vm_size, wanted.nodes) if isinstance(wanted, Resource) and wanted.vm_size else None
+    if not isinstance(requirement, Resource) or not requirement.vm_size:
+        return None
+    return requirement.vm_size, requirement.nodes
 
 
-def _table(steps: list[Step], words: dict[str, str]) -> RenderableType:
+def _table(tasks: list[Task], words: dict[str, str]) -> RenderableType:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", "what", "name", "", box=box.SIMPLE_HEAD, pad_edge=False)
-    for step in steps:
-        size = _size(step.wanted)
+    for task in tasks:
+        size = _size(task.requirement)
         details = [f"{size[0]}, at most {size[1]} nodes"] if size else []
-        details += step.found.differences if step.found.action == "change" else []
-        word = words.get(step.found.action, STATES[step.found.action])
-        table.add_row(word, step.wanted.label, Text(step.wanted.name), Text("; ".join(details)))
+        details += task.condition.differences if task.condition.action == "change" else []
+        word = words.get(task.condition.action, STATES[task.condition.action])
+        table.add_row(word, task.requirement.label, Text(task.requirement.name), Text("; ".join(details)))
     return table
 
 
@@ -280,19 +288,19 @@ def _costs(settings: AzureSettings, prices: dict[str, float | None]) -> list[dic
     )
     return [
         {
-            "what": what,
+            "what": purpose,
             "size": size,
             "count": count,
             "dollars_per_hour": None if prices[size] is None else round(float(prices[size] or 0.0) * count, 4),
         }
-        for what, size, count in rows
+        for purpose, size, count in rows
     ]
 
 
 def _cost_text(costs: list[dict[str, Any]]) -> str:
     lines = ["by the hour (list prices, US dollars):"]
     for cost in costs:
-        known = cost["dollars_per_hour"]
-        price = "unknown" if known is None else f"{known:.2f}"
+        dollars = cost["dollars_per_hour"]
+        price = "unknown" if dollars is None else f"{dollars:.2f}"
         lines.append(f"  {cost['what']}: {cost['count']} x {cost['size']}: {price}")
     return "\n".join([*lines, "  storage, container registry, logs: by use; see the Azure pricing calculator"])

@@ -74,9 +74,10 @@ def _counter(tokenizer: str | None, encoding: str) -> TokenCounter:
 
 
 def _local_model() -> Path:
-    from phi3flow.project import state
+    from phi3flow.backends.choice import DEFAULT_BACKEND
+    from phi3flow.project.state import BackendState
 
-    outputs = [Path(job.output) for job in state.load().jobs if job.backend == "local" and job.output]
+    outputs = [Path(job.output) for job in BackendState(DEFAULT_BACKEND).jobs() if job.output]
     if not outputs:
         raise ConfigError(
             "--tokenizer local: no model has been made here yet; run `phi3flow fine-tune --backend local`, or give "

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 DEFAULT_KEY_VARIABLE = "PHI3_KEY"
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$")
+_SAVE_KEY = "--save-key goes with --to file and the deployment of an endpoint in Azure"
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -74,31 +75,30 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     deployed = None if args.endpoint else _find_deployed(args.from_deployment)
     endpoint = _url_of(deployed, protocol=args.protocol) if deployed else args.endpoint
     _check_url(endpoint)
-    in_azure = deployed if deployed and deployed.backend == "azureml" else None
-    if args.save_key and not (in_azure and args.to == "file"):
-        raise ConfigError("--save-key goes with --to file and the deployment of an endpoint in Azure")
-    match args.to:
-        case "file":
-            return _to_file(args, endpoint, in_azure, terminal)
-        case "pf":
-            return _to_promptflow(args, endpoint, _key(args, in_azure), terminal)
-    return _to_azure(args, endpoint, _key(args, in_azure), terminal)
-
-
-def _key(args: argparse.Namespace, in_azure: EndpointState | None) -> SecretStr:
-    """Return the endpoint's key: Azure tells it of its own endpoints, a variable holds it for others."""
-    if in_azure is None:
+    to_file = args.to == "file"
+    if args.save_key and not (deployed and to_file):
+        raise ConfigError(_SAVE_KEY)
+    key = _ask_key(deployed) if deployed and (args.save_key or not to_file) else None
+    if args.save_key and key is None:
+        raise ConfigError(_SAVE_KEY)
+    if to_file:
+        return _to_file(args, endpoint, key, terminal)
+    if key is None:
         from phi3flow.connections.resolve import read_variable
 
-        return read_variable(args.key_env)
-    from phi3flow.azure.arm import log_in
-    from phi3flow.azure.settings import load_settings
-    from phi3flow.azure.workspace.endpoints import OnlineEndpoint
-
-    return OnlineEndpoint(log_in(), load_settings(), in_azure.endpoint).key()
+        key = read_variable(args.key_env)
+    return (_to_promptflow if args.to == "pf" else _to_azure)(args, endpoint, key, terminal)
 
 
-def _to_file(args: argparse.Namespace, endpoint: str, in_azure: EndpointState | None, terminal: Terminal) -> int:
+def _ask_key(deployed: EndpointState) -> SecretStr | None:
+    """Return an endpoint's key where its backend keeps it; a variable holds any other."""
+    from phi3flow.backends.choice import open_backend
+
+    return open_backend(deployed.backend).connection(deployed.endpoint).key
+
+
+def _to_file(args: argparse.Namespace, endpoint: str, key: SecretStr | None, terminal: Terminal) -> int:
+    """Write the file, and ``key``, where it is to be saved, into .env."""
     from phi3flow.connections.files import dump_connection
     from phi3flow.storage.files import write_file
 
@@ -111,12 +111,12 @@ def _to_file(args: argparse.Namespace, endpoint: str, in_azure: EndpointState | 
     if not unchanged:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, content)
-    if args.save_key:
-        _save_key(args.key_env, _key(args, in_azure))
-    done = "is up to date" if unchanged else "written"
+    if key is not None:
+        _save_key(args.key_env, key)
+    outcome = "is up to date" if unchanged else "written"
     terminal.result(
         {"connection": args.name, "to": "file", "path": str(path), "endpoint": endpoint, "key_env": args.key_env},
-        f"{path} {done}: {endpoint}, key from ${args.key_env}",
+        f"{path} {outcome}: {endpoint}, key from ${args.key_env}",
     )
     return 0
 
@@ -147,22 +147,23 @@ def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, term
 
 
 def _to_azure(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
-    from phi3flow.azure.arm import log_in
-    from phi3flow.azure.settings import load_settings
     from phi3flow.azure.workspace.connections import ProjectConnection, read_connection, write_connection
+    from phi3flow.azure.workspace.workspace import open_workspace
 
-    arm, settings = log_in(), load_settings()
-    kind, place = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
-    wanted = ProjectConnection(args.name, _configs(args, endpoint), {"key": key})
-    found = read_connection(arm, settings, place, args.name)
-    question = f"The {kind} {place} has another connection {args.name}. Replace it?"
-    if found not in (None, wanted) and not terminal.confirm(question, yes=args.yes):
+    workspace = open_workspace()
+    settings = workspace.settings
+    kind, owner = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
+    connection = ProjectConnection(args.name, _configs(args, endpoint), {"key": key})
+    existing = read_connection(workspace, owner, args.name)
+    unchanged = existing == connection
+    question = f"The {kind} {owner} has another connection {args.name}. Replace it?"
+    if existing and not unchanged and not terminal.confirm(question, yes=args.yes):
         return 2
-    if found != wanted:
-        write_connection(arm, settings, place, wanted)
+    if not unchanged:
+        write_connection(workspace, owner, connection)
     terminal.result(
-        {"connection": args.name, "to": args.to, kind: place, "endpoint": endpoint},
-        f"connection {args.name} is {'up to date' if found == wanted else 'written'} in the {kind} {place}: {endpoint}",
+        {"connection": args.name, "to": args.to, kind: owner, "endpoint": endpoint},
+        f"connection {args.name} is {'up to date' if unchanged else 'written'} in the {kind} {owner}: {endpoint}",
     )
     return 0
 
@@ -193,9 +194,9 @@ def _find_deployed(name: str) -> EndpointState:
     endpoints = load().endpoints
     if not endpoints:
         raise ConfigError("--from-deployment: nothing is deployed from here: phi3flow deploy, or give --endpoint URL")
-    matching = [one for one in endpoints if not name or one.endpoint == name]
+    matching = [deployed for deployed in endpoints if not name or deployed.endpoint == name]
     if not matching:
-        names = ", ".join(dict.fromkeys(one.endpoint for one in endpoints))
+        names = ", ".join(dict.fromkeys(deployed.endpoint for deployed in endpoints))
         raise ConfigError(f"--from-deployment {name}: there is no such endpoint; there are {names}")
     return matching[-1]
 

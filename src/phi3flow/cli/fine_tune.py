@@ -29,31 +29,48 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi3flow.cli.arguments import positive_int
+from phi3flow.cli.arguments import add_backend, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.errors import ConfigError
 from phi3flow.project.paths import FINE_TUNED_MODEL, TRAIN_FILE, VALIDATION_FILE
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from phi3flow.backends.local.jobs import JobResult
-    from phi3flow.training import FineTuneConfig, TrainingProgress
+    from phi3flow.backends.backend import AnyBackend, FineTuneRequest
+    from phi3flow.project.state import JobState
 
 HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size", "max_seq_length")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
-    parser.add_argument("--train", type=Path, metavar="FILE", default=TRAIN_FILE, help="default: %(default)s")
-    parser.add_argument("--validation", type=Path, metavar="FILE", default=VALIDATION_FILE, help="default: %(default)s")
+    add_backend(parser)
+    parser.add_argument(
+        "--train", type=Path, metavar="FILE", default=TRAIN_FILE, help="chats to learn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        metavar="FILE",
+        default=VALIDATION_FILE,
+        help="chats to measure it by (default: %(default)s)",
+    )
     parser.add_argument(
         "--model",
         metavar="MODEL",
         help="local: a folder of Phi-3 weights or an MLflow model of them (default: the tiny base model); azureml: a "
         "model of the registry",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", default=FINE_TUNED_MODEL, help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help=f"local: where the model goes (default: {FINE_TUNED_MODEL})"
+    )
+    _add_hyperparameters(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of base, data order and adapter (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
+    parser.add_argument("--merge", action="store_true", help="local: leave whole weights, with the adapter in them")
+    _add_cloud(parser)
+
+
+def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("hyperparameters", "defaults: for the tiny base; in brackets with --model")
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="0.003 [0.0002]")
     recipe.add_argument("--lr-scheduler-type", metavar="TYPE", help="cosine; linear, constant, … as in transformers")
@@ -62,14 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--max-seq-length", type=positive_int, metavar="N", help="tokens an example is cut to: 512 [2048]"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of base, data order and adapter (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
-    parser.add_argument("--merge", action="store_true", help="local: leave whole weights, with the adapter in them")
+
+
+def _add_cloud(parser: argparse.ArgumentParser) -> None:
     cloud = parser.add_argument_group("azureml")
     cloud.add_argument(
         "--recipe",
         choices=("catalog", "script"),
-        default="catalog",
         help="the catalog's component, or the training of --backend local (default: catalog)",
     )
     cloud.add_argument("--gpus", type=positive_int, default=1, metavar="N", help="GPUs of a node to use (default: 1)")
@@ -84,85 +100,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    if args.backend == "azureml":
-        from phi3flow.cli.cloud_fine_tune import run_in_cloud
+    from phi3flow.backends.choice import open_backend
 
-        return run_in_cloud(args, terminal)
-    from phi3flow.backends.local.endpoints import LocalBackend
-    from phi3flow.training.processes import is_first
-
-    with _Display(terminal) as display:
-        result = LocalBackend().fine_tune(_config(args), on_progress=display.show)
-    if is_first():
-        terminal.result(result.model_dump(), _summary(result))
+    backend = open_backend(args.backend)
+    if args.detach and backend.jobs_run_in is None:
+        raise ConfigError(f"--detach does not go with --backend {backend.name}: its jobs end with this process")
+    name = args.attach
+    if name is None:
+        job = _submit(backend, args, terminal)
+        if job is None:
+            return 1
+        if args.detach:
+            terminal.result(_data(job), f"{job.name}: {job.status}; `{_attach(backend, job.name)}` follows it")
+            return 0
+        name = job.name
+    _follow(backend, name, terminal)
     return 0
 
 
-def _config(args: argparse.Namespace) -> FineTuneConfig:
-    from phi3flow.training import fine_tune_config
+def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -> JobState | None:
+    """Say what the job costs, ask, and submit it; None where the question was answered with no."""
+    planned = backend.plan(_request(args))
+    for warning in planned.warnings:
+        terminal.note(warning)
+    question = f"Fine-tune {planned.model} on {planned.cost()}?" if planned.cost and not args.yes else ""
+    if question and not terminal.confirm(question, yes=False):
+        return None
+    job = backend.submit(planned)
+    if backend.jobs_run_in and planned.status is None:
+        terminal.note(f"submitted {planned.name}")
+    return job
 
-    return fine_tune_config(
+
+def _request(args: argparse.Namespace) -> FineTuneRequest:
+    from phi3flow.backends.backend import FineTuneRequest
+
+    hyperparameters = {name: getattr(args, name) for name in HYPERPARAMETERS}
+    return FineTuneRequest(
         train=args.train,
         validation=args.validation,
-        model=Path(args.model) if args.model else None,
-        base={"seed": args.seed},
+        model=args.model,
         output=args.output,
-        hyperparameters=given_hyperparameters(args),
+        hyperparameters={name: value for name, value in hyperparameters.items() if value is not None},
         seed=args.seed,
-        merge=args.merge,
         resume=args.resume,
+        merge=args.merge,
+        recipe=args.recipe,
+        gpus=args.gpus,
+        nodes=args.nodes,
+        deepspeed_stage=args.deepspeed_stage,
     )
 
 
-def given_hyperparameters(args: argparse.Namespace) -> dict[str, float | int | str]:
-    """Return those that were asked for, by name."""
-    given = {name: getattr(args, name) for name in HYPERPARAMETERS}
-    return {name: value for name, value in given.items() if value is not None}
+def _follow(backend: AnyBackend, job: str, terminal: Terminal) -> None:
+    """Show where a job stands until it has ended, and print its result; of several processes the first one does."""
+    from phi3flow.cli.terminal.fine_tune_display import FineTuneDisplay
+    from phi3flow.training.processes import is_first
+
+    try:
+        with FineTuneDisplay(terminal) as display:
+            result = backend.follow(job, on_progress=display.show)
+    except KeyboardInterrupt:
+        if backend.jobs_run_in:
+            terminal.note(f"The job goes on in {backend.jobs_run_in}; to follow it: {_attach(backend, job)}")
+        raise
+    if is_first():
+        terminal.result(result.model_dump(), result.summary)
 
 
-class _Display:
-    """A bar with loss, learning rate and time left on a terminal; elsewhere a plain line for each validation."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn
-
-        self._terminal = terminal
-        self._bar = terminal.progress(
-            "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[numbers]}", "{task.fields[left]}"
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Display:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: TrainingProgress) -> None:
-        """Show one report."""
-        if self._bar.disable:
-            if progress.validation_loss is not None:
-                self._terminal.note(
-                    f"{progress.phase}: step {progress.step} of {progress.total_steps}, "
-                    f"validation loss {progress.validation_loss:.4f}, {_left(progress)}"
-                )
-            return
-        if progress.phase not in self._tasks:
-            self._tasks[progress.phase] = self._bar.add_task(
-                progress.phase, total=progress.total_steps, numbers="", left=""
-            )
-        task = self._tasks[progress.phase]
-        self._bar.update(task, completed=progress.step, left=_left(progress))
-        if progress.loss is not None and progress.learning_rate is not None:
-            self._bar.update(task, numbers=f"loss {progress.loss:.3f}  learning rate {progress.learning_rate:.1e}")
+def _attach(backend: AnyBackend, job: str) -> str:
+    return f"phi3flow fine-tune --backend {backend.name} --attach {job}"
 
 
-def _left(progress: TrainingProgress) -> str:
-    return "" if progress.remaining_s is None else f"{progress.remaining_s:.0f} s left"
-
-
-def _summary(result: JobResult) -> str:
-    before, after = result.metrics["before"], result.metrics["after"]
-    lines = [f"{name.replace('_', ' ')}: {before[name]:.3f} before, {after[name]:.3f} after" for name in after]
-    return "\n".join([f"{result.job}: {result.output}", *lines])
+def _data(job: JobState) -> dict[str, object]:
+    """Return what --json prints of a job that is left to itself."""
+    return {"backend": job.backend, "job": job.name, "status": job.status, "output": job.output, "metrics": {}}

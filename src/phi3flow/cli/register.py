@@ -16,36 +16,33 @@ from __future__ import annotations
 
 import argparse
 
+from phi3flow.cli.arguments import add_backend
 from phi3flow.cli.terminal.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("job", metavar="JOB", nargs="?", help="the job whose model it is (default: the latest)")
-    parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
+    add_backend(parser)
     parser.add_argument("--name", help="the model's name (default: after the output folder, or the base model)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    if args.backend == "azureml":
-        from phi3flow.backends.azureml import AzureMLBackend
+    from phi3flow.backends.choice import open_backend
 
-        model = AzureMLBackend().register(args.job, name=args.name, flow=_flow_version())
-    else:
-        from phi3flow.backends.local.endpoints import LocalBackend
-
-        model = LocalBackend().register(args.job, name=args.name)
+    model = open_backend(args.backend).register(args.job, name=args.name, flow_version=_flow_version())
     terminal.result({"model": model.name, "version": model.version}, f"{model.name}, version {model.version}")
     return 0
 
 
 def _flow_version() -> str | None:
-    """Return the version and fingerprint of the project's chat flow, None where the project has none."""
+    """Return name, version (its tag of this name) and fingerprint of the project's chat flow; None without one."""
     from phi3flow.flows import load_flow
     from phi3flow.project.paths import CHAT_FLOW
 
     if not (CHAT_FLOW / "flow.dag.yaml").is_file():
         return None
     flow = load_flow(CHAT_FLOW)
-    return f"{flow.name}-{flow.fingerprint[:8]}"
+    version = (flow.definition.get("tags") or {}).get("version")
+    return "-".join([flow.name, *([str(version)] if version else []), flow.fingerprint[:8]])

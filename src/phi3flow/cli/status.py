@@ -14,64 +14,57 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from phi3flow.backends.choice import BACKENDS
 from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from phi3flow.project.state import EndpointStatus, ProjectState
+    from phi3flow.project.state import ProjectState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("--backend", choices=("local", "azureml"), help="only this backend (default: all)")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="only this backend (default: all)")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Run the verb."""
+    """Run the verb: each backend is asked that is meant, else each that something was made with."""
+    from phi3flow.backends.choice import open_backend
     from phi3flow.project import state
 
+    used = state.load().backends
+    names = [args.backend] if args.backend else [name for name in BACKENDS if name in used]
     endpoints: list[dict[str, Any]] = [
-        status.model_dump(mode="json", exclude={"pid", "pid_created_at"}) for status in _ask(args.backend, state.load())
+        status.model_dump(mode="json", exclude={"pid", "pid_created_at"})
+        for name in names
+        for status in open_backend(name).status()
     ]
-    shown = [*endpoints, *_made(state.load(), args.backend)]
-    terminal.result(shown, _table(shown))
+    rows = [*endpoints, *_list_noted(state.load(), args.backend)]
+    terminal.result(rows, _table(rows))
     return 0
 
 
-def _ask(backend: str | None, made: ProjectState) -> list[EndpointStatus]:
-    """Ask the backends that are meant, Azure only where something was made there."""
-    from phi3flow.backends.local.endpoints import LocalBackend
-
-    found = LocalBackend().status() if backend in (None, "local") else []
-    in_azure = "azureml" in {job.backend for job in made.jobs} | {endpoint.backend for endpoint in made.endpoints}
-    if backend == "azureml" or (backend is None and in_azure):
-        from phi3flow.backends.azureml import AzureMLBackend
-
-        found += AzureMLBackend().status()
-    return found
-
-
-def _made(made: ProjectState, backend: str | None) -> list[dict[str, Any]]:
+def _list_noted(noted: ProjectState, backend: str | None) -> list[dict[str, Any]]:
     jobs: list[dict[str, Any]] = [
         {"backend": job.backend, "job": job.name, "status": job.status, "output": job.output, "state": job.status}
-        for job in made.jobs
+        for job in noted.jobs
     ]
     models: list[dict[str, Any]] = [
         {
-            "backend": each.backend,
-            "model": each.name,
-            "version": each.version,
-            "source": each.source,
+            "backend": model.backend,
+            "model": model.name,
+            "version": model.version,
+            "source": model.source,
             "state": "registered",
         }
-        for each in made.models
+        for model in noted.models
     ]
-    return [each for each in (*jobs, *models) if backend in (None, each["backend"])]
+    return [row for row in (*jobs, *models) if backend in (None, row["backend"])]
 
 
-def _table(shown: list[dict[str, Any]]) -> Group | str:
-    if not shown:
+def _table(rows: list[dict[str, Any]]) -> Group | str:
+    if not rows:
         return "nothing was made from here yet"
     from rich import box
     from rich.console import Group
@@ -79,9 +72,9 @@ def _table(shown: list[dict[str, Any]]) -> Group | str:
     from rich.text import Text
 
     table = Table("what", "name", "state", "where", "backend", box=box.SIMPLE_HEAD, pad_edge=False)
-    for each in shown:
-        kind = next(key for key in ("endpoint", "job", "model") if key in each)
-        where = each.get("url") or each.get("output") or each.get("source") or ""
-        table.add_row(kind, Text(each[kind]), each["state"], Text(where), each["backend"])
-    details = [Text(f"{each['endpoint']}: {each['detail']}") for each in shown if each.get("detail")]
+    for row in rows:
+        kind = next(key for key in ("endpoint", "job", "model") if key in row)
+        where = row.get("url") or row.get("output") or row.get("source") or ""
+        table.add_row(kind, Text(row[kind]), row["state"], Text(where), row["backend"])
+    details = [Text(f"{row['endpoint']}: {row['detail']}") for row in rows if row.get("detail")]
     return Group(table, *details)

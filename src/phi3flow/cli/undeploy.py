@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 
+from phi3flow.cli.arguments import add_backend
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 
@@ -21,48 +22,29 @@ from phi3flow.errors import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (default: the only one)")
-    parser.add_argument("--backend", choices=("local", "azureml"), default="local", help="where (default: local)")
+    add_backend(parser)
     parser.add_argument("--deployment", metavar="NAME", help="azureml: only this deployment")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    if args.backend == "azureml":
-        return _undeploy_in_cloud(args, terminal)
-    from phi3flow.backends.local.endpoints import LocalBackend
+    from phi3flow.backends.choice import open_backend
 
-    if args.deployment:
-        raise ConfigError("--deployment is for --backend azureml: an endpoint on this machine is its only deployment")
-    backend = LocalBackend()
-    name = args.name or _only([endpoint.endpoint for endpoint in backend.endpoints()])
-    if name is None:
-        return _nothing(args, terminal)
-    if not terminal.confirm(f"Delete the endpoint {name}?", yes=args.yes):
-        return 1
-    backend.undeploy(name)
-    terminal.result({"backend": args.backend, "endpoint": name, "state": "deleted"}, f"deleted {name}")
-    return 0
-
-
-def _undeploy_in_cloud(args: argparse.Namespace, terminal: Terminal) -> int:
-    from phi3flow.backends.azureml import AzureMLBackend
-
-    backend = AzureMLBackend()
+    backend = open_backend(args.backend)
+    if args.deployment and not backend.has_deployments:
+        raise ConfigError(f"--deployment does not go with --backend {backend.name}: an endpoint is its only deployment")
     name = args.name or _only(backend.endpoint_names())
     if name is None:
-        return _nothing(args, terminal)
-    what = f"deployment {args.deployment} of the endpoint {name}" if args.deployment else f"endpoint {name}"
-    if not terminal.confirm(f"Delete the {what}?", yes=args.yes):
+        terminal.result({"backend": backend.name, "endpoint": None, "state": "absent"}, "there is no endpoint")
+        return 0
+    label = f"deployment {args.deployment} of the endpoint {name}" if args.deployment else f"endpoint {name}"
+    if not terminal.confirm(f"Delete the {label}?", yes=args.yes):
         return 1
     backend.undeploy(name, deployment=args.deployment)
-    shown = {"backend": args.backend, "endpoint": name, "deployment": args.deployment, "state": "deleted"}
-    terminal.result(shown, f"deleted the {what}")
-    return 0
-
-
-def _nothing(args: argparse.Namespace, terminal: Terminal) -> int:
-    terminal.result({"backend": args.backend, "endpoint": None, "state": "absent"}, "there is no endpoint")
+    deployment = {"deployment": args.deployment} if backend.has_deployments else {}
+    data = {"backend": backend.name, "endpoint": name, **deployment, "state": "deleted"}
+    terminal.result(data, f"deleted the {label}")
     return 0
 
 

@@ -12,23 +12,23 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
-from phi3flow.azure.arm import ML_VERSION, Arm, log_in
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.preflight import check_flow_job
 from phi3flow.azure.preflight.sizes import list_sizes
 from phi3flow.azure.prices import describe_cost
-from phi3flow.azure.settings import load_settings
 from phi3flow.azure.workspace.code_assets import ensure_code
 from phi3flow.azure.workspace.connections import need_hosts
 from phi3flow.azure.workspace.data_assets import ensure_data
 from phi3flow.azure.workspace.jobs import Jobs, OnJobProgress
-from phi3flow.azure.workspace.sdk import Sdk, persistently, refusals
+from phi3flow.azure.workspace.sdk import persistently, refusals
+from phi3flow.azure.workspace.workspace import open_workspace
 from phi3flow.cloud_runs.flow_upload import flow_to_upload, need_tools_file, read_folder
 from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ForbiddenError
@@ -57,24 +57,13 @@ class FlowJobs:
     refuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, project: Path = PROJECT) -> None:
-        self.settings = load_settings(project)
-
-    @cached_property
-    def _arm(self) -> Arm:
-        return log_in()
-
-    @cached_property
-    def _jobs(self) -> Jobs:
-        return Jobs(self._arm, self.settings)
-
-    @cached_property
-    def _sdk(self) -> Sdk:
-        return Sdk(self._arm, self.settings)
+        self._workspace = open_workspace(project)
+        self._jobs = Jobs(self._workspace)
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """See Place."""
-        name = self.settings.workspace
-        return need_hosts(self._arm, self.settings, name, names, place=f"the workspace {name}", to="azureml")
+        name = self._workspace.settings.workspace
+        return need_hosts(self._workspace, name, names, label=f"the workspace {name}", to="azureml")
 
     def status(self, name: str) -> str | None:
         """See Place."""
@@ -90,31 +79,32 @@ class FlowJobs:
                 f"{work.flow.folder}: the input {taken[0]} has the name of a port that Azure Machine Learning gives "
                 "each flow: give it another name"
             )
-        refuse(check_flow_job(self._arm, self.settings, nodes=work.nodes))
+        refuse(check_flow_job(self._workspace, nodes=work.nodes))
 
     def cost(self, work: FlowWork) -> str:
         """See Place."""
-        path = f"{self.settings.workspace_id(self.settings.workspace)}/computes/{self.settings.batch_compute}"
-        cluster = self._arm.get(path, ML_VERSION) or {}
+        settings = self._workspace.settings
+        path = f"{self._workspace.id}/computes/{settings.batch_compute}"
+        cluster = self._workspace.arm.get(path, ML_VERSION) or {}
         size = str(((cluster.get("properties") or {}).get("properties") or {}).get("vmSize"))
         with contextlib.suppress(ForbiddenError):
-            offered = list_sizes(self._arm, self.settings).get(size.lower())  # clusters tell their size in capitals
+            offered = list_sizes(self._workspace).get(size.lower())  # clusters tell their size in capitals
             size = offered.name if offered else size
-        return f"{self.settings.batch_compute}: {describe_cost(size, self.settings.location, work.nodes)}"
+        return f"{settings.batch_compute}: {describe_cost(size, settings.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
         """See Place."""
         from azure.ai.ml import load_component
 
-        data = ensure_data(self._arm, self._sdk, self.settings, work.lines, role="lines")
+        data = ensure_data(self._workspace, work.lines, role="lines")
         with flow_to_upload(work.flow) as folder:
             _mark(folder)
-            code = ensure_code(self._arm, self.settings, read_folder(folder), role="flow")
+            code = ensure_code(self._workspace, read_folder(folder), role="flow")
             with refusals(f"flow {work.flow.folder}"):
                 flow: Any = load_component(folder / DAG_FILE)
                 flow._fill_back_code_value(code)  # else it would be uploaded by the SDK (see code_assets)
-                job = build_flow_job(name, flow, data, work, compute=self.settings.batch_compute)
-            persistently(f"job {name}", lambda: self._sdk.workspace.jobs.create_or_update(job))
+                job = build_flow_job(name, flow, data, work, compute=self._workspace.settings.batch_compute)
+            persistently(f"job {name}", lambda: self._workspace.sdk.workspace.jobs.create_or_update(job))
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """See Place."""
@@ -124,7 +114,8 @@ class FlowJobs:
     def answers(self, name: str) -> Iterator[LineAnswer]:
         """See Place. A row is a line's outputs with its line_number, in newer images inside ``output``."""
         with tempfile.TemporaryDirectory() as folder:
-            download = partial(self._sdk.workspace.jobs.download, name, download_path=folder, output_name=OUTPUT)
+            jobs = self._workspace.sdk.workspace.jobs
+            download = partial(jobs.download, name, download_path=folder, output_name=OUTPUT)
             persistently(f"the output of job {name}", download)
             try:
                 for row in _output_rows(Path(folder)):

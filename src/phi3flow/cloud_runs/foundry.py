@@ -6,19 +6,18 @@ again, leaves out why lines failed, and its download sends the login's token wit
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from phi3flow.azure.arm import ML_VERSION, USER_AGENT, Arm, log_in
-from phi3flow.azure.settings import load_settings
+from phi3flow.azure.arm import ML_VERSION, USER_AGENT
+from phi3flow.azure.polling import JOB_WAITS, poll
 from phi3flow.azure.workspace.connections import need_hosts
-from phi3flow.azure.workspace.jobs import ENDED, LONGEST_WAIT_S, JobProgress, OnJobProgress, ran_s
+from phi3flow.azure.workspace.jobs import ENDED, JobProgress, OnJobProgress, ran_s
 from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import open_workspace
 from phi3flow.cloud_runs.flow_upload import flow_to_upload
 from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
@@ -39,19 +38,16 @@ class CloudFlowRuns:
     refuses: ClassVar[tuple[str, ...]] = ("--workers", "--max-failures", "--max-retries")
 
     def __init__(self, project: Path = PROJECT) -> None:
-        self.settings = load_settings(project)
-        host = f"https://{self.settings.location}.api.azureml.ms"
-        project_id = self.settings.workspace_id(self.settings.project)
+        self._workspace = open_workspace(project)
+        self._arm, self._settings = self._workspace.arm, self._workspace.settings
+        host = f"https://{self._settings.location}.api.azureml.ms"
+        project_id = self._settings.workspace_id(self._settings.project)
         self._history, self._service = f"{host}/history/v1.0{project_id}", f"{host}/flow/api{project_id}"
-
-    @cached_property
-    def _arm(self) -> Arm:
-        return log_in()
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """See Place."""
-        name = self.settings.project
-        return need_hosts(self._arm, self.settings, name, names, place=f"the AI Foundry project {name}", to="foundry")
+        name = self._settings.project
+        return need_hosts(self._workspace, name, names, label=f"the AI Foundry project {name}", to="foundry")
 
     def status(self, name: str) -> str | None:
         """See Place."""
@@ -60,12 +56,12 @@ class CloudFlowRuns:
 
     def check(self, work: FlowWork) -> None:
         """See Place."""
-        if self._arm.get(self.settings.workspace_id(self.settings.project), ML_VERSION) is None:
-            raise ConfigError(f"there is no AI Foundry project {self.settings.project}: `phi3flow azure up` makes it")
+        if self._arm.get(self._settings.workspace_id(self._settings.project), ML_VERSION) is None:
+            raise ConfigError(f"there is no AI Foundry project {self._settings.project}: `phi3flow azure up` makes it")
 
     def cost(self, work: FlowWork) -> str:
         """See Place."""
-        return f"a compute session of {self.settings.project}, billed as the VM that it runs on while it lasts"
+        return f"a compute session of {self._settings.project}, billed as the VM that it runs on while it lasts"
 
     def submit(self, name: str, work: FlowWork) -> None:
         """See Place."""
@@ -85,7 +81,7 @@ class CloudFlowRuns:
         except ImportError as error:
             raise MissingExtraError("azure", error) from error
         Configuration.get_instance().config["telemetry"] = {"enabled": False}  # of this process; the file is the user's
-        settings = self.settings
+        settings = self._settings
         quiet = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
         bounds = {"PF_LINE_TIMEOUT_SEC": f"{work.timeout_s:.0f}"}
         if work.concurrency:
@@ -110,17 +106,17 @@ class CloudFlowRuns:
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """See Place."""
-        page, wait_s = self._page(name), 1.0
-        while True:
+        page = self._page(name)
+
+        def look() -> tuple[dict[str, Any], None]:
             run = self._read(name)
             if run is None:
-                raise ConfigError(f"there is no run {name} in the project {self.settings.project}")
-            status = str(run.get("status"))
-            on_progress(JobProgress(name, status, page))
-            if status in ENDED:
-                break
-            time.sleep(wait_s)
-            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+                raise ConfigError(f"there is no run {name} in the project {self._settings.project}")
+            on_progress(JobProgress(name, str(run.get("status")), page))
+            return run, None
+
+        run = poll(look, until=lambda run: run.get("status") in ENDED, waits=JOB_WAITS)
+        status = str(run.get("status"))
         if status != "Completed":
             log = f"; its log: {page}" if page else ""
             raise AzureError(f"run {name} {'failed' if status == 'Failed' else 'was canceled'}{_reason(run)}{log}")
@@ -138,7 +134,7 @@ class CloudFlowRuns:
         url = f"{self._service}/BulkRuns/{name}/childRuns"
         rows: Any = self._arm.get_url(url, startIndex=str(start), endIndex=str(start + PAGE - 1))
         if not isinstance(rows, list):
-            raise BackendError(f"run {name}: the project {self.settings.project} shows no lines of it")
+            raise BackendError(f"run {name}: the project {self._settings.project} shows no lines of it")
         return rows
 
     def _read(self, name: str) -> dict[str, Any] | None:

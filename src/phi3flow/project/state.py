@@ -6,10 +6,10 @@ commands at once lose nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -55,6 +55,16 @@ class EndpointState(Record):
     created_at: datetime
 
 
+Liveness = Literal["starting", "running", "stopping", "unresponsive", "crashed", "stopped"]
+
+
+class EndpointStatus(EndpointState):
+    """An endpoint and how it fares: ``detail`` says what is known where it does not run."""
+
+    state: Liveness
+    detail: str | None = None
+
+
 class ProjectState(Record):
     """Everything the verbs made here, oldest first."""
 
@@ -62,6 +72,12 @@ class ProjectState(Record):
     jobs: list[JobState] = Field(default_factory=list)
     models: list[ModelState] = Field(default_factory=list)
     endpoints: list[EndpointState] = Field(default_factory=list)
+
+    @property
+    def backends(self) -> set[str]:
+        """The names of the backends that something was made with."""
+        lists: tuple[Iterable[JobState | ModelState | EndpointState], ...] = (self.jobs, self.models, self.endpoints)
+        return {record.backend for records in lists for record in records}
 
 
 def load(path: Path = STATE_FILE) -> ProjectState:
@@ -85,11 +101,85 @@ def update(change: Callable[[ProjectState], ProjectState], path: Path = STATE_FI
     return state
 
 
-Liveness = Literal["starting", "running", "stopping", "unresponsive", "crashed", "stopped"]
+State = TypeVar("State", JobState, ModelState, EndpointState)
 
 
-class EndpointStatus(EndpointState):
-    """An endpoint and how it fares: ``detail`` says what is known where it does not run."""
+class BackendState:
+    """What one backend made in a project, oldest first; what is noted last stands last, whichever backend made it.
 
-    state: Liveness
-    detail: str | None = None
+    Every change is atomic and under the state's lock.
+    """
+
+    def __init__(self, backend: str, path: Path = STATE_FILE) -> None:
+        self.backend, self.path = backend, path
+
+    def jobs(self) -> list[JobState]:
+        """Return its fine-tunes."""
+        return self._own(load(self.path).jobs)
+
+    def models(self) -> list[ModelState]:
+        """Return its registered models."""
+        return self._own(load(self.path).models)
+
+    def endpoints(self) -> list[EndpointState]:
+        """Return its deployments, without asking whether they live."""
+        return self._own(load(self.path).endpoints)
+
+    def note_job(self, job: JobState) -> None:
+        """Note a job in place of what was noted of it."""
+        self._change(jobs=lambda jobs: [*self._without(jobs, name=job.name), job])
+
+    def note_model(self, model: ModelState) -> None:
+        """Note a version of a model in place of what was noted of it."""
+        self._change(models=lambda models: [*self._without(models, name=model.name, version=model.version), model])
+
+    def forget_model(self, name: str, version: str) -> None:
+        """Forget a version of a model."""
+        self._change(models=lambda models: self._without(models, name=name, version=version))
+
+    def note_endpoint(self, endpoint: EndpointState, *, traffic: Mapping[str, int]) -> None:
+        """Note a deployment in place of what was noted of it, and what its endpoint's other deployments get now.
+
+        ``traffic`` is in percent, by deployment; one that is missing there gets none.
+        """
+
+        def change(endpoints: list[EndpointState]) -> list[EndpointState]:
+            kept = self._without(endpoints, endpoint=endpoint.endpoint, deployment=endpoint.deployment)
+            return [*(self._share(neighbour, endpoint.endpoint, traffic) for neighbour in kept), endpoint]
+
+        self._change(endpoints=change)
+
+    def forget_endpoint(self, name: str, deployment: str | None = None) -> None:
+        """Forget an endpoint, or one deployment of it."""
+        keys = {"endpoint": name, **({"deployment": deployment} if deployment else {})}
+        self._change(endpoints=lambda endpoints: self._without(endpoints, **keys))
+
+    def _own(self, records: Iterable[State]) -> list[State]:
+        return [record for record in records if record.backend == self.backend]
+
+    def _without(self, records: Iterable[State], **keys: str) -> list[State]:
+        """Leave out this backend's records that have all these keys."""
+        keys["backend"] = self.backend
+        return [record for record in records if any(getattr(record, key) != value for key, value in keys.items())]
+
+    def _share(self, neighbour: EndpointState, endpoint: str, traffic: Mapping[str, int]) -> EndpointState:
+        if (neighbour.backend, neighbour.endpoint) != (self.backend, endpoint):
+            return neighbour
+        return neighbour.model_copy(update={"traffic": traffic.get(neighbour.deployment, 0)})
+
+    def _change(
+        self,
+        *,
+        jobs: Callable[[list[JobState]], list[JobState]] = list,
+        models: Callable[[list[ModelState]], list[ModelState]] = list,
+        endpoints: Callable[[list[EndpointState]], list[EndpointState]] = list,
+    ) -> None:
+        def change(before: ProjectState) -> ProjectState:
+            lists = {
+                "jobs": jobs(before.jobs),
+                "models": models(before.models),
+                "endpoints": endpoints(before.endpoints),
+            }
+            return before.model_copy(update=lists)
+
+        update(change, self.path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi3flow.azure.arm import ML_VERSION
-from phi3flow.azure.foundation.resources import Registration, Resource, RoleAssignment, Wanted
+from phi3flow.azure.foundation.resources import Registration, Requirement, Resource, RoleAssignment
 from phi3flow.azure.settings import AzureSettings
 
 IDLE_BEFORE_SCALE_DOWN_S = 120
@@ -21,17 +21,13 @@ _PROVIDERS = (
     "Microsoft.OperationalInsights",
     "Microsoft.Storage",
 )
-
-
 _OPENAI_PROVIDER = "Microsoft.CognitiveServices"
 _OPENAI_ROLES = (
     "Cognitive Services OpenAI Contributor",
     "Cognitive Services OpenAI User",
     "Cognitive Services Contributor",
 )
-
-
-PARTS = {
+BASES = {
     "storageAccount": "storage",
     "keyVault": "vault",
     "applicationInsights": "insights",
@@ -40,84 +36,96 @@ PARTS = {
 """What a workspace stands on, by the property that names it."""
 
 
-def list_wanted(settings: AzureSettings, *, tenant_id: str, adopted: Mapping[str, Any] | None = None) -> list[Wanted]:
+def list_requirements(
+    settings: AzureSettings, *, tenant_id: str, adopted: Mapping[str, Any] | None = None
+) -> list[Requirement]:
     """Return everything, each after what it needs.
 
     ``adopted`` is the workspace where it exists and is somebody else's: it stays as it is, and so does what it stands
     on, which then is what roles are given on.
     """
     namespaces = [*_PROVIDERS, *([_OPENAI_PROVIDER] if settings.openai_account else [])]
-    registrations = [Registration(each, settings.subscription) for each in namespaces]
-    place = {"location": settings.location}
-    group = Resource("resource group", settings.group, GROUP_VERSION, {}, initial=place, kept=True)
-    needs = (group.key, *(each.key for each in registrations))
+    registrations = [Registration(namespace, settings.subscription) for namespace in namespaces]
+    region = {"location": settings.location}
+    group = Resource("resource group", settings.group, GROUP_VERSION, {}, initial=region, kept=True)
+    needs = (group.key, *(registration.key for registration in registrations))
     foundation = _foundation(settings, tenant_id, needs=needs)
     identity = foundation["identity"]
-    parts = {name: foundation[part].id for name, part in PARTS.items()}
+    bases = {name: foundation[kind].id for name, kind in BASES.items()}
     if adopted is not None:
         foundation = {"identity": identity}
-        parts = {name: adopted["properties"][name] for name in PARTS if adopted["properties"].get(name)}
-    made = {resource.id: resource.key for resource in foundation.values()}
+        bases = {name: adopted["properties"][name] for name in BASES if adopted["properties"].get(name)}
+    keys = {resource.id: resource.key for resource in foundation.values()}
     workspaces = _workspaces(
-        settings, parts, needs=(group.key, *(made[each] for each in parts.values() if each in made))
+        settings, bases, needs=(group.key, *(keys[base] for base in bases.values() if base in keys))
     )
     compute = _compute(settings, needs=(workspaces[0].key,))
     scopes = {"Storage Blob Data Reader": "storageAccount", "AcrPull": "containerRegistry"}
     roles = [
         _role("Contributor", group.id, (group.key,), identity),
         *(
-            _role(role, parts[part], (made[parts[part]],) if parts[part] in made else (), identity)
-            for role, part in scopes.items()
-            if part in parts
+            _role(role, bases[name], (keys[bases[name]],) if bases[name] in keys else (), identity)
+            for role, name in scopes.items()
+            if name in bases
         ),
         _role("Azure AI Developer", group.id, (group.key,), None),
     ]
-    wanted: list[Wanted] = [*registrations, group, *foundation.values(), *workspaces, compute, *roles]
-    return [*wanted, *(_openai(settings, needs=(group.key, registrations[-1].key)) if settings.openai_account else [])]
+    openai = _openai(settings, needs=(group.key, registrations[-1].key)) if settings.openai_account else []
+    return [*registrations, group, *foundation.values(), *workspaces, compute, *roles, *openai]
 
 
 def _foundation(settings: AzureSettings, tenant_id: str, *, needs: tuple[str, ...]) -> dict[str, Resource]:
     """Return the identity and what a workspace stands on."""
-    vault = {"tenantId": tenant_id, "sku": {"family": "A", "name": "standard"}}
-    storage = {"minimumTlsVersion": "TLS1_2", "allowBlobPublicAccess": False, "supportsHttpsTrafficOnly": True}
+    identity = Resource(
+        "managed identity",
+        settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity),
+        "2023-01-31",
+        {"location": settings.location},
+        needs,
+    )
+    registry = Resource(
+        "container registry",
+        settings.id_of("Microsoft.ContainerRegistry/registries", settings.container_registry),
+        "2023-07-01",
+        {"location": settings.location, "sku": {"name": "Standard"}, "properties": {"adminUserEnabled": True}},
+        needs,
+    )
     return {
-        "identity": Resource(
-            "managed identity",
-            settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity),
-            "2023-01-31",
-            {"location": settings.location},
-            needs,
-        ),
-        "storage": Resource(
-            "storage account",
-            settings.id_of("Microsoft.Storage/storageAccounts", settings.storage_account),
-            "2023-05-01",
-            {
-                "location": settings.location,
-                "sku": {"name": "Standard_LRS"},
-                "kind": "StorageV2",
-                "properties": storage,
-            },
-            needs,
-        ),
-        "vault": Resource(
-            "key vault",
-            settings.id_of("Microsoft.KeyVault/vaults", settings.key_vault),
-            "2023-07-01",
-            {"location": settings.location, "properties": vault},
-            needs,
-            initial={"properties": {"accessPolicies": []}},
-            restore={"properties": {"createMode": "recover"}},
-        ),
+        "identity": identity,
+        "storage": _storage(settings, needs),
+        "vault": _vault(settings, tenant_id, needs),
         **_observation(settings, needs),
-        "registry": Resource(
-            "container registry",
-            settings.id_of("Microsoft.ContainerRegistry/registries", settings.container_registry),
-            "2023-07-01",
-            {"location": settings.location, "sku": {"name": "Standard"}, "properties": {"adminUserEnabled": True}},
-            needs,
-        ),
+        "registry": registry,
     }
+
+
+def _storage(settings: AzureSettings, needs: tuple[str, ...]) -> Resource:
+    properties = {"minimumTlsVersion": "TLS1_2", "allowBlobPublicAccess": False, "supportsHttpsTrafficOnly": True}
+    return Resource(
+        "storage account",
+        settings.id_of("Microsoft.Storage/storageAccounts", settings.storage_account),
+        "2023-05-01",
+        {
+            "location": settings.location,
+            "sku": {"name": "Standard_LRS"},
+            "kind": "StorageV2",
+            "properties": properties,
+        },
+        needs,
+    )
+
+
+def _vault(settings: AzureSettings, tenant_id: str, needs: tuple[str, ...]) -> Resource:
+    properties = {"tenantId": tenant_id, "sku": {"family": "A", "name": "standard"}}
+    return Resource(
+        "key vault",
+        settings.id_of("Microsoft.KeyVault/vaults", settings.key_vault),
+        "2023-07-01",
+        {"location": settings.location, "properties": properties},
+        needs,
+        initial={"properties": {"accessPolicies": []}},
+        restore={"properties": {"createMode": "recover"}},
+    )
 
 
 def _observation(settings: AzureSettings, needs: tuple[str, ...]) -> dict[str, Resource]:
@@ -141,8 +149,8 @@ def _observation(settings: AzureSettings, needs: tuple[str, ...]) -> dict[str, R
     return {"logs": logs, "insights": insights}
 
 
-def _workspaces(settings: AzureSettings, parts: Mapping[str, str], *, needs: tuple[str, ...]) -> list[Resource]:
-    """Return workspace, hub and project; workspace and hub stand on the same parts. The hub has no AI Search."""
+def _workspaces(settings: AzureSettings, bases: Mapping[str, str], *, needs: tuple[str, ...]) -> list[Resource]:
+    """Return workspace, hub and project; workspace and hub stand on the same bases. The hub has no AI Search."""
 
     def workspace(label: str, name: str, kind: str, needs: tuple[str, ...], properties: Mapping[str, str]) -> Resource:
         body = {
@@ -154,9 +162,9 @@ def _workspaces(settings: AzureSettings, parts: Mapping[str, str], *, needs: tup
         purge = {"forceToPurge": "true"}  # a soft-deleted workspace would keep its name, and a second `up` fail
         return Resource(label, settings.workspace_id(name), ML_VERSION, body, needs, deletion=purge)
 
-    hub = workspace("AI Foundry hub", settings.hub, "Hub", needs, parts)
+    hub = workspace("AI Foundry hub", settings.hub, "Hub", needs, bases)
     return [
-        workspace("workspace", settings.workspace, "Default", needs, parts),
+        workspace("workspace", settings.workspace, "Default", needs, bases),
         hub,
         workspace("AI Foundry project", settings.project, "Project", (hub.key,), {"hubResourceId": hub.id}),
     ]
@@ -181,7 +189,7 @@ def _compute(settings: AzureSettings, *, needs: tuple[str, ...]) -> Resource:
     )
 
 
-def _openai(settings: AzureSettings, *, needs: tuple[str, ...]) -> list[Wanted]:
+def _openai(settings: AzureSettings, *, needs: tuple[str, ...]) -> list[Requirement]:
     """Return the Azure OpenAI resource and the caller's roles on it."""
     account = Resource(
         "Azure OpenAI resource",
@@ -196,7 +204,7 @@ def _openai(settings: AzureSettings, *, needs: tuple[str, ...]) -> list[Wanted]:
         needs,
         restore={"properties": {"restore": True}},
     )
-    on_account = [_role(each, account.id, (account.key,), None) for each in _OPENAI_ROLES]
+    on_account = [_role(role, account.id, (account.key,), None) for role in _OPENAI_ROLES]
     return [account, *on_account, _role("Cognitive Services Usages Reader", settings.subscription, needs, None)]
 
 

@@ -7,42 +7,43 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.foundation.inventory import list_wanted
-from phi3flow.azure.foundation.resources import Found, Wanted
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.foundation.inventory import list_requirements
+from phi3flow.azure.foundation.resources import Condition, Requirement
 from phi3flow.azure.tags import is_tagged
+from phi3flow.azure.workspace.workspace import Workspace
 
 AT_ONCE = 8
 """Requests in flight while everything is looked at."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something wanted, and what was found of it."""
+class Task:
+    """Something that the project needs, and in which condition it is."""
 
-    wanted: Wanted
-    found: Found
+    requirement: Requirement
+    condition: Condition
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to make, to change or to wait for."""
-        return self.found.action in ("create", "change", "wait")
+        return self.condition.action in ("create", "change", "wait")
 
 
-def make_plan(arm: Arm, settings: AzureSettings) -> list[Step]:
-    """Look at everything that the settings ask for, and change nothing; each step stands after what it needs."""
-    workspace = arm.get(settings.workspace_id(settings.workspace), ML_VERSION)
-    adopted = None if workspace is None or is_tagged(workspace) else workspace
-    wanted = list_wanted(settings, tenant_id=arm.caller().tenant_id, adopted=adopted)
-    return _look_at(arm, wanted)
+def make_plan(workspace: Workspace) -> list[Task]:
+    """Look at everything that the settings ask for, and change nothing; each task stands after what it needs."""
+    arm = workspace.arm
+    existing = arm.get(workspace.id, ML_VERSION)
+    adopted = None if existing is None or is_tagged(existing) else existing
+    requirements = list_requirements(workspace.settings, tenant_id=arm.caller().tenant_id, adopted=adopted)
+    return _look_at(arm, requirements)
 
 
-def look_at_again(arm: Arm, steps: Sequence[Step]) -> list[Step]:
-    """Return the same steps as they stand now."""
-    return _look_at(arm, [step.wanted for step in steps])
+def look_again(arm: Arm, tasks: Sequence[Task]) -> list[Task]:
+    """Return the same tasks as they stand now."""
+    return _look_at(arm, [task.requirement for task in tasks])
 
 
-def _look_at(arm: Arm, wanted: Sequence[Wanted]) -> list[Step]:
+def _look_at(arm: Arm, requirements: Sequence[Requirement]) -> list[Task]:
     """Look at several things at once."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda each: Step(each, each.look(arm)), wanted))
+        return list(pool.map(lambda requirement: Task(requirement, requirement.look(arm)), requirements))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phi3flow.azure.arm import Arm
-from phi3flow.azure.foundation.resources import Wanted
+from phi3flow.azure.foundation.resources import Requirement
 from phi3flow.errors import AzureError, Phi3flowError
 
 
@@ -18,8 +18,8 @@ from phi3flow.errors import AzureError, Phi3flowError
 class Event:
     """A resource's work begins, or has ended after ``seconds``."""
 
-    wanted: Wanted
-    what: Literal["begun", "done", "failed"]
+    requirement: Requirement
+    stage: Literal["begun", "done", "failed"]
     seconds: float = 0.0
     error: str = ""
 
@@ -27,35 +27,35 @@ class Event:
 OnEvent = Callable[[Event], None]
 
 
-def make_all(arm: Arm, wanted: Sequence[Wanted], *, on_event: OnEvent) -> None:
-    """Make what is given, each after what it needs; the rest goes on where one fails.
+def make_all(arm: Arm, requirements: Sequence[Requirement], *, on_event: OnEvent) -> None:
+    """Make all, each after what it needs; what needs nothing of it goes on where one fails.
 
     Raises AzureError that lists everything that failed. What was begun goes on in Azure even where this is killed,
     and the next call waits for it.
     """
-    given = {each.key for each in wanted}
-    needs = {each.key: {key for key in each.needs if key in given} for each in wanted}
-    _work_off(wanted, needs, lambda each: each.make(arm), on_event)
+    keys = {requirement.key for requirement in requirements}
+    needs = {requirement.key: keys.intersection(requirement.needs) for requirement in requirements}
+    _work_off(requirements, needs, lambda requirement: requirement.make(arm), on_event)
 
 
-def remove_all(arm: Arm, wanted: Sequence[Wanted], *, on_event: OnEvent) -> None:
-    """Delete what is given, each before what it needs. Raises AzureError as ``make_all`` does."""
-    dependents: dict[str, set[str]] = {each.key: set() for each in wanted}
-    for each in wanted:
-        for key in each.needs:
+def remove_all(arm: Arm, requirements: Sequence[Requirement], *, on_event: OnEvent) -> None:
+    """Delete all, each before what it needs. Raises AzureError as ``make_all`` does."""
+    dependents: dict[str, set[str]] = {requirement.key: set() for requirement in requirements}
+    for requirement in requirements:
+        for key in requirement.needs:
             if key in dependents:
-                dependents[key].add(each.key)
-    _work_off(wanted, dependents, lambda each: each.remove(arm), on_event)
+                dependents[key].add(requirement.key)
+    _work_off(requirements, dependents, lambda requirement: requirement.remove(arm), on_event)
 
 
 def _work_off(
-    wanted: Sequence[Wanted],
+    requirements: Sequence[Requirement],
     before: Mapping[str, set[str]],
-    work: Callable[[Wanted], None],
+    work: Callable[[Requirement], None],
     on_event: OnEvent,
 ) -> None:
     """Do the work of each, once that of all ``before`` it is done, in daemon threads: Ctrl-C need not wait for them."""
-    waiting = {each.key: each for each in wanted}
+    waiting = {requirement.key: requirement for requirement in requirements}
     left = {key: set(keys) for key, keys in before.items()}
     events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
     running = 0
@@ -73,30 +73,36 @@ def _work_off(
         if isinstance(event, BaseException):
             raise event
         on_event(event)
-        if event.what == "begun":
+        if event.stage == "begun":
             continue
         running -= 1
-        if event.what == "failed":
-            failures[event.wanted.key] = f"{event.wanted.label} {event.wanted.name}: {event.error}"
+        if event.stage == "failed":
+            failures[event.requirement.key] = f"{_named(event.requirement)}: {event.error}"
             continue
         for keys in left.values():
-            keys.discard(event.wanted.key)
+            keys.discard(event.requirement.key)
         running += start_ready()
     if failures:
-        waited = [f"{each.label} {each.name}" for each in waiting.values()]
-        rest = f"\nNot begun, since they need these: {', '.join(waited)}" if waited else ""
-        in_order = [failures[each.key] for each in wanted if each.key in failures]
-        raise AzureError("\n".join(in_order) + rest + "\nThe same command goes on from here.")
+        unbegun = ", ".join(map(_named, waiting.values()))
+        blocked = f"\nNot begun, since they need these: {unbegun}" if unbegun else ""
+        in_order = [failures[requirement.key] for requirement in requirements if requirement.key in failures]
+        raise AzureError("\n".join(in_order) + blocked + "\nThe same command goes on from here.")
 
 
-def _do(wanted: Wanted, work: Callable[[Wanted], None], events: queue.SimpleQueue[Event | BaseException]) -> None:
+def _named(requirement: Requirement) -> str:
+    return f"{requirement.label} {requirement.name}"
+
+
+def _do(
+    requirement: Requirement, work: Callable[[Requirement], None], events: queue.SimpleQueue[Event | BaseException]
+) -> None:
     begun_s = time.monotonic()
-    events.put(Event(wanted, "begun"))
+    events.put(Event(requirement, "begun"))
     try:
-        work(wanted)
+        work(requirement)
     except Phi3flowError as error:
-        events.put(Event(wanted, "failed", time.monotonic() - begun_s, str(error)))
+        events.put(Event(requirement, "failed", time.monotonic() - begun_s, str(error)))
     except BaseException as error:
         events.put(error)
     else:
-        events.put(Event(wanted, "done", time.monotonic() - begun_s))
+        events.put(Event(requirement, "done", time.monotonic() - begun_s))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
+from phi3flow.azure.polling import GRANT_WAITS, poll
 from phi3flow.azure.tags import TAGS, is_tagged
 from phi3flow.errors import AzureError, ForbiddenError
 
@@ -32,8 +33,8 @@ _SOFT_DELETED = frozenset({"ConflictError", "VaultAlreadyExists", "FlagMustBeSet
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a look at Azure says: what would have to be done, and where the resource is not as it should be."""
+class Condition:
+    """How a look at Azure finds something: what would have to be done, and where it is not as it should be."""
 
     action: Action
     differences: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ class Found:
     """Those of the differences that no change can mend."""
 
 
-class Wanted(Protocol):
+class Requirement(Protocol):
     """Something that a project needs.
 
     ``id`` is its id in ARM, a role assignment's its scope; ``key`` tells it from others; ``needs`` are the keys of
@@ -58,7 +59,7 @@ class Wanted(Protocol):
     def key(self) -> str: ...
     @property
     def needs(self) -> tuple[str, ...]: ...
-    def look(self, arm: Arm) -> Found: ...
+    def look(self, arm: Arm) -> Condition: ...
     def make(self, arm: Arm) -> None: ...
     def is_ours(self, arm: Arm) -> bool:
         """Whether it is there, and was made by phi3flow."""
@@ -91,21 +92,18 @@ class Registration:
         """Its id, in lower case."""
         return self.id.lower()
 
-    def look(self, arm: Arm) -> Found:
+    def look(self, arm: Arm) -> Condition:
         """Say whether it is registered; who has a role on the resource group only may not see it."""
         try:
-            return Found("exists" if self._state(arm) == "Registered" else "create")
+            return Condition("exists" if self._state(arm) == "Registered" else "create")
         except ForbiddenError:
-            return Found("hidden")
+            return Condition("hidden")
 
     def make(self, arm: Arm) -> None:
         """Register it, and wait until it is."""
         if self._state(arm) in ("NotRegistered", "Unregistered"):
             arm.post(f"{self.id}/register", PROVIDERS_VERSION)
-        wait_s = 0.5
-        while self._state(arm) != "Registered":
-            time.sleep(wait_s)
-            wait_s = min(10.0, wait_s * 1.5)
+        poll(lambda: (self._state(arm), None), until=lambda state: state == "Registered", waits=GRANT_WAITS)
 
     def is_ours(self, arm: Arm) -> bool:
         """Never: others may use it."""
@@ -115,8 +113,8 @@ class Registration:
         """Leave it."""
 
     def _state(self, arm: Arm) -> str:
-        found = arm.get(self.id, PROVIDERS_VERSION)
-        return str((found or {}).get("registrationState", "NotRegistered"))
+        provider = arm.get(self.id, PROVIDERS_VERSION)
+        return str((provider or {}).get("registrationState", "NotRegistered"))
 
 
 @dataclass(frozen=True)
@@ -150,32 +148,32 @@ class Resource:
         """Its id, in lower case."""
         return self.id.lower()
 
-    def look(self, arm: Arm) -> Found:
+    def look(self, arm: Arm) -> Condition:
         """Compare what is there with ``body``; one that phi3flow did not make is never to be changed."""
-        found = arm.get(self.id, self.version)
-        if found is None:
-            return Found("create")
-        if in_transition(found):
-            return Found("wait")
-        differences = tuple(_differences(self.body, found))
-        failed = str(found.get("properties", {}).get("provisioningState", "")).lower() == "failed"
-        if not is_tagged(found):
-            return Found("foreign", differences)
-        fixed = tuple(each for each in differences if each.startswith(_FIXED))
-        return Found("change" if differences or failed else "exists", differences, fixed)
+        existing = arm.get(self.id, self.version)
+        if existing is None:
+            return Condition("create")
+        if in_transition(existing):
+            return Condition("wait")
+        differences = tuple(_differences(self.body, existing))
+        failed = str(existing.get("properties", {}).get("provisioningState", "")).lower() == "failed"
+        if not is_tagged(existing):
+            return Condition("foreign", differences)
+        fixed = tuple(difference for difference in differences if difference.startswith(_FIXED))
+        return Condition("change" if differences or failed else "exists", differences, fixed)
 
     def make(self, arm: Arm) -> None:
         """Create or change it. What another operation is making already is waited for."""
-        found = arm.settle(self.id, self.version)
-        if found is None:
+        existing = arm.settle(self.id, self.version)
+        if existing is None:
             self._create(arm)
         elif self.look(arm).action == "change":
-            arm.put(self.id, self.version, {**self.body, "tags": {**(found.get("tags") or {}), **TAGS}})
+            arm.put(self.id, self.version, {**self.body, "tags": {**(existing.get("tags") or {}), **TAGS}})
 
     def is_ours(self, arm: Arm) -> bool:
         """Whether it is there and has our tag."""
-        found = arm.get(self.id, self.version)
-        return found is not None and is_tagged(found)
+        existing = arm.get(self.id, self.version)
+        return existing is not None and is_tagged(existing)
 
     def remove(self, arm: Arm) -> None:
         """Delete it, and wait until it is gone."""
@@ -221,36 +219,38 @@ class RoleAssignment:
         """Scope, role and holder."""
         return f"{self.scope}|{self.role}|{self.identity.id if self.identity else ''}".lower()
 
-    def look(self, arm: Arm) -> Found:
+    def look(self, arm: Arm) -> Condition:
         """Say whether the holder has the role there."""
         holder = self._holder(arm)
-        return Found("exists" if holder and self._held(arm, holder[0]) else "create")
+        return Condition("exists" if holder and self._held(arm, holder[0]) else "create")
 
     def make(self, arm: Arm) -> None:
         """Assign the role; a principal that was just made is waited for."""
         holder = self._holder(arm)
         if holder is None:
             raise AzureError(f"{self.name}: the identity is not there")
-        if self._held(arm, holder[0]):
+        principal, kind = holder
+        if self._held(arm, principal):
             return
         properties = {
             "roleDefinitionId": self._definition(arm),
-            "principalId": holder[0],
-            "principalType": holder[1],
+            "principalId": principal,
+            "principalType": kind,
             "description": TAGS["created-by"],
         }
-        deadline_s, wait_s = time.monotonic() + PROPAGATION_S, 0.5
-        while True:
+        deadline_s = time.monotonic() + PROPAGATION_S
+
+        def assign() -> tuple[bool, None]:
             try:
-                arm.put(self._assignment(holder[0]), ROLES_VERSION, {"properties": properties})
-                return
+                arm.put(self._assignment(principal), ROLES_VERSION, {"properties": properties})
             except AzureError as error:
-                if error.code == "RoleAssignmentExists":
-                    return
-                if error.code != "PrincipalNotFound" or time.monotonic() > deadline_s:
+                if error.code == "PrincipalNotFound" and time.monotonic() <= deadline_s:
+                    return False, None
+                if error.code != "RoleAssignmentExists":
                     raise
-            time.sleep(wait_s)
-            wait_s = min(10.0, wait_s * 2)
+            return True, None
+
+        poll(assign, until=bool, waits=GRANT_WAITS)
 
     def is_ours(self, arm: Arm) -> bool:
         """Whether it is there, under the name that we give."""
@@ -268,8 +268,8 @@ class RoleAssignment:
         if self.identity is None:
             caller = arm.caller()
             return caller.object_id, caller.type
-        found = arm.get(self.identity.id, self.identity.version)
-        principal = (found or {}).get("properties", {}).get("principalId")
+        identity = arm.get(self.identity.id, self.identity.version)
+        principal = (identity or {}).get("properties", {}).get("principalId")
         return (str(principal), "ServicePrincipal") if principal else None
 
     def _assignment(self, principal: str) -> str:
@@ -278,14 +278,14 @@ class RoleAssignment:
         return f"{self.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
 
     def _definition(self, arm: Arm) -> str:
-        subscription, group = ("/".join(self.scope.split("/")[:parts]) for parts in (3, 5))
+        subscription, group = ("/".join(self.scope.split("/")[:depth]) for depth in (3, 5))
         try:
-            found = self._definitions(arm, subscription)
+            definitions = self._definitions(arm, subscription)
         except ForbiddenError:
-            found = self._definitions(arm, group)  # the caller has no role on the subscription
-        if not found:
+            definitions = self._definitions(arm, group)  # the caller has no role on the subscription
+        if not definitions:
             raise AzureError(f"{self.name}: this directory has no role {self.role!r}")
-        return str(found[0]["id"])
+        return str(definitions[0]["id"])
 
     def _definitions(self, arm: Arm, scope: str) -> list[dict[str, Any]]:
         path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions"
@@ -296,44 +296,44 @@ class RoleAssignment:
         role = self._definition(arm).rpartition("/")[2].lower()
         path = f"{self.scope}/providers/Microsoft.Authorization/roleAssignments"
         return any(
-            str(each["properties"]["roleDefinitionId"]).lower().endswith(role)
-            and str(each["properties"]["principalId"]).lower() == principal.lower()
+            str(assignment["properties"]["roleDefinitionId"]).lower().endswith(role)
+            and str(assignment["properties"]["principalId"]).lower() == principal.lower()
             and (self.scope.lower() + "/").startswith(
-                str(each["properties"].get("scope", "")).lower().rstrip("/") + "/"
+                str(assignment["properties"].get("scope", "")).lower().rstrip("/") + "/"
             )
-            for each in arm.list(path, ROLES_VERSION, **{"$filter": f"principalId eq '{principal}'"})
+            for assignment in arm.list(path, ROLES_VERSION, **{"$filter": f"principalId eq '{principal}'"})
         )
 
 
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``one`` with what ``other`` has besides, at every depth."""
-    merged = dict(one)
-    for key, value in other.items():
+def _merged(base: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with what ``addition`` has besides, at every depth."""
+    merged = dict(base)
+    for key, value in addition.items():
         inner = merged.get(key)
         merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Give where ``found`` is not as ``wanted``; what is not wanted may be anything."""
-    for key, value in wanted.items():
-        place, there = f"{path}{key}", found.get(key)
+def _differences(body: Mapping[str, Any], existing: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Give where ``existing`` is not as ``body``; what ``body`` does not name may be anything."""
+    for key, value in body.items():
+        name, actual = f"{path}{key}", existing.get(key)
         if isinstance(value, Mapping):
-            yield from _differences(value, there if isinstance(there, Mapping) else {}, f"{place}.")
-        elif not _same(value, there):
-            yield f"{place} is {there!r}, wanted {value!r}"
+            yield from _differences(value, actual if isinstance(actual, Mapping) else {}, f"{name}.")
+        elif not _same(value, actual):
+            yield f"{name} is {actual!r}, wanted {value!r}"
 
 
-def _same(wanted: Any, found: Any) -> bool:
-    if not (isinstance(wanted, str) and isinstance(found, str)):
-        return bool(wanted == found)
-    return _plain(wanted) == _plain(found)
+def _same(value: Any, actual: Any) -> bool:
+    if not (isinstance(value, str) and isinstance(actual, str)):
+        return bool(value == actual)
+    return _plain(value) == _plain(actual)
 
 
 def _plain(text: str) -> str:
     """Return a text as ARM compares it: without case, regions without spaces, durations in seconds."""
     duration = _DURATION.fullmatch(text)
     if duration and text != "PT":
-        hours, minutes, seconds = (int(part or 0) for part in duration.groups())
+        hours, minutes, seconds = (int(count or 0) for count in duration.groups())
         return f"{hours * 3600 + minutes * 60 + seconds} s"
     return re.sub(r"\s+", "", text).lower()

@@ -38,7 +38,7 @@ class Finding(Record):
 
 def refuse(findings: Sequence[Finding]) -> list[Finding]:
     """Raise PreflightError that lists every error among the findings; return them, all warnings, if there is none."""
-    errors = [each.message for each in findings if each.severity == "error"]
+    errors = [finding.message for finding in findings if finding.severity == "error"]
     if errors:
         raise PreflightError("\n".join(errors))
     return list(findings)

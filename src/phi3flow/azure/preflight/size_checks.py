@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from phi3flow.azure.arm import Arm
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.sizes import (
     REPLACEMENT,
@@ -20,36 +19,37 @@ from phi3flow.azure.preflight.sizes import (
     retired_on,
 )
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ForbiddenError
 
 SizeCheck = Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]]
 """Finds what is wrong with a size of the settings, given the region's sizes and the quota."""
 
 
-def _read_sizes(arm: Arm, settings: AzureSettings) -> tuple[dict[str, VmSize], list[Finding]]:
+def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]:
     """Return the region's VM sizes; where it has none, a finding that says so."""
-    what = f"location {settings.location}"
+    location = f"location {workspace.settings.location}"
     remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
     try:
-        sizes = list_sizes(arm, settings)
+        sizes = list_sizes(workspace)
     except AzureError as error:
         if error.status not in (400, 404):
             raise
-        return {}, [Finding.error(what, f"Azure Machine Learning is not there ({error})", remedy)]
+        return {}, [Finding.error(location, f"Azure Machine Learning is not there ({error})", remedy)]
     if not sizes:
-        return {}, [Finding.error(what, "Azure Machine Learning offers no VM sizes there", remedy)]
+        return {}, [Finding.error(location, "Azure Machine Learning offers no VM sizes there", remedy)]
     return sizes, []
 
 
-def check_sizes(arm: Arm, settings: AzureSettings, *checks: SizeCheck) -> list[Finding]:
+def check_sizes(workspace: Workspace, *checks: SizeCheck) -> list[Finding]:
     """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota."""
     try:
-        sizes, findings = _read_sizes(arm, settings)
-        usages = list_usages(arm, settings) if sizes else {}
+        sizes, findings = _read_sizes(workspace)
+        usages = list_usages(workspace) if sizes else {}
     except ForbiddenError:
-        return [_hidden(settings)]
+        return [_hidden(workspace.settings)]
     for check in checks if sizes else ():
-        findings += check(settings, sizes, usages)
+        findings += check(workspace.settings, sizes, usages)
     return findings
 
 
@@ -110,20 +110,20 @@ def _usages_of(size: VmSize, usages: Mapping[str, Usage]) -> list[Usage]:
 
 
 def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str, VmSize]) -> Iterator[Finding]:
-    what, size = f"{key} {name}", sizes.get(name.lower())
+    setting, size = f"{key} {name}", sizes.get(name.lower())
     date = retired_on(name)
     if date:
-        yield Finding.error(what, f"Azure retired it on {date}", f'Set {key} = "{REPLACEMENT}".')
+        yield Finding.error(setting, f"Azure retired it on {date}", f'Set {key} = "{REPLACEMENT}".')
     elif size is None:
-        with_gpu = sorted(each.name for each in sizes.values() if each.gpus)
+        with_gpu = sorted(offer.name for offer in sizes.values() if offer.gpus)
         offered = f"GPU sizes there: {', '.join(with_gpu)}" if with_gpu else "the region has no GPU sizes at all"
         yield Finding.error(
-            what,
+            setting,
             f"{settings.location} does not offer it; {offered}",
             f"Set {key} or location; `az ml compute list-sizes --location REGION` lists what a region has.",
         )
     elif not size.gpus:
-        yield Finding.error(what, "it has no GPU", f'Set {key} = "{REPLACEMENT}".')
+        yield Finding.error(setting, "it has no GPU", f'Set {key} = "{REPLACEMENT}".')
 
 
 def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.workspace import Workspace
 
 UPGRADE_RESERVE_PERCENT = 20
 """What an online deployment reserves besides its own cores, for upgrades."""
@@ -64,24 +65,24 @@ def deployment_cores(size: VmSize, instances: int) -> tuple[int, int]:
     return reserved, reserved
 
 
-def list_sizes(arm: Arm, settings: AzureSettings) -> dict[str, VmSize]:
+def list_sizes(workspace: Workspace) -> dict[str, VmSize]:
     """Return what the region offers, by name in lower case. Raises AzureError for a region that is none."""
     return {
-        str(each["name"]).lower(): VmSize(
-            str(each["name"]), str(each.get("family", "")), int(each.get("vCPUs", 0)), int(each.get("gpus", 0))
+        str(row["name"]).lower(): VmSize(
+            str(row["name"]), str(row.get("family", "")), int(row.get("vCPUs", 0)), int(row.get("gpus", 0))
         )
-        for each in arm.list(f"{_location(settings)}/vmSizes", ML_VERSION)
+        for row in workspace.arm.list(f"{_location(workspace.settings)}/vmSizes", ML_VERSION)
     }
 
 
-def list_usages(arm: Arm, settings: AzureSettings) -> dict[str, Usage]:
+def list_usages(workspace: Workspace) -> dict[str, Usage]:
     """Return the dedicated cores by family, as ``family_key`` writes it."""
-    found = {}
-    for each in arm.list(f"{_location(settings)}/usages", ML_VERSION):
-        name = _usage_name(each)
-        if "lowpriority" not in re.sub(r"\W", "", f"{each.get('type', '')}{name}").lower():
-            found[family_key(name)] = Usage(name, int(each.get("currentValue") or 0), int(each.get("limit") or 0))
-    return found
+    usages = {}
+    for row in workspace.arm.list(f"{_location(workspace.settings)}/usages", ML_VERSION):
+        name = _usage_name(row)
+        if "lowpriority" not in re.sub(r"\W", "", f"{row.get('type', '')}{name}").lower():
+            usages[family_key(name)] = Usage(name, int(row.get("currentValue") or 0), int(row.get("limit") or 0))
+    return usages
 
 
 def family_key(family: str) -> str:

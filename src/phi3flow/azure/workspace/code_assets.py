@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -22,13 +22,12 @@ VERSION = "1"
 DATASTORE = "workspaceblobstore"
 
 
-def ensure_code(arm: Arm, settings: AzureSettings, files: Mapping[str, bytes], *, role: str) -> str:
+def ensure_code(workspace: Workspace, files: Mapping[str, bytes], *, role: str) -> str:
     """Upload a folder's files, by their paths in it, as a code asset unless it is there, and return the asset's id."""
     digest = _digest(files)
-    workspace = settings.workspace_id(settings.workspace)
-    code_id = f"{workspace}/codes/phi3flow-{role}-{digest[:16]}/versions/{VERSION}"
-    if arm.get(code_id, ML_VERSION) is None:
-        container = _container(arm, f"{workspace}/datastores/{DATASTORE}")
+    code_id = f"{workspace.id}/codes/phi3flow-{role}-{digest[:16]}/versions/{VERSION}"
+    if workspace.arm.get(code_id, ML_VERSION) is None:
+        container = _container(workspace.arm, f"{workspace.id}/datastores/{DATASTORE}")
         folder = f"phi3flow/{role}-{digest[:16]}"
 
         def upload() -> None:
@@ -37,7 +36,8 @@ def ensure_code(arm: Arm, settings: AzureSettings, files: Mapping[str, bytes], *
 
         persistently(f"upload of the {role} code", upload)
         url = f"{container.url.partition('?')[0]}/{folder}"
-        arm.put(code_id, ML_VERSION, {"properties": {"codeUri": url, "tags": {**TAGS, "sha256": digest}}})
+        properties = {"codeUri": url, "tags": {**TAGS, "sha256": digest}}
+        workspace.arm.put(code_id, ML_VERSION, {"properties": properties})
     return code_id
 
 

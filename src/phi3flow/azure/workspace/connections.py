@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import ConfigError
 from phi3flow.records.connections import ConnectionUse
 
@@ -30,15 +31,17 @@ class ProjectConnection:
     secrets: Mapping[str, SecretStr]
 
 
-def read_connection(arm: Arm, settings: AzureSettings, place: str, name: str) -> ProjectConnection | None:
-    """Return a connection of the project or workspace ``place`` with its secrets, None where there is none of the name.
+def read_connection(workspace: Workspace, owner: str, name: str) -> ProjectConnection | None:
+    """Return a connection of ``owner`` with its secrets, None where there is none of the name.
 
-    Raises ConfigError where the place itself is missing.
+    ``owner`` is the name of the settings' workspace or AI Foundry project, here and below. Raises ConfigError where
+    the owner itself is missing.
     """
-    if arm.get(settings.workspace_id(place), ML_VERSION) is None:
-        kind = "AI Foundry project" if place == settings.project else "workspace"
-        raise ConfigError(f"there is no {kind} {place}: `phi3flow azure up` makes it")
-    connection_id = _id(settings, place, name)
+    arm, settings = workspace.arm, workspace.settings
+    if arm.get(settings.workspace_id(owner), ML_VERSION) is None:
+        kind = "AI Foundry project" if owner == settings.project else "workspace"
+        raise ConfigError(f"there is no {kind} {owner}: `phi3flow azure up` makes it")
+    connection_id = _id(settings, owner, name)
     if arm.get(connection_id, ML_VERSION) is None:
         return None
     properties = arm.post(f"{connection_id}/listsecrets", ML_VERSION).get("properties", {})
@@ -48,36 +51,36 @@ def read_connection(arm: Arm, settings: AzureSettings, place: str, name: str) ->
 
 
 def need_hosts(
-    arm: Arm, settings: AzureSettings, workspace: str, names: Iterable[str], *, place: str, to: str
+    workspace: Workspace, owner: str, names: Iterable[str], *, label: str, to: str
 ) -> dict[str, ConnectionUse]:
     """Return what ``find_host`` finds of each connection.
 
-    Raises ConfigError for one that ``place``, as a message names the workspace, lacks; ``--to`` is how it is made.
+    Raises ConfigError for one that the owner lacks, whose message names it by ``label``; ``--to`` is how it is made.
     """
-    found = {}
+    uses = {}
     for name in names:
-        use = find_host(arm, settings, workspace, name)
+        use = find_host(workspace, owner, name)
         if use is None:
             raise ConfigError(
-                f"{place} has no connection {name}, which the flow needs: "
+                f"{label} has no connection {name}, which the flow needs: "
                 f"phi3flow connect {name} --from-deployment --to {to}"
             )
-        found[name] = use
-    return found
+        uses[name] = use
+    return uses
 
 
-def find_host(arm: Arm, settings: AzureSettings, place: str, name: str) -> ConnectionUse | None:
-    """Return a connection's name and host, None where the project or workspace ``place`` has none of the name."""
-    found = arm.get(_id(settings, place, name), ML_VERSION)
-    if found is None:
+def find_host(workspace: Workspace, owner: str, name: str) -> ConnectionUse | None:
+    """Return a connection's name and host, None where the owner has none of the name."""
+    connection = workspace.arm.get(_id(workspace.settings, owner, name), ML_VERSION)
+    if connection is None:
         return None
-    properties = found["properties"]
+    properties = connection["properties"]
     url = (properties.get("metadata") or {}).get("endpoint") or properties.get("target") or ""
     return ConnectionUse(name=name, host=urlsplit(str(url)).netloc.rpartition("@")[2] or None)
 
 
-def write_connection(arm: Arm, settings: AzureSettings, place: str, connection: ProjectConnection) -> None:
-    """Create or replace a connection of the project or workspace ``place``."""
+def write_connection(workspace: Workspace, owner: str, connection: ProjectConnection) -> None:
+    """Create or replace a connection of the owner."""
     properties = {
         "category": "CustomKeys",
         "authType": "CustomKeys",
@@ -86,8 +89,8 @@ def write_connection(arm: Arm, settings: AzureSettings, place: str, connection: 
         "metadata": {**connection.configs, **_TYPE},
         "isSharedToAll": True,
     }
-    arm.put(_id(settings, place, connection.name), ML_VERSION, {"properties": properties})
+    workspace.arm.put(_id(workspace.settings, owner, connection.name), ML_VERSION, {"properties": properties})
 
 
-def _id(settings: AzureSettings, place: str, name: str) -> str:
-    return f"{settings.workspace_id(place)}/connections/{name}"
+def _id(settings: AzureSettings, owner: str, name: str) -> str:
+    return f"{settings.workspace_id(owner)}/connections/{name}"

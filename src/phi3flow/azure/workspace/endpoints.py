@@ -7,21 +7,21 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.tags import TAGS, is_tagged
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ConfigError
 
 LOG_LINES = 100
 
 
 class OnlineEndpoint:
-    """An endpoint of the settings' workspace, by name; what it holds is asked each time."""
+    """An endpoint of a workspace, by name; what it holds is asked each time."""
 
-    def __init__(self, arm: Arm, settings: AzureSettings, name: str) -> None:
-        self._arm, self._settings = arm, settings
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._arm, self._settings = workspace.arm, workspace.settings
         self.name = name
-        self.id = f"{settings.workspace_id(settings.workspace)}/onlineEndpoints/{name}"
+        self.id = f"{workspace.id}/onlineEndpoints/{name}"
 
     def read(self) -> dict[str, Any] | None:
         """Return it, None where there is none; one that is being changed is waited for."""
@@ -29,9 +29,9 @@ class OnlineEndpoint:
 
     def create(self, tags: Mapping[str, str]) -> dict[str, Any]:
         """Make it where it is missing: it is opened with a key, and acts as the settings' identity."""
-        found = self.read()
-        if found is not None and found["properties"].get("provisioningState") == "Succeeded":
-            return found
+        existing = self.read()
+        if existing is not None and existing["properties"].get("provisioningState") == "Succeeded":
+            return existing
         kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
         identity = self._settings.id_of(kind, self._settings.identity)
         body = {
@@ -49,7 +49,7 @@ class OnlineEndpoint:
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         """Return its deployments by name."""
-        return {str(each["name"]): each for each in self._arm.list(f"{self.id}/deployments", ML_VERSION)}
+        return {str(row["name"]): row for row in self._arm.list(f"{self.id}/deployments", ML_VERSION)}
 
     def deployment(self, name: str) -> dict[str, Any] | None:
         """Return one, None where there is none; one that is being changed is waited for."""
@@ -72,21 +72,21 @@ class OnlineEndpoint:
 
     def route(self, traffic: Mapping[str, int]) -> None:
         """Distribute the traffic anew; nothing is sent where it is so already."""
-        found = self.read()
-        if found is None:
+        endpoint = self.read()
+        if endpoint is None:
             raise AzureError(f"endpoint {self.name} is gone")
-        wanted = {name: share for name, share in traffic.items() if share}
-        if wanted == self.traffic():
+        shares = {name: share for name, share in traffic.items() if share}
+        if shares == self.traffic():
             return
-        kept = {key: found[key] for key in ("location", "tags", "kind", "sku") if found.get(key)}
-        identity = found.get("identity") or {}
+        kept = {key: endpoint[key] for key in ("location", "tags", "kind", "sku") if endpoint.get(key)}
+        identity = endpoint.get("identity") or {}
         owned: dict[str, dict[str, Any]] = {
             identity_id: {} for identity_id in identity.get("userAssignedIdentities") or {}
         }
         body = {
             **kept,
             "identity": {"type": identity.get("type"), **({"userAssignedIdentities": owned} if owned else {})},
-            "properties": {"authMode": found["properties"]["authMode"], "traffic": wanted},
+            "properties": {"authMode": endpoint["properties"]["authMode"], "traffic": shares},
         }
         self._arm.put(self.id, ML_VERSION, body)
 
@@ -101,10 +101,10 @@ class OnlineEndpoint:
         self._arm.delete(self.id, ML_VERSION)
 
 
-def list_made(arm: Arm, settings: AzureSettings) -> list[dict[str, Any]]:
+def list_own(workspace: Workspace) -> list[dict[str, Any]]:
     """Return the workspace's endpoints that phi3flow made, whoever typed it; none where there is no workspace."""
-    collection = f"{settings.workspace_id(settings.workspace)}/onlineEndpoints"
-    return [each for each in arm.list(collection, ML_VERSION) if is_tagged(each)]
+    endpoints = workspace.arm.list(f"{workspace.id}/onlineEndpoints", ML_VERSION)
+    return [endpoint for endpoint in endpoints if is_tagged(endpoint)]
 
 
 def shift_traffic(now: Mapping[str, int], newcomer: str, share: int) -> dict[str, int]:
@@ -113,11 +113,11 @@ def shift_traffic(now: Mapping[str, int], newcomer: str, share: int) -> dict[str
     The sum is 100, as the service demands, unless nobody is left to take the rest: then it is all the newcomer's, or
     nobody's where ``share`` is 0.
     """
-    others = {name: percent for name, percent in now.items() if name != newcomer and percent > 0}
-    total = sum(others.values())
+    rivals = {name: percent for name, percent in now.items() if name != newcomer and percent > 0}
+    total = sum(rivals.values())
     if not total:
         return {newcomer: 100} if share else {}
-    scaled = {name: percent * (100 - share) / total for name, percent in others.items()}
+    scaled = {name: percent * (100 - share) / total for name, percent in rivals.items()}
     shares = {name: int(value) for name, value in scaled.items()}
     by_remainder = sorted(scaled, key=lambda name: (shares[name] - scaled[name], name))
     for name in by_remainder[: 100 - share - sum(shares.values())]:

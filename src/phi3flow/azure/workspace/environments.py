@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.tags import TAGS
-from phi3flow.azure.workspace.sdk import Sdk, persistently
+from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import Workspace
 
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04:latest"
 
@@ -19,20 +19,20 @@ def environment_version(conda_file: Path) -> str:
     return str(int(hashlib.sha256(content).hexdigest()[:7], 16))
 
 
-def environment_id(settings: AzureSettings, name: str, conda_file: Path) -> str:
+def environment_id(workspace: Workspace, name: str, conda_file: Path) -> str:
     """Return the id of the version that has this content, or will."""
     version = environment_version(conda_file)
-    return f"{settings.workspace_id(settings.workspace)}/environments/{name}/versions/{version}"
+    return f"{workspace.id}/environments/{name}/versions/{version}"
 
 
-def ensure_environment(arm: Arm, sdk: Sdk, settings: AzureSettings, name: str, conda_file: Path) -> str:
+def ensure_environment(workspace: Workspace, name: str, conda_file: Path) -> str:
     """Register an environment, unless it is there already, and return its id. Azure builds it when a job needs it."""
-    wanted = environment_id(settings, name, conda_file)
-    if arm.get(wanted, ML_VERSION) is None:
+    asset_id = environment_id(workspace, name, conda_file)
+    if workspace.arm.get(asset_id, ML_VERSION) is None:
         from azure.ai.ml.entities import Environment
 
         environment = Environment(
             name=name, version=environment_version(conda_file), image=IMAGE, conda_file=str(conda_file), tags=TAGS
         )
-        persistently(f"environment {name}", lambda: sdk.workspace.environments.create_or_update(environment))
-    return wanted
+        persistently(f"environment {name}", lambda: workspace.sdk.workspace.environments.create_or_update(environment))
+    return asset_id

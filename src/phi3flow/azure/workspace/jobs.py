@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.arm import ML_VERSION
+from phi3flow.azure.polling import JOB_WAITS, poll
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ConfigError
 
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
-LONGEST_WAIT_S = 30.0
+_CANCELING = "CancelRequested"
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,51 @@ OnJobProgress = Callable[[JobProgress], None]
 
 
 class Jobs:
-    """The jobs of the settings' workspace."""
+    """The jobs of a workspace."""
 
-    def __init__(self, arm: Arm, settings: AzureSettings) -> None:
-        self._arm = arm
-        self._workspace = settings.workspace_id(settings.workspace)
-        self._data_plane = f"https://{settings.location}.api.azureml.ms"
+    def __init__(self, workspace: Workspace) -> None:
+        self._arm, self._workspace = workspace.arm, workspace.id
+        self._data_plane = f"https://{workspace.settings.location}.api.azureml.ms"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a job's properties, None where there is none of the name."""
-        found = self._arm.get(self._id(name), ML_VERSION)
-        return None if found is None else dict(found["properties"])
+        job = self._arm.get(self._id(name), ML_VERSION)
+        return None if job is None else dict(job["properties"])
+
+    def need(self, name: str) -> dict[str, Any]:
+        """Return a job's properties. Raises ConfigError where there is none of the name."""
+        properties = self.read(name)
+        if properties is None:
+            raise _no_job(name)
+        return properties
+
+    def cancel(self, name: str) -> str:
+        """Have a job end, and return its status, which is CancelRequested until it has ended.
+
+        One that has ended, or was canceled before, is left alone. Raises ConfigError where there is no such job.
+        """
+        status = str(self.need(name).get("status"))
+        if status in ENDED or status == _CANCELING:
+            return status
+        self._arm.post(f"{self._id(name)}/cancel", ML_VERSION)
+        return str(self.need(name).get("status"))
 
     def follow(self, name: str, on_progress: OnJobProgress) -> JobProgress:
         """Report a job's state and metrics until it has ended, and return where it ended.
 
         A connection that breaks is tried again by the client; the job does not depend on it. Raises ConfigError where
-        there is no such job, AzureError with the job's own error and the place of its logs where it failed.
+        there is no such job, AzureError with the job's own error and where its logs are where it failed.
         """
-        wait_s = 1.0
-        while True:
-            found, asked_s = self._arm.poll(self._id(name), ML_VERSION)
-            if found is None:
-                raise ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
-            progress = self._progress(name, found["properties"])
+
+        def look() -> tuple[JobProgress, float | None]:
+            job, asked_wait_s = self._arm.look(self._id(name), ML_VERSION)
+            if job is None:
+                raise _no_job(name)
+            progress = self._progress(name, job["properties"])
             on_progress(progress)
-            if progress.status in ENDED:
-                break
-            time.sleep(asked_s or wait_s)
-            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+            return progress, asked_wait_s
+
+        progress = poll(look, until=lambda progress: progress.status in ENDED, waits=JOB_WAITS)
         if progress.status != "Completed":
             raise AzureError(self._explain(progress))
         return progress
@@ -91,14 +107,18 @@ class Jobs:
         return JobProgress(name, status, page, metrics)
 
     def _explain(self, progress: JobProgress) -> str:
-        place = f"its log: az ml job download --name {progress.name} --all, then user_logs/std_log.txt"
+        log = f"its log: az ml job download --name {progress.name} --all, then user_logs/std_log.txt"
         page = f", or {progress.page}" if progress.page else ""
         if progress.status == "Canceled":
-            return f"job {progress.name} was canceled; {place}{page}"
-        return f"job {progress.name} failed: {self.error_of(progress.name)}; {place}{page}"
+            return f"job {progress.name} was canceled; {log}{page}"
+        return f"job {progress.name} failed: {self.error_of(progress.name)}; {log}{page}"
 
     def _id(self, name: str) -> str:
         return f"{self._workspace}/jobs/{name}"
+
+
+def _no_job(name: str) -> ConfigError:
+    return ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
 
 
 def ran_s(run: Mapping[str, Any]) -> float:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.tags import TAGS
-from phi3flow.azure.workspace.sdk import Sdk, persistently
+from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import ConfigError
 
 JOB_TAG = "phi3flow.job"
 
 
 class Models:
-    """The registered models of the settings' workspace."""
+    """The registered models of a workspace."""
 
-    def __init__(self, arm: Arm, sdk: Sdk, settings: AzureSettings) -> None:
-        self._arm, self._sdk = arm, sdk
-        self._collection = f"{settings.workspace_id(settings.workspace)}/models"
+    def __init__(self, workspace: Workspace) -> None:
+        self._arm, self._sdk = workspace.arm, workspace.sdk
+        self._collection = f"{workspace.id}/models"
 
     def read(self, name: str, version: str) -> dict[str, Any] | None:
         """Return a version, None where there is none."""
@@ -27,7 +27,7 @@ class Models:
 
     def latest(self, name: str) -> str:
         """Return the highest version of a model. Raises ConfigError where there is none."""
-        versions = [str(each["name"]) for each in self._versions(name)]
+        versions = [str(version["name"]) for version in self._versions(name)]
         if not versions:
             raise ConfigError(f"the workspace has no model {name}: `phi3flow register --backend azureml` makes one")
         return max(versions, key=lambda version: (version.isdecimal(), int(version) if version.isdecimal() else 0))
@@ -35,12 +35,13 @@ class Models:
     def register(self, name: str, *, job: str, output: str, kind: str, tags: Mapping[str, str]) -> str:
         """Register a job's output and return the version; one that was registered already keeps its version."""
         versions = self._versions(name)
-        for each in versions:
-            if (each["properties"].get("tags") or {}).get(JOB_TAG) == job:
-                return str(each["name"])
+        for version in versions:
+            if (version["properties"].get("tags") or {}).get(JOB_TAG) == job:
+                return str(version["name"])
         from azure.ai.ml.entities import Model
 
-        number = 1 + max((int(each["name"]) for each in versions if str(each["name"]).isdecimal()), default=0)
+        numbers = [int(version["name"]) for version in versions if str(version["name"]).isdecimal()]
+        number = 1 + max(numbers, default=0)
         model = Model(
             name=name,
             version=str(number),
@@ -50,6 +51,10 @@ class Models:
         )
         persistently(f"model {name} from job {job}", lambda: self._sdk.workspace.models.create_or_update(model))
         return str(number)
+
+    def delete(self, name: str, version: str) -> None:
+        """Delete a version. Raises AzureError where a deployment stands on it."""
+        self._arm.delete(self.id_of(name, version), ML_VERSION)
 
     def id_of(self, name: str, version: str) -> str:
         """Return a version's id."""

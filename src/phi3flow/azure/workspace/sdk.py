@@ -45,31 +45,31 @@ class Sdk:
         """The client of the registry that models and components come from."""
         return self._client(registry_name=self._settings.registry)
 
-    def _client(self, **place: str) -> MLClient:
+    def _client(self, **owner: str) -> MLClient:
         try:
-            with refusals(f"workspace or registry {next(reversed(place.values()))}"):
+            with refusals(f"workspace or registry {next(reversed(owner.values()))}"):
                 from azure.ai.ml import MLClient
 
                 quiet: dict[str, Any] = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
-                return MLClient(self._arm.credential, **place, **quiet)
+                return MLClient(self._arm.credential, **owner, **quiet)
         except ImportError as error:
             raise MissingExtraError("azure", error) from error
 
 
-def persistently(what: str, call: Callable[[], T]) -> T:
+def persistently(action: str, call: Callable[[], T]) -> T:
     """Call the SDK, and again where what failed will pass: it retries no POST, and no upload whose answer was lost.
 
     ``call`` must do no harm when it is repeated. Raises AzureError as ``refusals`` does.
     """
     for wait_s in _WAITS_S:
         try:
-            with refusals(what):
+            with refusals(action):
                 return call()
         except AzureError as error:
             if not _will_pass(error):
                 raise
         time.sleep(wait_s)
-    with refusals(what):
+    with refusals(action):
         return call()
 
 
@@ -89,8 +89,8 @@ def _will_pass(error: AzureError) -> bool:
 
 
 @contextlib.contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Turn what the SDK raises inside the block into AzureError about ``what``; what it prints goes nowhere."""
+def refusals(action: str) -> Iterator[None]:
+    """Turn what the SDK raises inside the block into AzureError about ``action``; what it prints goes nowhere."""
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.exceptions import HttpResponseError
@@ -99,11 +99,11 @@ def refusals(what: str) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _quiet_logs():
             yield
     except HttpResponseError as error:
-        said = error.error.message if error.error and error.error.message else error.message
+        message = error.error.message if error.error and error.error.message else error.message
         code = error.error.code if error.error and error.error.code else ""
-        raise AzureError(f"{what}: {_first_line(said)}", status=error.status_code, code=str(code)) from error
+        raise AzureError(f"{action}: {_first_line(message)}", status=error.status_code, code=str(code)) from error
     except (MlException, SdkError) as error:
-        raise AzureError(f"{what}: {_first_line(str(error))}") from error
+        raise AzureError(f"{action}: {_first_line(str(error))}") from error
 
 
 @contextlib.contextmanager

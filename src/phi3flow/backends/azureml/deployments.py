@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.azure.arm import USER_AGENT, Arm
-from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.arm import USER_AGENT
+from phi3flow.azure.polling import Waits, poll
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.code_assets import ensure_code
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint, shift_traffic
 from phi3flow.azure.workspace.environments import IMAGE, environment_version
-from phi3flow.azure.workspace.sdk import Sdk, persistently
+from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, DeploymentError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ INITIAL_DELAY_S = 600
 """How long the weights may take to load before a probe counts."""
 SMOKE_TIMEOUT_S = 120.0
 SMOKE_ATTEMPTS = 5
+SMOKE_WAITS = Waits(first_s=1.0, longest_s=8.0, growth=2.0)
+"""Between questions to a deployment that was just made."""
 _VARIABLES = {"WORKER_COUNT": "1", "GUNICORN_CMD_ARGS": "--threads 4"}
 _QUESTION = {
     "input_data": {
@@ -51,6 +53,14 @@ class Deployed:
     traffic: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Smoke:
+    """What is wrong with a deployment's answer, None where nothing is, and whether it may pass by itself."""
+
+    problem: str | None
+    may_pass: bool
+
+
 def deployment_name(model: str, version: str) -> str:
     """Name a deployment after the model's version: another version never takes its place. 3 to 32 characters."""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower().lstrip("0123456789-") or "model"
@@ -60,12 +70,11 @@ def deployment_name(model: str, version: str) -> str:
 
 
 class Deployer:
-    """Deploys to one endpoint of the settings' workspace; ``note`` is told what is being done."""
+    """Deploys to one endpoint of a workspace; ``on_note`` is told what is being done."""
 
-    def __init__(
-        self, arm: Arm, sdk: Sdk, settings: AzureSettings, endpoint: OnlineEndpoint, note: Callable[[str], None]
-    ) -> None:
-        self._arm, self._sdk, self._settings, self._endpoint, self._note = arm, sdk, settings, endpoint, note
+    def __init__(self, workspace: Workspace, endpoint: OnlineEndpoint, on_note: Callable[[str], None]) -> None:
+        self._workspace, self._settings = workspace, workspace.settings
+        self._endpoint, self._on_note = endpoint, on_note
 
     def deploy(self, *, model_id: str, name: str, tags: dict[str, str], traffic: int) -> Deployed:
         """Deploy a model version as deployment ``name`` with ``traffic`` percent of the endpoint's requests.
@@ -77,8 +86,8 @@ class Deployer:
         endpoint = self._endpoint.create({})
         url = str(endpoint["properties"]["scoringUri"])
         before = self._endpoint.traffic()
-        found = self._endpoint.deployment(name)
-        state = "" if found is None else str(found["properties"].get("provisioningState"))
+        existing = self._endpoint.deployment(name)
+        state = "" if existing is None else str(existing["properties"].get("provisioningState"))
         if state == "Failed":
             self._endpoint.delete_deployment(name)
         if state != "Succeeded":
@@ -89,14 +98,14 @@ class Deployer:
         return Deployed(name, url, self._endpoint.traffic())
 
     def _make(self, name: str, model_id: str, tags: dict[str, str]) -> None:
-        self._note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
-        code = ensure_code(self._arm, self._settings, {SCRIPT: (SCORING / SCRIPT).read_bytes()}, role="scoring")
-        wanted = self._describe(name, model_id, tags, code=code)
+        self._on_note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
+        code = ensure_code(self._workspace, {SCRIPT: (SCORING / SCRIPT).read_bytes()}, role="scoring")
+        deployment = self._describe(name, model_id, tags, code=code)
 
         def create() -> None:
-            found = self._endpoint.deployment(name)
-            if found is None or found["properties"].get("provisioningState") != "Succeeded":
-                self._sdk.workspace.online_deployments.begin_create_or_update(wanted).result()
+            existing = self._endpoint.deployment(name)
+            if existing is None or existing["properties"].get("provisioningState") != "Succeeded":
+                self._workspace.sdk.workspace.online_deployments.begin_create_or_update(deployment).result()
 
         try:
             persistently(f"deployment {name}", create)
@@ -146,8 +155,8 @@ class Deployer:
             undone = "It was deleted again; the traffic is as it was."
         except AzureError as error:
             undone = f"It could not be deleted again: {error}"
-        told = f"; the end of its log:\n{log}\n" if log else ". "
-        return DeploymentError(f"deployment {name} of endpoint {self._endpoint.name}: {why}{told}{undone}")
+        ending = f"; the end of its log:\n{log}\n" if log else ". "
+        return DeploymentError(f"deployment {name} of endpoint {self._endpoint.name}: {why}{ending}{undone}")
 
 
 def _ask(url: str, deployment: str, key: str) -> str | None:
@@ -155,20 +164,21 @@ def _ask(url: str, deployment: str, key: str) -> str | None:
     import requests
 
     headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": deployment, "User-Agent": USER_AGENT}
-    problem, wait_s = None, 1.0
-    for attempt in range(SMOKE_ATTEMPTS):
-        if attempt:
-            time.sleep(wait_s)
-            wait_s *= 2
+
+    def ask() -> tuple[_Smoke, None]:
         try:
             answer = requests.post(url, json=_QUESTION, headers=headers, timeout=SMOKE_TIMEOUT_S)
         except requests.RequestException as error:
-            problem = f"{type(error).__name__}"
-            continue
-        problem = _problem(answer)
-        if problem is None or answer.status_code not in _BRIEFLY_AWAY:
-            return problem
-    return problem
+            return _Smoke(type(error).__name__, may_pass=True), None
+        return _Smoke(_problem(answer), may_pass=answer.status_code in _BRIEFLY_AWAY), None
+
+    smoke = poll(
+        ask,
+        until=lambda smoke: smoke.problem is None or not smoke.may_pass,
+        waits=SMOKE_WAITS,
+        most_looks=SMOKE_ATTEMPTS,
+    )
+    return smoke.problem
 
 
 def _problem(answer: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""A fine-tune in the cloud: what it is given, and the pipeline job that the catalog's component makes of it."""
+"""A fine-tune in the cloud: the catalog that it draws on, and the pipeline job that the catalog's component makes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phi3flow.azure.preflight.retired_models import RETIRED_ON, replacement_of
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.tags import TAGS
-from phi3flow.azure.workspace.sdk import Sdk, refusals
-from phi3flow.datasets import read_chats
+from phi3flow.azure.workspace.sdk import refusals
+from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.errors import AzureError, ConfigError
 from phi3flow.storage.jsonl import file_sha256
 
@@ -25,47 +24,6 @@ if TYPE_CHECKING:
 OUTPUT = "trained_model"
 _RENAMED = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
 _NEAR = 5
-
-
-@dataclass(frozen=True)
-class FineTune:
-    """What a fine-tune is given, whatever trains.
-
-    ``hyperparameters`` are those that were asked for, by our names; defaults stand for the rest. ``gpus`` are those of
-    one node.
-    """
-
-    train: Path
-    validation: Path
-    hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
-    gpus: int = 1
-    nodes: int = 1
-    seed: int = 0
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """The files, by what they are for."""
-        return {"train": self.train, "validation": self.validation}
-
-    def check(self, settings: AzureSettings) -> None:
-        """Raise DatasetError for a malformed file, ConfigError for more nodes than the cluster may have."""
-        for path in self.files.values():
-            read_chats(path)
-        if self.nodes > settings.max_nodes:
-            raise ConfigError(
-                f"--nodes {self.nodes}: the cluster {settings.compute} has at most {settings.max_nodes}: set max_nodes "
-                "in phi3flow.toml and `phi3flow azure up`"
-            )
-
-
-@dataclass(frozen=True)
-class CatalogFineTune(FineTune):
-    """A fine-tune by the catalog's component, where the model's own defaults stand for what is not given.
-
-    ``deepspeed_stage`` 2 or 3 shards optimiser and gradients, or the weights too.
-    """
-
-    deepspeed_stage: int | None = None
 
 
 class JobDraft(Protocol):
@@ -84,8 +42,8 @@ class JobDraft(Protocol):
 class Catalog:
     """The registry's models and components, by the label or version of the settings."""
 
-    def __init__(self, sdk: Sdk, settings: AzureSettings) -> None:
-        self._sdk, self._settings = sdk, settings
+    def __init__(self, workspace: Workspace) -> None:
+        self._sdk, self._settings = workspace.sdk, workspace.settings
 
     def model(self) -> Model:
         """Return the settings' model. Raises ConfigError that lists near names where the registry has none."""
@@ -116,14 +74,14 @@ class Catalog:
         import difflib
 
         with refusals(f"models of the registry {self._settings.registry}"):
-            names = sorted({str(each.name) for each in self._sdk.registry.models.list()})
+            names = sorted({str(model.name) for model in self._sdk.registry.models.list()})
         return difflib.get_close_matches(name, names, n=_NEAR, cutoff=0.4) or names[:_NEAR]
 
 
 def check_compute(model: Model, settings: AzureSettings) -> None:
     """Raise ConfigError where the model's tags do not allow fine-tunes on the settings' VM size."""
-    allowed = [str(each) for each in _literal(model, "finetune_compute_allow_list", list)]
-    if allowed and settings.fine_tune_size.lower() not in (each.lower() for each in allowed):
+    allowed = [str(size) for size in _literal(model, "finetune_compute_allow_list", list)]
+    if allowed and settings.fine_tune_size.lower() not in (size.lower() for size in allowed):
         raise ConfigError(
             f"model {model.name} is not fine-tuned on {settings.fine_tune_size}: it names {', '.join(allowed)}; set "
             "fine_tune_size in phi3flow.toml"
@@ -131,50 +89,50 @@ def check_compute(model: Model, settings: AzureSettings) -> None:
 
 
 def component_inputs(
-    asked: CatalogFineTune, model: Model, component: Component, settings: AzureSettings, data: Mapping[str, str]
+    request: FineTuneRequest, model: Model, component: Component, settings: AzureSettings, data: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the component's inputs; ``data`` are the ids of the data assets, by split.
 
-    What was asked for wins over the model's own defaults (its tag model_specific_defaults), which win over the
+    What the request names wins over the model's own defaults (its tag model_specific_defaults), which win over the
     component's. Inputs that this version of the component does not have are left out of the defaults, and refused
     where they were asked for: ConfigError.
     """
     defaults = _literal(model, "model_specific_defaults", dict)
-    given = {
-        **{_RENAMED.get(name, name): value for name, value in asked.hyperparameters.items()},
-        "number_of_gpu_to_use_finetuning": asked.gpus,
-        "num_nodes_finetune": asked.nodes,
-        "seed": asked.seed,
-        **_deepspeed(asked),
+    requested = {
+        **{_RENAMED.get(name, name): value for name, value in request.hyperparameters.items()},
+        "number_of_gpu_to_use_finetuning": request.gpus,
+        "num_nodes_finetune": request.nodes,
+        "seed": request.seed,
+        **_deepspeed(request),
     }
-    known = set(component.inputs)
-    unknown = sorted(set(given) - known)
+    names = set(component.inputs)
+    unknown = sorted(set(requested) - names)
     if unknown:
         raise ConfigError(f"component {component.name} {component.version} has no input {', '.join(unknown)}")
     fixed = {
         "mlflow_model_path": model.id,
         "train_file_path": data["train"],
         "validation_file_path": data["validation"],
-        **{name: settings.compute for name in known if name.startswith("compute_")},
+        **{name: settings.compute for name in names if name.startswith("compute_")},
     }
-    lora = {"apply_lora": "true"} if "apply_lora" in known else {}
-    inherited = {name: _text(value) for name, value in defaults.items() if name in known and name not in fixed}
-    return {**lora, **inherited, **given, **fixed}
+    lora = {"apply_lora": "true"} if "apply_lora" in names else {}
+    inherited = {name: _text(value) for name, value in defaults.items() if name in names and name not in fixed}
+    return {**lora, **inherited, **requested, **fixed}
 
 
 class CatalogJob:
-    """The pipeline job that a CatalogFineTune is; ``data`` are the ids of the data assets, by split.
+    """The pipeline job that a fine-tune by the catalog's component is; ``data`` are the data assets' ids, by split.
 
     Raises ConfigError for a model that the registry lacks or does not allow on the settings' VM size, and for an input
     that the component does not have.
     """
 
-    def __init__(self, asked: CatalogFineTune, data: Mapping[str, str], sdk: Sdk, settings: AzureSettings) -> None:
-        catalog = Catalog(sdk, settings)
+    def __init__(self, request: FineTuneRequest, data: Mapping[str, str], workspace: Workspace) -> None:
+        catalog = Catalog(workspace)
         self._model, self._component = catalog.model(), catalog.component()
-        check_compute(self._model, settings)
-        self._inputs = component_inputs(asked, self._model, self._component, settings, data)
-        self._tags = job_tags(asked, self._model, recipe="catalog")
+        check_compute(self._model, workspace.settings)
+        self._inputs = component_inputs(request, self._model, self._component, workspace.settings, data)
+        self._tags = job_tags(request, self._model, recipe="catalog")
 
     @property
     def name(self) -> str:
@@ -188,9 +146,9 @@ class CatalogJob:
 
 def name_job(model: str, decisive: Mapping[str, Any]) -> str:
     """Name a job after its model and everything that decides the result, so that the same command finds it again."""
-    told = json.dumps(dict(decisive), sort_keys=True, default=str)
+    canonical = json.dumps(dict(decisive), sort_keys=True, default=str)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
-    return f"{slug}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 
 
 def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, tags: Mapping[str, str]) -> PipelineJob:
@@ -198,11 +156,11 @@ def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, t
     from azure.ai.ml import Input, dsl
 
     files = {"mlflow_model_path": "mlflow_model", "train_file_path": "uri_file", "validation_file_path": "uri_file"}
-    given = {key: Input(type=files[key], path=value) if key in files else value for key, value in inputs.items()}
+    arguments = {key: Input(type=files[key], path=value) if key in files else value for key, value in inputs.items()}
 
     @dsl.pipeline
     def fine_tune() -> dict[str, Any]:
-        node = component(**given)
+        node = component(**arguments)
         return {OUTPUT: node.outputs.mlflow_model_folder}
 
     job: PipelineJob = fine_tune()
@@ -210,16 +168,17 @@ def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, t
     return job
 
 
-def job_tags(asked: FineTune, model: Model, *, recipe: str) -> dict[str, str]:
+def job_tags(request: FineTuneRequest, model: Model, *, recipe: str) -> dict[str, str]:
     """Return what a job, and the model that it makes, tell of where they come from."""
-    hashes = {f"{split}_sha256": file_sha256(path) for split, path in asked.files.items()}
+    hashes = {f"{split}_sha256": file_sha256(path) for split, path in request.files.items()}
     return {**hashes, "base_model": f"{model.name}:{model.version}", "recipe": recipe, **TAGS}
 
 
-def _deepspeed(asked: CatalogFineTune) -> dict[str, str]:
-    if asked.deepspeed_stage is None:
+def _deepspeed(request: FineTuneRequest) -> dict[str, str]:
+    """Stage 2 shards optimiser and gradients, 3 the weights too."""
+    if request.deepspeed_stage is None:
         return {}
-    return {"apply_deepspeed": "true", "deepspeed_stage": str(asked.deepspeed_stage)}
+    return {"apply_deepspeed": "true", "deepspeed_stage": str(request.deepspeed_stage)}
 
 
 def _version(label: str) -> dict[str, str]:

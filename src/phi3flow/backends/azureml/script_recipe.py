@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import phi3flow
-from phi3flow.azure.arm import Arm
 from phi3flow.azure.preflight.sizes import list_sizes
-from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.code_assets import ensure_code
 from phi3flow.azure.workspace.environments import ensure_environment, environment_id
-from phi3flow.azure.workspace.sdk import Sdk
-from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, FineTune, job_tags, name_job
+from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, job_tags, name_job
+from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
 from phi3flow.training.config import RECIPE_VERSION
@@ -28,31 +27,30 @@ OUTPUT_TYPE = "custom_model"
 ENVIRONMENT = "phi3flow-training"
 CONDA_FILE = Path(__file__).with_name("script_environment.yml")
 ALWAYS_GIVEN = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size", "max_seq_length")
-"""Hyperparameters that the command gives even where they were not asked for, so that the job shows them."""
+"""Hyperparameters that the command gives even where the request leaves them out, so that the job shows them."""
 _VARIABLES = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-class ScriptFineTune(FineTune):
-    """A fine-tune by our own trainer: ``gpus`` processes on each of ``nodes``, an adapter merged into the weights."""
-
-
 class ScriptJob:
-    """The command job that a ScriptFineTune is; ``data`` are the ids of the data assets, by split.
+    """The command job that a fine-tune by our own trainer is: a process a GPU, an adapter merged into the weights.
 
-    Raises ConfigError for a hyperparameter that the trainer does not take, and for more GPUs than a node has.
+    ``data`` are the ids of the data assets, by split. Raises ConfigError for what the trainer does not take, and for
+    more GPUs than a node has.
     """
 
-    def __init__(
-        self, asked: ScriptFineTune, data: Mapping[str, str], arm: Arm, sdk: Sdk, settings: AzureSettings
-    ) -> None:
-        self._asked, self._data = asked, data
-        self._arm, self._sdk, self._settings = arm, sdk, settings
-        self._command = command_line(asked)
+    def __init__(self, request: FineTuneRequest, data: Mapping[str, str], workspace: Workspace) -> None:
+        if request.deepspeed_stage:
+            raise ConfigError(
+                f"--deepspeed-stage {request.deepspeed_stage}: the script trains an adapter with the whole weights on "
+                "every GPU; leave it out, or take --recipe catalog"
+            )
+        self._request, self._data, self._workspace = request, data, workspace
+        self._command = command_line(request)
         self._check_gpus()
 
     @cached_property
     def _model(self) -> Model:
-        return Catalog(self._sdk, self._settings).model()
+        return Catalog(self._workspace).model()
 
     @property
     def name(self) -> str:
@@ -61,8 +59,8 @@ class ScriptJob:
             "model": self._model.id,
             **self._data,
             "command": self._command,
-            "processes": (self._asked.gpus, self._asked.nodes),
-            "environment": environment_id(self._settings, ENVIRONMENT, CONDA_FILE),
+            "processes": (self._request.gpus, self._request.nodes),
+            "environment": environment_id(self._workspace, ENVIRONMENT, CONDA_FILE),
             "recipe": RECIPE_VERSION,
         }
         return name_job(str(self._model.name).lower(), decisive)  # as the SDK writes a command job's name
@@ -71,23 +69,23 @@ class ScriptJob:
         """Return the job, after uploading our code and registering its environment where they are not there yet."""
         from azure.ai.ml import Input, Output, command
 
-        asked, model = self._asked, self._model
+        request, model = self._request, self._model
         return command(
             name=name,
             display_name=name,
             experiment_name="phi3flow-fine-tune",
-            tags=job_tags(asked, model, recipe=RECIPE),
-            code=ensure_code(self._arm, self._settings, _read_package(), role="training"),
+            tags=job_tags(request, model, recipe=RECIPE),
+            code=ensure_code(self._workspace, _read_package(), role="training"),
             command=self._command,
-            environment=ensure_environment(self._arm, self._sdk, self._settings, ENVIRONMENT, CONDA_FILE),
+            environment=ensure_environment(self._workspace, ENVIRONMENT, CONDA_FILE),
             environment_variables=_VARIABLES,
-            compute=self._settings.compute,
+            compute=self._workspace.settings.compute,
             inputs={
                 "model": Input(type=model.type, path=model.id, mode="download"),
                 **{split: Input(type="uri_file", path=asset) for split, asset in self._data.items()},
             },
             outputs={OUTPUT: Output(type=OUTPUT_TYPE)},
-            instance_count=asked.nodes,
+            instance_count=request.nodes,
             distribution=self._distribution(),
         )
 
@@ -95,29 +93,29 @@ class ScriptJob:
         """A process for each GPU, which PyTorch's variables tell apart; none where there is only one."""
         from azure.ai.ml import PyTorchDistribution
 
-        if self._asked.gpus * self._asked.nodes == 1:
+        if self._request.gpus * self._request.nodes == 1:
             return None
-        return PyTorchDistribution(process_count_per_instance=self._asked.gpus)
+        return PyTorchDistribution(process_count_per_instance=self._request.gpus)
 
     def _check_gpus(self) -> None:
-        size = list_sizes(self._arm, self._settings).get(self._settings.fine_tune_size.lower())
-        if size and self._asked.gpus > size.gpus:
+        size = list_sizes(self._workspace).get(self._workspace.settings.fine_tune_size.lower())
+        if size and self._request.gpus > size.gpus:
             raise ConfigError(
-                f"--gpus {self._asked.gpus}: a {size.name} has {size.gpus}; set fine_tune_size in phi3flow.toml to a "
+                f"--gpus {self._request.gpus}: a {size.name} has {size.gpus}; set fine_tune_size in phi3flow.toml to a "
                 "size with more, or --nodes"
             )
 
 
-def command_line(asked: ScriptFineTune) -> str:
+def command_line(request: FineTuneRequest) -> str:
     """Return what each process runs in the folder of the code.
 
     It trains on the node's own disk, since a mounted output can neither be locked nor renamed; the first process
     copies the finished model there.
     """
-    config = fine_tune_config(model=Path("model"), hyperparameters=dict(asked.hyperparameters), seed=asked.seed)
+    config = fine_tune_config(model=Path("model"), hyperparameters=dict(request.hyperparameters), seed=request.seed)
     hyperparameters = config.hyperparameters.model_dump()
-    flags = {name: hyperparameters[name] for name in (*ALWAYS_GIVEN, *asked.hyperparameters)} | {"seed": asked.seed}
-    files = " ".join(f"--{name} ${{{{inputs.{name}}}}}" for name in ("model", *asked.files))
+    flags = {name: hyperparameters[name] for name in (*ALWAYS_GIVEN, *request.hyperparameters)} | {"seed": request.seed}
+    files = " ".join(f"--{name} ${{{{inputs.{name}}}}}" for name in ("model", *request.files))
     values = " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in flags.items())
     return "\n".join(
         [
@@ -131,5 +129,5 @@ def command_line(asked: ScriptFineTune) -> str:
 def _read_package() -> dict[str, bytes]:
     """Return this package's files as it was installed, by their paths in the folder of the code."""
     package = Path(phi3flow.__file__).parent
-    files = [each for each in sorted(package.rglob("*")) if each.is_file() and "__pycache__" not in each.parts]
-    return {each.relative_to(package.parent).as_posix(): each.read_bytes() for each in files}
+    files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    return {file.relative_to(package.parent).as_posix(): file.read_bytes() for file in files}

@@ -2,3 +2,6 @@
 
 It never leaves the machine, and knows a process by its id and start time, so that it never ends anybody else's.
 """
+
+BACKEND = "local"
+"""What ``--backend`` calls it."""

@@ -8,47 +8,64 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from phi3flow.backends.local.jobs import BACKEND, find_job
+from phi3flow.backends.local import BACKEND
+from phi3flow.backends.local.jobs import find_completed, need_record
 from phi3flow.errors import ConfigError, MissingExtraError
-from phi3flow.project import state
-from phi3flow.project.paths import STATE_FILE
-from phi3flow.project.state import ModelState
+from phi3flow.project.state import BackendState, ModelState
 from phi3flow.storage.jsonl import file_sha256
 from phi3flow.tracking.fine_tunes import tracked_run
 from phi3flow.tracking.store import store
-from phi3flow.training import read_record
 
 TASK = "llm/v1/chat"
 WEIGHTS_TAG = "phi3flow.weights_sha256"
+FLOW_TAG = "flow_version"
+_LIBRARIES = ("torch", "transformers")
+"""What the registered model needs, in the versions of this environment."""
 
 
-def register_model(job: str | None = None, *, name: str | None = None, state_path: Path = STATE_FILE) -> ModelState:
+def register_model(job: str | None, *, name: str | None, flow_version: str | None, state: BackendState) -> ModelState:
     """Register a job's model (the latest job's without a name) and return its version.
 
     ``name`` is the registered model's, by default the output folder's. Weights that are registered under the name
-    already keep their version. Raises ConfigError where the job's output is gone, BackendError where MLflow fails.
+    already keep their version. ``flow_version`` becomes a tag. Raises ConfigError where the job's output is gone,
+    BackendError where MLflow fails.
     """
-    chosen = find_job(job, state_path=state_path)
-    folder = Path(str(chosen.output))
-    if read_record(folder) is None:
-        raise ConfigError(f"job {chosen.name}: its output {folder} holds no finished model any more; fine-tune again")
-    registered = name or folder.name
-    weights = _hash_weights(folder)
-    number = _find_version(registered, weights) or _log_model(chosen.name, folder, registered, weights)
+    completed = find_completed(job, state)
+    folder = Path(str(completed.output))
+    need_record(completed.name, folder)
+    model_name = name or folder.name
+    tags = {WEIGHTS_TAG: _hash_weights(folder), **({FLOW_TAG: flow_version} if flow_version else {})}
+    number = _find_version(model_name, tags[WEIGHTS_TAG]) or _log_model(completed.name, folder, model_name, tags)
     model = ModelState(
-        backend=BACKEND, name=registered, version=number, source=str(folder), created_at=datetime.now(UTC)
+        backend=BACKEND, name=model_name, version=number, source=str(folder), created_at=datetime.now(UTC)
     )
-    _remember(model, state_path)
+    state.note_model(model)
     return model
+
+
+def delete_version(name: str, version: str, *, state: BackendState) -> None:
+    """Delete a version of a model from the registry, and forget it; the folder that it was registered from stays.
+
+    Raises ConfigError for a version that is neither in the registry nor noted.
+    """
+    with store() as mlflow:
+        client = mlflow.MlflowClient()
+        numbers = [str(record.version) for record in client.search_model_versions(f"name = '{name}'")]
+        if version in numbers:
+            client.delete_model_version(name, version)
+        elif (name, version) not in [(model.name, model.version) for model in state.models()]:
+            versions = f"it has {', '.join(numbers)} of it" if numbers else "nor any other version"
+            raise ConfigError(f"the registry has no model {name}:{version}; {versions}")
+    state.forget_model(name, version)
 
 
 def _find_version(name: str, weights: str) -> str | None:
     with store() as mlflow:
         versions = mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
-        return next((str(each.version) for each in versions if each.tags.get(WEIGHTS_TAG) == weights), None)
+        return next((str(version.version) for version in versions if version.tags.get(WEIGHTS_TAG) == weights), None)
 
 
-def _log_model(job: str, folder: Path, name: str, weights: str) -> str:
+def _log_model(job: str, folder: Path, name: str, tags: dict[str, str]) -> str:
     """Log the model into the job's run as a transformers pipeline, which is what the registry can load again."""
     pipeline, options = _load_pipeline(folder)
     with tracked_run(job) as run, store() as mlflow:
@@ -58,7 +75,7 @@ def _log_model(job: str, folder: Path, name: str, weights: str) -> str:
                 pipeline,
                 name="model",
                 task=TASK,
-                pip_requirements=[f"{each}=={version(each).partition('+')[0]}" for each in ("torch", "transformers")],
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _LIBRARIES],
                 **options,
             )
         finally:
@@ -66,10 +83,10 @@ def _log_model(job: str, folder: Path, name: str, weights: str) -> str:
         client = mlflow.MlflowClient()
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        made = client.create_model_version(
-            name, logged.model_uri, run.run_id, tags={WEIGHTS_TAG: weights}, model_id=logged.model_id
+        registered = client.create_model_version(
+            name, logged.model_uri, run.run_id, tags=tags, model_id=logged.model_id
         )
-    return str(made.version)
+    return str(registered.version)
 
 
 def _load_pipeline(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -98,12 +115,3 @@ def _hash_weights(folder: Path) -> str:
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(file_sha256(path).encode())
     return digest.hexdigest()
-
-
-def _remember(model: ModelState, path: Path) -> None:
-    def change(before: state.ProjectState) -> state.ProjectState:
-        same = (model.backend, model.name, model.version)
-        others = [each for each in before.models if (each.backend, each.name, each.version) != same]
-        return before.model_copy(update={"models": [*others, model]})
-
-    state.update(change, path)

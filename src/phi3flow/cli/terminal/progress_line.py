@@ -20,7 +20,7 @@ class ProgressLine:
 
     def __init__(self, terminal: Terminal) -> None:
         self._plain = not terminal.quiet
-        self._told_s = time.monotonic()
+        self._written_s = time.monotonic()
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
         self._progress = terminal.progress(
@@ -44,8 +44,8 @@ class ProgressLine:
         """Show where the run stands."""
         ended = progress.completed + progress.failed
         self._progress.update(self._task, completed=ended, total=progress.total, state=_state(progress))
-        if self._plain and self._progress.disable and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
-            self._told_s = time.monotonic()
+        if self._plain and self._progress.disable and time.monotonic() - self._written_s >= _PLAIN_EVERY_S:
+            self._written_s = time.monotonic()
             sys.stderr.write(f"{self._name}: {ended} of {progress.total} lines | {_state(progress)}\n")
 
 

@@ -1,0 +1,119 @@
+"""Fine-tunes as jobs of the workspace, planned under a name that finds them again, and submitted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from phi3flow.azure.preflight.findings import refuse
+from phi3flow.azure.preflight.preflight import check_fine_tune
+from phi3flow.azure.prices import describe_cost
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.data_assets import data_id, ensure_data
+from phi3flow.azure.workspace.jobs import JobProgress, Jobs
+from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.backends.azureml import BACKEND
+from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogJob, JobDraft
+from phi3flow.backends.azureml.script_recipe import ScriptJob
+from phi3flow.backends.backend import FineTuneRequest, JobResult, PlannedJob
+from phi3flow.datasets import read_chats
+from phi3flow.errors import ConfigError
+
+DEFAULT_RECIPE = "catalog"
+RECIPES: Mapping[str, Callable[[FineTuneRequest, Mapping[str, str], Workspace], JobDraft]] = {
+    DEFAULT_RECIPE: CatalogJob,
+    "script": ScriptJob,
+}
+"""What makes a job of a request, the ids of its data assets by split, and the workspace."""
+_AGAIN = frozenset({"Failed", "Canceled"})
+"""A job's name cannot be used twice: after one of these the next attempt gets a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedFineTune(PlannedJob):
+    """A job as it would be submitted, and the request whose files go with it."""
+
+    request: FineTuneRequest
+    draft: JobDraft
+
+
+def plan_job(request: FineTuneRequest, workspace: Workspace) -> PlannedFineTune:
+    """Say which job a fine-tune would be.
+
+    Raises DatasetError for a malformed file, ConfigError for what the recipe does not take (see CatalogJob, ScriptJob),
+    PreflightError where a job that is not there yet could not run.
+    """
+    if request.model:
+        workspace = workspace.with_model(request.model)
+    settings = workspace.settings
+    for path in request.files.values():
+        read_chats(path)
+    _check_nodes(request, settings)
+    data = {role: data_id(workspace, path, role=role) for role, path in request.files.items()}
+    draft = _recipe(request)(request, data, workspace)
+    name, status = _attempt(draft.name, Jobs(workspace))
+    is_new = status is None
+    return PlannedFineTune(
+        name=name,
+        model=settings.model,
+        status=status,
+        cost=_cost(request, settings) if is_new else None,
+        warnings=tuple(str(finding) for finding in refuse(check_fine_tune(workspace))) if is_new else (),
+        request=request,
+        draft=draft,
+    )
+
+
+def send_job(planned: PlannedFineTune, workspace: Workspace) -> None:
+    """Upload the files that are not there yet, and submit the job. Raises AzureError."""
+    for role, path in planned.request.files.items():
+        ensure_data(workspace, path, role=role)
+    job = planned.draft.make(planned.name)
+    persistently(f"job {planned.name}", lambda: workspace.sdk.workspace.jobs.create_or_update(job))
+
+
+def output_of(job: str) -> str:
+    """Return where a job leaves its model."""
+    return f"azureml://jobs/{job}/outputs/{OUTPUT}"
+
+
+def describe_end(end: JobProgress) -> JobResult:
+    """Return the result of a job that has ended."""
+    metrics = [f"{name}: {value:.4g}" for name, value in sorted(end.metrics.items())]
+    return JobResult(
+        backend=BACKEND,
+        job=end.name,
+        status=end.status,
+        output=output_of(end.name),
+        metrics=dict(end.metrics),
+        summary="\n".join([f"{end.name}: {end.status}", *metrics]),
+    )
+
+
+def _recipe(request: FineTuneRequest) -> Callable[[FineTuneRequest, Mapping[str, str], Workspace], JobDraft]:
+    recipe = request.recipe or DEFAULT_RECIPE
+    if recipe not in RECIPES:
+        raise ConfigError(f"--recipe {recipe}: there are {', '.join(RECIPES)}")
+    return RECIPES[recipe]
+
+
+def _check_nodes(request: FineTuneRequest, settings: AzureSettings) -> None:
+    if request.nodes > settings.max_nodes:
+        raise ConfigError(
+            f"--nodes {request.nodes}: the cluster {settings.compute} has at most {settings.max_nodes}: set max_nodes "
+            "in phi3flow.toml and `phi3flow azure up`"
+        )
+
+
+def _cost(request: FineTuneRequest, settings: AzureSettings) -> Callable[[], str]:
+    return lambda: describe_cost(settings.fine_tune_size, settings.location, request.nodes)
+
+
+def _attempt(name: str, jobs: Jobs) -> tuple[str, str | None]:
+    """Return the attempt that runs, has completed or comes next, and its status."""
+    number, attempt = 1, name
+    while (job := jobs.read(attempt)) is not None and job.get("status") in _AGAIN:
+        number += 1
+        attempt = f"{name}-{number}"
+    return attempt, None if job is None else str(job.get("status"))

@@ -1,0 +1,141 @@
+"""This machine as a backend: it fine-tunes in this process, and each endpoint is a server that outlives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phi3flow.backends.backend import (
+    Backend,
+    DeploymentRequest,
+    EndpointAccess,
+    FineTuneRequest,
+    JobResult,
+    OnProgress,
+    refuse_flags,
+)
+from phi3flow.backends.local import BACKEND
+from phi3flow.backends.local.deployments import PlannedServer, plan_server, start_endpoint
+from phi3flow.backends.local.jobs import (
+    ENDED,
+    PlannedTraining,
+    find_job,
+    note_planned,
+    plan_job,
+    read_result,
+    run_planned,
+)
+from phi3flow.backends.local.registry import delete_version, register_model
+from phi3flow.backends.local.server_processes import look_at_server, stop_server
+from phi3flow.errors import ConfigError
+from phi3flow.project.paths import FINE_TUNED_MODEL, PROJECT, STATE_FILE
+from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.training import fine_tune_config
+
+_BY_LAUNCHER = "does not go with --backend local: a launcher such as torchrun starts a process for each GPU"
+_REFUSED = {
+    "recipe": "does not go with --backend local, which has one recipe",
+    "gpus": _BY_LAUNCHER,
+    "nodes": _BY_LAUNCHER,
+    "deepspeed_stage": "does not go with --backend local, where each GPU holds all weights",
+    "traffic": "does not go with --backend local: an endpoint on this machine is its only deployment",
+}
+
+
+class LocalBackend(Backend[PlannedTraining, PlannedServer]):
+    """The jobs, models and endpoints of the project in a folder; the logs of servers lie beside its state."""
+
+    name = BACKEND
+    jobs_run_in = None
+    has_deployments = False
+
+    def __init__(self, project: Path = PROJECT) -> None:
+        self._state = BackendState(BACKEND, project / STATE_FILE)
+        self._submitted: dict[str, PlannedTraining] = {}
+
+    def plan(self, request: FineTuneRequest) -> PlannedTraining:
+        """See Backend. Without ``model`` the tiny base model is fine-tuned, with a folder an adapter trained."""
+        refuse_flags(request, _REFUSED)
+        config = fine_tune_config(
+            train=request.train,
+            validation=request.validation,
+            model=Path(request.model) if request.model else None,
+            base={"seed": request.seed},
+            output=request.output or FINE_TUNED_MODEL,
+            hyperparameters=dict(request.hyperparameters),
+            seed=request.seed,
+            merge=request.merge,
+            resume=request.resume,
+        )
+        return plan_job(config)
+
+    def submit(self, planned: PlannedTraining) -> JobState:
+        """See Backend. The job is run by whoever follows it in this process."""
+        self._submitted[planned.name] = planned
+        return note_planned(planned, self._state)
+
+    def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
+        """See Backend. A job that was not submitted by this process is not run, only its result is read."""
+        planned = self._submitted.get(job)
+        if planned:
+            return run_planned(planned, on_progress=on_progress, state=self._state)
+        return read_result(find_job(job, self._state))
+
+    def cancel(self, job: str) -> JobState:
+        """See Backend. Raises ConfigError for a job that has not ended: only its own process can end it."""
+        existing = find_job(job, self._state)
+        if existing.status not in ENDED:
+            raise ConfigError(f"job {job} runs in the process that began it: press Ctrl-C there, which ends it")
+        return existing
+
+    def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
+        """See Backend. The registry is MLflow's."""
+        return register_model(job, name=name, flow_version=flow_version, state=self._state)
+
+    def delete_model(self, name: str, version: str) -> None:
+        """See Backend."""
+        delete_version(name, version, state=self._state)
+
+    def plan_deployment(self, request: DeploymentRequest) -> PlannedServer:
+        """See Backend."""
+        refuse_flags(request, _REFUSED)
+        return plan_server(request, self._state)
+
+    def deploy(self, planned: PlannedServer, *, on_note: Callable[[str], None]) -> EndpointState:
+        """See Backend. A server that is gone gives way to one of its name."""
+        on_note(f"deploying {planned.model} as {planned.endpoint} …")
+        if planned.endpoint in self.endpoint_names():
+            self._state.forget_endpoint(planned.endpoint)
+        return start_endpoint(planned, self._state)
+
+    def undeploy(self, endpoint: str, *, deployment: str | None = None) -> None:
+        """See Backend. The server finishes what is in flight."""
+        existing = self._find(endpoint)
+        if deployment not in (None, existing.deployment):
+            raise ConfigError(f"endpoint {endpoint} is its only deployment: there is no {deployment}")
+        stop_server(existing)
+        self._state.forget_endpoint(endpoint)
+
+    def endpoint_names(self) -> list[str]:
+        """See Backend."""
+        return [endpoint.endpoint for endpoint in self._state.endpoints()]
+
+    def status(self) -> list[EndpointStatus]:
+        """See Backend. A job is noted by the process that runs it."""
+        statuses = []
+        for endpoint in self._state.endpoints():
+            liveness, detail = look_at_server(endpoint)
+            statuses.append(EndpointStatus(**endpoint.model_dump(), state=liveness, detail=detail))
+        return statuses
+
+    def connection(self, endpoint: str) -> EndpointAccess:
+        """See Backend. The key is in nobody's hands but the server's."""
+        return EndpointAccess(self._find(endpoint).url, key=None)
+
+    def _find(self, name: str) -> EndpointState:
+        endpoints = self._state.endpoints()
+        for endpoint in endpoints:
+            if endpoint.endpoint == name:
+                return endpoint
+        names = ", ".join(endpoint.endpoint for endpoint in endpoints) or "nothing is deployed from here"
+        raise ConfigError(f"there is no local endpoint {name!r}: {names}")

@@ -1,0 +1,398 @@
+"""What every backend promises (``phi3flow.backends.backend``), held against each one that ``--backend`` knows.
+
+This machine is given a tiny Phi-3, Azure Machine Learning an emulated subscription. A backend without a place to be
+tried in fails the first test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from phi3flow.backends.backend import (
+    AnyBackend,
+    DeploymentRequest,
+    FineTuneRequest,
+    JobResult,
+    PlannedDeployment,
+    PlannedJob,
+    Progress,
+)
+from phi3flow.backends.choice import BACKENDS, DEFAULT_BACKEND, open_backend
+from phi3flow.cli.main import main
+from phi3flow.errors import ConfigError, DatasetError
+from phi3flow.project.paths import STATE_FILE
+from phi3flow.project.state import BackendState, EndpointState, JobState
+from tests.azure.emulator.azure import AzureEmulator
+from tests.support.command_line import phi3flow
+from tests.support.folders.small_training import write_chats
+from tests.support.folders.tiny_phi3 import save_tiny_phi3
+from tests.support.servers.serving import KEY, body_of
+
+CANCELED = ("CancelRequested", "Canceled")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a backend is tried: a project in which it can work, what it trains, and what it does not take."""
+
+    name: str
+    project: Path
+    fine_tune: FineTuneRequest
+    deployment: DeploymentRequest
+    refused: tuple[FineTuneRequest | DeploymentRequest, ...]
+    """Requests with one field that this backend does not follow, whose flag it names."""
+    ask: Callable[[str, str | None], requests.Response]
+    """Ask an endpoint's URL with the key that the backend keeps."""
+
+    @property
+    def backend(self) -> AnyBackend:
+        """The backend, as a new process would open it."""
+        return open_backend(self.name, self.project)
+
+    @property
+    def noted(self) -> BackendState:
+        """What the project's state says of the backend."""
+        return BackendState(self.name, self.project / STATE_FILE)
+
+
+def _ask(url: str, key: str | None) -> requests.Response:
+    body = body_of("Hi", max_new_tokens=3)
+    return requests.post(url, json=body, headers={"Authorization": f"Bearer {key or KEY}"}, timeout=60)
+
+
+def _local(folder: Path, held: ExitStack) -> Ground:
+    train, validation = write_chats(folder)
+    model = save_tiny_phi3(folder / "phi3")
+    patch = held.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("PHI3_KEY", KEY)
+    request = FineTuneRequest(
+        train, validation, model=str(model), output=Path("tuned"), hyperparameters={"epochs": 1, "batch_size": 16}
+    )
+    deployment = DeploymentRequest()
+    refused = (
+        replace(request, recipe="script"),
+        replace(request, gpus=2),
+        replace(request, nodes=2),
+        replace(request, deepspeed_stage=3),
+        replace(deployment, traffic=10.0),
+    )
+    return Ground("local", folder, request, deployment, refused, _ask)
+
+
+def _azureml(folder: Path, held: ExitStack) -> Ground:
+    train, validation = write_chats(folder)
+    azure = held.enter_context(AzureEmulator(folder / "azure"))
+    patch = held.enter_context(pytest.MonkeyPatch.context())
+    for name, value in azure.environment.items():
+        patch.setenv(name, value)
+    done = phi3flow("azure", "up", "--yes", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    request = FineTuneRequest(train, validation, hyperparameters={"epochs": 1})
+    deployment = DeploymentRequest()
+    refused = (
+        replace(request, resume=True),
+        replace(request, merge=True),
+        replace(request, output=Path("tuned")),
+        replace(deployment, host="0.0.0.0"),
+        replace(deployment, port=8000),
+        replace(deployment, key_env="OTHER_KEY"),
+        replace(deployment, timeout_s=1.0),
+    )
+    return Ground("azureml", folder, request, deployment, refused, _ask)
+
+
+GROUNDS: dict[str, Callable[[Path, ExitStack], Ground]] = {"local": _local, "azureml": _azureml}
+
+
+def test_every_backend_is_tried_and_the_default_is_one() -> None:
+    assert GROUNDS.keys() == BACKENDS.keys()
+    assert DEFAULT_BACKEND in BACKENDS
+
+
+@pytest.fixture(scope="module", params=list(GROUNDS))
+def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A project for each backend, which all tests share; those that end something come last."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as held:
+        patch = held.enter_context(pytest.MonkeyPatch.context())
+        (folder / "azure").mkdir()
+        patch.chdir(folder)
+        ground = GROUNDS[request.param](folder, held)
+        held.callback(_end_servers, ground)
+        yield ground
+
+
+def _end_servers(ground: Ground) -> None:
+    for endpoint in {endpoint.endpoint for endpoint in ground.noted.endpoints()}:
+        ground.backend.undeploy(endpoint)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fine-tune from its plan to its end, with what was noted of it once it was submitted."""
+
+    planned: PlannedJob
+    submitted: JobState
+    noted: list[JobState]
+    reports: list[Progress]
+    result: JobResult
+
+
+@pytest.fixture(scope="module")
+def trained(ground: Ground) -> Trained:
+    """A fine-tune that has completed."""
+    backend, reports = ground.backend, list[Progress]()
+    planned = backend.plan(ground.fine_tune)
+    submitted = backend.submit(planned)
+    noted = ground.noted.jobs()
+    return Trained(planned, submitted, noted, reports, backend.follow(submitted.name, on_progress=reports.append))
+
+
+@pytest.fixture(scope="module")
+def job(trained: Trained) -> str:
+    """A job that has completed."""
+    return trained.result.job
+
+
+@pytest.fixture(scope="module")
+def model(ground: Ground, job: str) -> str:
+    """A registered model, as NAME:VERSION."""
+    model = ground.backend.register(job, name="support", flow_version="chat-1.0.0-1a2b3c4d")
+    return f"{model.name}:{model.version}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployment from its plan to its answer, with what was told meanwhile."""
+
+    planned: PlannedDeployment
+    endpoint: EndpointState
+    notes: list[str]
+
+
+@pytest.fixture(scope="module")
+def deployed(ground: Ground, model: str) -> Deployed:
+    """A deployment that answers."""
+    backend, notes = ground.backend, list[str]()
+    planned = backend.plan_deployment(replace(ground.deployment, model=model))
+    return Deployed(planned, backend.deploy(planned, on_note=notes.append), notes)
+
+
+@pytest.fixture(scope="module")
+def endpoint(deployed: Deployed) -> str:
+    """An endpoint that answers."""
+    return deployed.endpoint.endpoint
+
+
+def test_it_has_its_name_and_opening_it_asks_nothing(ground: Ground, tmp_path: Path) -> None:
+    assert open_backend(ground.name, tmp_path).name == ground.name
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_name_is_none() -> None:
+    with pytest.raises(ConfigError, match="there is no backend nosuch; there are local, "):
+        open_backend("nosuch")
+
+
+def test_a_plan_changes_nothing_and_is_frozen(ground: Ground) -> None:
+    before = ground.noted.jobs()
+    planned = ground.backend.plan(ground.fine_tune)
+    assert planned.name
+    assert planned.model
+    assert ground.backend.plan(ground.fine_tune).name == planned.name
+    assert ground.noted.jobs() == before
+    with pytest.raises(FrozenInstanceError):
+        planned.status = "Completed"  # type: ignore[misc]
+
+
+def test_another_training_is_another_job(ground: Ground) -> None:
+    first, second = (ground.backend.plan(replace(ground.fine_tune, seed=seed)).name for seed in (0, 1))
+    assert first != second
+
+
+def test_a_malformed_file_is_refused_before_anything_is_done(ground: Ground, tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"messages": []}\n', encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1"):
+        ground.backend.plan(replace(ground.fine_tune, train=file))
+
+
+def test_what_it_does_not_follow_is_refused_by_the_flags_name(ground: Ground) -> None:
+    for request in ground.refused:
+        base = ground.fine_tune if isinstance(request, FineTuneRequest) else ground.deployment
+        names = [field.name for field in fields(request)]
+        (changed,) = [name for name in names if getattr(request, name) != getattr(base, name)]
+        plan = ground.backend.plan if isinstance(request, FineTuneRequest) else ground.backend.plan_deployment
+        with pytest.raises(ConfigError, match=f"^--{changed.replace('_', '-')} ") as refusal:
+            plan(request)  # type: ignore[operator]
+        assert refusal.value.exit_code == 2
+
+
+def test_a_submitted_job_is_noted_and_followed_to_its_end(ground: Ground, trained: Trained) -> None:
+    planned, submitted, result = trained.planned, trained.submitted, trained.result
+    assert planned.status is None
+    assert (submitted.backend, submitted.name, submitted.status) == (ground.name, planned.name, "NotStarted")
+    assert trained.noted == [submitted]
+    assert trained.reports
+    assert (result.backend, result.job, result.status) == (ground.name, submitted.name, "Completed")
+    assert result.output == submitted.output
+    assert result.metrics
+    assert result.summary.startswith(f"{submitted.name}: ")
+    assert set(result.model_dump()) == {"backend", "job", "status", "output", "metrics"}
+    assert [noted.status for noted in ground.noted.jobs() if noted.name == submitted.name] == ["Completed"]
+
+
+def test_what_a_job_costs_is_text_or_nothing(trained: Trained) -> None:
+    assert trained.planned.cost is None or trained.planned.cost()
+
+
+def test_the_same_request_is_the_same_job_and_is_not_run_again(ground: Ground, job: str) -> None:
+    backend = ground.backend
+    planned = backend.plan(ground.fine_tune)
+    assert (planned.name, planned.status, planned.cost) == (job, "Completed", None)
+    submitted = backend.submit(planned)
+    assert (submitted.name, submitted.status) == (job, "Completed")
+    assert backend.follow(job, on_progress=lambda _: None).status == "Completed"
+    assert [noted.name for noted in ground.noted.jobs()].count(job) == 1
+
+
+def test_a_job_is_followed_by_its_name_alone(ground: Ground, job: str, trained: Trained) -> None:
+    assert ground.backend.follow(job, on_progress=lambda _: None) == trained.result
+
+
+def test_an_unknown_job_is_refused(ground: Ground) -> None:
+    backend = ground.backend
+    for act in (
+        lambda: backend.follow("nosuch", on_progress=lambda _: None),
+        lambda: backend.cancel("nosuch"),
+        lambda: backend.register("nosuch", name=None, flow_version=None),
+    ):
+        with pytest.raises(ConfigError, match="nosuch"):
+            act()
+
+
+def test_a_job_that_has_ended_is_not_canceled(ground: Ground, job: str) -> None:
+    canceled = ground.backend.cancel(job)
+    assert (canceled.name, canceled.status) == (job, "Completed")
+
+
+def test_a_job_that_goes_on_elsewhere_is_canceled_and_any_other_is_not(ground: Ground) -> None:
+    backend = ground.backend
+    submitted = backend.submit(backend.plan(replace(ground.fine_tune, seed=7)))
+    if backend.jobs_run_in is None:
+        with pytest.raises(ConfigError, match="runs in the process that began it"):
+            ground.backend.cancel(submitted.name)
+        return
+    canceled = ground.backend.cancel(submitted.name)
+    assert canceled.name == submitted.name
+    assert canceled.status in CANCELED
+    assert canceled in ground.noted.jobs()
+    assert ground.backend.cancel(submitted.name).status in CANCELED
+    ground.backend.status()
+    assert ground.backend.plan(replace(ground.fine_tune, seed=7)).name == f"{submitted.name}-2"
+
+
+def test_a_model_is_registered_once_and_noted(ground: Ground, job: str, model: str) -> None:
+    again = ground.backend.register(job, name="support", flow_version=None)
+    assert f"{again.name}:{again.version}" == model
+    assert again.backend == ground.name
+    (noted,) = (noted for noted in ground.noted.models() if noted.name == "support")
+    assert (noted.version, noted.source) == (again.version, again.source)
+
+
+def test_a_model_is_deleted_and_forgotten(ground: Ground, job: str) -> None:
+    model = ground.backend.register(job, name="passing", flow_version=None)
+    ground.backend.delete_model("passing", model.version)
+    assert "passing" not in [noted.name for noted in ground.noted.models()]
+    with pytest.raises(ConfigError, match=f"passing:{model.version}"):
+        ground.backend.delete_model("passing", model.version)
+    with pytest.raises(ConfigError, match="passing"):
+        ground.backend.plan_deployment(replace(ground.deployment, model=f"passing:{model.version}"))
+
+
+def test_a_planned_deployment_is_frozen_and_of_the_model_registered_last(ground: Ground, model: str) -> None:
+    before = ground.noted.endpoints()
+    planned = ground.backend.plan_deployment(replace(ground.deployment, name="another"))
+    assert (planned.endpoint, planned.exists) == ("another", False)
+    assert planned.cost is None or planned.cost()
+    assert ground.noted.endpoints() == before
+    with pytest.raises(FrozenInstanceError):
+        planned.exists = True  # type: ignore[misc]
+
+
+def test_a_deployment_answers_with_the_key_that_its_backend_tells(ground: Ground, deployed: Deployed) -> None:
+    planned, endpoint = deployed.planned, deployed.endpoint
+    assert deployed.notes
+    assert (endpoint.backend, endpoint.endpoint, endpoint.deployment) == (
+        ground.name,
+        planned.endpoint,
+        planned.deployment,
+    )
+    assert (endpoint.model, endpoint.traffic) == (planned.model, 100)
+    assert ground.noted.endpoints() == [endpoint]
+    assert ground.backend.endpoint_names() == [endpoint.endpoint]
+    access = ground.backend.connection(endpoint.endpoint)
+    assert access.url == endpoint.url
+    answer = ground.ask(access.url, access.key.get_secret_value() if access.key else None)
+    assert answer.json()["output"]
+
+
+def test_it_is_not_deployed_twice(ground: Ground, model: str, endpoint: str) -> None:
+    backend = ground.backend
+    request = replace(ground.deployment, model=model)
+    if not backend.has_deployments:
+        with pytest.raises(ConfigError, match=endpoint):
+            backend.plan_deployment(request)
+        return
+    planned = backend.plan_deployment(request)
+    assert (planned.exists, planned.cost) == (True, None)
+    before = ground.noted.endpoints()
+    again = backend.deploy(planned, on_note=lambda _: None)
+    assert ground.noted.endpoints() == [again]
+    assert before == [again.model_copy(update={"created_at": before[0].created_at})]
+
+
+def test_status_tells_how_a_deployment_fares(ground: Ground, endpoint: str) -> None:
+    (status,) = ground.backend.status()
+    assert (status.backend, status.endpoint, status.state, status.detail) == (ground.name, endpoint, "running", None)
+
+
+def test_an_unknown_endpoint_is_refused(ground: Ground, endpoint: str) -> None:
+    for act in (lambda: ground.backend.undeploy("nosuch"), lambda: ground.backend.connection("nosuch")):
+        with pytest.raises(ConfigError, match="nosuch"):
+            act()
+    assert ground.backend.endpoint_names() == [endpoint]
+
+
+def test_what_is_undeployed_is_gone_and_forgotten(ground: Ground, endpoint: str) -> None:
+    """Last of the deployments' tests, since it ends what they look at."""
+    ground.backend.undeploy(endpoint)
+    assert ground.noted.endpoints() == []
+    assert ground.backend.endpoint_names() == []
+    assert ground.backend.status() == []
+    with pytest.raises(ConfigError, match=endpoint):
+        ground.backend.undeploy(endpoint)
+
+
+def test_the_verbs_take_the_backends_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("fine-tune", "register", "deploy", "undeploy", "status"):
+        assert main([verb, "--backend", "nosuch"]) == 2
+        said = capsys.readouterr().err
+        assert all(f"'{name}'" in said for name in ("nosuch", *BACKENDS))
+
+
+def test_this_machine_imports_nothing_of_azures() -> None:
+    program = (
+        "import sys; from phi3flow.backends.choice import open_backend; open_backend('local').status(); "
+        "sys.exit(any(name.partition('.')[0] in ('azure', 'mlflow', 'torch') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], env=os.environ).returncode == 0
