@@ -46,31 +46,12 @@ ILLEGAL = [pair for floor in FLOORS for pair in permutations(floor, 2)] + [
 ]
 """Importer and imported: every two rooms of a floor, both ways, and every room with each of the floor above it."""
 
-CIRCLES = {
-    ("phi3flow.cli.fine_tune", "phi3flow.cli.cloud_fine_tune"),
-    ("phi3flow.cli.cloud_fine_tune", "phi3flow.cli.fine_tune"),
-}
-VERBS_THAT_IMPORT_VERBS = {
-    ("batch_run", "cloud_batch_run"),
-    ("batch_run", "compare"),
-    ("batch_run", "score"),
-    ("cloud_fine_tune", "fine_tune"),
-    ("fine_tune", "cloud_fine_tune"),
-    ("quickstart", "compare"),
-}
 PLACES = {"local", "azureml", "foundry", "serverless", "azure-openai", "ray"}
-BRANCHES = {
-    "cli/batch_run.py": 2,
-    "cli/check_data.py": 2,
-    "cli/cloud_batch_run.py": 2,
-    "cli/connect.py": 2,
-    "cli/deploy.py": 5,
-    "cli/fine_tune.py": 1,
-    "cli/register.py": 1,
-    "cli/status.py": 3,
-    "cli/undeploy.py": 1,
-    "runner/run.py": 1,
-    "workers/ray_processes.py": 2,
+PICKS = {"backends/choice.py": 1, "engines/table.py": 1}
+SAME_WORD = {
+    "cli/check_data.py": 1,  # --tokenizer local: the model that was fine-tuned here
+    "cli/connect.py": 1,  # --to foundry: where a connection is written
+    "workers/ray_processes.py": 2,  # RAY_ADDRESS, as Ray reads it
 }
 
 
@@ -138,14 +119,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         for imported in graph.find_modules_directly_imported_by(importer)
         if graph.chain_exists(importer=imported, imported=importer)
     }
-    assert circles == CIRCLES
+    assert circles == set()
 
 
 def test_no_verb_imports_another() -> None:
     graph = grimp.build_graph("phi3flow", cache_dir=None)
     verbs = graph.find_children("phi3flow.cli") - {f"phi3flow.cli.{name}" for name in ("arguments", "main", "terminal")}
-    imports = {(verb, other) for verb in verbs for other in graph.find_modules_directly_imported_by(verb) & verbs}
-    assert {(verb.split(".")[-1], other.split(".")[-1]) for verb, other in imports} == VERBS_THAT_IMPORT_VERBS
+    assert [(verb, other) for verb in verbs for other in graph.find_modules_directly_imported_by(verb) & verbs] == []
 
 
 def _branches(tree: ast.Module) -> list[ast.expr]:
@@ -171,7 +151,7 @@ def test_where_something_runs_is_asked_in_one_place_only() -> None:
     """A backend or an engine is a folder behind a protocol: what branches on its name must be mended for each new."""
     branches = {name: _branches(tree) for name, tree in source_trees().items()}
     lines = [f"{name}:{branch.lineno} {ast.unparse(branch)}" for name in branches for branch in branches[name]]
-    assert {name: len(branches[name]) for name in branches if branches[name]} == BRANCHES, "\n".join(lines)
+    assert {name: len(branches[name]) for name in branches if branches[name]} == PICKS | SAME_WORD, "\n".join(lines)
 
 
 def _imported_by(code: str) -> set[str]:

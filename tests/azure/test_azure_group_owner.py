@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.cloud_runs.azureml import FlowJobs
-from phi3flow.cloud_runs.place import FlowWork
+from phi3flow.engines.cloud.azureml import FlowJobs
+from phi3flow.engines.cloud.place import FlowWork
 from phi3flow.flows import load_flow
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import World

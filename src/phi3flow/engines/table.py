@@ -22,15 +22,15 @@ def _ray(name: str) -> Engine:
 
 
 def _azureml(name: str) -> Engine:
-    from phi3flow.cloud_runs.azureml import FlowJobs
-    from phi3flow.engines.cloud import CloudEngine
+    from phi3flow.engines.cloud.azureml import FlowJobs
+    from phi3flow.engines.cloud.engine import CloudEngine
 
     return CloudEngine(name, FlowJobs)
 
 
 def _foundry(name: str) -> Engine:
-    from phi3flow.cloud_runs.foundry import CloudFlowRuns
-    from phi3flow.engines.cloud import CloudEngine
+    from phi3flow.engines.cloud.engine import CloudEngine
+    from phi3flow.engines.cloud.foundry import CloudFlowRuns
 
     return CloudEngine(name, CloudFlowRuns)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from phi3flow.cloud_runs.place import LineAnswer
-from phi3flow.cloud_runs.sent_lines import SentLines
+from phi3flow.engines.cloud.place import LineAnswer
+from phi3flow.engines.cloud.sent_lines import SentLines
 from phi3flow.errors import BackendError
 from phi3flow.flows import Flow
 from phi3flow.records.lines import LineError, LineResult

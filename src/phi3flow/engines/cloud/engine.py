@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from phi3flow.cloud_runs.cloud_run import CloudRun
-from phi3flow.cloud_runs.place import Place
+from phi3flow.engines.cloud.cloud_run import CloudRun
+from phi3flow.engines.cloud.place import Place
 from phi3flow.engines.engine import RunDisplay
 from phi3flow.runner import RunPlan
 from phi3flow.runs.folder import RunFolder

@@ -29,8 +29,8 @@ from phi3flow.azure.workspace.data_assets import ensure_data
 from phi3flow.azure.workspace.jobs import Jobs, OnJobProgress
 from phi3flow.azure.workspace.sdk import persistently, refusals
 from phi3flow.azure.workspace.workspace import open_workspace
-from phi3flow.cloud_runs.flow_upload import flow_to_upload, need_tools_file, read_folder
-from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
+from phi3flow.engines.cloud.flow_upload import flow_to_upload, need_tools_file, read_folder
+from phi3flow.engines.cloud.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ForbiddenError
 from phi3flow.flows import DAG_FILE, fingerprint
 from phi3flow.project.paths import PROJECT

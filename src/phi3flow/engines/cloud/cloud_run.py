@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phi3flow.azure.workspace.jobs import OnJobProgress
-from phi3flow.cloud_runs.imported_lines import import_lines
-from phi3flow.cloud_runs.place import FlowWork, LineAnswer, Place
-from phi3flow.cloud_runs.sent_lines import SentLines
+from phi3flow.engines.cloud.imported_lines import import_lines
+from phi3flow.engines.cloud.place import FlowWork, LineAnswer, Place
+from phi3flow.engines.cloud.sent_lines import SentLines
 from phi3flow.errors import BackendError, ConfigError, Phi3flowError
 from phi3flow.flows import connection_names
 from phi3flow.records.connections import ConnectionUse

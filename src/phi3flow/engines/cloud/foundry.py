@@ -18,8 +18,8 @@ from phi3flow.azure.workspace.connections import need_hosts
 from phi3flow.azure.workspace.jobs import ENDED, JobProgress, OnJobProgress, ran_s
 from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.azure.workspace.workspace import open_workspace
-from phi3flow.cloud_runs.flow_upload import flow_to_upload
-from phi3flow.cloud_runs.place import FlowWork, LineAnswer, line_outputs
+from phi3flow.engines.cloud.flow_upload import flow_to_upload
+from phi3flow.engines.cloud.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
 from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse

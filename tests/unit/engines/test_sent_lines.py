@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi3flow.cloud_runs.azureml import mini_batch
-from phi3flow.cloud_runs.place import FlowWork
-from phi3flow.cloud_runs.sent_lines import SentLines
+from phi3flow.engines.cloud.azureml import mini_batch
+from phi3flow.engines.cloud.place import FlowWork
+from phi3flow.engines.cloud.sent_lines import SentLines
 from phi3flow.errors import FlowError
 from phi3flow.flows import connection_names, load_flow
 from phi3flow.runner import RunPlan
