@@ -29,6 +29,13 @@ def add_pairs(parser: argparse._ActionsContainer, flag: str, *, metavar: str, he
     parser.add_argument(flag, nargs="+", action="extend", default=[], metavar=metavar, help=help)
 
 
+def add_pace(parser: argparse._ActionsContainer, *, concurrency_help: str) -> None:
+    """Add the flags that bound how fast an endpoint is asked."""
+    parser.add_argument("--concurrency", type=concurrency, metavar="N|auto", help=concurrency_help)
+    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
+    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+
+
 def add_table_output(parser: argparse.ArgumentParser, rows: str) -> None:
     """Add ``--output`` for a table of ``rows``."""
     parser.add_argument("--output", type=_table_file, metavar="FILE", help=f"write {rows} as .csv or .parquet")

@@ -29,7 +29,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_pairs, add_runs_dir, concurrency, percentage, positive_float, positive_int
+from phi3flow.cli.arguments import (
+    add_pace,
+    add_pairs,
+    add_runs_dir,
+    percentage,
+    positive_float,
+    positive_int,
+)
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.engines.table import DEFAULT, ENGINES, pick_engine
 from phi3flow.errors import ConfigError
@@ -109,14 +116,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_pace(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--concurrency",
-        type=concurrency,
-        metavar="N|auto",
-        help="attempts in flight (default: auto, what the endpoint takes)",
-    )
-    group.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
-    group.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
+    add_pace(group, concurrency_help="attempts in flight (default: auto, what the endpoint takes)")
     group.add_argument(
         "--timeout-s", type=float, default=180.0, metavar="S", help="seconds for one attempt (default: 180)"
     )

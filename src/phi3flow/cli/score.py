@@ -24,7 +24,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phi3flow.cli.arguments import add_pairs, add_runs_dir, add_table_output, concurrency, positive_float, positive_int
+from phi3flow.cli.arguments import (
+    add_pace,
+    add_pairs,
+    add_runs_dir,
+    add_table_output,
+    positive_int,
+)
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.project.paths import ANSWER_MATCH
 
@@ -41,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
     _add_flows(parser)
-    _add_pace(parser)
+    add_pace(parser, concurrency_help="lines at once (default: auto, what the endpoint takes; 8 where there is none)")
     parser.add_argument(
         "--judge-repeats",
         type=positive_int,
@@ -73,17 +79,6 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
         help="an input's column, such as '${run.outputs.COLUMN}', or its value (default: the column of its name)",
     )
     add_pairs(parser, "--connections", metavar="NODE.INPUT=NAME", help="another connection for a node's input")
-
-
-def _add_pace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--concurrency",
-        type=concurrency,
-        metavar="N|auto",
-        help="lines at once (default: auto, what the endpoint takes; 8 where there is none)",
-    )
-    parser.add_argument("--rpm", type=positive_float, metavar="N", help="at most N requests a minute")
-    parser.add_argument("--tpm", type=positive_float, metavar="N", help="at most N tokens a minute")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,7 +13,7 @@ class ConnectionDefinition:
     source: str
     type: str
     configs: dict[str, str]
-    secrets: dict[str, str]
+    secrets: dict[str, str] = field(repr=False)
 
     @classmethod
     def from_promptflow(cls, entity: Any, source: str) -> ConnectionDefinition:
