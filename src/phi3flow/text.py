@@ -22,7 +22,7 @@ def shorten(text: str, limit: int = 60) -> str:
 
 def first_sentence(error: Exception) -> str:
     """Return the first sentence of what an error says, cut to 200 characters; its type where it says nothing."""
-    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:200] or type(error).__name__
+    return cut(str(error).strip().split("\n")[0].split(". ")[0].rstrip("."), 200) or type(error).__name__
 
 
 def plural(count: int, noun: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from phi3flow import __version__
 from phi3flow.azure.polling import RESOURCE_WAITS, poll
 from phi3flow.errors import AzureError, ForbiddenError, MissingExtraError
+from phi3flow.text import cut
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -273,7 +274,7 @@ def _short(path: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0][:400] or "no reason given"
+    return cut(text.strip().split("\n")[0], 400) or "no reason given"
 
 
 def _retry_after_s(response: HttpResponse) -> float | None:

@@ -16,6 +16,7 @@ from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import PROJECT, SETTINGS_FILE
 from phi3flow.records.record import Record
 from phi3flow.records.validation import first_problem
+from phi3flow.text import cut
 
 _CLUSTER = "gpu-cluster"
 _VARIABLES = {
@@ -174,4 +175,4 @@ def _explain(error: ValidationError, file: Path, variables: Mapping[str, str]) -
         return f"{where}: is unknown; there are {keys}"
     value = str(problem.value)
     rule = _RULES.get(problem.context.get("pattern", ""), problem.message)
-    return f"{where}: {value[:80]!r} does not do: {rule}"
+    return f"{where}: {cut(value, 80)!r} does not do: {rule}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.text import shorten
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +109,7 @@ def load_model(folder: Path) -> LoadedModel:
     except ConfigError:
         raise
     except Exception as error:  # transformers, peft and safetensors share no base class for a broken folder
-        reason = " ".join(str(error).split())[:500]
+        reason = shorten(str(error), 500)
         raise ConfigError(f"{folder} does not load as a model: {type(error).__name__}: {reason}") from error
     return _describe(folder, model, tokenizer)
 

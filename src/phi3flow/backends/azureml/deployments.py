@@ -18,6 +18,7 @@ from phi3flow.azure.workspace.environments import IMAGE, environment_version
 from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, DeploymentError
+from phi3flow.text import shorten
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ManagedOnlineDeployment
@@ -183,9 +184,9 @@ def _ask(url: str, deployment: str, key: str) -> str | None:
 
 def _problem(answer: Any) -> str | None:
     if answer.status_code != 200:
-        return f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:300]}"
+        return f"HTTP {answer.status_code}: {shorten(answer.text, 300)}"
     try:
         output = answer.json().get("output")
     except (ValueError, AttributeError):
         output = None
-    return None if isinstance(output, str) else f"no text in 'output': {' '.join(answer.text.split())[:300]}"
+    return None if isinstance(output, str) else f"no text in 'output': {shorten(answer.text, 300)}"

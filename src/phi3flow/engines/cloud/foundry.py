@@ -25,6 +25,7 @@ from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.promptflow_runs import LineRun
+from phi3flow.text import cut
 
 PAGE = 25
 """Lines that the service is asked for at once, as its own pages do."""
@@ -102,7 +103,7 @@ class CloudFlowRuns:
         except PromptflowException as error:
             raise AzureError(f"run {name}: {_reply(error)}") from error
         except (OSError, RunRequestException) as error:  # requests' errors are the former
-            raise AzureError(f"run {name}: {str(error)[:400]}") from error
+            raise AzureError(f"run {name}: {cut(str(error), 400)}") from error
 
     def follow(self, name: str, on_progress: OnJobProgress) -> float:
         """See Place."""
@@ -165,7 +166,7 @@ def _reply(error: Any) -> str:
     cause = getattr(error, "inner_exception", None) or error
     text = str(getattr(cause, "message", None) or cause)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0][:400] if lines else type(cause).__name__
+    return cut(lines[0], 400) if lines else type(cause).__name__
 
 
 def _reason(run: Mapping[str, Any]) -> str:

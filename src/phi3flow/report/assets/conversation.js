@@ -1,9 +1,9 @@
 // A line's conversation: what was said before it, and the lines that are its other turns.
 
-function buildHistory(place) {
+function buildHistory(position) {
   const list = element("ol", "history");
   list.setAttribute("aria-label", "Conversation so far");
-  for (const [role, text] of LINES.history[place]) {
+  for (const [role, text] of LINES.history[position]) {
     const turn = element("li", role, element("span", "label", role === "user" ? "User" : "Assistant"));
     const said = element("div", "said");
     said.dir = "auto";
@@ -16,10 +16,10 @@ function buildHistory(place) {
 }
 
 /** Return links to the previous and the next turn of the line's conversation; null where it is the only line. */
-function buildTurns(place) {
-  const turns = turnsOf(place);
+function buildTurns(position) {
+  const turns = turnsOf(position);
   if (!turns) return null;
-  const at = turns.indexOf(place);
+  const at = turns.indexOf(position);
   const bar = element("nav", "turns", element("span", "", `Turn ${at + 1} of ${turns.length} of this conversation`));
   bar.setAttribute("aria-label", "Turns of this conversation");
   if (at > 0) bar.append(turnLink(turns[at - 1], "← previous turn"));
@@ -27,9 +27,9 @@ function buildTurns(place) {
   return bar;
 }
 
-/** Return the places of the conversation's lines, in the order of the data; null where the line is the only one. */
-function turnsOf(place) {
-  const conversation = LINES.conversation[place];
+/** Return the positions of the conversation's lines, in the order of the data; null where the line is the only one. */
+function turnsOf(position) {
+  const conversation = LINES.conversation[position];
   if (conversation === null) return null;
   return LINES.conversation
     .flatMap((other, i) => (other === conversation ? [i] : []))
@@ -37,10 +37,10 @@ function turnsOf(place) {
 }
 
 /** Return a link to another turn; it keeps the search and the filter only where they show that turn. */
-function turnLink(place, label) {
+function turnLink(position, label) {
   const link = element("a", "", label);
-  const address = shown.includes(place) ? addressOf(place) : new URLSearchParams({ line: LINES.id[place] });
+  const address = shown.includes(position) ? addressOf(position) : new URLSearchParams({ line: LINES.id[position] });
   link.href = `#${address}`;
-  link.title = clip(LINES.question[place]);
+  link.title = clip(LINES.question[position]);
   return link;
 }

@@ -31,7 +31,7 @@ const SORTS = {
   slower: { label: "Latency: most slowed down first", key: (i) => negated(slowdown(i)), where: () => PAIRED },
 };
 
-/** What is shown: `open` is a line's place in the data or null; `metric` an index into METRICS; `slice` a label. */
+/** What is shown: `open` is a line's position in the data or null; `metric` an index into METRICS; `slice` a label. */
 const view = { candidate: PAIRED ? 1 : 0, metric: 0, show: "all", sort: "file", query: "", slice: "", open: null };
 
 const negated = (value) => (value === null ? null : -value);
@@ -75,23 +75,23 @@ function outcome(i) {
   return change === null ? "unscored" : change > 0 ? "win" : change < 0 ? "loss" : "tie";
 }
 
-/** Return how many of the lines at `places` have each outcome. */
-function countOutcomes(places) {
+/** Return how many of the lines at `positions` have each outcome. */
+function countOutcomes(positions) {
   const counts = {};
-  for (const i of places) counts[outcome(i)] = (counts[outcome(i)] ?? 0) + 1;
+  for (const i of positions) counts[outcome(i)] = (counts[outcome(i)] ?? 0) + 1;
   return counts;
 }
 
-/** Return the places in the slice that hold every word of the query, in the order of the data; #5fec is an id. */
+/** Return the positions in the slice that hold every word of the query, in the order of the data; #5fec is an id. */
 function searched() {
   const words = queryWords();
   const within = sliceTest();
-  const places = [];
+  const positions = [];
   for (let i = 0; i < COUNT; i++) {
     const holds = (word) => word.startsWith("#") ? `#${LINES.id[i]}`.startsWith(word) : searchable(i).includes(word);
-    if (within(i) && words.every(holds)) places.push(i);
+    if (within(i) && words.every(holds)) positions.push(i);
   }
-  return places;
+  return positions;
 }
 
 const sliceLabels = () => SLICES.flatMap(({ column, values }) => values.map((value) => `${column}: ${value}`));
@@ -119,16 +119,16 @@ function searchable(i) {
   return searchTexts[i];
 }
 
-/** Return the places to show, filtered and sorted; what has no key comes last. */
-function chosen(places) {
-  const kept = view.show === "all" ? places : places.filter((i) => outcome(i) === view.show);
+/** Return the positions to show, filtered and sorted; what has no key comes last. */
+function chosen(positions) {
+  const kept = view.show === "all" ? positions : positions.filter((i) => outcome(i) === view.show);
   if (view.sort === "file") return kept;
   const keyed = kept.map((i) => [SORTS[view.sort].key(i), i]);
   return keyed.sort(([a, i], [b, j]) => (a === null) - (b === null) || a - b || i - j).map(([, i]) => i);
 }
 
-/** Return the place of a line by its id, by a full hash that begins with it, or -1. */
-function placeOf(id) {
+/** Return the position of a line by its id, by a full hash that begins with it, or -1. */
+function positionOf(id) {
   const exact = LINES.id.indexOf(id);
   if (exact >= 0) return exact;
   const [hash, repeat] = id.split("#");

@@ -2,74 +2,74 @@
 
 const CLIPPED = 420;
 
-/** Return the row of the line at `place`; `position` of `total` in the list. */
-function buildLine(place, position, total) {
-  const open = view.open === place;
+/** Return the row of the line at `position` in the data, the `rank`-th of `total` in the list, from 0. */
+function buildLine(position, rank, total) {
+  const open = view.open === position;
   const row = element("article", open ? "line open" : "line");
-  row.dataset.place = place;
+  row.dataset.position = position;
   row.tabIndex = -1;
-  row.setAttribute("aria-posinset", position + 1);
+  row.setAttribute("aria-posinset", rank + 1);
   row.setAttribute("aria-setsize", total);
-  const heading = buildHeading(place, open);
+  const heading = buildHeading(position, open);
   row.setAttribute("aria-labelledby", heading.id);
-  row.append(heading, ...(open ? buildOpen(place) : buildClosed(place)));
+  row.append(heading, ...(open ? buildOpen(position) : buildClosed(position)));
   return row;
 }
 
-function buildHeading(place, open) {
+function buildHeading(position, open) {
   const heading = element("h3", "line-question");
-  heading.id = `question-${place}`;
-  const button = element("button", "", element("span", "line-number", LINES.number[place] + 1));
+  heading.id = `question-${position}`;
+  const button = element("button", "", element("span", "line-number", LINES.number[position] + 1));
   button.type = "button";
   button.setAttribute("aria-expanded", open);
   const text = element("span", "line-text");
   text.dir = "auto";
-  paintFound(text, open ? full(LINES.question[place]) : clip(LINES.question[place]));
+  paintFound(text, open ? full(LINES.question[position]) : clip(LINES.question[position]));
   button.append(text);
   heading.append(button);
   return heading;
 }
 
-function buildClosed(place) {
+function buildClosed(position) {
   const truth = element("p", "line-truth");
-  if (LINES.truths[place].length) {
+  if (LINES.truths[position].length) {
     truth.append(element("span", "label", "expected "));
-    paintFound(truth, clip(LINES.truths[place][0]));
+    paintFound(truth, clip(LINES.truths[position][0]));
   }
   const answers = shownRuns().map((run) => element("div", `line-answer ${side(run)}`, runLabel(run)));
-  paintAnswers(place, answers, clip);
-  return [truth, ...answers, buildOutcome(place)];
+  paintAnswers(position, answers, clip);
+  return [truth, ...answers, buildOutcome(position)];
 }
 
-function buildOutcome(place) {
-  const { sign, one } = OUTCOMES[outcome(place)];
-  const box = element("div", `line-outcome ${outcome(place)}`);
-  const change = PAIRED ? difference(place) : score(0, place);
+function buildOutcome(position) {
+  const { sign, one } = OUTCOMES[outcome(position)];
+  const box = element("div", `line-outcome ${outcome(position)}`);
+  const change = PAIRED ? difference(position) : score(0, position);
   const shown = change === null ? one : PAIRED ? signed(change, METRICS[view.metric].digits) : number(change, METRICS[view.metric].digits);
   box.append(element("span", "sign", sign), element("strong", "", shown));
   if (change !== null && PAIRED) box.append(element("span", "sr-only", one));
-  const times = shownRuns().map((run) => latency(RUNS[run].ms[place]));
+  const times = shownRuns().map((run) => latency(RUNS[run].ms[position]));
   box.append(element("span", "times", times.join(" → ")));
   return box;
 }
 
-function buildOpen(place) {
+function buildOpen(position) {
   const facts = element("p", "line-facts");
-  const link = element("a", "", `#${LINES.id[place]}`);
-  link.href = `#${new URLSearchParams({ line: LINES.id[place] })}`;
+  const link = element("a", "", `#${LINES.id[position]}`);
+  link.href = `#${new URLSearchParams({ line: LINES.id[position] })}`;
   link.title = "Link to this line";
-  const { sign, one } = OUTCOMES[outcome(place)];
-  facts.append(element("span", `chip ${outcome(place)}`, `${sign} ${one}`), link);
-  const parts = [facts, buildTurns(place)];
-  if (LINES.history[place].length) parts.push(buildHistory(place));
-  LINES.context[place].forEach((text) => parts.push(block("Context", text)));
-  LINES.truths[place].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text)));
-  const answers = shownRuns().map((run) => buildAnswer(place, run));
-  const clipped = paintAnswers(place, answers.map((answer) => answer.querySelector(".answer-text")), full);
+  const { sign, one } = OUTCOMES[outcome(position)];
+  facts.append(element("span", `chip ${outcome(position)}`, `${sign} ${one}`), link);
+  const parts = [facts, buildTurns(position)];
+  if (LINES.history[position].length) parts.push(buildHistory(position));
+  LINES.context[position].forEach((text) => parts.push(block("Context", text)));
+  LINES.truths[position].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text)));
+  const answers = shownRuns().map((run) => buildAnswer(position, run));
+  const clipped = paintAnswers(position, answers.map((answer) => answer.querySelector(".answer-text")), full);
   const pair = element("div", "answers", ...answers);
   parts.push(pair);
   if (clipped) parts.push(element("p", "note", "The answers are too long for their differing words to be marked."));
-  if (METRICS.length) parts.push(buildScores(place));
+  if (METRICS.length) parts.push(buildScores(position));
   return parts.filter(Boolean);
 }
 
@@ -85,26 +85,26 @@ function block(label, text) {
 }
 
 /** Return one run's answer with its required values and figures; the text itself is painted by paintAnswers. */
-function buildAnswer(place, run) {
+function buildAnswer(position, run) {
   const { ms, attempts, tokens, answer, error, score_errors } = RUNS[run];
   const text = element("div", "answer-text");
   const box = element("section", `answer ${side(run)}`, element("h4", "", runLabel(run)), text);
-  if (answer[place] !== null && LINES.values[place].length) box.append(buildValues(place, full(answer[place])));
-  for (const problem of score_errors[place] ?? []) {
+  if (answer[position] !== null && LINES.values[position].length) box.append(buildValues(position, full(answer[position])));
+  for (const problem of score_errors[position] ?? []) {
     box.append(element("p", "problem", `✕ not scored: ${full(problem)}`));
   }
   const figures = [];
-  if (answer[place] !== null || error[place] !== null) figures.push(latency(ms[place]));
-  if (attempts[place] > 1) figures.push(`${attempts[place]} attempts`);
-  if (tokens[place]) figures.push(`${tokens[place][0]} + ${tokens[place][1]} tokens`);
+  if (answer[position] !== null || error[position] !== null) figures.push(latency(ms[position]));
+  if (attempts[position] > 1) figures.push(`${attempts[position]} attempts`);
+  if (tokens[position]) figures.push(`${tokens[position][0]} + ${tokens[position][1]} tokens`);
   box.append(element("p", "figures", figures.join(" · ")));
   return box;
 }
 
-function buildValues(place, answer) {
+function buildValues(position, answer) {
   const list = element("ul", "values");
   list.setAttribute("aria-label", "Required values");
-  for (const value of LINES.values[place]) {
+  for (const value of LINES.values[position]) {
     const found = findValue(answer, value).length > 0;
     const item = element("li", found ? "present" : "absent", found ? "✓ " : "✕ ", value);
     item.append(element("span", "sr-only", found ? " is in the answer" : " is not in the answer"));
@@ -113,7 +113,7 @@ function buildValues(place, answer) {
   return list;
 }
 
-function buildScores(place) {
+function buildScores(position) {
   const names = METRICS.map((metric) => {
     const name = element("th", "", metricName(metric));
     name.scope = "col";
@@ -122,11 +122,11 @@ function buildScores(place) {
   });
   const body = element("tbody");
   for (const run of shownRuns()) {
-    const cells = METRICS.map((metric) => element("td", "", number(score(run, place, metric), metric.digits)));
+    const cells = METRICS.map((metric) => element("td", "", number(score(run, position, metric), metric.digits)));
     body.append(element("tr", "", rowHeader(RUNS[run].name, side(run)), ...cells));
   }
   if (PAIRED) {
-    const cells = METRICS.map((metric) => element("td", "", signed(difference(place, metric), metric.digits)));
+    const cells = METRICS.map((metric) => element("td", "", signed(difference(position, metric), metric.digits)));
     body.append(element("tr", "", rowHeader("difference"), ...cells));
   }
   const head = element("thead", "", element("tr", "", element("th", "", "Scores"), ...names));
@@ -144,28 +144,28 @@ function rowHeader(text, name = "") {
 }
 
 /** Paint the shown runs' answers (or errors) into `targets`; return whether they were too long to be compared. */
-function paintAnswers(place, targets, shorten) {
+function paintAnswers(position, targets, shorten) {
   const runs = shownRuns();
-  const answers = runs.map((run) => RUNS[run].answer[place]);
+  const answers = runs.map((run) => RUNS[run].answer[position]);
   const shown = answers.map((answer) => (answer === null ? null : shorten(answer)));
   const comparable = PAIRED && !shown.includes(null);
   const own = comparable ? differingWords(...shown) : null;
   targets.forEach((target, k) => {
     const body = element("div", "said");
     body.dir = "auto";
-    const error = RUNS[runs[k]].error[place];
+    const error = RUNS[runs[k]].error[position];
     if (error) body.append(element("span", "problem", `✕ ${error[0]}: ${clip(error[1])}`));
     else if (shown[k] === null) body.append(element("span", "absent-line", "not in this run"));
     else if (!shown[k].trim()) body.append(element("span", "absent-line", "empty answer"));
-    else paintAnswer(body, place, shown[k], own?.[k] ?? []);
+    else paintAnswer(body, position, shown[k], own?.[k] ?? []);
     if (shown[k] !== null && shorten === full) appendMissing(body, answers[k]);
     target.append(body);
   });
   return comparable && own === null;
 }
 
-function paintAnswer(body, place, text, differing) {
-  const values = joined(LINES.values[place].flatMap((value) => findValue(text, value)));
+function paintAnswer(body, position, text, differing) {
+  const values = joined(LINES.values[position].flatMap((value) => findValue(text, value)));
   paint(body, text, [
     { tag: "mark", name: "own", ranges: differing },
     { tag: "strong", name: "value", ranges: values },

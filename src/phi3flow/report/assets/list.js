@@ -1,5 +1,5 @@
 // The list: only the rows near the window exist. Closed rows have one height (report.css), the open one its own,
-// so that every row's place is arithmetic and 5,000 lines scroll like 50.
+// so that every row's position is arithmetic and 5,000 lines scroll like 50.
 
 const OVERSCAN_PX = 600;
 const PRINTED = 300;
@@ -20,9 +20,9 @@ const openIndex = () => (view.open === null ? -1 : shown.indexOf(view.open));
 
 /** Filter and sort again, and rebuild every row. */
 function refresh() {
-  const places = searched();
-  showCounts(countOutcomes(places), places.length);
-  shown = chosen(places);
+  const positions = searched();
+  showCounts(countOutcomes(positions), positions.length);
+  shown = chosen(positions);
   if (openIndex() < 0) view.open = null;
   document.getElementById("shown-count").textContent =
     `${shown.length === COUNT ? "" : `${count(shown.length)} of `}${count(COUNT)} line${COUNT === 1 ? "" : "s"}`;
@@ -99,17 +99,17 @@ function rowAt(index) {
   return row;
 }
 
-/** Open the line at `place` in the data (null closes), keeping it in sight; `focus` moves the keyboard there. */
-function openLine(place, { focus = true } = {}) {
+/** Open the line at `position` in the data (null closes), keeping it in sight; `focus` moves the keyboard there. */
+function openLine(position, { focus = true } = {}) {
   const before = openIndex();
-  view.open = place;
+  view.open = position;
   for (const index of [before, openIndex()]) {
     rows.get(index)?.remove();
     rows.delete(index);
   }
   measureOpen();
   draw();
-  const index = place === null ? before : openIndex();
+  const index = position === null ? before : openIndex();
   if (index < 0) return;
   reveal(index);
   draw();
@@ -143,7 +143,7 @@ function step(by) {
 /** Lay the chosen lines out for the printer, as many as paper bears. */
 function layOutForPrint() {
   list.classList.add("printing");
-  const printed = shown.slice(0, PRINTED).map((place, index) => buildLine(place, index, shown.length));
+  const printed = shown.slice(0, PRINTED).map((position, index) => buildLine(position, index, shown.length));
   if (shown.length > PRINTED) {
     printed.push(element("p", "note", `The first ${PRINTED} of ${count(shown.length)} lines are printed.`));
   }

@@ -83,7 +83,7 @@ function writeAddress() {
 /** Take what the address asks for; what it names and is not here is left at its default. */
 function readAddress() {
   const address = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
-  const place = placeOf(address.get("line") ?? "");
+  const position = positionOf(address.get("line") ?? "");
   Object.assign(view, {
     query: address.get("search") ?? "",
     show: Object.hasOwn(OUTCOMES, address.get("show")) ? address.get("show") : "all",
@@ -91,7 +91,7 @@ function readAddress() {
     metric: Math.max(0, METRICS.findIndex(({ name }) => name === address.get("metric"))),
     candidate: PAIRED ? Math.max(1, RUNS.findIndex(({ name }) => name === address.get("run"))) : 0,
     slice: sliceLabels().find((label) => label === address.get("slice")) ?? "",
-    open: place < 0 ? null : place,
+    open: position < 0 ? null : position,
   });
   showControls();
   refresh();
@@ -127,11 +127,11 @@ function pressKey(event) {
 function clickLine(event) {
   const row = event.target.closest(".line");
   if (!row || event.target.closest("a")) return;
-  const place = Number(row.dataset.place);
+  const position = Number(row.dataset.position);
   const selecting = !getSelection().isCollapsed;
   const onQuestion = event.target.closest(".line-question");
-  if (onQuestion) openLine(view.open === place ? null : place);
-  else if (view.open !== place && !selecting) openLine(place);
+  if (onQuestion) openLine(view.open === position ? null : position);
+  else if (view.open !== position && !selecting) openLine(position);
 }
 
 const THEMES = ["auto", "light", "dark"];
