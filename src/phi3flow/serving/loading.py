@@ -150,12 +150,12 @@ def _tokenizer_folder(folder: Path) -> Path | str:
 
 
 def _base_of(folder: Path) -> Path | str:
-    """Return the adapter's base: a folder (relative to here or to the adapter), or a name on the hub."""
+    """Return the adapter's base: a model's folder (relative to here or to the adapter), or a name on the hub."""
     adapter = folder / "adapter_config.json"
     name = json.loads(adapter.read_bytes()).get("base_model_name_or_path") if adapter.is_file() else None
     if not name:
         raise ConfigError(f"{adapter}: base_model_name_or_path is missing, so the adapter's base is not known")
-    return next((path for path in (Path(name), folder / name) if path.is_dir()), name)
+    return next((path for path in (Path(name), folder / name) if (path / "config.json").is_file()), name)
 
 
 def _context_tokens(config: Any) -> int:

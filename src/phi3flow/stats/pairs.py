@@ -123,7 +123,8 @@ class _Differences:
 
     @property
     def lines_needed(self) -> int | None:
-        return lines_needed(self.se * math.sqrt(len(self.values)), self.mean) if self.se > 0 and self.mean else None
+        differs = self.se > 0 and abs(self.mean) > ROUNDING * self.se
+        return lines_needed(self.se * math.sqrt(len(self.values)), self.mean) if differs else None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_tokenizer", [True, False])
-def test_an_adapter_is_merged_into_its_base(tmp_path: Path, with_tokenizer: bool) -> None:
+def test_an_adapter_is_merged_into_its_base(
+    tmp_path: Path, with_tokenizer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -44,6 +46,9 @@ def test_an_adapter_is_merged_into_its_base(tmp_path: Path, with_tokenizer: bool
     _change(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path="../base")
     if with_tokenizer:
         load_model(base).tokenizer.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "elsewhere" / "base").mkdir(parents=True)  # of that name, and no model
+    (tmp_path / "elsewhere" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere" / "here")
     loaded = load_model(tmp_path / "adapter")
     tokens = torch.arange(20)[None]
     with torch.inference_mode():

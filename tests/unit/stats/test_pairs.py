@@ -50,6 +50,12 @@ def test_swapping_the_runs_mirrors_the_comparison(pairs, shared):
         assert 0 <= one.p <= 1
 
 
+def test_a_difference_that_is_but_rounding_has_no_number_of_lines_that_would_show_it():
+    found = stats.compare_pairs([0.0, 1.0, 0.0], [1.0, 0.0, 2.225073858507203e-309], rng=rng())
+    assert found.lines_needed is None
+    assert found.minimum_detectable_effect > 0
+
+
 @given(scores, st.booleans())
 def test_runs_that_score_alike_do_not_differ(values, binary):
     values = np.round(values) if binary else np.array(values)

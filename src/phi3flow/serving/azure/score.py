@@ -351,7 +351,7 @@ def _config_folder(weights: Path) -> Path | None:
 def _find_base(adapter: Path, bases: list[Path]) -> Path | str:
     """Return the adapter's base: the folder that it names, the model beside it, or a name on the hub."""
     name = json.loads((adapter / ADAPTER).read_bytes()).get("base_model_name_or_path") or ""
-    named = [path for path in (Path(name), adapter / name) if name and path.is_dir()]
+    named = [path for path in (Path(name), adapter / name) if name and (path / "config.json").is_file()]
     if named or bases:
         return (named + bases)[0]
     if name.count("/") == 1 and not name.startswith(("/", ".")):
