@@ -157,7 +157,9 @@ def test_another_folder_sees_what_was_deployed_and_ends_its_cost(
 @pytest.mark.slow
 def test_a_flow_under_pf_answers_from_the_deployment_that_its_store_knows(azure: AzureEmulator, project: Path) -> None:
     assert deploy(project).returncode == 0
-    stored = phi3flow("connect", "phi3_endpoint", "--from-deployment", "--to", "pf", cwd=project)
+    connect = ["connect", "phi3_endpoint", "--from-deployment", "--to", "pf"]
+    command = [sys.executable, "-m", "phi3flow.cli.main", *connect]  # a process keeps the first store that it opened
+    stored = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert stored.returncode == 0, stored.stderr
     asked = ["--flow", str(FLOW), "--inputs", "question=Where is Paris?"]
     done = subprocess.run([PF, "flow", "test", *asked], cwd=project, capture_output=True, text=True)
