@@ -6,8 +6,6 @@ tried in fails the first test.
 
 from __future__ import annotations
 
-import ast
-import importlib
 import os
 import subprocess
 import sys
@@ -237,19 +235,6 @@ def test_what_it_does_not_follow_is_refused_by_the_flags_name(ground: Ground) ->
         with pytest.raises(ConfigError, match=f"^--{changed.replace('_', '-')} ") as refusal:
             plan(request)  # type: ignore[operator]
         assert refusal.value.exit_code == 2
-
-
-@pytest.mark.parametrize("request_type", [FineTuneRequest, DeploymentRequest], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("name", BACKENDS)
-def test_it_reads_or_refuses_every_field_of_a_request(name: str, request_type: type) -> None:
-    """A flag that a backend overlooks is taken for one that it follows."""
-    module = importlib.import_module(BACKENDS[name].partition(":")[0])
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(module.__file__ or "").parent.glob("*.py")]
-    attributes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    read = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "request"}
-    if "files" in read:
-        read |= {"train", "validation"}
-    assert {field.name for field in fields(request_type)} - read - set(module._REFUSED) == set()
 
 
 def test_a_submitted_job_is_noted_and_followed_to_its_end(ground: Ground, trained: Trained) -> None:
