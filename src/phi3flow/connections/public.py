@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from phi3flow.connections.connection import find_host
 from phi3flow.flows import FlowSession, PromptflowConnection
+from phi3flow.pacing.failures import Failure
 from phi3flow.records.connections import ConnectionUse
 
 _SHORTEST_SECRET = 6
@@ -36,6 +38,10 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+    def failure(self, failure: Failure) -> Failure:
+        """Return a failure without secrets in its message."""
+        return replace(failure, error=failure.error.model_copy(update={"message": self.text(failure.message)}))
 
     def json(self, content: bytes) -> bytes:
         """Return JSON in UTF-8 without the secrets that stand in its texts."""

@@ -7,10 +7,11 @@ A flow is executed as its folder says, never imported and never reimplemented.
 from phi3flow.flows.connections import TOOLS_FILE, ConnectionSource, PromptflowConnection, connection_names
 from phi3flow.flows.definition import DAG_FILE, Flow, fingerprint, flow_files, load_flow
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.flows.session import FlowLine, FlowSession, open_flow
+from phi3flow.flows.session import SINGLE_ATTEMPTS, FlowLine, FlowSession, open_flow
 
 __all__ = [
     "DAG_FILE",
+    "SINGLE_ATTEMPTS",
     "TOOLS_FILE",
     "ConnectionSource",
     "Flow",

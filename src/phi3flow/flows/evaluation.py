@@ -15,16 +15,13 @@ from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.session import FlowLine, FlowSession
-from phi3flow.records.lines import LineResult
+from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.scores import LineScore, ScoreRange
 
 _COUNTS = "_statistics"
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
 _ROUNDING = 1e-9  # sacrebleu's BLEU of a perfect answer is 100.00000000000004
-
-EVALUATION_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"PHI3_MAX_RETRIES": "0"})
-"""What an evaluation flow runs with: who executes it tries a line again, its client does not."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,11 @@ def line_score(result: LineResult, execution: Execution) -> LineScore:
         counts=read_counts(execution.line.aggregation_inputs),
         failures=execution.failures,
     )
+
+
+def unscored(result: LineResult, error: LineError | None) -> LineScore:
+    """Return the line of scores.jsonl of a line that has no score, and why."""
+    return LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=error)
 
 
 def complete_evaluation(

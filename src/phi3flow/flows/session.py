@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -22,6 +23,10 @@ _QUIET = {
     "PF_DISABLE_TRACING": "true",
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
+
+
+SINGLE_ATTEMPTS: Mapping[str, str] = MappingProxyType({"PHI3_MAX_RETRIES": "0"})
+"""What a flow runs with where who executes it tries a line again: its own client does not."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from phi3flow.flows import ConnectionSource, Flow
-from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT
+from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
@@ -78,7 +77,7 @@ async def _run(
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
-    environment = {**plan.environment, "PHI3_MAX_RETRIES": "0"}
+    environment = {**plan.environment, **SINGLE_ATTEMPTS}
     async with contextlib.AsyncExitStack() as stack:
         start = stack.enter_context(processes(plan.flow, plan.options.workers))
         crew = await stack.enter_async_context(Crew(start, plan.flow, environment, connections))
@@ -86,9 +85,7 @@ async def _run(
         scorers = None
         if plan.stop_rule:
             evaluation = plan.stop_rule.evaluation
-            scorers = await stack.enter_async_context(
-                Crew(start_process, evaluation, EVALUATION_ENVIRONMENT, connections)
-            )
+            scorers = await stack.enter_async_context(Crew(start_process, evaluation, SINGLE_ATTEMPTS, connections))
             await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
         early = _early_stop(plan, planned.lines, scorers) if scorers else None

@@ -14,9 +14,9 @@ import numpy as np
 
 from phi3flow.connections.public import connection_uses
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
-from phi3flow.flows import ConnectionSource, Flow, FlowLine, FlowSession, open_flow
+from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import EVALUATION_ENVIRONMENT, evaluation_inputs, input_defaults
+from phi3flow.flows.evaluation import evaluation_inputs, input_defaults
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -26,7 +26,7 @@ from phi3flow.records.scores import Agreement, Judging
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import compare_pairs
-from phi3flow.workers.usage import line_usage
+from phi3flow.workers.usage import line_usage, total_tokens
 
 _PREFERRED = {"first": -1, "tie": 0, "second": 1}
 
@@ -61,7 +61,7 @@ def judge_pairs(
     unlike = [pair for pair in judged if pair.answers[0] != pair.answers[1]]
     judging = None
     if unlike:
-        with open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session:
+        with open_flow(flow, connections=connections, environment=SINGLE_ATTEMPTS) as session:
             judge = _PairJudge(session, _map_inputs(flow, unlike), limits, on_pair)
             asyncio.run(judge.run(unlike))
             judging = describe_judging(session, [line.outputs for pair in unlike for line in pair.lines.values()])
@@ -226,5 +226,4 @@ def _shown_first(pair: _Pair) -> list[bool]:
 
 
 def _tokens(line: FlowLine) -> int:
-    usage = line_usage({}, line, None)
-    return usage.prompt_tokens + usage.completion_tokens if usage else 0
+    return total_tokens(line_usage({}, line, None))

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phi3flow.errors import DatasetError
-from phi3flow.flows import ConnectionSource, Flow, FlowSession, open_flow
+from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import (
-    EVALUATION_ENVIRONMENT,
     AnsweredLine,
     complete_evaluation,
     requests_per_line,
+    unscored,
 )
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineResult
@@ -95,8 +95,8 @@ def _score_lines(
 ) -> _Scoring:
     helped = 0 if requests_per_line(flow) else len(lines) * repeats
     with (
-        start_helpers(OpenEvaluation(flow, dict(EVALUATION_ENVIRONMENT), mapping), helped) as helpers,
-        open_flow(flow, connections=connections, environment=EVALUATION_ENVIRONMENT) as session,
+        start_helpers(OpenEvaluation(flow, dict(SINGLE_ATTEMPTS), mapping), helped) as helpers,
+        open_flow(flow, connections=connections, environment=SINGLE_ATTEMPTS) as session,
     ):
         scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
         scored = asyncio.run(scorer.score(lines))
@@ -158,12 +158,8 @@ def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeat
 
 def _all_scores(results: Sequence[LineResult], scored: Sequence[ScoredLine]) -> list[LineScore]:
     """Return a score for each line of the run, those without an answer too, by line_number."""
-    unscored = [_unscored(result) for result in results if result.status == "Failed"]
-    return sorted([*unscored, *(line.score for line in scored)], key=lambda score: score.line_number)
-
-
-def _unscored(result: LineResult) -> LineScore:
-    return LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=result.error)
+    unanswered = [unscored(result, result.error) for result in results if result.status == "Failed"]
+    return sorted([*unanswered, *(line.score for line in scored)], key=lambda score: score.line_number)
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

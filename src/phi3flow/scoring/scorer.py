@@ -15,7 +15,7 @@ from typing import Any
 
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
-from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution, line_score, requests_per_line
+from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution, line_score, requests_per_line, unscored
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import Limits
@@ -23,7 +23,7 @@ from phi3flow.records.lines import LineError
 from phi3flow.records.scores import LineScore
 from phi3flow.scoring.execution import attempt
 from phi3flow.scoring.processes import Helper
-from phi3flow.workers.usage import line_usage
+from phi3flow.workers.usage import line_usage, total_tokens
 
 _LOCAL_LINES = 8
 _LINES_A_SHARE = 50
@@ -118,8 +118,7 @@ class Scorer:
     def _ended(self, repetition: _Repetition, outcome: Execution | Failure) -> None:
         line, repeat = repetition
         if isinstance(outcome, Failure):
-            message = self._redactor.text(outcome.message)
-            line.outcomes[repeat] = outcome.error.model_copy(update={"message": message})
+            line.outcomes[repeat] = self._redactor.failure(outcome).error
         else:
             line.outcomes[repeat] = outcome
         if all(line.outcomes):
@@ -134,8 +133,7 @@ def _combine(line: _Repeats) -> ScoredLine:
     executions = [outcome for outcome in line.outcomes if isinstance(outcome, Execution)]
     if not executions:
         error = next(outcome for outcome in line.outcomes if isinstance(outcome, LineError))
-        failed = LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=error)
-        return ScoredLine(failed, [])
+        return ScoredLine(unscored(result, error), [])
     score = line_score(result, executions[0])
     if len(line.outcomes) > 1:
         verdicts = {name: [execution.scores.get(name) for execution in executions] for name in score.scores}
@@ -152,5 +150,4 @@ def _mean(column: Sequence[float | None]) -> float | None:
 
 
 def _tokens(execution: Execution) -> int:
-    usage = line_usage(execution.inputs, execution.line, None)
-    return usage.prompt_tokens + usage.completion_tokens if usage else 0
+    return total_tokens(line_usage(execution.inputs, execution.line, None))

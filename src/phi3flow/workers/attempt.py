@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from phi3flow.connections.public import Redactor
@@ -81,7 +80,7 @@ class Attempts:
     def _failed(
         self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], error: Exception, latency_s: float
     ) -> Ended:
-        failure = public_failure(describe_failure(error), self._redactor)
+        failure = self._redactor.failure(describe_failure(error))
         result = LineResult(
             line_number=attempt.number,
             line_id=attempt.line_id or line_id(row),
@@ -117,11 +116,6 @@ def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:
         latency_ms=0.0,
     )
     return Ended(attempt.number, result.model_dump_json().encode(), 0.0, failure=Failure(error, retryable=False))
-
-
-def public_failure(failure: Failure, redactor: Redactor) -> Failure:
-    """Return a failure without secrets in its message."""
-    return replace(failure, error=failure.error.model_copy(update={"message": redactor.text(failure.message)}))
 
 
 def _jsonable(outputs: dict[str, Any]) -> dict[str, Any]:

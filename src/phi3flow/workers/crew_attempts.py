@@ -14,6 +14,7 @@ from phi3flow.workers.attempt import unanswered
 from phi3flow.workers.crew import Crew, Worker
 from phi3flow.workers.messages import Attempt, Ended
 from phi3flow.workers.process import Death
+from phi3flow.workers.usage import total_tokens
 
 _DRAIN_S = 10.0
 _MOST_DEATHS = 5
@@ -120,8 +121,7 @@ class CrewAttempts:
     def _ended(self, attempt: Attempt, ended: Ended, start: Start) -> None:
         self._on_attempt(ended.latency_s)
         if ended.failure is None:
-            tokens = ended.usage.prompt_tokens + ended.usage.completion_tokens if ended.usage else 0
-            self._dispatcher.succeed(start, tokens=tokens)
+            self._dispatcher.succeed(start, tokens=total_tokens(ended.usage))
             self._deaths_in_a_row = 0
         elif self._dispatcher.fail(attempt, start, ended.failure):
             return

@@ -6,12 +6,11 @@ import time
 
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
-from phi3flow.flows.evaluation import AnsweredLine, Evaluator, line_score
+from phi3flow.flows.evaluation import AnsweredLine, Evaluator, line_score, unscored
 from phi3flow.pacing.failures import describe_failure
 from phi3flow.records.lines import LineResult
-from phi3flow.records.scores import LineScore
 from phi3flow.storage.jsonl import parse_row
-from phi3flow.workers.attempt import BegunAttempts, public_failure
+from phi3flow.workers.attempt import BegunAttempts
 from phi3flow.workers.messages import Attempt, BeginEvaluation, Ended
 from phi3flow.workers.usage import line_usage
 
@@ -44,7 +43,6 @@ class EvaluationAttempts:
         )
 
     def _failed(self, result: LineResult, error: Exception, latency_s: float) -> Ended:
-        failure = public_failure(describe_failure(error), self._redactor)
-        score = LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=failure.error)
-        content = score.model_dump_json().encode()
+        failure = self._redactor.failure(describe_failure(error))
+        content = unscored(result, failure.error).model_dump_json().encode()
         return Ended(result.line_number, content, latency_s, failure=failure, begun=self._begun.take())

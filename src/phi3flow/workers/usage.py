@@ -36,6 +36,11 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
     )
 
 
+def total_tokens(usage: Usage | None) -> int:
+    """Return the tokens that a line cost, 0 where nobody knows."""
+    return usage.prompt_tokens + usage.completion_tokens if usage else 0
+
+
 def input_tokens(inputs: Mapping[str, Any], count: Callable[[str], int]) -> int:
     """Return the tokens of the texts in a line's inputs, before anything is sent."""
     return sum(map(count, _texts(inputs.values())))
