@@ -33,7 +33,7 @@ def _compare(runs_dir: Path, *arguments: str) -> int:
 def test_json_has_the_documented_shape(runs_dir, capsys):
     assert _compare(runs_dir, "base", "tuned", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == {"baseline", "candidate", "n_paired", "unmatched", "metrics"}
+    assert set(printed) == {"baseline", "candidate", "failed", "n_paired", "unmatched", "metrics"}
     assert (printed["baseline"], printed["candidate"], printed["n_paired"]) == ("base", "tuned", 40)
     assert printed["unmatched"] == {"baseline": 0, "candidate": 0}
     metric = printed["metrics"]["answer_match.value_accuracy"]

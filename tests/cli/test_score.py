@@ -58,7 +58,7 @@ def test_score_writes_each_lines_scores_and_each_metrics_estimate(runs_dir, caps
     assert scores[1].scores["f1"] == pytest.approx(0.5)
     assert scores[2].error is not None
     assert (scores[2].scores, scores[2].error.status_code) == ({}, 503)
-    assert (metrics["f1"].mean, metrics["f1"].n, metrics["f1"].n_failed) == (pytest.approx(0.75), 2, 1)
+    assert (metrics["f1"].mean, metrics["f1"].n, metrics["f1"].n_failed) == (pytest.approx(0.5), 3, 1)
     assert (metrics["value_accuracy"].mean, metrics["value_accuracy"].n) == (1.0, 1)
     assert metrics["value_accuracy"].method == "wilson"
     chrf = metrics["corpus_chrf"]
@@ -143,9 +143,9 @@ def test_an_empty_list_of_ground_truths_is_a_failed_score(runs_dir):
 
 def test_failed_lines_count_as_the_least_score_where_that_is_asked_for(runs_dir, tmp_path, capsys):
     run = make_run(runs_dir, "first", ROWS, ["Paris", "Rome", None])
-    assert _score(run, "--failed-as-zero") == 1
+    assert _score(run, "--failed-lines", "least") == 1
     found = run.metrics("answer_match")
-    assert found.failed_as_zero
+    assert found.failed_lines == "least"
     f1, values, corpus = (found.metrics[name] for name in ("f1", "value_accuracy", "corpus_bleu"))
     assert (f1.mean, f1.n, f1.n_failed) == (pytest.approx(2 / 3), 3, 1)
     assert (values.mean, values.n, values.n_failed) == (1.0, 1, 1), "it does not apply to all lines"
@@ -155,18 +155,15 @@ def test_failed_lines_count_as_the_least_score_where_that_is_asked_for(runs_dir,
     assert "value_accuracy" not in failed.counted_as
 
     other = make_run(runs_dir, "second", ROWS, ["Paris", "Rome", "Madrid"])
-    assert _score(other) == 0
+    assert _score(other, "--failed-lines", "left-out") == 0
     compare = ["compare", "first", "second", "--runs-dir", str(runs_dir), "--metric", "f1", "--json"]
     assert main(compare) == 2
-    assert "first is scored by answer_match with --failed-as-zero and second without" in capsys.readouterr().err
-    assert _score(other, "--failed-as-zero") == 0
+    assert "--failed-lines" in capsys.readouterr().err
+    assert _score(other) == 0
     capsys.readouterr()
     assert main(compare) == 0
     metric = json.loads(capsys.readouterr().out)["metrics"]["answer_match.f1"]
     assert (metric["n"], metric["difference"]["mean"]) == (3, pytest.approx(1 / 3))
-    report = tmp_path / "report.html"
-    assert main(["report", "first", "second", "--runs-dir", str(runs_dir), "--output", str(report)]) == 0
-    assert "Lines that failed count as the least score" in report.read_text(encoding="utf-8")
 
 
 def test_a_failed_line_counts_as_the_end_of_the_range_and_never_as_good(runs_dir, tmp_path):
@@ -175,7 +172,7 @@ def test_a_failed_line_counts_as_the_end_of_the_range_and_never_as_good(runs_dir
     with (flow / "flow.dag.yaml").open("a", encoding="utf-8") as file:
         file.write("\ntags: {score_ranges: 'stars 1..5', lower_is_better: harm}\n")
     run = make_run(runs_dir, "first", ROWS, ["", "", None])
-    assert _score(run, "--failed-as-zero", flow=flow) == 1
+    assert _score(run, "--failed-lines", "least", flow=flow) == 1
     metrics = run.metrics("stars").metrics
     assert (metrics["stars"].mean, metrics["stars"].n) == (3.0, 3)
     assert (metrics["harm"].mean, metrics["harm"].n) == (2.0, 2)

@@ -10,7 +10,7 @@ Examples:
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
   phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
     --connections judge_line.connection=judge_local judge_line.model=phi3
-  phi3flow score my-run --failed-as-zero --output scores.parquet
+  phi3flow score my-run --failed-lines left-out --output scores.parquet
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
 Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
@@ -56,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score each line K times: its score is the mean, and how far they agree is shown (default: 1)",
     )
     parser.add_argument(
-        "--failed-as-zero",
-        action="store_true",
-        help="count a line that failed as the least score (default: it has none), in metrics that apply to all lines",
+        "--failed-lines",
+        choices=["least", "left-out"],
+        default="least",
+        help="how a line that failed in the run is read: as the worst score (default), or not at all",
     )
     add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
@@ -125,7 +126,7 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argpars
             connections=connection_source(),
             limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
             repeats=args.judge_repeats,
-            failed_as_zero=args.failed_as_zero,
+            failed_lines="left out" if args.failed_lines == "left-out" else "least",
             on_line=line.advance,
         )
     return note_failures(run, flow.name, terminal)

@@ -10,7 +10,7 @@ import numpy as np
 
 from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.records.comparisons import Unmatched
+from phi3flow.records.comparisons import Sides
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
@@ -24,7 +24,7 @@ class Pairs:
     candidate: list[int]
     clusters: np.ndarray[Any, Any]
     rows: list[Row]
-    unmatched: Unmatched
+    unmatched: Sides
 
 
 def pair_lines(runs: ScoredRuns, *, by: str | None) -> Pairs:
@@ -47,7 +47,7 @@ def pair_lines(runs: ScoredRuns, *, by: str | None) -> Pairs:
         candidate=candidate,
         clusters=np.array(cluster_labels(rows)),
         rows=rows,
-        unmatched=Unmatched(baseline=len(left) - len(common), candidate=len(right) - len(common)),
+        unmatched=Sides(baseline=len(left) - len(common), candidate=len(right) - len(common)),
     )
 
 

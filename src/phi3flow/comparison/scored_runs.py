@@ -53,13 +53,13 @@ def read_scored_runs(baseline: RunFolder, candidate: RunFolder) -> list[ScoredRu
 
 
 def refuse_unlike_failures(evaluations: Iterable[ScoredRuns]) -> None:
-    """Raise ConfigError where failed lines count as the least score in one of the runs only."""
+    """Raise ConfigError where failed lines are read otherwise in one run than in the other."""
     for runs in evaluations:
-        counting, omitting = sorted((runs.baseline, runs.candidate), key=lambda run: not run.metrics.failed_as_zero)
-        if counting.metrics.failed_as_zero and not omitting.metrics.failed_as_zero:
+        readings = [run.metrics.failed_lines for run in (runs.baseline, runs.candidate)]
+        if readings[0] != readings[1]:
             raise ConfigError(
-                f"{counting.name} is scored by {runs.evaluation} with --failed-as-zero and {omitting.name} without: "
-                "failed lines would count in one of them only; score either again with the other's choice"
+                f"{runs.evaluation} reads failed lines of {runs.baseline.name} as {readings[0]!r} and of "
+                f"{runs.candidate.name} as {readings[1]!r}: score either again with the other's --failed-lines"
             )
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from scipy import special
 
 from phi3flow.gating.rules import COMPARATORS, Better, Comparator, FailedShare, LineCount, NoWorse, Threshold
-from phi3flow.records.comparisons import MetricComparison, Unmatched
+from phi3flow.records.comparisons import MetricComparison, Sides
 from phi3flow.records.record import Record
 from phi3flow.records.scores import Estimate
 from phi3flow.stats import ALPHA, POWER, lines_needed
@@ -57,7 +57,7 @@ class GateResult(Record):
     outcome: Outcome
     rules: list[RuleResult]
     n_paired: int | None = None
-    unmatched: Unmatched | None = None
+    unmatched: Sides | None = None
 
 
 def combine(outcomes: list[Outcome]) -> Outcome:

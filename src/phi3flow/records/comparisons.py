@@ -10,6 +10,9 @@ from phi3flow.records.lines import LineError
 from phi3flow.records.record import Record
 from phi3flow.records.scores import Judging
 
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+"""What a comparison shows; equivalent is within a margin that the user states, undecided has a reason."""
+
 
 class Difference(Record):
     """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
@@ -19,27 +22,58 @@ class Difference(Record):
     high: float | None = None
 
 
-class StoppedEarly(Record):
-    """Why a run ended before its last line: ``metric`` was decided against ``baseline`` over ``n`` paired lines.
+class Sides(Record):
+    """A number of lines on each side of a comparison."""
 
-    ``p`` and the interval hold although the run was watched (``stats.SequentialTest``).
+    baseline: int = 0
+    candidate: int = 0
+
+
+class StoppedEarly(Record):
+    """What a run that was tested while it ran found: ``metric`` against ``baseline`` over ``n`` paired lines.
+
+    ``verdict`` is "undecided" where all lines ran without one. ``p`` and the interval hold although the run was watched
+    (``stats.SequentialTest``), at ``level``, which several candidates of one command share. ``baseline_mean``,
+    ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines. At a stop the difference is
+    biased upward: it stopped because it was large.
     """
 
     metric: str
     baseline: str
-    verdict: Literal["better", "worse"]
+    verdict: Literal["better", "worse", "undecided"]
     difference: Difference
     p: float
+    n: int
+    level: float = 0.05
+    baseline_mean: float | None = None
+    candidate_mean: float | None = None
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    failed: Sides = Sides()
+
+
+class AnsweredOnly(Record):
+    """A metric of two runs over the lines that both answered: the second reading of failed lines."""
+
+    baseline: float | None
+    candidate: float | None
+    difference: Difference
+    p: float | None
     n: int
 
 
 class MetricComparison(Record):
-    """One metric of two runs, over the lines that both scored.
+    """One metric of two runs, over the lines that both scored; a failed line counts as the worst end of its range.
 
     ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
-    the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only. ``wins`` are
+    the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only, as is ``simultaneous``:
+    the difference's interval at the level that all tests of the comparison share (Bonferroni). ``wins`` are
     lines where the candidate is better; a metric of the whole run has none. ``minimum_detectable_effect`` is at 80 %
-    power; ``lines_needed`` resolve the observed difference at 80 % power; ``se`` is its standard error.
+    power; ``lines_needed`` resolve the observed difference at 80 % power; both at that level. ``se`` is the standard
+    error. ``failed`` lines, to which the metric applies, failed in the run of that side, ``unscored`` in its scoring.
+    ``verdict`` is that of the whole comparison, ``reason`` why it is undecided or what is to be known about it;
+    ``answered_only`` is there where lines failed.
     """
 
     baseline: float | None
@@ -48,6 +82,7 @@ class MetricComparison(Record):
     p: float | None
     p_permutation: float | None
     p_holm: float | None = None
+    simultaneous: Difference | None = None
     wins: int | None
     losses: int | None
     ties: int | None
@@ -57,6 +92,13 @@ class MetricComparison(Record):
     method: str
     lower_is_better: bool = False
     se: float | None = None
+    failed: Sides = Sides()
+    unscored: Sides = Sides()
+    answered_only: AnsweredOnly | None = None
+    margin: float | None = None
+    verdict: Verdict = "undecided"
+    verdict_answered_only: Verdict = "undecided"
+    reason: str | None = None
 
 
 class SliceComparison(Record):
@@ -68,20 +110,17 @@ class SliceComparison(Record):
     metrics: dict[str, MetricComparison]
 
 
-class Unmatched(Record):
-    """Lines that only one of the two runs has."""
-
-    baseline: int
-    candidate: int
-
-
 class Comparison(Record):
-    """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline."""
+    """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline.
+
+    ``failed`` are the lines of each run, among those paired, that failed in it.
+    """
 
     baseline: str
     candidate: str
     n_paired: int
-    unmatched: Unmatched
+    unmatched: Sides
+    failed: Sides = Sides()
     metrics: dict[str, MetricComparison]
     slices: list[SliceComparison] = Field(default_factory=list)
     slices_note: str | None = None

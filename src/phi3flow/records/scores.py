@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineError, LineStatus
 from phi3flow.records.record import SCHEMA_VERSION, Record
 
+FailedLines = Literal["least", "left out"]
+"""How a line that failed in the run is read: as the worst end of a metric's range, or not at all."""
+
 
 class LineScore(Record):
     """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line.
 
+    ``answered`` is False where the line failed in the run. Then ``counted_as`` has what it counts as in each metric
+    that applies to it, the worst end of the metric's range, or None where nobody can say what that is; ``counts`` are
+    those of an empty answer. Of a line that ran repeatedly, averaged, ``counted_as`` holds the mean with the failed
+    executions, ``scores`` the mean without.
     ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
-    ``failures`` say why a metric that does apply has no score; ``verdicts`` are what the score is the mean of, where
-    a line was judged several times. ``counted_as`` has what a metric that failed counts as, by the user's choice.
+    ``failures`` say why a metric that does apply to an answer has no score; ``verdicts`` are what the score is the
+    mean of, where a line was judged several times; ``texts`` are what the evaluation flow returns as text, such as a
+    judge's reason. ``error`` says why the line, or (where it is answered) its scoring, failed.
     """
 
     line_number: int
     line_id: str
     status: LineStatus
+    answered: bool = True
     scores: dict[str, float | None] = Field(default_factory=dict)
     counts: dict[str, list[float]] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
     verdicts: dict[str, list[float | None]] = Field(default_factory=dict)
-    counted_as: dict[str, float] = Field(default_factory=dict)
+    counted_as: dict[str, float | None] = Field(default_factory=dict)
+    texts: dict[str, str] = Field(default_factory=dict)
     error: LineError | None = None
 
-    def value(self, metric: str) -> float | None:
-        """Return what the line counts as: its score, None where it has none."""
-        return self.counted_as.get(metric, self.scores.get(metric))
+    def value(self, metric: str, failed_lines: FailedLines = "least") -> float | None:
+        """Return what the line counts as by a reading of failed lines; None where it has no score by it."""
+        if failed_lines == "least" and metric in self.counted_as:
+            return self.counted_as[metric]
+        return self.scores.get(metric)
 
 
 class RepeatVariances(Record):
@@ -47,8 +61,9 @@ ScoreRange = tuple[float, float]
 class Estimate(Record):
     """A metric with its 95 % interval.
 
-    ``n`` lines were scored, ``n_failed`` have no score because the line or its scoring failed; ``low``,
-    ``high`` and ``se`` are None where no interval exists (one line, or a corpus metric's point value).
+    ``n`` lines are in the mean. ``n_failed`` lines, to which the metric applies, failed: ``n_unscored`` of them in
+    scoring (they are in no mean), the others in the run (by the reading "least" they are among the ``n``).
+    ``low``, ``high`` and ``se`` are None where no interval exists; ``note`` then says why, or what to beware of.
     """
 
     mean: float | None
@@ -57,7 +72,9 @@ class Estimate(Record):
     se: float | None = None
     n: int
     n_failed: int = 0
+    n_unscored: int = 0
     method: str
+    note: str | None = None
     repeats: RepeatVariances | None = None
 
 
@@ -90,16 +107,44 @@ class Judging(Record):
     agreement: dict[str, Agreement] = Field(default_factory=dict)
 
 
+class JudgeIdentity(Record):
+    """The judge of an evaluation, as far as it changes what is measured: its model, and its prompts' SHA-256."""
+
+    model: str | None = None
+    package: str | None = None
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Ruler(Record):
+    """What measured a run: scores by different rulers are not compared.
+
+    ``flow`` is the evaluation flow's folder, ``flow_fingerprint`` the SHA-256 over its files, ``column_mapping`` where
+    each of its inputs came from; ``run_outputs`` are the names of the run's outputs, among which it chose.
+    """
+
+    flow: str
+    flow_fingerprint: str
+    column_mapping: dict[str, str] = Field(default_factory=dict)
+    run_outputs: list[str] = Field(default_factory=list)
+    judge: JudgeIdentity | None = None
+
+
 class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
+    ``metrics`` read failed lines as ``failed_lines`` says; ``answered_only`` has those that differ when failed lines
+    are left out. ``texts`` are what the aggregation logged as text, ``aggregation_error`` why it failed.
     ``lower_is_better`` has the names of those that count something bad, ``score_ranges`` the ranges other than 0 to 1.
-    ``failed_as_zero``: lines that failed count as the least score.
     """
 
     schema_version: int = SCHEMA_VERSION
     metrics: dict[str, Estimate]
+    answered_only: dict[str, Estimate] = Field(default_factory=dict)
+    failed_lines: FailedLines = "least"
+    texts: dict[str, str] = Field(default_factory=dict)
+    aggregation_error: LineError | None = None
     lower_is_better: list[str] = Field(default_factory=list)
     score_ranges: dict[str, ScoreRange] = Field(default_factory=dict)
-    failed_as_zero: bool = False
+    repeats: int = 1
     judging: Judging | None = None
+    evaluation: Ruler | None = None

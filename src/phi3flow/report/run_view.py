@@ -57,7 +57,6 @@ class RunView:
     score_errors: dict[str, list[str]]
     lower_is_better: frozenset[str]
     score_ranges: dict[str, ScoreRange]
-    failed_as_zero: bool
     judging: dict[str, Judging]
     data: DataView
 
@@ -136,7 +135,6 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
             for evaluation, run_metrics in metrics.items()
             for metric, bounds in run_metrics.score_ranges.items()
         },
-        failed_as_zero=any(run_metrics.failed_as_zero for run_metrics in metrics.values()),
         judging={evaluation: run_metrics.judging for evaluation, run_metrics in metrics.items() if run_metrics.judging},
         data=(data or DataViews()).of(run),
     )

@@ -22,7 +22,7 @@ from phi3flow.flows.evaluation import (
 )
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineResult
-from phi3flow.records.scores import Judging, LineScore, RunMetrics
+from phi3flow.records.scores import FailedLines, Judging, LineScore, RunMetrics
 from phi3flow.runs.conversations import cluster_labels
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_pf_metrics
@@ -44,7 +44,7 @@ def score_run(
     column_mapping: Mapping[str, str] | None = None,
     limits: Limits = NO_LIMITS,
     repeats: int = 1,
-    failed_as_zero: bool = False,
+    failed_lines: FailedLines = "least",
     on_line: Callable[[LineScore], None] = lambda _: None,
 ) -> RunMetrics:
     """Score ``run`` with the evaluation flow ``flow``; write and return its metrics.
@@ -52,8 +52,7 @@ def score_run(
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
     ``limits`` bound a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
-    ``failed_as_zero`` counts a line that failed as the least score of each metric that applies to all lines and of
-    which more is better; BLEU and chrF of the whole run leave it out. Nothing is written unless all lines were scored;
+    ``failed_lines`` says how a line that failed in the run is read. Nothing is written unless all lines were scored;
     what was there is replaced.
 
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
@@ -67,9 +66,8 @@ def score_run(
         mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
         scoring = _score_lines(answered, flow, connections, mapping, limits, repeats, on_line)
     scores = _all_scores(results, scoring.lines)
-    if failed_as_zero:
-        scores = count_failed(scores, least_scores(scores, flow))
-    metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_as_zero": failed_as_zero})
+    scores = count_failed(scores, least_scores(scores, flow)) if failed_lines == "least" else scores
+    metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_lines": failed_lines})
     run.write_scores(flow.name, scores, metrics)
     write_pf_metrics(run)
     return metrics
