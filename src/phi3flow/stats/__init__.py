@@ -14,6 +14,7 @@ Sources, as cited in the modules:
     Miller 2024, arXiv 2411.00640 (clustered standard errors and paired differences of evaluations)
     Phipson, Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39 (p of a permutation test with random draws)
     Riezler, Maxwell 2005, ACL workshop on evaluation measures (approximate randomisation of corpus metrics)
+    Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657 (equivalence by two one-sided tests)
     Tango 1998, Statistics in Medicine 17:891 (score interval of a paired difference of proportions)
     Waudby-Smith, Ramdas 2024, J. Royal Statistical Society B 86:1 (means of bounded variables by betting)
     Wilson 1927, J. American Statistical Association 22:209
@@ -23,11 +24,13 @@ from __future__ import annotations
 
 from phi3flow.stats.corpus import CORPUS_METRICS, corpus_bleu, corpus_chrf
 from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpora
+from phi3flow.stats.decisions import decide
 from phi3flow.stats.estimates import (
     ALPHA,
     UNIT,
     clustered_wilson_interval,
     estimate_mean,
+    known_range,
     standard_error,
     t_interval,
     t_test,
@@ -59,9 +62,11 @@ __all__ = [
     "compare_pairs",
     "corpus_bleu",
     "corpus_chrf",
+    "decide",
     "estimate_corpora",
     "estimate_mean",
     "holm",
+    "known_range",
     "lines_needed",
     "mcnemar_mid_p",
     "minimum_detectable_effect",

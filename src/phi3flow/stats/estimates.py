@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,20 @@ ROUNDING = 1e-12  # relative: what differs by less differs by the rounding of fl
 
 Floats = NDArray[np.float64]
 Clusters = NDArray[np.intp]
+
+
+def known_range(name: str, declared: Mapping[str, ScoreRange], scores: Iterable[ArrayLike] = ()) -> ScoreRange | None:
+    """Return the range of the metric ``name``: the declared one, else 0 to 1, unless one of the ``scores`` is outside.
+
+    None is a metric whose range nobody declared and that is none of 0 to 1. A nan is no score.
+    """
+    if name in declared:
+        return declared[name]
+    low, high = UNIT
+    for values in scores:
+        if ((np.asarray(values, dtype=float) < low) | (np.asarray(values, dtype=float) > high)).any():
+            return None
+    return UNIT
 
 
 def estimate_mean(
