@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import OpenedReport
+from tests.support.flows.stated_values import NOT_STATED, STATED
 from tests.support.folders.run_folders import line, write_run
 from tests.support.paths import FLOWS
 
@@ -18,30 +19,7 @@ pytestmark = pytest.mark.browser
 
 FLOW = FLOWS / "eval" / "answer_match"
 
-VALUES = [
-    ("It runs 24 hours.", "24 hours"),
-    ("It runs 124 hours.", "24 hours"),
-    ("A 24-month term", "24"),
-    ("It costs 5.5", "5"),
-    ("It costs 5,5", "5"),
-    ("Model PX5", "5"),
-    ("It costs 5.", "5"),
-    ("BILL GATES founded it", "Bill Gates"),
-    ("Bill  Gates\nfounded it", "Bill Gates"),
-    ("a well‑known “name”", 'well-known "name"'),
-    ("the red one", "re"),
-    ("-5 degrees", "-5"),
-    ("首都は東京です", "東京"),
-    ("서울입니다", "서울"),
-    ("Cafe\u0301 Nord", "Café Nord"),
-    ("Ｆｕｌｌ width", "full"),
-    ("soft\u00adware", "software"),
-    ("100 %", "100 %"),
-    ("100 % sure", "%"),
-    ("", "x"),
-    ("५ hours", "५"),
-    ("a+b (c)", "a+b (c)"),
-]
+VALUES = [*STATED, *NOT_STATED]
 
 
 @pytest.fixture

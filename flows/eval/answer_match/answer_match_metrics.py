@@ -75,16 +75,15 @@ def bleu(statistics: Statistics, *, corpus: bool = False) -> float:
     A line's score uses the effective order (Post 2018), so that an answer of fewer than 4 tokens can score;
     a corpus's does not.
     """
-    return float(
-        BLEU.compute_bleu(
-            correct=statistics[2:6],
-            total=statistics[6:10],
-            sys_len=statistics[0],
-            ref_len=statistics[1],
-            smooth_method="exp",
-            effective_order=not corpus,
-        ).score
-    )
+    score = BLEU.compute_bleu(
+        correct=statistics[2:6],
+        total=statistics[6:10],
+        sys_len=statistics[0],
+        ref_len=statistics[1],
+        smooth_method="exp",
+        effective_order=not corpus,
+    ).score
+    return min(float(score), 100.0)  # sacrebleu's of a perfect answer is 100.00000000000004
 
 
 def chrf_statistics(answer: str, ground_truths: Sequence[str]) -> Statistics:
@@ -94,14 +93,21 @@ def chrf_statistics(answer: str, ground_truths: Sequence[str]) -> Statistics:
 
 def chrf(statistics: Statistics) -> float:
     """Return chrF2 (Popović 2015) as sacrebleu does: character order 6, word order 0, beta 2, no white space."""
-    return float(_CHRF._compute_f_score(statistics))
+    return min(float(_CHRF._compute_f_score(statistics)), 100.0)
 
 
-def value_accuracy(answer: str, values: Sequence[str]) -> float | None:
-    """Return 1 where the answer states every one of the values (``holds_value``), else 0; None without values."""
+def value_accuracy(answer: str, values: Sequence[str | int | float]) -> float | None:
+    """Return 1 where the answer states every one of the values (``holds_value``), else 0; None without values.
+
+    Raises ValueError for a value that is no text and no number.
+    """
     if not values:
         return None
-    return float(all(holds_value(answer, str(value)) for value in values))
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"values holds {value!r:.80}: a value is a text or a number that an answer could state")
+    stated = [holds_value(answer, str(value)) for value in values]
+    return float(all(stated))
 
 
 _BLEU = BLEU(force=True)  # no advice on texts that end in a period after a space

@@ -1,4 +1,4 @@
-"""How texts are cut into tokens before they are compared."""
+"""How texts are cut into tokens before they are compared, and whether a text states a value."""
 
 from __future__ import annotations
 
@@ -8,21 +8,60 @@ import string
 import unicodedata
 
 import regex
+from answer_match_numbers import BETWEEN_DIGITS, INTRICATE, NUMBER, POINT, SIGN, join_groups, number_form
 
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
-# On ASCII these four categories are string.punctuation exactly. Emoji (So) are content; format characters
-# (zero-width joiners, direction marks, soft hyphens) and variation selectors are not.
-_UNICODE_PUNCTUATION = regex.compile(r"[\p{P}\p{Sc}\p{Sm}\p{Sk}\p{Cf}\p{Variation_Selector}]+")
 _NO_SPACES = r"\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WORD = rf"[\w--[{_NO_SPACES}]]"
 _UNICODE_TOKEN = regex.compile(rf"(?V1)[\p{{L}}\p{{N}}&&[{_NO_SPACES}]]\p{{M}}*|[^\s[\p{{L}}\p{{N}}&&[{_NO_SPACES}]]]+")
 
-_DASHES = regex.compile(r"[\p{Pd}\u2212]")
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"'})
+
+def _number_or(punctuation: str, word: str) -> str:
+    return rf"((?<!{word})(?<![-+±]){SIGN})?({NUMBER})|{punctuation}"
+
+
+def _run_with_digit(word: str) -> str:
+    """Return the pattern of a number or code: words with a digit, and what joins them."""
+    joint = rf"(?:{BETWEEN_DIGITS}|-(?=\d)|(?<=\de)\+(?=\d))"
+    start = rf"(?:{POINT}(?=\d)|(?:(?!\d){word})*+(?:(?<={word})-)?(?=\d))"
+    return rf"(?<!{word})((?<![-+±]){SIGN})?({start}{word}++(?:{joint}{word}++)*+)"
+
+
+# Most texts are ASCII, for which re takes a fraction of the time. On ASCII these four categories are
+# string.punctuation exactly. Emoji (So) are content.
+_NUMBER_OR_PUNCTUATION = regex.compile("(?V1)" + _number_or(r"[\p{P}\p{Sc}\p{Sm}\p{Sk}]", _WORD))
+_NUMBER_OR_ASCII_PUNCTUATION = re.compile(_number_or(f"[{re.escape(string.punctuation)}]", r"\w"), re.ASCII)
+_RUN_WITH_DIGIT = regex.compile("(?V1)" + _run_with_digit(_WORD))
+_ASCII_RUN_WITH_DIGIT = re.compile(_run_with_digit(r"\w"), re.ASCII)
+_WORDS = regex.compile(rf"(?V1){_WORD}++|\S")
+_ASCII_WORDS = re.compile(r"\w+|[^\w\s]", re.ASCII)
+_NUMBER_AND_UNIT = re.compile(rf"({NUMBER})([^\W\d_]*)")
+_HYPHEN = "\u2010"  # of a code, PX-5: no sign; no folded text has it
+
+_OPPOSITES = [
+    ("yes", "no"),
+    ("true", "false"),
+    ("ja", "nein"),
+    ("ja", "nee"),
+    ("oui", "non"),
+    ("sí", "no"),
+    ("sì", "no"),
+    ("sim", "não"),
+]
+_NO_DOUBT = re.compile(r"\nno(?=\n(?:doubt|matter|problem|question|wonder)\n)")
+
+_MIXED = regex.compile(
+    r"(?<=\p{Nd})(?P<power>[⁰¹²³⁴-⁹⁺⁻]+)|(?<=\p{Nd})(?P<unit>\p{L}+[²³])|(?<=\p{Nd})(?P<after>\p{No})"
+    r"|(?P<before>\p{No})(?=\p{Nd})"
+)
 _INVISIBLE = regex.compile(r"[\p{Cf}\p{Variation_Selector}]+")
-_WORD = rf"(?V1)[\w--[{_NO_SPACES}]]"
-_STARTS_WITH_WORD = regex.compile(_WORD)
+_ALIKE = regex.compile(r"(?V1)[\p{Pd}\u2212--[—―]]|(?<=\d)[—―](?=\d)|[\p{Nd}--[0-9]]")
+_TYPOGRAPHY = str.maketrans("‘’ʼ“”⁄∕٫٬", "'''\"\"//.'")
+_LONG_DASH = re.compile("[—―]")
+_TIMES_TEN_TO = re.compile(r"(?<=\d) ?[x×·*] ?10\^(?=[-+]?\d)")
+_SIGNED_CURRENCY = regex.compile(r"([-+±])(?<!\w.)(\p{Sc})(?=\.?\d)")
 
 
 @functools.lru_cache(maxsize=64)
@@ -36,41 +75,105 @@ def squad_tokens(text: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def unicode_tokens(text: str) -> tuple[str, ...]:
-    """Cut a text of any script: on ASCII the same as ``squad_tokens``.
+    """Cut a text of any script: on ASCII the same as ``squad_tokens``, but numbers keep their sign and their value.
 
-    NFKC and case folding; punctuation and symbols of every script are dropped; Chinese, Japanese, Korean, Thai,
-    Lao, Khmer and Burmese, whose words are not (or not only) set apart by spaces, are cut by character.
+    NFKC and case folding; punctuation and symbols of every script are dropped, but for what stands between two digits
+    and signs before them: 1.5 is not 15, -5 and 1/5 are not 5 and 15, and 1,000.0 is 1000 (``number_form``). Chinese,
+    Japanese, Korean, Thai, Lao, Khmer and Burmese, whose words are not (or not only) set apart by spaces, are cut by
+    character.
     """
-    tokens = _UNICODE_TOKEN.findall(_UNICODE_PUNCTUATION.sub("", _fold(text)))
+    text = _fold(text)
+    if not text.isascii():
+        tokens = _UNICODE_TOKEN.findall(_NUMBER_OR_PUNCTUATION.sub(_number_alone, text))
+    elif INTRICATE.search(text):
+        tokens = _NUMBER_OR_ASCII_PUNCTUATION.sub(_number_alone, text).split()
+    else:
+        tokens = text.translate(_ASCII_PUNCTUATION).split()
     return tuple(token for token in tokens if token not in {"a", "an", "the"})
 
 
 def holds_value(answer: str, value: str) -> bool:
-    """Tell whether ``answer`` states ``value``: as whole words and whole numbers, in any case and typography.
+    """Tell whether ``answer`` states ``value``: its words and numbers, whole, one after the other.
 
-    5 is not in 15, in 5.5 or in PX5; 24 is in "24-month". NFKC and case folding; dashes, quotes and white space
-    of all kinds are alike. Where a script sets no spaces, any place in the text will do.
+    Numbers are compared as numbers (``number_form``), with their sign, whatever unit or currency follows: 5 is in 5kg,
+    $5 and 5.0, not in -5, 1/5, 1 500 or PX-5. What letters, digits and hyphens before digits join is one code: 9456 is
+    not in 9456-7, but 24 is in 24-month. NFKC and case folding; dashes and quotes of all kinds are alike; white space
+    does not count. Where a script sets no spaces, any place in the text will do. Of yes and no (true and false; in some
+    languages more) an answer states the one that it says first; "no doubt" is no no. Nothing else of a sentence's
+    sense is read. Raises ValueError for a value that says nothing.
     """
-    return _value_pattern(value).search(_fold_typography(answer)) is not None
+    words = _stated_words(value)
+    if words == "\n":
+        raise ValueError(f"values holds {value[:80]!r}, which says nothing that an answer could state")
+    stated = _stated_words(answer)
+    opposites = [other for pair in _OPPOSITES if words.strip() in pair for other in pair if f"\n{other}\n" != words]
+    if not opposites:
+        return words in stated
+    decided = _NO_DOUBT.sub("", stated)
+    at = decided.find(words)
+    return at >= 0 and not any(f"\n{other}\n" in decided[: at + 1] for other in opposites)
 
 
 @functools.lru_cache(maxsize=4096)
-def _value_pattern(value: str) -> regex.Pattern[str]:
-    text = _fold_typography(value).strip()
-    if not text:
-        raise ValueError(f"values holds {value!r}, which says nothing that an answer could state")
-    left = rf"(?<!{_WORD})" if _STARTS_WITH_WORD.match(text) else ""
-    right = rf"(?!{_WORD})" if _STARTS_WITH_WORD.match(text[-1]) else ""
-    if text[0].isdigit():
-        left += r"(?<!\d[.,])"
-    if text[-1].isdigit():
-        right += r"(?![.,]\d)"
-    return regex.compile(left + regex.escape(text, special_only=True) + right)
+def _stated_words(text: str) -> str:
+    """Return the words, numbers and symbols of a text in the form in which they are compared, a line each."""
+    text = _fold(text.replace("№", "#"))  # NFKC makes "no" of it
+    if not text.isascii():
+        words = _read_numbers(_LONG_DASH.sub(" - ", text), _RUN_WITH_DIGIT, _WORDS)
+    elif INTRICATE.search(text):
+        words = _read_numbers(text, _ASCII_RUN_WITH_DIGIT, _ASCII_WORDS)
+    else:
+        words = _ASCII_WORDS.findall(text)
+    return "\n".join(["", *words, ""]) if words else "\n"
+
+
+def _read_numbers(
+    text: str, runs: re.Pattern[str] | regex.Pattern[str], plain: re.Pattern[str] | regex.Pattern[str]
+) -> list[str]:
+    """Return the words of a text, its numbers in one form, each before its unit and its currency."""
+    text = join_groups(text)
+    words: list[str] = []
+    end = 0
+    for run in runs.finditer(text):
+        words += plain.findall(text, end, run.start())
+        number, *unit = _stated_number(run[2], run[1] or "")
+        is_behind_currency = run.start() > end and unicodedata.category(text[run.start() - 1]) == "Sc"
+        words.insert(len(words) - is_behind_currency, number)
+        words += unit
+        end = run.end()
+    return words + plain.findall(text, end)
+
+
+def _stated_number(run: str, sign: str) -> list[str]:
+    """Return a number and its unit, or a code and the word before its hyphen."""
+    match = _NUMBER_AND_UNIT.fullmatch(run)
+    if match:
+        return [number_form(match[1], sign), *filter(None, [match[2]])]
+    word, hyphen, code = run.partition("-")
+    return [word, _HYPHEN + code] if hyphen and word.isalpha() else [sign.strip("+") + run]
+
+
+def _number_alone(match: re.Match[str] | regex.Match[str]) -> str:
+    return number_form(match[2], match[1] or "") if match[2] else ""
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    """Return a text in the form in which signs and letters that mean the same are the same."""
+    text = text.casefold() if text.isascii() else _fold_unicode(text)
+    if "^" in text:
+        text = _TIMES_TEN_TO.sub("e", text)
+    return _SIGNED_CURRENCY.sub(r"\2\1", text)
 
 
-def _fold_typography(text: str) -> str:
-    return " ".join(_DASHES.sub("-", _INVISIBLE.sub("", _fold(text))).translate(_QUOTES).split())
+def _fold_unicode(text: str) -> str:
+    # NFKC makes 10² to 102, 1½ to 11/2 and 5m² to 5m2, which are other numbers, and case folding İ to i and a dot.
+    text = _MIXED.sub(_set_apart, text.translate(_TYPOGRAPHY))
+    text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_TYPOGRAPHY)
+    return _ALIKE.sub(lambda match: str(unicodedata.decimal(match[0], "-")), text)
+
+
+def _set_apart(match: regex.Match[str]) -> str:
+    if match["before"]:
+        return f"{match[0]} "
+    return ("^" if match["power"] else " " if match["unit"] else "_") + match[0]

@@ -1,6 +1,5 @@
 """Score one answer against its ground truths."""
 
-import ast
 from typing import Any
 
 from answer_match_metrics import (
@@ -19,7 +18,7 @@ from promptflow.core import tool
 
 
 @tool
-async def score_line(answer: str, ground_truth: str, values: list) -> dict[str, Any]:
+async def score_line(answer: str, ground_truth: Any, values: list) -> dict[str, Any]:
     """Return every metric of the line, and the counts from which the run's BLEU and chrF are made.
 
     It awaits nothing; it is async because Prompt flow starts a thread for each call of a tool that is not.
@@ -41,19 +40,15 @@ async def score_line(answer: str, ground_truth: str, values: list) -> dict[str, 
     }
 
 
-def read_ground_truths(ground_truth: str) -> list[str]:
-    """Return the ground truths that the input holds: one text, or a list's.
+def read_ground_truths(ground_truth: Any) -> list[str]:
+    """Return the ground truths of a line: one text, or a list's. A text that is written like a list is a text.
 
-    Prompt flow has no input type for "a string or a list": `object` would turn the text 1.10 into the number
-    1.1. A `string` input gets a list as Python writes it, which is exact, and is read back here.
+    Raises ValueError where there is none.
     """
-    if ground_truth.startswith("[") and ground_truth.endswith("]"):
-        try:
-            listed = ast.literal_eval(ground_truth)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return [ground_truth]
-        if listed == []:
-            raise ValueError("ground_truth is an empty list: a line needs at least one ground truth")
-        if isinstance(listed, list) and all(isinstance(item, str | int | float) for item in listed):
-            return [str(item) for item in listed]
-    return [ground_truth]
+    truths = ground_truth if isinstance(ground_truth, list) else [ground_truth]
+    if not truths:
+        raise ValueError("ground_truth is an empty list: a line needs at least one ground truth")
+    for truth in truths:
+        if not isinstance(truth, str | int | float):
+            raise ValueError(f"ground_truth holds {truth!r:.80}: it is a text, or a list of texts of which any will do")
+    return [str(truth) for truth in truths]
