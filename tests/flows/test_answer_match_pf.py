@@ -23,8 +23,13 @@ ROWS: list[dict[str, Any]] = [
     {"question": "4", "ground_truth": "北京是中国的首都。", "values": ["北京"]},
     {"question": "5", "ground_truth": [], "values": []},
     {"question": "6", "ground_truth": "x", "values": ["x"]},
+    {"question": "7", "ground_truth": '["red", "green"]', "values": []},
+    {"question": "8", "ground_truth": "[1, 2]", "values": [1, 2.5]},
 ]
-ANSWERS = ["It lasts 24 months", "roma the eternal city!", "1.1", "中国的首都是北京", "nothing", ""]
+ANSWERS = [
+    *("It lasts 24 months", "roma the eternal city!", "1.1", "中国的首都是北京", "nothing", ""),
+    *('["red", "green"]', "[1, 2]; 2,5"),
+]
 
 
 def _no_connection(name: str) -> dict[str, Any]:
@@ -51,4 +56,6 @@ def test_a_pf_run_of_the_flow_equals_our_score(tmp_path: Path, own_home: Path) -
         assert (score.status == "Completed") == (score.line_number in outputs)
         assert score.scores == pytest.approx(outputs.get(score.line_number, {}), abs=1e-9)
     assert outputs[1]["value_accuracy"] is None
+    assert outputs[6]["exact_match"] == 1.0
+    assert outputs[7]["value_accuracy"] == 1.0
     assert 4 not in outputs

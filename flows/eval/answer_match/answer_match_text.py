@@ -102,11 +102,8 @@ def holds_value(answer: str, value: str) -> bool:
     languages more) an answer states the one that it says first; "no doubt" is no no. Nothing else of a sentence's
     sense is read. Raises ValueError for a value that says nothing.
     """
-    words = _stated_words(value)
-    if words == "\n":
-        raise ValueError(f"values holds {value[:80]!r}, which says nothing that an answer could state")
+    words, opposites = _value_words(value)
     stated = _stated_words(answer)
-    opposites = [other for pair in _OPPOSITES if words.strip() in pair for other in pair if f"\n{other}\n" != words]
     if not opposites:
         return words in stated
     decided = _NO_DOUBT.sub("", stated)
@@ -115,6 +112,16 @@ def holds_value(answer: str, value: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
+def _value_words(value: str) -> tuple[str, list[str]]:
+    """Return the words of a value, and the words that say the opposite of yes or no."""
+    words = _stated_words(value)
+    if words == "\n":
+        raise ValueError(f"values holds {value[:80]!r}, which says nothing that an answer could state")
+    answer = words.strip()
+    return words, [other for pair in _OPPOSITES if answer in pair for other in pair if other != answer]
+
+
+@functools.lru_cache(maxsize=64)
 def _stated_words(text: str) -> str:
     """Return the words, numbers and symbols of a text in the form in which they are compared, a line each."""
     text = _fold(text.replace("№", "#"))  # NFKC makes "no" of it
