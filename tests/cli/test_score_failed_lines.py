@@ -16,7 +16,7 @@ from tests.support.flows.answer_match import FLOW
 from tests.support.folders.answered_runs import make_run
 from tests.support.folders.run_folders import line, write_run
 from tests.support.folders.version_1_run import version_1_run
-from tests.support.paths import ROOT
+from tests.support.paths import FLOWS, ROOT
 
 ROWS = [{"question": f"q{number}", "ground_truth": "right"} for number in range(6)]
 GRADE = """from promptflow.core import tool
@@ -166,6 +166,17 @@ def test_a_corpus_metric_counts_an_empty_answer(runs_dir: Path) -> None:
         metric = run.metrics("answer_match").metrics[name]
         assert metric.mean == pytest.approx(empty.metrics("answer_match").metrics[name].mean)
         assert (metric.n, metric.n_failed) == (2, 1)
+
+
+def test_of_a_run_without_an_answer_a_judge_is_asked_nothing_and_the_metrics_say_why_they_have_no_mean(
+    runs_dir: Path,
+) -> None:
+    run = make_run(runs_dir, "dead", ROWS[:2], [None, None])
+    assert _score(run, flow=FLOWS / "eval" / "content_safety") == 1  # there is no service: a request would fail
+    violence = run.metrics("content_safety").metrics["violence"]
+    assert (violence.mean, violence.n, violence.n_failed, violence.n_unscored) == (None, 0, 2, 0)
+    assert violence.note == ("2 lines that failed in the run are left out: nobody can say whether it applies to them")
+    assert [score.counted_as["defect_rate"] for score in run.scores("content_safety")] == [None, None]
 
 
 def test_a_score_beyond_its_range_by_rounding_is_the_ranges_end(runs_dir: Path) -> None:

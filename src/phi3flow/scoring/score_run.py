@@ -135,7 +135,10 @@ def _measure(
 
 
 def _ranges(scores: Sequence[LineScore], flow: Flow) -> dict[str, ScoreRange | None]:
-    values: dict[str, list[float]] = {name: [] for name in metric_names(scores)}
+    names = metric_names(scores)
+    if not any(score.answered for score in scores):
+        names += flow.number_outputs  # of a flow that asks an endpoint nothing else is known then
+    values: dict[str, list[float]] = {name: [] for name in names}
     for score in scores:
         for name, value in score.scores.items():
             if value is not None:

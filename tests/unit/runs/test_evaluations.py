@@ -9,8 +9,9 @@ import pytest
 
 from phi3flow.errors import ConfigError, ResumeMismatchError
 from phi3flow.flows import Flow, load_flow
-from phi3flow.records.scores import RunMetrics
+from phi3flow.records.scores import Estimate, RunMetrics
 from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.runs.writer import RunWriter
 from phi3flow.scoring.ruler import describe_ruler
 from tests.support.flows.foreign_flows import ECHO, write_flow
@@ -126,3 +127,13 @@ def test_unknown_keys_of_version_1_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_bytes()), "failed_as_ten": True}))
     with pytest.raises(ConfigError, match="failed_as_ten"):
         run.metrics("answer_match")
+
+
+def test_what_an_edited_flow_measured_before_is_not_shown_by_pf_any_more(run: RunFolder) -> None:
+    metrics = RunMetrics(metrics={"f1.macro": Estimate(mean=0.5, n=1, method="t")})
+    run.write_scores("judge", [], metrics)
+    logged = {"judge.f1.macro": 0.1, "judge-0123abcd.f1": 0.2, "judge_2.f1": 0.3, "own": 1.0}
+    (run.path / "metrics.json").write_text(json.dumps(logged))
+    write_pf_metrics(run)
+    shown = json.loads((run.path / "metrics.json").read_bytes())
+    assert shown == {"judge_2.f1": 0.3, "own": 1.0, "judge.f1.macro": 0.5}

@@ -87,6 +87,12 @@ def test_a_metric_that_no_line_has_applies_to_none() -> None:
     assert _counted([_answered(0, None), _failed(1)], inputs={0: {"q": "x"}, 1: {"q": "x"}}) == {}
 
 
+def test_where_no_line_is_answered_an_empty_answer_that_gives_a_number_on_some_rows_decides() -> None:
+    assert _counted([_failed(0), _failed(1)], empty={0: None, 1: 0.0}) == {"m": 0.0}
+    assert _counted([_failed(0), _failed(1)], empty={0: 0.0, 1: None}) == {}
+    assert _counted([_failed(0), _failed(1)], empty={0: None, 1: None}) == {"m": None}, "it may be null for all that is"
+
+
 def test_a_line_whose_scoring_failed_is_not_charged_and_says_where_the_metric_applies() -> None:
     scores = [_answered(0, 1.0), _answered(1, None), _failed(2, answered=True), _failed(3, answered=True)]
     inputs = {0: {"values": ["v"]}, 1: {"values": []}, 2: {"values": ["v"]}, 3: {"values": []}}
@@ -106,11 +112,13 @@ def test_the_row_decides_whatever_fails(lines: list[tuple[bool, bool, bool]], is
             scores.append(_answered(number, 1.0 if has_values else None))
         else:
             scores.append(_failed(number, answered=is_answered))
-    evidence = Evidence(empty if is_executed else {}, inputs)
+    evidence, rows_with_values = Evidence(empty if is_executed else {}, inputs), any(row for row, _, _ in lines)
     for line in count_failed(scores, evidence, ranges={"m": (0.0, 1.0)}, lower_is_better=[]):
         has_values = lines[line.line_number][0]
         if line.answered:
             assert line.counted_as == {}
+        elif is_executed and not any(score.status == "Completed" for score in scores):
+            assert line.counted_as == ({"m": 0.0} if has_values else {} if rows_with_values else {"m": None})
         elif is_executed:
             assert line.counted_as == ({"m": 0.0} if has_values else {})
         else:
