@@ -8,10 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phi3flow.gating.decisions import check_comparison, check_threshold, decide, lines_for_share
+from phi3flow.gating import RuleResult, checks
+from phi3flow.gating.decisions import decide_by_bound
+from phi3flow.gating.evidence import Evidence
+from phi3flow.gating.plans import lines_for_share
 from phi3flow.gating.rules import Better, NoWorse, Threshold
+from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.records.comparisons import Difference, MetricComparison
+from phi3flow.records.scores import Estimate
 from phi3flow.stats import estimate_mean, lines_needed, standard_error, t_interval
+
+
+def check_threshold(rule: Threshold, metric: str, estimate: Estimate) -> RuleResult:
+    evaluation, _, name = metric.rpartition(".")
+    return checks.check_threshold(rule, ScoredMetric(evaluation, name, estimate))
+
+
+def check_comparison(rule: NoWorse | Better, metric: str, compared: MetricComparison) -> RuleResult:
+    evaluation, _, name = metric.rpartition(".")
+    scored = ScoredMetric(evaluation, name, Estimate(mean=None, n=compared.n, method="t"))
+    return checks.check_comparison(rule, Evidence.of_comparison(scored, compared), compared)
+
 
 # how many lines
 
@@ -100,7 +117,7 @@ def _rates(
         differences = rng.normal(truth, deviation, (400, n))
         low, high = t_interval(differences.mean(axis=1), *standard_error(differences))
         for bounds in zip(low, high, strict=True):
-            counts[decide(float(bounds[0]), float(bounds[1]), comparator, limit)] += 1
+            counts[decide_by_bound(float(bounds[0]), float(bounds[1]), comparator, limit)] += 1
     return {outcome: count / draws for outcome, count in counts.items()}
 
 

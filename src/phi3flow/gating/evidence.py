@@ -1,0 +1,102 @@
+"""What a rule about a metric is decided by: the metric, or its difference, by either reading of failed lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phi3flow.gating.scored_metrics import ScoredMetric
+from phi3flow.records.comparisons import Difference, MetricComparison, Sides, StoppedEarly
+from phi3flow.records.scores import Estimate, FailedLines
+from phi3flow.stats import ALPHA
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A metric of the run, or its difference from the baseline, with its interval and p, over ``n`` lines."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run, or two, show of the metric by its full name.
+
+    ``reading`` is the one that the scores were made for; ``answered_only`` the second, where it differs. ``uncounted``
+    is whether failed lines matter of which nobody can say what they count as. ``level`` is that of interval and p.
+    """
+
+    metric: str
+    reading: Reading
+    answered_only: Reading | None
+    failed_lines: FailedLines
+    failed: Sides
+    unscored: Sides
+    uncounted: bool
+    lower_is_better: bool
+    method: str
+    note: str | None
+    compares: bool
+    level: float = ALPHA
+    watched: bool = False
+
+    @classmethod
+    def of_run(cls, metric: ScoredMetric) -> Evidence:
+        """Return what the run's estimates show."""
+        estimate, left_out = metric.estimate, metric.failed_lines == "left out"
+        in_run = estimate.n_failed - estimate.n_unscored
+        return cls(
+            metric=metric.full_name,
+            reading=_of_estimate(estimate),
+            answered_only=None if left_out or metric.answered_only is None else _of_estimate(metric.answered_only),
+            failed_lines=metric.failed_lines,
+            failed=Sides(candidate=in_run),
+            unscored=Sides(candidate=estimate.n_unscored),
+            uncounted=metric.uncounted and not left_out,
+            lower_is_better=metric.lower_is_better,
+            method=estimate.method,
+            note=estimate.note,
+            compares=False,
+        )
+
+    @classmethod
+    def of_comparison(
+        cls,
+        metric: ScoredMetric,
+        compared: MetricComparison,
+        *,
+        uncounted: bool = False,
+        early: StoppedEarly | None = None,
+    ) -> Evidence:
+        """Return what the paired difference shows; ``early`` is the test of this difference while the run ran."""
+        reading = _of_difference(compared.difference, compared.n, compared.p)
+        second = compared.answered_only
+        answered_only = _of_difference(second.difference, second.n, second.p) if second else None
+        if metric.failed_lines == "left out":
+            reading, answered_only = answered_only or reading, None
+        return cls(
+            metric=metric.full_name,
+            reading=reading,
+            answered_only=answered_only,
+            failed_lines=metric.failed_lines,
+            failed=compared.failed,
+            unscored=compared.unscored,
+            uncounted=uncounted and metric.failed_lines == "least",
+            lower_is_better=compared.lower_is_better,
+            method=compared.method,
+            note=compared.reason,
+            compares=True,
+            level=early.level if early else ALPHA,
+            watched=early is not None,
+        )
+
+
+def _of_estimate(estimate: Estimate) -> Reading:
+    return Reading(estimate.mean, estimate.low, estimate.high, estimate.n)
+
+
+def _of_difference(difference: Difference, n: int, p: float | None) -> Reading:
+    return Reading(difference.mean, difference.low, difference.high, n, p)

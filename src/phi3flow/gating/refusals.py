@@ -1,0 +1,87 @@
+"""What a gate cannot decide, each with the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from phi3flow.errors import ConfigError
+from phi3flow.gating.rules import MetricRule, Threshold
+from phi3flow.gating.scored_metrics import ScoredMetric, ScoredRun, not_scored
+from phi3flow.records.comparisons import StoppedEarly
+from phi3flow.records.record import SCHEMA_VERSION
+from phi3flow.runs.folder import RunFolder
+
+
+def refuse_unfinished(run: ScoredRun) -> None:
+    """Raise ConfigError where lines were not run."""
+    counts = run.manifest.counts
+    missing = counts.total - counts.completed - counts.failed
+    if missing or not counts.total:
+        raise ConfigError(
+            f"run {run.name} is {run.manifest.status}: {missing:,} of {counts.total:,} lines were not run; "
+            f"give its batch-run command again, then phi3flow score {run.name}"
+        )
+
+
+def refuse_undecided_early(
+    run: ScoredRun, early: StoppedEarly, metrics: Mapping[MetricRule, ScoredMetric], baseline: RunFolder | None
+) -> None:
+    """Refuse rules that the run was not ended by: when it ended, the data said, and their intervals do not allow it."""
+    for rule, metric in metrics.items():
+        compares = not isinstance(rule, Threshold) and baseline is not None and baseline.name == early.baseline
+        if not compares or metric.full_name != early.metric:
+            raise ConfigError(
+                f"--rule {rule.text!r}: run {run.name} ended when {early.metric} was decided against {early.baseline}; "
+                "only rules that compare these two are decided by it. For others give its batch-run command again, "
+                f"without --stop-when-decided, then phi3flow score {run.name}"
+            )
+
+
+def refuse_outdated(run: ScoredRun, named: Iterable[str]) -> None:
+    """Raise ConfigError where the scores are of an earlier build, or those of the ``named`` evaluations lack lines."""
+    for evaluation, metrics in run.estimates.items():
+        if metrics.schema_version < SCHEMA_VERSION:
+            raise ConfigError(
+                f"run {run.name}: its scores by {evaluation} are an earlier build's, which did not note what measured "
+                f"them nor what failed lines count as: {_score_again(run.folder, evaluation)}"
+            )
+    counts = run.manifest.counts
+    for evaluation in named:
+        if (scored := len(run.scores(evaluation))) < counts.completed + counts.failed:
+            raise ConfigError(
+                f"run {run.name} has {counts.completed + counts.failed:,} lines, and {evaluation} has scored "
+                f"{scored:,}: {_score_again(run.folder, evaluation)}"
+            )
+
+
+def refuse_baseline(run: ScoredRun, baseline: RunFolder, against: Sequence[tuple[MetricRule, ScoredMetric]]) -> None:
+    """Raise ConfigError where no rule compares with the baseline, it is the run itself or lacks a rule's metric."""
+    if not against:
+        raise ConfigError(
+            f"--baseline {baseline.name}: no rule compares with it; add one such as "
+            "--rule 'METRIC no worse than baseline by 0.05'"
+        )
+    if baseline.path == run.folder.path:
+        raise ConfigError(f"--baseline {baseline.name}: is the run itself, which is never worse: name another run")
+    for rule, metric in against:
+        _refuse_incomparable(rule, metric, baseline)
+
+
+def _refuse_incomparable(rule: MetricRule, metric: ScoredMetric, baseline: RunFolder) -> None:
+    if metric.evaluation not in baseline.evaluations():
+        raise not_scored(rule, baseline, metric.evaluation)
+    if metric.estimate.method == "aggregation":
+        raise ConfigError(
+            f"--rule {rule.text!r}: {metric.full_name} is logged for the whole run and has no scores of lines to pair; "
+            "name a metric of the lines"
+        )
+    if metric.name not in baseline.metrics(metric.evaluation).metrics:
+        raise ConfigError(
+            f"--rule {rule.text!r}: run {baseline.name} has no {metric.full_name}; score it again: "
+            f"{_score_again(baseline, metric.evaluation)}"
+        )
+
+
+def _score_again(run: RunFolder, evaluation: str) -> str:
+    ruler = run.metrics(evaluation).evaluation
+    return f"phi3flow score {run.name} --flow {ruler.flow if ruler else f'flows/eval/{evaluation}'}"

@@ -1,0 +1,127 @@
+"""The metrics of a scored run, and which of its lines failed: what a gate reads of the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from phi3flow.comparison.confirmatory import resolve_metrics
+from phi3flow.errors import ConfigError
+from phi3flow.gating.rules import MetricRule, Rule
+from phi3flow.records.scores import Estimate, FailedLines, LineScore, RunMetrics
+from phi3flow.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ScoredMetric:
+    """A metric of the run: the evaluation that gave it, its short name, and its estimates.
+
+    ``answered_only`` is there where it differs. ``uncounted`` is whether a line failed of which nobody can say what it
+    counts as: the metric has no range, or may not apply to it.
+    """
+
+    evaluation: str
+    name: str
+    estimate: Estimate
+    answered_only: Estimate | None = None
+    failed_lines: FailedLines = "least"
+    lower_is_better: bool = False
+    uncounted: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Return the name by which reports, comparisons and gates call it."""
+        return f"{self.evaluation}.{self.name}"
+
+
+class ScoredRun:
+    """A run with its scores, which are read once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.manifest = folder, folder.manifest
+        self.evaluations = folder.evaluations()
+        self._scores: dict[str, list[LineScore]] = {}
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the data ran: repeats are not counted."""
+        counts = self.manifest.counts
+        return min(self.manifest.lines, counts.completed + counts.failed)
+
+    def scores(self, evaluation: str) -> list[LineScore]:
+        """Return each execution's scores."""
+        if evaluation not in self._scores:
+            self._scores[evaluation] = self.folder.scores(evaluation)
+        return self._scores[evaluation]
+
+    @cached_property
+    def estimates(self) -> Mapping[str, RunMetrics]:
+        """The estimates by evaluation."""
+        return {evaluation: self.folder.metrics(evaluation) for evaluation in self.evaluations}
+
+    def resolve(self, rule: MetricRule) -> ScoredMetric:
+        """Return the rule's metric. Raises ConfigError where the run has no such scores."""
+        evaluation = rule.metric.rpartition(".")[0]
+        prefixes = tuple(f"{name}." for name in self.evaluations)
+        if not prefixes or (evaluation and not rule.metric.startswith(prefixes)):
+            raise not_scored(rule, self.folder, evaluation or "answer_match")
+        metrics = {f"{flow}.{name}": (flow, name) for flow, scored in self.estimates.items() for name in scored.metrics}
+        if not metrics:
+            counts = self.manifest.counts
+            raise ConfigError(
+                f"--rule {rule.text!r}: no line of run {self.name} has a score: {counts.failed:,} of "
+                f"{counts.total:,} lines failed; phi3flow runs show {self.name} says why"
+            )
+        try:
+            return self._metric(*metrics[resolve_metrics([rule.metric], metrics)[0]])
+        except ConfigError as error:
+            raise ConfigError(f"--rule {rule.text!r}: {error}") from None
+
+    def _metric(self, evaluation: str, name: str) -> ScoredMetric:
+        estimates = self.estimates[evaluation]
+        return ScoredMetric(
+            evaluation=evaluation,
+            name=name,
+            estimate=estimates.metrics[name],
+            answered_only=estimates.answered_only.get(name),
+            failed_lines=estimates.failed_lines,
+            lower_is_better=name in estimates.lower_is_better,
+            uncounted=any(line.counted_as.get(name, 0.0) is None for line in self.scores(evaluation)),
+        )
+
+    def failed_in_run(self) -> set[int]:
+        """Return the lines of the data of which an execution failed in the run."""
+        if not self.manifest.counts.failed:
+            return set()
+        return {
+            result.line_number % self.manifest.lines for result in self.folder.results() if result.status == "Failed"
+        }
+
+    def failed_in_scoring(self, evaluation: str, metric: str | None = None) -> set[int]:
+        """Return the lines of the data of which an answer has no score: in ``metric``, or in any that applies to it."""
+        return {
+            score.line_number % self.manifest.lines
+            for score in self.scores(evaluation)
+            if score.answered
+            and (score.status == "Failed" or (metric in score.failures if metric else bool(score.failures)))
+        }
+
+    def scored_lines(self, evaluation: str) -> int:
+        """Return how many lines of the data have an answer that was scored."""
+        completed = (score for score in self.scores(evaluation) if score.status == "Completed")
+        return len({score.line_number % self.manifest.lines for score in completed})
+
+
+def not_scored(rule: Rule, run: RunFolder, evaluation: str) -> ConfigError:
+    """Return the error of a rule about scores that the run has not."""
+    return ConfigError(
+        f"--rule {rule.text!r}: run {run.name} is not scored by {evaluation} "
+        f"(it has: {', '.join(run.evaluations()) or 'no scores'}): "
+        f"phi3flow score {run.name} --flow flows/eval/{evaluation}"
+    )
