@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from phi3flow.gating.decisions import Decision
 from phi3flow.gating.evidence import Evidence, Reading
 from phi3flow.gating.plans import Plan
@@ -31,11 +33,8 @@ def describe_rule(
     sentences = [_finding(rule, evidence, decision), *_failures(rule, evidence, decision)]
     if plan is not None:
         sentences.append(_planned(rule, plan))
-    if isinstance(rule, NoWorse | Better) and detectable is not None and 0 < rule.margin < detectable:
-        least = f"{detectable:.4f}, the least difference that these lines show with 80 % power"
-        sentences.append(f"The margin {rule.margin:g} is below {least}.")
-    if evidence.note and decision.outcome == "undecided":
-        sentences.append(_sentence(evidence.note))
+    if decision.outcome == "undecided":
+        sentences += _doubts(rule, evidence, detectable)
     return " ".join(sentences)
 
 
@@ -172,10 +171,14 @@ def _planned(rule: MetricRule, plan: Plan) -> str:
     return f"{lines.capitalize()} would decide with 80 % power, if the {stays} stays."
 
 
+def _doubts(rule: MetricRule, evidence: Evidence, detectable: float | None) -> Iterator[str]:
+    if isinstance(rule, NoWorse | Better) and detectable is not None and 0 < rule.margin < detectable:
+        least = f"{detectable:.4f}, the least difference that these lines show with 80 % power"
+        yield f"The margin {rule.margin:g} is below {least}."
+    if evidence.note:
+        yield evidence.note[:1].upper() + evidence.note[1:].rstrip(".") + "."
+
+
 def _relation(rule: LineCount | FailedShare, value: float) -> str:
     comparator: Comparator = rule.comparator
     return comparator if COMPARATORS[comparator](value, rule.threshold) else f"not {comparator}"
-
-
-def _sentence(note: str) -> str:
-    return note[:1].upper() + note[1:].rstrip(".") + "."
