@@ -11,6 +11,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.gating.rules import MetricRule, Rule
 from phi3flow.records.scores import Estimate, FailedLines, LineScore, RunMetrics
 from phi3flow.runs.folder import RunFolder
+from phi3flow.stats import CORPUS_METRICS
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class ScoredRun:
             answered_only=estimates.answered_only.get(name),
             failed_lines=estimates.failed_lines,
             lower_is_better=name in estimates.lower_is_better,
-            uncounted=any(line.counted_as.get(name, 0.0) is None for line in self.scores(evaluation)),
+            uncounted=any(_is_uncounted(line, name) for line in self.scores(evaluation)),
         )
 
     def failed_in_run(self) -> set[int]:
@@ -116,6 +117,13 @@ class ScoredRun:
         """Return how many lines of the data have an answer that was scored."""
         completed = (score for score in self.scores(evaluation) if score.status == "Completed")
         return len({score.line_number % self.manifest.lines for score in completed})
+
+
+def _is_uncounted(line: LineScore, metric: str) -> bool:
+    """Whether the line failed in the run, and nobody can say what it counts as."""
+    if metric in CORPUS_METRICS:
+        return not line.answered and metric.removeprefix("corpus_") not in line.counts
+    return line.counted_as.get(metric, 0.0) is None
 
 
 def not_scored(rule: Rule, run: RunFolder, evaluation: str) -> ConfigError:

@@ -175,7 +175,7 @@ def _doubts(rule: MetricRule, evidence: Evidence, detectable: float | None) -> I
     if isinstance(rule, NoWorse | Better) and detectable is not None and 0 < rule.margin < detectable:
         least = f"{detectable:.4f}, the least difference that these lines show with 80 % power"
         yield f"The margin {rule.margin:g} is below {least}."
-    if evidence.note:
+    if evidence.note and not evidence.uncounted:
         yield evidence.note[:1].upper() + evidence.note[1:].rstrip(".") + "."
 
 
