@@ -93,7 +93,7 @@ def _render(result: GateResult, *, undecided_passes: bool) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from phi3flow.gating.documents import describe_pairing, summarise, tabulate
+    from phi3flow.gating.documents import describe_lines, summarise, tabulate
     from phi3flow.text import visible
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -102,6 +102,5 @@ def _render(result: GateResult, *, undecided_passes: bool) -> RenderableType:
         table.add_column(head, overflow="fold", justify="left" if head in ("outcome", "rule") else "right")
     for row in rows:
         table.add_row(*map(visible, row))
-    pairing = describe_pairing(result)
-    sentences = [*(rule.sentence for rule in result.rules), *([pairing] if pairing else [])]
+    sentences = [*(rule.sentence for rule in result.rules), *describe_lines(result)]
     return Group(visible(summarise(result, undecided_passes=undecided_passes)), table, visible("\n".join(sentences)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from phi3flow.comparison.pairing import Pairs
 from phi3flow.comparison.readings import has_failed
@@ -35,15 +35,21 @@ def describe_notes(evaluations: Sequence[ScoredRuns], pairs: Pairs, unlike: Sequ
     return notes + [f"{mismatch.name} is left out. {mismatch.problem}" for mismatch in unlike]
 
 
-def _endpoint_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
-    """Yield what the endpoint caused, with the command that tries it again."""
-    errors = [run.failures[number] for number in numbers if number in run.failures]
+def describe_endpoint_failures(run: str, errors: Iterable[LineError]) -> str | None:
+    """Return how many of a run's lines the endpoint failed, with the command that tries them again."""
     caused = [error for error in errors if is_endpoint_failure(error)]
-    if caused:
-        yield (
-            f"{plural(len(caused), 'line')} of {run.name} failed by the endpoint ({_reasons(caused)}): give its "
-            f"batch-run command again, which tries them again, then score it (phi3flow runs show {run.name})"
-        )
+    if not caused:
+        return None
+    return (
+        f"{plural(len(caused), 'line')} of {run} failed by the endpoint ({_reasons(caused)}): give its "
+        f"batch-run command again, which tries them again, then score it (phi3flow runs show {run})"
+    )
+
+
+def _endpoint_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
+    errors = (run.failures[number] for number in numbers if number in run.failures)
+    if note := describe_endpoint_failures(run.name, errors):
+        yield note
 
 
 def _judge_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:

@@ -57,9 +57,13 @@ class Match:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """An evaluation of both runs by different rulers: how they differ, and the command that scores anew."""
+    """An evaluation of both runs by different rulers: how they differ, and the command that scores anew.
+
+    ``candidate`` is the folder of its scores in the candidate.
+    """
 
     name: str
+    candidate: str
     problem: str
     metrics: list[str]
 
@@ -88,7 +92,9 @@ def match_evaluations(baseline: RunFolder, candidate: RunFolder) -> Matches:
     matches = [Match(name, *pair) for name, pair in zip(_names(pairs), pairs, strict=True)]
     problems = [(match, difference(match)) for match in matches]
     alike = [match for match, problem in problems if problem is None]
-    unlike = [Mismatch(match.name, problem, _metrics(match)) for match, problem in problems if problem]
+    unlike = [
+        Mismatch(match.name, match.candidate.folder, problem, _metrics(match)) for match, problem in problems if problem
+    ]
     if not alike:
         raise ConfigError(unlike[0].problem) if unlike else _not_scored(baseline, candidate)
     return Matches(sorted(alike, key=lambda match: match.name), unlike)

@@ -31,10 +31,12 @@ def judge_metric(
     one's is by its own p. ``void`` says why nothing can be decided of these lines, where nothing can.
     """
     evidence = _Evidence(inferred, adjusted, margin)
-    reason = void or evidence.obstacle
+    obstacle = void or evidence.obstacle
+    reason = obstacle or evidence.disagreement
     verdict = "undecided" if reason else evidence.verdict
     if verdict == "undecided" and reason is None:
         reason = evidence.doubt
+    note = "; ".join(evidence.remarks) or None
     metric, paired = inferred.metric, inferred.primary.paired
     wins, losses = (paired.losses, paired.wins) if metric.lower_is_better else (paired.wins, paired.losses)
     return MetricComparison(
@@ -62,7 +64,9 @@ def judge_metric(
         margin=margin,
         verdict=verdict,
         verdict_answered_only="undecided" if void else evidence.verdict_answered_only,
-        reason="; ".join(filter(None, [reason, *evidence.remarks])) or None,
+        reason="; ".join(filter(None, [reason, note])) or None,
+        obstacle=obstacle,
+        note=note,
     )
 
 
@@ -98,6 +102,11 @@ class _Evidence:
                 f"nobody can say what {metric.n_uncounted:,} failed lines count as: the metric has no declared range "
                 "(the evaluation flow's tag score_ranges), or may not apply to them"
             )
+        return None
+
+    @property
+    def disagreement(self) -> str | None:
+        """That the readings of failed lines end in different verdicts."""
         if self.verdict != self.verdict_answered_only:
             return (
                 f"the failed lines decide: {self.verdict} where they count as the worst score, "
@@ -110,7 +119,7 @@ class _Evidence:
         """Why the figures decide nothing."""
         paired, tests = self.inferred.primary.paired, self.inferred.tests
         if paired.low is None or paired.high is None:
-            return paired.note or f"it has no interval ({paired.method})"
+            return f"it has no interval ({paired.method})"
         outside = paired.low > 0 or paired.high < 0
         if tests > 1 and outside and paired.p is not None and paired.p < ALPHA:
             return f"it is not shown at the level that {tests} tests share"
@@ -122,7 +131,7 @@ class _Evidence:
     def remarks(self) -> Iterator[str]:
         """What is to be known beside the verdict."""
         metric, paired = self.inferred.metric, self.inferred.primary.paired
-        if paired.note and paired.low is not None:
+        if paired.note:
             yield paired.note
         if metric.failed_lines == "left out" and self.inferred.failed != Sides():
             yield "failed lines are left out"

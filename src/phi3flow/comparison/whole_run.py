@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from phi3flow.comparison.scored_runs import ScoredRuns
 from phi3flow.records.comparisons import Difference, MetricComparison
 
+_REASON = "only the whole run has it, not its lines: there is no interval and no test"
+
 
 def whole_run_metrics(evaluations: Sequence[ScoredRuns], of_lines: Collection[str]) -> dict[str, MetricComparison]:
     """Return, by full name, the metrics of both runs that no line has; undecided, for they have no interval."""
@@ -35,5 +37,6 @@ def _compare(runs: ScoredRuns, name: str) -> MetricComparison:
         method="aggregation",
         lower_is_better=name in runs.lower_is_better,
         failed_lines=runs.failed_lines,
-        reason="only the whole run has it, not its lines: there is no interval and no test",
+        reason=_REASON,
+        obstacle=_REASON,
     )

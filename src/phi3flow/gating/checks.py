@@ -18,7 +18,7 @@ def check_threshold(rule: Threshold, metric: ScoredMetric) -> RuleResult:
     """Decide ``metric >= 0.6`` by the bound of the metric's interval."""
     evidence = Evidence.of_run(metric)
     decision = decide_rule(rule, evidence)
-    plan = plan_threshold(rule, metric.estimate) if _lacks_lines(decision) else None
+    plan = plan_threshold(rule, metric.estimate) if _lacks_lines(evidence, decision) else None
     sentence = describe_rule(rule, evidence, decision, plan=plan)
     return _result(rule, evidence, decision, plan=plan, threshold=rule.threshold, sentence=sentence)
 
@@ -29,7 +29,7 @@ def check_comparison(rule: NoWorse | Better, evidence: Evidence, compared: Metri
     Where lower is better, the difference is mirrored for the decision; what is returned is candidate minus baseline.
     """
     decision = decide_rule(rule, evidence)
-    plan = plan_comparison(rule, compared) if _lacks_lines(decision) else None
+    plan = plan_comparison(rule, compared) if _lacks_lines(evidence, decision) else None
     detectable = compared.minimum_detectable_effect
     sentence = describe_rule(rule, evidence, decision, plan=plan, detectable=detectable)
     return _result(rule, evidence, decision, plan=plan, margin=rule.margin, sentence=sentence)
@@ -64,9 +64,9 @@ def check_failed_share(rule: FailedShare, *, in_run: set[int], in_scoring: set[i
     )
 
 
-def _lacks_lines(decision: Decision) -> bool:
+def _lacks_lines(evidence: Evidence, decision: Decision) -> bool:
     """Return whether more lines would decide: not where the lines that failed do."""
-    return decision.outcome == decision.reading == "undecided" and not decision.readings_disagree
+    return decision.reading == "undecided" and not (decision.readings_disagree or evidence.obstacle)
 
 
 def _result(

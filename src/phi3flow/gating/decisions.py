@@ -46,11 +46,11 @@ def combine(outcomes: Sequence[Outcome]) -> Outcome:
 def decide_rule(rule: MetricRule, evidence: Evidence) -> Decision:
     """Decide a rule by both readings of failed lines, which have to agree.
 
-    It is undecided, too, where lines failed that count as nobody knows what.
+    It is undecided, too, where something stands in the way of any decision.
     """
     reading = _decide_reading(rule, evidence, evidence.reading)
     answered_only = _decide_reading(rule, evidence, evidence.answered_only) if evidence.answered_only else None
-    agree = answered_only in (None, reading) and not evidence.uncounted
+    agree = answered_only in (None, reading) and not evidence.obstacle
     return Decision(reading if agree else "undecided", reading, answered_only)
 
 

@@ -27,8 +27,13 @@ def summarise(result: GateResult, *, undecided_passes: bool) -> str:
     return f"Gate {result.outcome}{counted}: {result.run}{against}{f'; {failed}' if failed else ''}"
 
 
-def describe_pairing(result: GateResult) -> str | None:
-    """Return which lines were compared, None without a baseline."""
+def describe_lines(result: GateResult) -> list[str]:
+    """Return which lines were compared, and which failures another try may mend."""
+    pairing = _describe_pairing(result)
+    return [*([pairing] if pairing else []), *(f"{note}." for note in result.notes)]
+
+
+def _describe_pairing(result: GateResult) -> str | None:
     if result.unmatched is None:
         return None
     text = f"{result.n_paired:,} lines paired"
@@ -70,7 +75,6 @@ def tabulate(result: GateResult) -> tuple[list[str], list[list[str]]]:
 def render_markdown(result: GateResult, *, undecided_passes: bool) -> str:
     """Return the gate as GitHub-flavoured Markdown: a heading, a table of the rules, a sentence for each."""
     heads, rows = tabulate(result)
-    pairing = describe_pairing(result)
     lines = [
         f"## {_escape(summarise(result, undecided_passes=undecided_passes))}",
         "",
@@ -79,7 +83,7 @@ def render_markdown(result: GateResult, *, undecided_passes: bool) -> str:
         *(_row([f"{_MARKS[rule.outcome]} {row[0]}", *row[1:]]) for rule, row in zip(result.rules, rows, strict=True)),
         "",
         *(f"- {_escape(rule.sentence)}" for rule in result.rules),
-        *(["", _escape(pairing)] if pairing else []),
+        *(line for sentence in describe_lines(result) for line in ("", _escape(sentence))),
     ]
     return "\n".join(lines) + "\n"
 

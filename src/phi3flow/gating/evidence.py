@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi3flow.gating.scored_metrics import ScoredMetric
-from phi3flow.records.comparisons import Difference, MetricComparison, Sides, StoppedEarly
+from phi3flow.records.comparisons import Difference, MetricComparison, Sides
 from phi3flow.records.scores import Estimate, FailedLines
 from phi3flow.stats import ALPHA
+
+_UNCOUNTED = "nobody can say what the failed lines count as"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Reading:
 class Evidence:
     """What a run, or two, show of the metric by its full name.
 
-    ``reading`` is the one that the scores were made for; ``answered_only`` the second, where it differs. ``uncounted``
-    is whether failed lines matter of which nobody can say what they count as. ``level`` is that of interval and p.
+    ``reading`` is the one that the scores were made for; ``answered_only`` the second, where it differs. ``obstacle``
+    says why nothing can be decided, whatever the interval says. ``level`` is that of the interval and of p, at which
+    the run was ``watched`` while it ran.
     """
 
     metric: str
@@ -35,7 +38,7 @@ class Evidence:
     failed_lines: FailedLines
     failed: Sides
     unscored: Sides
-    uncounted: bool
+    obstacle: str | None
     lower_is_better: bool
     method: str
     note: str | None
@@ -55,7 +58,7 @@ class Evidence:
             failed_lines=metric.failed_lines,
             failed=Sides(candidate=in_run),
             unscored=Sides(candidate=estimate.n_unscored),
-            uncounted=metric.uncounted and not left_out,
+            obstacle=_UNCOUNTED if metric.uncounted and not left_out else None,
             lower_is_better=metric.lower_is_better,
             method=estimate.method,
             note=estimate.note,
@@ -63,34 +66,23 @@ class Evidence:
         )
 
     @classmethod
-    def of_comparison(
-        cls,
-        metric: ScoredMetric,
-        compared: MetricComparison,
-        *,
-        uncounted: bool = False,
-        early: StoppedEarly | None = None,
-    ) -> Evidence:
-        """Return what the paired difference shows; ``early`` is the test of this difference while the run ran."""
-        reading = _of_difference(compared.difference, compared.n, compared.p)
+    def of_comparison(cls, metric: str, compared: MetricComparison, *, level: float | None = None) -> Evidence:
+        """Return what the paired difference shows; ``level`` is that of a test which watched a run while it ran."""
         second = compared.answered_only
-        answered_only = _of_difference(second.difference, second.n, second.p) if second else None
-        if metric.failed_lines == "left out":
-            reading, answered_only = answered_only or reading, None
         return cls(
-            metric=metric.full_name,
-            reading=reading,
-            answered_only=answered_only,
-            failed_lines=metric.failed_lines,
+            metric=metric,
+            reading=_of_difference(compared.difference, compared.n, compared.p),
+            answered_only=_of_difference(second.difference, second.n, second.p) if second else None,
+            failed_lines=compared.failed_lines,
             failed=compared.failed,
             unscored=compared.unscored,
-            uncounted=uncounted and metric.failed_lines == "least",
+            obstacle=compared.obstacle,
             lower_is_better=compared.lower_is_better,
             method=compared.method,
-            note=compared.reason,
+            note=compared.note,
             compares=True,
-            level=early.level if early else ALPHA,
-            watched=early is not None,
+            level=ALPHA if level is None else level,
+            watched=level is not None,
         )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
 from phi3flow.gating.checks import check_comparison, check_failed_share, check_line_count, check_threshold
 from phi3flow.gating.decisions import combine
 from phi3flow.gating.evidence import Evidence
-from phi3flow.gating.refusals import refuse_baseline, refuse_outdated, refuse_undecided_early, refuse_unfinished
-from phi3flow.gating.rules import FailedShare, LineCount, MetricRule, Rule, Threshold
-from phi3flow.gating.scored_metrics import ScoredMetric, ScoredRun, not_scored
-from phi3flow.records.comparisons import Comparison, Sides, StoppedEarly
+from phi3flow.gating.refusals import match_metrics, refuse_outdated, refuse_undecided_early, refuse_unfinished
+from phi3flow.gating.rules import Better, FailedShare, LineCount, MetricRule, NoWorse, Rule, Threshold
+from phi3flow.gating.scored_metrics import GatedRun, ScoredMetric, not_scored
+from phi3flow.records.comparisons import Comparison, Sides
 from phi3flow.records.gates import GateRecord, GateResult, RuleResult
 from phi3flow.runs.folder import RunFolder
 
@@ -30,7 +31,7 @@ def gate_run(
     only the metric and the baseline that ended it can be judged, by the interval that allows for it; where the test
     came to no end, all lines ran and other rules are decided as ever.
     """
-    scored, early = ScoredRun(run), run.manifest.stopped_early
+    scored, early = GatedRun(run), run.manifest.stopped_early
     stopped = early is not None and early.verdict != "undecided"
     if not stopped:
         refuse_unfinished(scored)
@@ -38,8 +39,8 @@ def gate_run(
     if early and stopped:
         refuse_undecided_early(scored, early, metrics, baseline)
     refuse_outdated(scored, dict.fromkeys(metric.evaluation for metric in metrics.values()))
-    comparison = _compare(scored, baseline, metrics, pair_by)
-    of_metrics = {rule: _check_metric(rule, metric, comparison, early) for rule, metric in metrics.items()}
+    compared = _compare(scored, baseline, metrics, pair_by)
+    of_metrics = {rule: _check_metric(rule, metric, compared) for rule, metric in metrics.items()}
     results = [
         of_metrics[rule] if isinstance(rule, MetricRule) else _check_count(rule, scored, metrics, of_metrics.values())
         for rule in rules
@@ -49,11 +50,12 @@ def gate_run(
         baseline=baseline.name if baseline else None,
         outcome=combine([result.outcome for result in results]),
         rules=results,
-        n_paired=comparison.n_paired if comparison else None,
-        unmatched=comparison.unmatched if comparison else None,
-        failures=Sides(
-            baseline=len(ScoredRun(baseline).failed_in_run()) if baseline else 0, candidate=len(scored.failed_in_run())
-        ),
+        n_paired=compared.comparison.n_paired if compared else None,
+        unmatched=compared.comparison.unmatched if compared else None,
+        failures=Sides(baseline=len(compared.baseline.failures) if compared else 0, candidate=len(scored.failures)),
+        notes=[
+            note for side in (compared and compared.baseline, scored) if side and (note := side.endpoint_failures())
+        ],
     )
 
 
@@ -81,39 +83,59 @@ def record_gate(result: GateResult, run: RunFolder) -> GateRecord:
     )
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """The run's comparison with its baseline; ``names`` has the comparison's name of each of the run's metrics."""
+
+    run: GatedRun
+    baseline: GatedRun
+    comparison: Comparison
+    names: Mapping[str, str]
+
+    def check(self, rule: NoWorse | Better, metric: ScoredMetric) -> RuleResult:
+        name = self.names[metric.full_name]
+        compared = self.comparison.metrics[name]
+        evidence = Evidence.of_comparison(metric.full_name, compared, level=self._level(name))
+        return check_comparison(rule, evidence, compared)
+
+    def _level(self, name: str) -> float | None:
+        """Return the level of the test that watched either run, tested against the other, while it ran."""
+        for side, other in ((self.run, self.baseline), (self.baseline, self.run)):
+            early = side.manifest.stopped_early
+            if early and (early.metric, early.baseline) == (name, other.name):
+                return early.level
+        return None
+
+
 def _compare(
-    run: ScoredRun, baseline: RunFolder | None, metrics: Mapping[MetricRule, ScoredMetric], pair_by: str | None
-) -> Comparison | None:
+    run: GatedRun, baseline: RunFolder | None, metrics: Mapping[MetricRule, ScoredMetric], pair_by: str | None
+) -> _Compared | None:
     if baseline is None:
         return None
     against = [(rule, metric) for rule, metric in metrics.items() if not isinstance(rule, Threshold)]
-    refuse_baseline(run, baseline, against)
-    confirmatory = [metric.full_name for _, metric in against]
-    return compare_runs(baseline, run.folder, metrics=confirmatory, pair_by=pair_by)
+    names = match_metrics(run, baseline, against)
+    comparison = compare_runs(baseline, run.folder, metrics=list(names.values()), pair_by=pair_by)
+    return _Compared(run, GatedRun(baseline), comparison, names)
 
 
-def _check_metric(
-    rule: MetricRule, metric: ScoredMetric, comparison: Comparison | None, early: StoppedEarly | None
-) -> RuleResult:
+def _check_metric(rule: MetricRule, metric: ScoredMetric, compared: _Compared | None) -> RuleResult:
     if isinstance(rule, Threshold):
         return check_threshold(rule, metric)
-    if comparison is None:
+    if compared is None:
         raise ConfigError(f"--rule {rule.text!r} needs a baseline: --baseline RUN")
-    compared = comparison.metrics[metric.full_name]
-    watched = early if early and (early.metric, early.baseline) == (metric.full_name, comparison.baseline) else None
-    return check_comparison(rule, Evidence.of_comparison(metric, compared, early=watched), compared)
+    return compared.check(rule, metric)
 
 
 def _check_count(
     rule: LineCount | FailedShare,
-    run: ScoredRun,
+    run: GatedRun,
     metrics: Mapping[MetricRule, ScoredMetric],
     results: Iterable[RuleResult],
 ) -> RuleResult:
     if isinstance(rule, FailedShare):
         failed = [run.failed_in_scoring(metric.evaluation, metric.name) for metric in metrics.values()]
         failed = failed or [run.failed_in_scoring(evaluation) for evaluation in run.evaluations]
-        return check_failed_share(rule, in_run=run.failed_in_run(), in_scoring=set().union(*failed), total=run.lines)
+        return check_failed_share(rule, in_run=set(run.failures), in_scoring=set().union(*failed), total=run.lines)
     if not run.evaluations:
         raise not_scored(rule, run.folder, "answer_match")
     lines = [(_answered_lines(result), result.metric or "") for result in results]

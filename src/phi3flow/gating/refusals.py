@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from phi3flow.comparison.rulers import Measured, match_evaluations
 from phi3flow.errors import ConfigError
 from phi3flow.gating.rules import MetricRule, Threshold
-from phi3flow.gating.scored_metrics import ScoredMetric, ScoredRun, not_scored
+from phi3flow.gating.scored_metrics import GatedRun, ScoredMetric, not_scored
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.record import SCHEMA_VERSION
 from phi3flow.runs.folder import RunFolder
 
 
-def refuse_unfinished(run: ScoredRun) -> None:
+def refuse_unfinished(run: GatedRun) -> None:
     """Raise ConfigError where lines were not run."""
     counts = run.manifest.counts
     missing = counts.total - counts.completed - counts.failed
@@ -24,7 +25,7 @@ def refuse_unfinished(run: ScoredRun) -> None:
 
 
 def refuse_undecided_early(
-    run: ScoredRun, early: StoppedEarly, metrics: Mapping[MetricRule, ScoredMetric], baseline: RunFolder | None
+    run: GatedRun, early: StoppedEarly, metrics: Mapping[MetricRule, ScoredMetric], baseline: RunFolder | None
 ) -> None:
     """Refuse rules that the run was not ended by: when it ended, the data said, and their intervals do not allow it."""
     for rule, metric in metrics.items():
@@ -37,13 +38,13 @@ def refuse_undecided_early(
             )
 
 
-def refuse_outdated(run: ScoredRun, named: Iterable[str]) -> None:
+def refuse_outdated(run: GatedRun, named: Iterable[str]) -> None:
     """Raise ConfigError where the scores are of an earlier build, or those of the ``named`` evaluations lack lines."""
     for evaluation, metrics in run.estimates.items():
-        if metrics.schema_version < SCHEMA_VERSION:
+        if metrics.schema_version < SCHEMA_VERSION or metrics.evaluation is None:
             raise ConfigError(
                 f"run {run.name}: its scores by {evaluation} are an earlier build's, which did not note what measured "
-                f"them nor what failed lines count as: {_score_again(run.folder, evaluation)}"
+                f"them: {_score_again(run.folder, evaluation)}"
             )
     counts = run.manifest.counts
     for evaluation in named:
@@ -54,8 +55,14 @@ def refuse_outdated(run: ScoredRun, named: Iterable[str]) -> None:
             )
 
 
-def refuse_baseline(run: ScoredRun, baseline: RunFolder, against: Sequence[tuple[MetricRule, ScoredMetric]]) -> None:
-    """Raise ConfigError where no rule compares with the baseline, it is the run itself or lacks a rule's metric."""
+def match_metrics(
+    run: GatedRun, baseline: RunFolder, against: Sequence[tuple[MetricRule, ScoredMetric]]
+) -> dict[str, str]:
+    """Return the full names that the comparison with the baseline gives to the rules' metrics, by the run's own.
+
+    Raises ConfigError where no rule compares with the baseline, it is the run itself, lacks a rule's metric, or was
+    measured by another ruler.
+    """
     if not against:
         raise ConfigError(
             f"--baseline {baseline.name}: no rule compares with it; add one such as "
@@ -63,25 +70,35 @@ def refuse_baseline(run: ScoredRun, baseline: RunFolder, against: Sequence[tuple
         )
     if baseline.path == run.folder.path:
         raise ConfigError(f"--baseline {baseline.name}: is the run itself, which is never worse: name another run")
+    if not baseline.evaluations():
+        raise not_scored(against[0][0], baseline, against[0][1].evaluation)
+    matches = match_evaluations(baseline, run.folder)
+    alike = {match.candidate.folder: match for match in matches.alike}
+    unlike = {mismatch.candidate: mismatch.problem for mismatch in matches.unlike}
+    names = {}
     for rule, metric in against:
-        _refuse_incomparable(rule, metric, baseline)
+        if problem := unlike.get(metric.evaluation):
+            raise ConfigError(f"--rule {rule.text!r}: {problem}")
+        if metric.evaluation not in alike:
+            raise not_scored(rule, baseline, metric.evaluation)
+        match = alike[metric.evaluation]
+        _refuse_incomparable(rule, metric, match.baseline)
+        names[metric.full_name] = f"{match.name}.{metric.name}"
+    return names
 
 
-def _refuse_incomparable(rule: MetricRule, metric: ScoredMetric, baseline: RunFolder) -> None:
-    if metric.evaluation not in baseline.evaluations():
-        raise not_scored(rule, baseline, metric.evaluation)
+def _refuse_incomparable(rule: MetricRule, metric: ScoredMetric, baseline: Measured) -> None:
     if metric.estimate.method == "aggregation":
         raise ConfigError(
             f"--rule {rule.text!r}: {metric.full_name} is logged for the whole run and has no scores of lines to pair; "
             "name a metric of the lines"
         )
-    if metric.name not in baseline.metrics(metric.evaluation).metrics:
+    if metric.name not in baseline.metrics.metrics:
         raise ConfigError(
-            f"--rule {rule.text!r}: run {baseline.name} has no {metric.full_name}; score it again: "
-            f"{_score_again(baseline, metric.evaluation)}"
+            f"--rule {rule.text!r}: run {baseline.run.name} has no {metric.full_name}; score it again: "
+            f"{baseline.score_again()}"
         )
 
 
 def _score_again(run: RunFolder, evaluation: str) -> str:
-    ruler = run.metrics(evaluation).evaluation
-    return f"phi3flow score {run.name} --flow {ruler.flow if ruler else f'flows/eval/{evaluation}'}"
+    return Measured(run, evaluation, run.metrics(evaluation)).score_again()

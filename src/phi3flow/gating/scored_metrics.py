@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from phi3flow.comparison.confirmatory import resolve_metrics
+from phi3flow.comparison.notes import describe_endpoint_failures
 from phi3flow.errors import ConfigError
 from phi3flow.gating.rules import MetricRule, Rule
+from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate, FailedLines, LineScore, RunMetrics
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import CORPUS_METRICS
+from phi3flow.text import shorten
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class ScoredMetric:
         return f"{self.evaluation}.{self.name}"
 
 
-class ScoredRun:
+class GatedRun:
     """A run with its scores, which are read once."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -82,7 +85,15 @@ class ScoredRun:
         try:
             return self._metric(*metrics[resolve_metrics([rule.metric], metrics)[0]])
         except ConfigError as error:
-            raise ConfigError(f"--rule {rule.text!r}: {error}") from None
+            raise ConfigError(f"--rule {rule.text!r}: {error}{self._failed_aggregations()}") from None
+
+    def _failed_aggregations(self) -> str:
+        errors = {name: scored.aggregation_error for name, scored in self.estimates.items()}
+        return "".join(
+            f"; the aggregation of {name} failed: {error.type}: {shorten(error.message)}"
+            for name, error in errors.items()
+            if error
+        )
 
     def _metric(self, evaluation: str, name: str) -> ScoredMetric:
         estimates = self.estimates[evaluation]
@@ -96,13 +107,18 @@ class ScoredRun:
             uncounted=any(_is_uncounted(line, name) for line in self.scores(evaluation)),
         )
 
-    def failed_in_run(self) -> set[int]:
-        """Return the lines of the data of which an execution failed in the run."""
-        if not self.manifest.counts.failed:
-            return set()
-        return {
-            result.line_number % self.manifest.lines for result in self.folder.results() if result.status == "Failed"
-        }
+    @cached_property
+    def failures(self) -> Mapping[int, LineError | None]:
+        """The lines of the data of which an execution failed in the run, and why the first of these did."""
+        failures: dict[int, LineError | None] = {}
+        for result in self.folder.results() if self.manifest.counts.failed else ():
+            if result.status == "Failed":
+                failures.setdefault(result.line_number % self.manifest.lines, result.error)
+        return failures
+
+    def endpoint_failures(self) -> str | None:
+        """Return how many lines the endpoint failed, with the command that tries them again."""
+        return describe_endpoint_failures(self.name, (error for error in self.failures.values() if error))
 
     def failed_in_scoring(self, evaluation: str, metric: str | None = None) -> set[int]:
         """Return the lines of the data of which an answer has no score: in ``metric``, or in any that applies to it."""

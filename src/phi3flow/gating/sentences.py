@@ -69,8 +69,8 @@ def _finding(rule: MetricRule, evidence: Evidence, decision: Decision) -> str:
     if reading.low is None or reading.high is None:
         return f"{statement}: undecided: it has no interval ({evidence.method}), and only a bound can pass."
     statement += f" ({_interval(evidence, reading)})"
-    if evidence.uncounted:
-        return f"{statement}: undecided: nobody can say what the failed lines count as."
+    if evidence.obstacle:
+        return f"{statement}: undecided: {evidence.obstacle}."
     if decision.readings_disagree:
         return f"{statement}: undecided: it depends on the lines that failed."
     return f"{statement}: {decision.outcome}: {_reason(rule, decision.outcome)}{_significance(rule, reading)}."
@@ -122,8 +122,9 @@ def _failures(rule: MetricRule, evidence: Evidence, decision: Decision) -> list[
     """Return what failed on either side, and what the rule comes to without it."""
     sentences = []
     if _any(evidence.failed):
-        sentences.append(f"Failed in the run: {_sides(evidence, evidence.failed)}; {_counted_as(evidence)}.")
-    if evidence.answered_only and decision.answered_only:
+        counted = "" if evidence.obstacle else f"; {_counted_as(evidence)}"
+        sentences.append(f"Failed in the run: {_sides(evidence, evidence.failed)}{counted}.")
+    if evidence.answered_only and decision.answered_only and not evidence.obstacle:
         sentences.append(_second_reading(rule, evidence, evidence.answered_only, decision))
     if _any(evidence.unscored):
         sentences.append(
@@ -146,8 +147,6 @@ def _sides(evidence: Evidence, lines: Sides) -> str:
 def _counted_as(evidence: Evidence) -> str:
     if evidence.failed_lines == "left out":
         return "left out, as the scores were made with --failed-lines left-out"
-    if evidence.uncounted:
-        return "the metric has no declared range (the evaluation flow's tag score_ranges), or may not apply to them"
     corpus = evidence.metric.rpartition(".")[2] in CORPUS_METRICS
     return f"counted as {'an empty answer' if corpus else 'the worst score'}"
 
@@ -175,7 +174,7 @@ def _doubts(rule: MetricRule, evidence: Evidence, detectable: float | None) -> I
     if isinstance(rule, NoWorse | Better) and detectable is not None and 0 < rule.margin < detectable:
         least = f"{detectable:.4f}, the least difference that these lines show with 80 % power"
         yield f"The margin {rule.margin:g} is below {least}."
-    if evidence.note and not evidence.uncounted:
+    if evidence.note:
         yield evidence.note[:1].upper() + evidence.note[1:].rstrip(".") + "."
 
 

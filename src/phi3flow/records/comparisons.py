@@ -74,7 +74,8 @@ class MetricComparison(Record):
     error. ``failed`` lines, to which the metric applies, failed in the run of that side, ``unscored`` in its scoring.
     ``verdict`` is that of the whole comparison, ``reason`` why it is undecided or what is to be known about it;
     ``answered_only`` is there where lines failed, unless ``failed_lines`` are left out anyhow. What is not
-    ``confirmatory`` is exploratory: its verdict is by its own ``p`` and interval.
+    ``confirmatory`` is exploratory: its verdict is by its own ``p`` and interval. ``obstacle`` says why nothing can be
+    decided whatever the interval says, ``note`` what is to be known of it; ``reason`` has both.
     """
 
     baseline: float | None
@@ -102,6 +103,8 @@ class MetricComparison(Record):
     verdict: Verdict = "undecided"
     verdict_answered_only: Verdict = "undecided"
     reason: str | None = None
+    obstacle: str | None = None
+    note: str | None = None
 
 
 class SliceComparison(Record):

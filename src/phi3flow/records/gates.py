@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.record import SCHEMA_VERSION, Record
@@ -50,7 +52,8 @@ class RuleResult(Record):
 class GateResult(Record):
     """``gate --json``: ``failed`` where any rule failed, else ``undecided`` where any is, else ``passed``.
 
-    ``failures`` are the lines of each run that failed in it (of the baseline 0 where there is none).
+    ``failures`` are the lines of each run that failed in it (of the baseline 0 where there is none);
+    ``notes`` say which of them another try may mend.
     """
 
     run: str
@@ -60,6 +63,7 @@ class GateResult(Record):
     n_paired: int | None = None
     unmatched: Sides | None = None
     failures: Sides = Sides()
+    notes: list[str] = Field(default_factory=list)
 
 
 class GateRecord(Record):

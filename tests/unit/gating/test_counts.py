@@ -14,7 +14,7 @@ from phi3flow.records.runs import RunParameters
 from phi3flow.records.scores import LineScore, RunMetrics
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
-from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.run_folders import line, ruler, write_run
 
 LINES, REPEATS = 10, 3
 UNSCORED = LineError(type="ValueError", message="no number")
@@ -61,7 +61,7 @@ def _score(
             )
         )
     estimates = {name: estimate_mean([0.5] * LINES) for name in ("f1", "stars")}
-    run.write_scores(evaluation, scores, RunMetrics(metrics=estimates))
+    run.write_scores(evaluation, scores, RunMetrics(metrics=estimates, evaluation=ruler(evaluation)))
 
 
 def _check(run: RunFolder, *rules: str) -> RuleResult:

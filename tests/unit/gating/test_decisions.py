@@ -25,9 +25,7 @@ def check_threshold(rule: Threshold, metric: str, estimate: Estimate) -> RuleRes
 
 
 def check_comparison(rule: NoWorse | Better, metric: str, compared: MetricComparison) -> RuleResult:
-    evaluation, _, name = metric.rpartition(".")
-    scored = ScoredMetric(evaluation, name, Estimate(mean=None, n=compared.n, method="t"))
-    return checks.check_comparison(rule, Evidence.of_comparison(scored, compared), compared)
+    return checks.check_comparison(rule, Evidence.of_comparison(metric, compared), compared)
 
 
 # how many lines

@@ -14,7 +14,7 @@ from phi3flow.gating.checks import check_comparison, check_threshold
 from phi3flow.gating.evidence import Evidence
 from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.gating.scored_metrics import ScoredMetric
-from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides, StoppedEarly
+from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides
 from phi3flow.records.scores import Estimate
 
 
@@ -51,10 +51,11 @@ def _answered(mean: float, half: float, n: int = 65) -> AnsweredOnly:
     )
 
 
-def _comparison(rule: str, compared: MetricComparison, metric: ScoredMetric = METRIC, **options: Any) -> RuleResult:
+def _comparison(rule: str, compared: MetricComparison, *, level: float | None = None) -> RuleResult:
     parsed = parse_rule(rule)
     assert isinstance(parsed, NoWorse | Better)
-    return check_comparison(parsed, Evidence.of_comparison(metric, compared, **options), compared)
+    evidence = Evidence.of_comparison("answer_match.f1", compared, level=level)
+    return check_comparison(parsed, evidence, compared)
 
 
 # thresholds
@@ -106,12 +107,12 @@ def test_left_out_by_choice_there_is_one_reading_and_the_sentence_says_so():
 
 
 def test_failed_lines_that_count_as_nobody_knows_what_are_undecided():
-    metric = ScoredMetric("judge", "points", _estimate(40, 2, 65, n_failed=55), uncounted=True)
+    note = "55 lines that failed in the run are left out: no range of it is declared"
+    metric = ScoredMetric("judge", "points", _estimate(40, 2, 65, n_failed=55, note=note), uncounted=True)
     result = _threshold("points >= 1", metric)
     assert (result.outcome, result.lines_needed) == ("undecided", None)
     assert "nobody can say what the failed lines count as" in result.sentence
-    assert "Failed in the run: 55 lines; the metric has no declared range" in result.sentence
-    assert "score_ranges" in result.sentence
+    assert "Failed in the run: 55 lines. 55 lines that failed in the run are left out: no range" in result.sentence
     left_out = replace(metric, failed_lines="left out")
     assert _threshold("points >= 1", left_out).outcome == "passed"
 
@@ -174,16 +175,15 @@ def test_readings_that_agree_decide_and_are_both_said():
 
 
 def test_left_out_by_choice_a_comparison_has_one_reading():
-    metric = replace(METRIC, failed_lines="left out")
-    compared = _compared(0.185, 0.1, 65, failed=Sides(candidate=55))
-    result = _comparison("f1 better than baseline", compared, metric)
+    compared = _compared(0.185, 0.1, 65, failed=Sides(candidate=55), failed_lines="left out")
+    result = _comparison("f1 better than baseline", compared)
     assert (result.outcome, result.n, result.answered_only) == ("passed", 65, None)
     assert "55 of the run; left out" in result.sentence
 
 
 def test_a_metric_without_a_range_is_undecided_while_failures_differ():
-    compared = _compared(9.0, 1.0, failed=Sides(candidate=5))
-    result = _comparison("f1 better than baseline", compared, uncounted=True)
+    compared = _compared(9.0, 1.0, failed=Sides(candidate=5), obstacle="nobody can say what the failed lines count as")
+    result = _comparison("f1 better than baseline", compared)
     assert (result.outcome, result.lines_needed) == ("undecided", None)
     assert "nobody can say what the failed lines count as" in result.sentence
 
@@ -219,17 +219,8 @@ def test_lower_is_better_mirrors_both_readings():
 
 
 def test_a_test_that_watched_the_run_decides_at_its_own_level():
-    early = StoppedEarly(
-        metric="answer_match.f1",
-        baseline="base",
-        verdict="undecided",
-        difference=Difference(mean=0.1, low=0.01, high=0.19),
-        p=0.03,
-        n=120,
-        level=0.025,
-    )
     compared = _compared(0.1, 0.09, p=0.03, method="confidence sequence", se=None)
     assert _comparison("f1 better than baseline", compared).outcome == "passed"
-    result = _comparison("f1 better than baseline", compared, early=early)
+    result = _comparison("f1 better than baseline", compared, level=0.025)
     assert (result.outcome, result.lines_needed) == ("undecided", None)
     assert "97.5 % interval that allows for watching the run" in result.sentence
