@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from phi3flow.comparison.pairing import Pairs
-from phi3flow.comparison.readings import has_failed
 from phi3flow.comparison.rulers import Mismatch
 from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.pacing.failures import is_endpoint_failure
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.lines import LineError
-from phi3flow.records.scores import LineScore
-from phi3flow.text import plural
+from phi3flow.text import plural, shorten
 
 
 def count_failed(runs: ScoredRuns, pairs: Pairs) -> Sides:
     """Return how many of the paired lines failed in either run."""
     return Sides(
-        baseline=sum(map(has_failed, _lines(runs.baseline, pairs.baseline))),
-        candidate=sum(map(has_failed, _lines(runs.candidate, pairs.candidate))),
+        baseline=sum(number in runs.baseline.failed for number in pairs.baseline),
+        candidate=sum(number in runs.candidate.failed for number in pairs.candidate),
     )
 
 
@@ -53,13 +51,11 @@ def _endpoint_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
 
 
 def _judge_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
-    without = [line for line in _lines(run, numbers) if not has_failed(line) and (line.error or line.failures)]
-    if without:
-        errors = [line.error for line in without if line.error]
-        reasons = f" ({_reasons(errors)})" if errors else f" ({next(iter(without[0].failures.values()), '')})"
+    lines = [line for number in numbers if (line := run.scores.get(number)) and line.answered and line.failures]
+    if lines:
         yield (
-            f"{plural(len(without), 'line')} of {run.name} lack a score of {run.measured.folder}{reasons}: "
-            f"{run.measured.score_again()}"
+            f"{plural(len(lines), 'line')} of {run.name} lack a score of {run.measured.folder} "
+            f"({shorten(next(iter(lines[0].failures.values())))}): {run.measured.score_again()}"
         )
 
 
@@ -72,7 +68,3 @@ def _reasons(errors: Sequence[LineError]) -> str:
     """Return "503: 12, TimeoutError: 1", the most frequent first."""
     reasons = Counter(str(error.status_code or error.type) for error in errors)
     return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3))
-
-
-def _lines(run: ScoredRun, numbers: Sequence[int]) -> Iterator[LineScore]:
-    return (line for number in numbers if (line := run.scores.get(number)))

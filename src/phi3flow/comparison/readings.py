@@ -6,14 +6,14 @@ A line whose scoring failed is the judge's failure: it is left out by both, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from phi3flow.comparison.pairing import Pairs
-from phi3flow.comparison.scored_runs import ScoredRuns
+from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.scores import FailedLines, LineScore, ScoreRange
 from phi3flow.stats import CORPUS_METRICS, UNIT, known_range
@@ -134,8 +134,7 @@ class PairedMetric:
 
 def paired_metrics(runs: ScoredRuns, pairs: Pairs) -> Iterator[PairedMetric]:
     """Yield each metric that a line of either run has, then those of the whole run that their counts make."""
-    before = _Lines.of([runs.baseline.scores.get(number) for number in pairs.baseline])
-    after = _Lines.of([runs.candidate.scores.get(number) for number in pairs.candidate])
+    before, after = _Lines.of(runs.baseline, pairs.baseline), _Lines.of(runs.candidate, pairs.candidate)
     for name in dict.fromkeys([*before.names, *after.names]):
         left, right = before.scores_of(name), after.scores_of(name)
         score_range = known_range(name, runs.score_ranges, [left.answered, right.answered])
@@ -180,26 +179,27 @@ def _has(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Lines:
-    """One run's lines in the order of the pairs (None: not among its scores), with those that failed in some way."""
+    """One run's lines in the order of the pairs (None: not among its scores).
+
+    By position: ``failed`` are those that failed in the run, without their failed executions; ``unscored`` those that
+    were answered, of which some scoring failed.
+    """
 
     lines: Sequence[LineScore | None]
     scores: Sequence[Mapping[str, float | None]]
-    failed: Mapping[int, LineScore] = field(default_factory=dict)
-    unscored: Mapping[int, LineScore] = field(default_factory=dict)
+    failed: Mapping[int, LineScore]
+    unscored: Mapping[int, LineScore]
 
     @classmethod
-    def of(cls, lines: Sequence[LineScore | None]) -> _Lines:
-        failed, unscored = dict[int, LineScore](), dict[int, LineScore]()
-        for position, line in enumerate(lines):
-            if line and has_failed(line):
-                failed[position] = line
-            elif line and (line.failures or line.status == "Failed"):
-                unscored[position] = line
+    def of(cls, run: ScoredRun, numbers: Sequence[int]) -> _Lines:
+        lines = [run.scores.get(number) for number in numbers]
+        failed = {place: run.failed[number] for place, number in enumerate(numbers) if number in run.failed}
+        unscored = {place: line for place, line in enumerate(lines) if line and line.failures and line.answered}
         return cls(lines, [line.scores if line else {} for line in lines], failed, unscored)
 
     @property
     def names(self) -> list[str]:
-        """The metrics that some line has."""
+        """The metrics that some line has, or may have."""
         keys = dict.fromkeys(tuple(scores) for scores in self.scores)
         keys |= dict.fromkeys(tuple(line.counted_as) for line in self.failed.values())
         return list(dict.fromkeys(name for names in keys for name in names))
@@ -207,18 +207,14 @@ class _Lines:
     def scores_of(self, name: str) -> Side:
         """Return the scores of a metric of lines."""
         answered = np.array([scores.get(name) for scores in self.scores], dtype=float)
-        counted = {position: line.counted_as[name] for position, line in self.failed.items() if name in line.counted_as}
-        unscored = [
-            position
-            for position, line in self.unscored.items()
-            if line.scores.get(name) is None and (name in line.failures or line.status == "Failed")
-        ]
+        counted = {place: line.counted_as[name] for place, line in self._failed_lines() if name in line.counted_as}
+        unscored = [place for place, line in self.unscored.items() if name in line.failures]
         least = answered
         if counted:
             least = answered.copy()
             least[list(counted)] = np.array(list(counted.values()), dtype=float)
         failed = self._mask(counted)
-        return Side(answered, least, failed, failed & np.isnan(least), self._mask(unscored))
+        return Side(answered, least, failed, failed & np.isnan(least), self._mask(unscored) & np.isnan(answered))
 
     def width(self, counts: str) -> int:
         """Return how many counts a corpus metric is made of; 0 where no line has any."""
@@ -230,16 +226,15 @@ class _Lines:
         least = np.array([line.counts.get(counts, absent) if line else absent for line in self.lines], dtype=float)
         failed, answered = self._mask(self.failed), least
         if self.failed:
-            answered = np.where(failed[:, None], np.nan, least)
-        without = [position for position, line in self.unscored.items() if counts not in line.counts]
-        return Side(answered, least, failed, failed & ~_has(least), self._mask(without))
+            answered = least.copy()
+            answered[list(self.failed)] = [line.counts.get(counts, absent) for line in self.failed.values()]
+        without = self._mask([place for place, line in enumerate(self.lines) if line and line.status == "Failed"])
+        return Side(answered, least, failed, failed & ~_has(least), without & ~failed & ~_has(least))
 
-    def _mask(self, positions: Mapping[int, Any] | Sequence[int]) -> Array:
+    def _failed_lines(self) -> Iterator[tuple[int, LineScore]]:
+        return ((place, line) for place in self.failed if (line := self.lines[place]))
+
+    def _mask(self, positions: Iterable[int]) -> Array:
         mask = np.zeros(len(self.lines), dtype=bool)
         mask[list(positions)] = True
         return mask
-
-
-def has_failed(line: LineScore) -> bool:
-    """Whether the line failed in the run, or any of its repeats did."""
-    return not line.answered or bool(line.counted_as)

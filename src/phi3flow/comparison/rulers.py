@@ -10,7 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phi3flow.errors import ConfigError, FlowError
@@ -38,8 +38,9 @@ class Measured:
 
     @property
     def flow(self) -> str:
-        """The evaluation flow's folder."""
-        return self.ruler.flow if self.ruler else (ANSWER_MATCH.parent / self.folder).as_posix()
+        """The evaluation flow's folder, as a command in the working directory names it."""
+        folder = Path(self.ruler.flow) if self.ruler else ANSWER_MATCH.parent / self.folder
+        return (folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder).as_posix()
 
     def score_again(self, *flags: str) -> str:
         """Return the command that scores the run anew."""
@@ -120,10 +121,14 @@ def difference(match: Match) -> str | None:
 def _unlike_flows(before: Measured, after: Measured, left: Ruler, right: Ruler) -> str | None:
     if left.flow_fingerprint == right.flow_fingerprint:
         return None
-    stale = [measured for measured, ruler in ((before, left), (after, right)) if not _is_as_on_disk(ruler)]
+    if Path(left.flow).resolve() == Path(right.flow).resolve():
+        stale = [measured for measured, ruler in ((before, left), (after, right)) if not _is_as_on_disk(ruler)]
+        command = _commands(stale or [before, after])
+    else:
+        command = replace(after, metrics=before.metrics).score_again()
     return (
-        f"its flow was {left.flow} of fingerprint {left.flow_fingerprint[:_SHORT]}, then {right.flow} of "
-        f"{right.flow_fingerprint[:_SHORT]}: {_commands(stale or [before, after])}"
+        f"its flow was {before.flow} of fingerprint {left.flow_fingerprint[:_SHORT]}, then {after.flow} of "
+        f"{right.flow_fingerprint[:_SHORT]}: {command}"
     )
 
 

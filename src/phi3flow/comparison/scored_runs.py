@@ -16,11 +16,13 @@ from phi3flow.runs.repeats import average_repeats
 class ScoredRun:
     """A run as an evaluation flow scored it; ``scores`` are by the line's number in the data, averaged over repeats.
 
-    ``failures`` say of a line that failed in the run why its first failed execution did.
+    ``failed`` has those lines that failed in the run averaged without their failed executions, ``failures`` why the
+    first of these did.
     """
 
     measured: Measured
     scores: Mapping[int, LineScore]
+    failed: Mapping[int, LineScore]
     failures: Mapping[int, LineError]
 
     @property
@@ -82,4 +84,6 @@ def _read_scores(measured: Measured) -> ScoredRun:
         if not score.answered and score.error:
             failures.setdefault(score.line_number % lines, score.error)
     scores = {score.line_number: score for score in average_repeats(executions, lines)}
-    return ScoredRun(measured, scores, failures)
+    failed = [score for score in executions if not scores[score.line_number % lines].answered]
+    without = {score.line_number: score for score in average_repeats(failed, lines, "left out")}
+    return ScoredRun(measured, scores, without, failures)

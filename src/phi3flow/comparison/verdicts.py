@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from phi3flow.comparison.inference import InferredMetric, Reading
 from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides, Verdict
@@ -31,12 +32,6 @@ def judge_metric(
     one's is by its own p. ``void`` says why nothing can be decided of these lines, where nothing can.
     """
     evidence = _Evidence(inferred, adjusted, margin)
-    obstacle = void or evidence.obstacle
-    reason = obstacle or evidence.disagreement
-    verdict = "undecided" if reason else evidence.verdict
-    if verdict == "undecided" and reason is None:
-        reason = evidence.doubt
-    note = "; ".join(evidence.remarks) or None
     metric, paired = inferred.metric, inferred.primary.paired
     wins, losses = (paired.losses, paired.wins) if metric.lower_is_better else (paired.wins, paired.losses)
     return MetricComparison(
@@ -62,12 +57,20 @@ def judge_metric(
         unscored=metric.unscored,
         answered_only=_answered_only(inferred.answered_only),
         margin=margin,
-        verdict=verdict,
         verdict_answered_only="undecided" if void else evidence.verdict_answered_only,
-        reason="; ".join(filter(None, [reason, note])) or None,
-        obstacle=obstacle,
-        note=note,
+        **_conclude(evidence, void),
     )
+
+
+def _conclude(evidence: _Evidence, void: str | None) -> dict[str, Any]:
+    """Return the verdict of both readings, and in words what stands in its way, makes it undecided, is to be known."""
+    obstacle, note = void or evidence.obstacle, "; ".join(evidence.remarks) or None
+    reason = obstacle or evidence.disagreement
+    verdict = "undecided" if reason else evidence.verdict
+    if verdict == "undecided":
+        reason = reason or evidence.doubt
+    reason = "; ".join(filter(None, [reason, note])) or None
+    return {"verdict": verdict, "reason": reason, "obstacle": obstacle, "note": note}
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def test_a_judges_failure_is_left_out_on_both_sides_and_charged_to_nobody(tmp_pa
         if score.line_number in (1, 2):
             return {"scores": {"f1": None}, "failures": {"f1": "the verdict was no number"}}
         if score.line_number == 3:
-            return {"scores": {}, "status": "Failed", "error": LineError(type="RateLimitError", message="slow down")}
+            error = LineError(type="RateLimitError", message="slow down")
+            return {"scores": {}, "status": "Failed", "error": error, "failures": {"f1": "its scoring failed"}}
         return {}
 
     base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 10})
@@ -137,7 +138,7 @@ def test_a_judges_failure_is_left_out_on_both_sides_and_charged_to_nobody(tmp_pa
     metric = comparison.metrics[F1]
     assert (metric.n, metric.failed, metric.unscored, metric.verdict) == (37, Sides(), Sides(candidate=3), "better")
     (note,) = comparison.notes
-    assert note.startswith("3 lines of tuned lack a score of answer_match (RateLimitError: 1): phi3flow score tuned ")
+    assert note.startswith("3 lines of tuned lack a score of answer_match (the verdict was no number): phi3flow score ")
 
 
 def test_a_judge_that_fails_on_one_side_only_is_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.support.paths import ROOT
 from tests.unit.comparison.scored import rescored, scored
 
 FIRST, SECOND = "a" * 64, "b" * 64
+MINE = ruler("answer_match", SECOND).model_copy(update={"flow": "mine/answer_match"})
 
 
 @pytest.fixture
@@ -55,6 +56,20 @@ def test_an_evaluation_flow_that_was_edited_in_between_is_refused(runs: tuple[Ru
         "aaaaaaaa, then flows/eval/answer_match of bbbbbbbb: phi3flow score base --flow flows/eval/answer_match; "
         "phi3flow score tuned --flow flows/eval/answer_match"
     )
+
+
+def test_a_flow_in_the_working_directory_is_named_from_there(
+    runs: tuple[RunFolder, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rulers have whole paths."""
+    base, tuned = runs
+    monkeypatch.chdir(tmp_path)
+    _measure(base, ruler("answer_match").model_copy(update={"flow": str(tmp_path / "evals/tone")}))
+    _measure(tuned, None)
+    assert _refused(tuned, base).endswith(": phi3flow score tuned --flow flows/eval/answer_match")
+    _measure(base, ruler("tone", FIRST).model_copy(update={"flow": str(tmp_path / "evals/tone")}))
+    _measure(tuned, ruler("tone", SECOND).model_copy(update={"flow": str(tmp_path / "evals/tone")}))
+    assert "its flow was evals/tone of fingerprint aaaaaaaa" in _refused(base, tuned)
 
 
 def test_only_the_run_that_was_measured_by_an_earlier_flow_is_to_be_scored_anew(
@@ -139,8 +154,8 @@ def test_a_ruler_is_known_by_its_fingerprint_whatever_its_folder(runs: tuple[Run
     """The same flow is scores/answer_match of the one and scores/answer_match-aaaaaaaa of the other."""
     base, tuned = runs
     _measure(base, ruler("answer_match", FIRST))
+    _measure(tuned, MINE)
     _measure(tuned, ruler("answer_match", FIRST), folder="answer_match-aaaaaaaa")
-    _measure(tuned, ruler("answer_match", SECOND))
     for left, right in ((base, tuned), (tuned, base)):
         comparison = compare_runs(left, right)
         assert list(comparison.metrics) == ["answer_match.f1"]
@@ -150,10 +165,19 @@ def test_a_ruler_is_known_by_its_fingerprint_whatever_its_folder(runs: tuple[Run
 def test_two_flows_of_one_name_that_measured_both_runs_are_told_apart(runs: tuple[RunFolder, RunFolder]) -> None:
     base, tuned = runs
     _measure(base, ruler("answer_match", FIRST))
-    _measure(base, ruler("answer_match", SECOND), folder="answer_match-bbbbbbbb")
+    _measure(base, MINE, folder="answer_match-bbbbbbbb")
+    _measure(tuned, MINE)
     _measure(tuned, ruler("answer_match", FIRST), folder="answer_match-aaaaaaaa")
-    _measure(tuned, ruler("answer_match", SECOND))
     assert sorted(compare_runs(base, tuned).metrics) == ["answer_match-aaaaaaaa.f1", "answer_match-bbbbbbbb.f1"]
+
+
+def test_two_flows_of_one_name_are_refused_with_the_command_that_scores_by_the_first(
+    runs: tuple[RunFolder, RunFolder],
+) -> None:
+    base, tuned = runs
+    _measure(base, ruler("answer_match", FIRST))
+    _measure(tuned, MINE)
+    assert _refused(base, tuned).endswith("bbbbbbbb: phi3flow score tuned --flow flows/eval/answer_match")
 
 
 def test_an_evaluation_that_differs_beside_the_one_compared_is_left_out_with_a_note(
