@@ -35,7 +35,7 @@ def check_comparison(rule: NoWorse | Better, evidence: Evidence, compared: Metri
     return _result(rule, evidence, decision, plan=plan, margin=rule.margin, sentence=sentence)
 
 
-def check_line_count(rule: LineCount, lines: int, name: str) -> RuleResult:
+def check_line_count(rule: LineCount, lines: int, name: str, *, has_failed: bool = False) -> RuleResult:
     """Decide ``lines >= 200`` by the ``lines`` that ``name`` rests on: a count, never undecided."""
     met = COMPARATORS[rule.comparator](lines, rule.threshold)
     return RuleResult(
@@ -44,7 +44,7 @@ def check_line_count(rule: LineCount, lines: int, name: str) -> RuleResult:
         value=lines,
         n=lines,
         threshold=rule.threshold,
-        sentence=describe_line_count(rule, lines, name),
+        sentence=describe_line_count(rule, lines, name, has_failed=has_failed),
     )
 
 

@@ -14,7 +14,7 @@ from phi3flow.gating.refusals import match_metrics, refuse_outdated, refuse_unde
 from phi3flow.gating.rules import Better, FailedShare, LineCount, MetricRule, NoWorse, Rule, Threshold
 from phi3flow.gating.scored_metrics import GatedRun, ScoredMetric, not_scored
 from phi3flow.records.comparisons import Comparison, Sides
-from phi3flow.records.gates import GateRecord, GateResult, RuleResult
+from phi3flow.records.gates import AnsweredOutcome, GateRecord, GateResult, RuleResult
 from phi3flow.runs.folder import RunFolder
 
 
@@ -138,10 +138,8 @@ def _check_count(
         return check_failed_share(rule, in_run=set(run.failures), in_scoring=set().union(*failed), total=run.lines)
     if not run.evaluations:
         raise not_scored(rule, run.folder, "answer_match")
-    lines = [(_answered_lines(result), result.metric or "") for result in results]
-    return check_line_count(rule, *min(lines or [(run.scored_lines(name), name) for name in run.evaluations]))
-
-
-def _answered_lines(result: RuleResult) -> int:
-    """Return how many lines a rule rests on of which an answer was scored."""
-    return result.answered_only.n if result.answered_only else result.n
+    lines = [(result.answered_only or result, result.metric or "") for result in results]
+    if not lines:
+        return check_line_count(rule, *min((run.scored_lines(name), name) for name in run.evaluations))
+    fewest, name = min(lines, key=lambda counted: (counted[0].n, counted[1]))
+    return check_line_count(rule, fewest.n, name, has_failed=isinstance(fewest, AnsweredOutcome))

@@ -38,9 +38,10 @@ def describe_rule(
     return " ".join(sentences)
 
 
-def describe_line_count(rule: LineCount, lines: int, name: str) -> str:
-    """Return whether the metric or evaluation ``name`` rests on enough lines of the data."""
-    return f"{name} rests on {plural(lines, 'line')}: {_relation(rule, lines)} {rule.threshold:,}."
+def describe_line_count(rule: LineCount, lines: int, name: str, *, has_failed: bool) -> str:
+    """Return whether the metric or evaluation ``name`` rests on enough lines; others failed where it ``has_failed``."""
+    counted = plural(lines, "answered line" if has_failed else "line")
+    return f"{name} rests on {counted}: {_relation(rule, lines)} {rule.threshold:,}."
 
 
 def describe_failed_share(rule: FailedShare, *, failed: int, in_run: int, in_scoring: int, total: int) -> str:
@@ -93,7 +94,7 @@ def _significance(rule: MetricRule, reading: Reading) -> str:
     """Return the p that "better than baseline" is decided with, beside the interval."""
     if not isinstance(rule, Better) or rule.margin or reading.p is None:
         return ""
-    return " (p < 0.0001)" if reading.p < 0.0001 else f" (p = {reading.p:.4f})"
+    return ", p < 0.0001" if reading.p < 0.0001 else f", p = {reading.p:.4f}"
 
 
 def _reason(rule: MetricRule, outcome: Outcome) -> str:
@@ -156,7 +157,7 @@ def _second_reading(rule: MetricRule, evidence: Evidence, reading: Reading, deci
     if reading.mean is None or reading.low is None or reading.high is None:
         return f"Over {lines} alone nothing can be said: {plural(reading.n, 'line')}."
     sign = "+" if evidence.compares else ""
-    value = f"{reading.mean:{sign}.4f} ({_interval(evidence, reading)}){_significance(rule, reading)}"
+    value = f"{reading.mean:{sign}.4f} ({_interval(evidence, reading)}{_significance(rule, reading)})"
     if decision.readings_disagree:
         return f"With them the rule is {decision.reading}; over {lines} alone it is {value}: {decision.answered_only}."
     return f"Over {lines} alone it is {value}: {decision.answered_only} as well."

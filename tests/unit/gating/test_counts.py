@@ -128,4 +128,6 @@ def test_lines_that_only_count_as_the_worst_score_are_no_evidence(tmp_path):
     metrics = run.metrics("answer_match")
     answered = {"f1": estimate_mean([0.5] * 8, n_failed=2)}
     run.write_scores("answer_match", run.scores("answer_match"), metrics.model_copy(update={"answered_only": answered}))
-    assert _check(run, "lines >= 10", "f1 >= 0.1").value == 8
+    result = _check(run, "lines >= 10", "f1 >= 0.1")
+    assert (result.outcome, result.value) == ("failed", 8)
+    assert "answer_match.f1 rests on 8 answered lines: not >= 10." in result.sentence

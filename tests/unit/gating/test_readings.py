@@ -200,7 +200,7 @@ def test_better_than_the_baseline_takes_what_a_comparison_calls_better():
     result = _comparison("f1 better than baseline", four_wins)
     assert four_wins.difference.low > 0
     assert result.outcome == "undecided"
-    assert "neither shown nor ruled out (p = 0.0625)" in result.sentence
+    assert "neither shown nor ruled out, p = 0.0625" in result.sentence
     assert _comparison("f1 better than baseline", _compared(4 / 300, 0.01, p=0.031)).outcome == "passed"
     worse = _compared(-4 / 300, 0.01, 300, p=0.0625)
     assert _comparison("f1 better than baseline", worse).outcome == "undecided"

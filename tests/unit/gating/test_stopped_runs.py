@@ -62,7 +62,7 @@ def test_the_rule_that_the_test_was_about_is_decided_by_it(make):
     [result] = _gate(run, base, TESTED).rules
     assert (result.outcome, result.value, result.low, result.high) == ("passed", 0.2, 0.01, 0.39)
     assert "97.5 % interval that allows for watching the run" in result.sentence
-    assert "(p = 0.0200)" in result.sentence
+    assert "p = 0.0200" in result.sentence
     by_a_margin = _gate(run, base, "f1 better than baseline by 0.1", "f1 no worse than baseline by 0.05").rules
     assert [result.outcome for result in by_a_margin] == ["undecided", "passed"]
     assert [result.lines_needed for result in by_a_margin] == [None, None]
