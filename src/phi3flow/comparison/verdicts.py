@@ -32,33 +32,14 @@ def judge_metric(
     one's is by its own p. ``void`` says why nothing can be decided of these lines, where nothing can.
     """
     evidence = _Evidence(inferred, adjusted, margin)
-    metric, paired = inferred.metric, inferred.primary.paired
-    wins, losses = (paired.losses, paired.wins) if metric.lower_is_better else (paired.wins, paired.losses)
-    return MetricComparison(
-        baseline=inferred.primary.baseline,
-        candidate=inferred.primary.candidate,
-        difference=Difference(mean=paired.mean, low=paired.low, high=paired.high),
-        p=paired.p,
-        p_permutation=paired.p_permutation,
-        p_holm=adjusted.primary if adjusted else None,
-        simultaneous=_simultaneous(paired) if adjusted else None,
-        wins=wins,
-        losses=losses,
-        ties=paired.ties,
-        minimum_detectable_effect=paired.minimum_detectable_effect,
-        lines_needed=paired.lines_needed,
-        n=paired.n,
-        method=paired.method,
-        lower_is_better=metric.lower_is_better,
-        confirmatory=adjusted is not None,
-        se=paired.se,
-        failed_lines=metric.failed_lines,
-        failed=inferred.failed,
-        unscored=metric.unscored,
-        answered_only=_answered_only(inferred.answered_only),
-        margin=margin,
-        verdict_answered_only="undecided" if void else evidence.verdict_answered_only,
-        **_conclude(evidence, void),
+    return _figures(inferred).model_copy(
+        update={
+            "confirmatory": adjusted is not None,
+            "p_holm": adjusted.primary if adjusted else None,
+            "margin": margin,
+            "verdict_answered_only": "undecided" if void else evidence.verdict_answered_only,
+            **_conclude(evidence, void),
+        }
     )
 
 
@@ -163,6 +144,33 @@ def _few_lines(paired: PairedComparison, margin: float | None) -> str:
     else:
         text += f" leave {paired.low:+.3f} to {paired.high:+.3f} open"
     return text if margin is None else f"{text}; the interval is not within {margin:g}"
+
+
+def _figures(inferred: InferredMetric) -> MetricComparison:
+    """Return what was inferred, without a verdict."""
+    metric, paired = inferred.metric, inferred.primary.paired
+    wins, losses = (paired.losses, paired.wins) if metric.lower_is_better else (paired.wins, paired.losses)
+    return MetricComparison(
+        baseline=inferred.primary.baseline,
+        candidate=inferred.primary.candidate,
+        difference=Difference(mean=paired.mean, low=paired.low, high=paired.high),
+        p=paired.p,
+        p_permutation=paired.p_permutation,
+        simultaneous=_simultaneous(paired),
+        wins=wins,
+        losses=losses,
+        ties=paired.ties,
+        minimum_detectable_effect=paired.minimum_detectable_effect,
+        lines_needed=paired.lines_needed,
+        n=paired.n,
+        method=paired.method,
+        lower_is_better=metric.lower_is_better,
+        se=paired.se,
+        failed_lines=metric.failed_lines,
+        failed=inferred.failed,
+        unscored=metric.unscored,
+        answered_only=_answered_only(inferred.answered_only),
+    )
 
 
 def _simultaneous(paired: PairedComparison) -> Difference | None:
