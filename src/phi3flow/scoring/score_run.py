@@ -143,8 +143,9 @@ def _ranges(scores: Sequence[LineScore], flow: Flow) -> dict[str, ScoreRange | N
     return {name: known_range(name, flow.score_ranges, [column]) for name, column in values.items()}
 
 
-def _differ(one: Estimate, other: Estimate) -> bool:
-    return (one.mean, one.low, one.high, one.n) != (other.mean, other.low, other.high, other.n)
+def _differ(least: Estimate, answered_only: Estimate) -> bool:
+    fields = {"mean", "low", "high", "n"}
+    return least.model_dump(include=fields) != answered_only.model_dump(include=fields)
 
 
 def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
