@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from phi3flow.records.runs import RunParameters
 from phi3flow.runs.folder import RunFolder
 from tests.support.command_line import Done, phi3flow
 from tests.support.folders.answered_runs import make_run
+from tests.support.folders.run_folders import line, write_run
 from tests.support.paths import FLOWS, ROOT
 
 ANSWER_MATCH = FLOWS / "eval/answer_match"
@@ -195,6 +197,22 @@ def test_failures_of_the_judge_are_counted_apart_on_either_side(project):
     assert "Not scored: 2 lines of the baseline, 5 of the run" in better["sentence"]
     assert [strict["outcome"], lenient["outcome"]] == ["failed", "passed"]
     assert json.loads(done.stdout)["failures"] == {"baseline": 0, "candidate": 0}
+
+
+def test_lines_that_ran_three_times_are_counted_once(project):
+    judge = "    if '?' in answer:\n        raise ValueError('no verdict')\n    return float(answer == ground_truth)\n"
+    flow = _flow(project / "judge", judge)
+    answers = ["Paris?" if number % 10 < 5 else "Paris" for number in range(30)]
+    results = [line(number, answer, line_id=f"{number % 10}~{number // 10}") for number, answer in enumerate(answers)]
+    repeated = RunParameters(repeats=3, lines=10)
+    write_run(project / ".runs/tuned", results, rows=ROWS[:10], parameters=repeated)
+    _score(project, "tuned", flow=flow)
+    rules = ["failed <= 20%", "failed <= 50%", "lines >= 10", "lines >= 5", "points >= 0.1"]
+    done = _gate(project, *rules, arguments=["--json"])
+    results = _results(done)
+    assert [result["outcome"] for result in results[:4]] == ["failed", "passed", "failed", "passed"]
+    assert [result["value"] for result in results[:4]] == [0.5, 0.5, 5, 5]
+    assert results[4]["unscored"]["candidate"] == 5
 
 
 # what a comparison calls better

@@ -67,13 +67,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     lenient = args.undecided == "pass"
     terminal.result(result.model_dump(mode="json"), _render(result, undecided_passes=lenient))
     record = record_gate(result, gated).model_dump_json(indent=2).encode() + b"\n"
+    _leave_record(gated.path / "gate.json", record, terminal)
     if args.output:
         write_file(args.output, record)
     if args.markdown:
         write_file(args.markdown, render_markdown(result, undecided_passes=lenient).encode())
     if args.junit:
         write_file(args.junit, render_junit(result, undecided_passes=lenient))
-    _leave_record(gated.path / "gate.json", record, terminal)
     return 0 if result.outcome == "passed" or (result.outcome == "undecided" and lenient) else 1
 
 

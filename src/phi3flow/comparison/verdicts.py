@@ -50,7 +50,8 @@ def _conclude(evidence: _Evidence, void: str | None) -> dict[str, Any]:
     verdict = "undecided" if reason else evidence.verdict
     if verdict == "undecided":
         reason = reason or evidence.doubt
-    reason = "; ".join(filter(None, [reason, note])) or None
+    left_out = evidence.inferred.metric.failed_lines == "left out" and evidence.inferred.failed != Sides()
+    reason = "; ".join(filter(None, [reason, note, "failed lines are left out" if left_out else None])) or None
     return {"verdict": verdict, "reason": reason, "obstacle": obstacle, "note": note}
 
 
@@ -117,8 +118,6 @@ class _Evidence:
         metric, paired = self.inferred.metric, self.inferred.primary.paired
         if paired.note:
             yield paired.note
-        if metric.failed_lines == "left out" and self.inferred.failed != Sides():
-            yield "failed lines are left out"
         alone = metric.unscored_alone
         if mcnemar_mid_p(alone.baseline, alone.candidate) < ALPHA:
             yield (

@@ -33,8 +33,10 @@ def describe_rule(
     sentences = [_finding(rule, evidence, decision), *_failures(rule, evidence, decision)]
     if plan is not None:
         sentences.append(_planned(rule, plan))
-    if decision.outcome == "undecided":
-        sentences += _doubts(rule, evidence, detectable)
+    if decision.outcome == "undecided" and isinstance(rule, NoWorse | Better):
+        sentences += _too_fine(rule, detectable)
+    if evidence.note:
+        sentences.append(evidence.note[:1].upper() + evidence.note[1:].rstrip(".") + ".")
     return " ".join(sentences)
 
 
@@ -171,12 +173,10 @@ def _planned(rule: MetricRule, plan: Plan) -> str:
     return f"{lines.capitalize()} would decide with 80 % power, if the {stays} stays."
 
 
-def _doubts(rule: MetricRule, evidence: Evidence, detectable: float | None) -> Iterator[str]:
-    if isinstance(rule, NoWorse | Better) and detectable is not None and 0 < rule.margin < detectable:
+def _too_fine(rule: NoWorse | Better, detectable: float | None) -> Iterator[str]:
+    if detectable is not None and 0 < rule.margin < detectable:
         least = f"{detectable:.4f}, the least difference that these lines show with 80 % power"
         yield f"The margin {rule.margin:g} is below {least}."
-    if evidence.note:
-        yield evidence.note[:1].upper() + evidence.note[1:].rstrip(".") + "."
 
 
 def _relation(rule: LineCount | FailedShare, value: float) -> str:
