@@ -147,7 +147,7 @@ def test_junit_has_a_case_a_rule_and_says_which_are_undecided(project):
     assert list(cases) == [PASSED, FAILED, UNDECIDED]
     assert cases[PASSED].find("failure") is None
     assert [cases[rule].find("failure").get("type") for rule in (FAILED, UNDECIDED)] == ["failed", "undecided"]
-    assert "lines would decide" in cases[UNDECIDED].find("failure").get("message")
+    assert "undecided: the interval holds 0.6" in cases[UNDECIDED].find("failure").get("message")
     _gate(project, PASSED, UNDECIDED, arguments=["--junit", "gate.xml", "--undecided", "pass"])
     suite = ElementTree.parse(project / "gate.xml").getroot().find("testsuite")
     assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["2", "0", "1"]

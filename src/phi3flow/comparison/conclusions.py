@@ -41,7 +41,9 @@ def describe_verdict(name: str, comparison: Comparison) -> str:
     sentence = f"{name}: undecided: {finding}."
     if metric.lines_needed is not None:
         sentence += f" A difference of this size takes about {metric.lines_needed:,} lines to show"
-        sentence += f"; these lines show one of {metric.minimum_detectable_effect:.3f} or more (80 % power)."
+        effect = metric.minimum_detectable_effect
+        sentence += "" if effect is None else f"; these lines show one of {effect:.3f} or more"
+        sentence += " (80 % power)."
     return sentence
 
 

@@ -3,30 +3,20 @@
 A rule passes where its bound of the two-sided 95 % interval satisfies it, so that a run which does not truly meet it
 passes with a chance of at most 2.5 %. It fails where even the opposite bound violates it. Between them it is
 undecided. Intervals are not widened for several rules: docs/decisions/0010-gates.md.
-
-Sources:
-    Fleiss, Levin, Paik 2003, Statistical Methods for Rates and Proportions, 3rd ed., chapter 2 (lines for a share)
-    Julious 2004, Statistics in Medicine 23:1921 (lines for non-inferiority)
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from scipy import special
-
+from phi3flow.gating.plans import plan_comparison, plan_threshold
 from phi3flow.gating.rules import COMPARATORS, Better, Comparator, FailedShare, LineCount, NoWorse, Threshold
 from phi3flow.records.comparisons import MetricComparison, Sides
 from phi3flow.records.record import Record
 from phi3flow.records.scores import Estimate
-from phi3flow.stats import ALPHA, POWER, lines_needed
 from phi3flow.text import plural
 
 Outcome = Literal["passed", "failed", "undecided"]
-
-_Z = float(special.ndtri(1 - ALPHA / 2))
-_Z_POWER = float(special.ndtri(POWER))
 
 
 class RuleResult(Record):
@@ -78,7 +68,8 @@ def decide(low: float | None, high: float | None, comparator: Comparator, limit:
 def check_threshold(rule: Threshold, metric: str, estimate: Estimate) -> RuleResult:
     """Decide ``metric >= 0.6`` by the bound of the metric's interval."""
     outcome = decide(estimate.low, estimate.high, rule.comparator, rule.threshold)
-    needed = _lines_for_threshold(estimate, rule.threshold) if outcome == "undecided" else None
+    plan = plan_threshold(rule, estimate, score_range=None) if outcome == "undecided" else None
+    needed = None if plan is None else plan.lines
     return RuleResult(
         rule=rule.text,
         outcome=outcome,
@@ -98,17 +89,14 @@ def check_comparison(rule: NoWorse | Better, metric: str, compared: MetricCompar
 
     Where lower is better, the difference is mirrored for the decision; what is returned is candidate minus baseline.
     """
-    mean, low, high = compared.difference.mean, compared.difference.low, compared.difference.high
+    low, high = compared.difference.low, compared.difference.high
     if compared.lower_is_better:
-        mean, low, high = (None if bound is None else -bound for bound in (mean, high, low))
+        low, high = (None if bound is None else -bound for bound in (high, low))
     comparator: Comparator = ">=" if isinstance(rule, NoWorse) else ">"
     limit = -rule.margin if isinstance(rule, NoWorse) else rule.margin
     outcome = decide(low, high, comparator, limit)
-    needed, for_equal_runs = None, False
-    if outcome == "undecided" and compared.se and mean is not None:
-        needed, for_equal_runs = _lines_for_difference(
-            rule, compared.se * math.sqrt(compared.n), mean - limit, compared.n
-        )
+    plan = plan_comparison(rule, compared, score_range=None) if outcome == "undecided" else None
+    needed, for_equal_runs = (None, False) if plan is None else (plan.lines, plan.equal_runs)
     return RuleResult(
         rule=rule.text,
         outcome=outcome,
@@ -151,51 +139,6 @@ def check_failed_share(rule: FailedShare, failed: int, total: int) -> RuleResult
         sentence=f"{failed:,} of {plural(total, 'line')} failed in the run or in scoring: {100 * share:.4g} % "
         f"(the share itself, without an interval), {relation} {100 * rule.threshold:.4g} %.",
     )
-
-
-def lines_for_share(share: float, limit: float, *, design_effect: float = 1.0) -> int | None:
-    """Return how many lines tell ``share`` from ``limit`` with 80 % power by Wilson's interval.
-
-    ((z_0.975 sqrt(limit (1 - limit)) + z_0.8 sqrt(share (1 - share))) / (share - limit))^2, times the design effect
-    where lines share a conversation (Fleiss et al. 2003). At share 0 it is where the upper bound reaches the limit.
-    """
-    if not 0 < limit < 1 or share == limit:
-        return None
-    deviations = _Z * math.sqrt(limit * (1 - limit)) + _Z_POWER * math.sqrt(share * (1 - share))
-    return math.ceil(design_effect * (deviations / (share - limit)) ** 2)
-
-
-def _lines_for_threshold(estimate: Estimate, limit: float) -> int | None:
-    """Return how many lines tell the mean from ``limit``, if it stays where it is; None where nobody can say."""
-    if estimate.mean is None or estimate.se is None or estimate.low is None or estimate.high is None:
-        return None
-    distance = estimate.mean - limit
-    if estimate.method in ("wilson", "clustered wilson"):
-        needed = lines_for_share(estimate.mean, limit, design_effect=_design_effect(estimate))
-    else:
-        needed = lines_needed(estimate.se * math.sqrt(estimate.n), distance) if distance and estimate.se else None
-    return None if needed is None else max(needed, estimate.n + 1)
-
-
-def _design_effect(estimate: Estimate) -> float:
-    """Return lines for one independent line; where all agree, from Wilson's open bound z^2 / (effective n + z^2)."""
-    share, se = estimate.mean or 0.0, estimate.se or 0.0
-    if se:
-        return max(1.0, estimate.n * se**2 / (share * (1 - share)))
-    width = (estimate.high or 0.0) - (estimate.low or 0.0)
-    return max(1.0, estimate.n * width / (_Z**2 * (1 - width))) if width < 1 else 1.0
-
-
-def _lines_for_difference(rule: NoWorse | Better, deviation: float, distance: float, n: int) -> tuple[int | None, bool]:
-    """Return how many lines would decide at 80 % power, and whether that is planned for two equal runs.
-
-    ``((z_0.975 + z_0.8) * deviation / effect)^2`` (Julious 2004). Non-inferiority is planned for runs that are truly
-    equal: the effect is the margin. Where these lines are enough for that, and for superiority, the effect is what was
-    observed: the ``distance`` of the difference from the rule's limit.
-    """
-    if isinstance(rule, NoWorse) and (for_equal_runs := lines_needed(deviation, rule.margin)) > n:
-        return for_equal_runs, True
-    return (max(lines_needed(deviation, distance), n + 1) if distance else None), False
 
 
 def _threshold_sentence(rule: Threshold, metric: str, estimate: Estimate, outcome: Outcome, needed: int | None) -> str:

@@ -4,13 +4,14 @@ It never knows what a run or a flow is. Every interval is 95 %, every p is two-s
 labels each line with its conversation; it matters only where lines share one.
 
 Sources, as cited in the modules:
-    Bloom 1995, Evaluation Review 19:547 (minimum detectable effect)
     Chamandy, Muralidharan, Najmi, Naidu 2012, Estimating uncertainty for massive data streams (Poisson bootstrap)
     Efron 1979, Annals of Statistics 7:1 (the bootstrap)
     Fagerland, Lydersen, Laake 2013, BMC Medical Research Methodology 13:91 (mid-p McNemar test)
+    Fleiss, Levin, Paik 2003, Statistical Methods for Rates and Proportions, 3rd ed., chapter 2 (lines for a share)
     Franco, Little, Louis, Slud 2019, J. Survey Statistics and Methodology 7:334 (Wilson for clustered data)
     Hesterberg 2015, The American Statistician 69:371 (expanded percentile interval)
     Holm 1979, Scandinavian J. Statistics 6:65
+    Julious 2004, Statistics in Medicine 23:1921 (lines for non-inferiority)
     Miller 2024, arXiv 2411.00640 (clustered standard errors and paired differences of evaluations)
     Phipson, Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39 (p of a permutation test with random draws)
     Riezler, Maxwell 2005, ACL workshop on evaluation measures (approximate randomisation of corpus metrics)
@@ -36,16 +37,9 @@ from phi3flow.stats.estimates import (
     t_test,
     wilson_interval,
 )
-from phi3flow.stats.pairs import (
-    POWER,
-    PairedComparison,
-    compare_pairs,
-    holm,
-    lines_needed,
-    mcnemar_mid_p,
-    minimum_detectable_effect,
-    tango_interval,
-)
+from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
+from phi3flow.stats.pairs import PairedComparison, compare_pairs, holm
+from phi3flow.stats.power import POWER, Discordance, Share, Spread
 from phi3flow.stats.resampling import sign_flip_p
 from phi3flow.stats.sequential import SequentialTest, anytime_p
 
@@ -54,8 +48,11 @@ __all__ = [
     "CORPUS_METRICS",
     "POWER",
     "UNIT",
+    "Discordance",
     "PairedComparison",
     "SequentialTest",
+    "Share",
+    "Spread",
     "anytime_p",
     "clustered_wilson_interval",
     "compare_corpora",
@@ -67,9 +64,7 @@ __all__ = [
     "estimate_mean",
     "holm",
     "known_range",
-    "lines_needed",
     "mcnemar_mid_p",
-    "minimum_detectable_effect",
     "sign_flip_p",
     "standard_error",
     "t_interval",

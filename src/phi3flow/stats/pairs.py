@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from phi3flow.records.scores import ScoreRange
 from phi3flow.stats.estimates import (
-    ALPHA,
     ROUNDING,
     UNIT,
-    Z_TWO_SIDED,
     Clusters,
     Floats,
     finite,
@@ -24,14 +21,11 @@ from phi3flow.stats.estimates import (
     shared_clusters,
     standard_error,
     t_interval,
-    t_quantile,
     t_test,
 )
+from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
+from phi3flow.stats.power import Discordance, Spread
 from phi3flow.stats.resampling import DRAWS, sign_flip_p
-
-POWER = 0.80
-
-_Z_POWER = float(special.ndtri(POWER))
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,8 @@ class PairedComparison:
     """Candidate minus baseline over paired lines; None where a figure is not defined for these data.
 
     ``se`` is the mean difference's standard error; ``p`` belongs to ``method``, ``p_permutation`` to the
-    sign-flip test; ``lines_needed`` show the observed difference with 80 % power.
+    sign-flip test; ``lines_needed`` show the observed difference with 80 % power. ``simultaneous`` is the interval at
+    the level that several tests share; ``note`` says why there is no verdict, or what to beware of.
     """
 
     n: int
@@ -55,6 +50,8 @@ class PairedComparison:
     p_permutation: float | None = None
     minimum_detectable_effect: float | None = None
     lines_needed: int | None = None
+    simultaneous: tuple[float, float] | None = None
+    note: str | None = None
 
 
 def compare_pairs(
@@ -93,8 +90,8 @@ def compare_pairs(
         se=optional(differences.se),
         p=optional(inference.p),
         p_permutation=sign_flip_p(differences.values, rng=rng, clusters=differences.clusters, draws=draws),
-        minimum_detectable_effect=differences.minimum_detectable_effect,
-        lines_needed=differences.lines_needed,
+        minimum_detectable_effect=inference.scatter.minimum_detectable_effect(n),
+        lines_needed=inference.scatter.lines_needed(differences.mean),
     )
 
 
@@ -118,13 +115,9 @@ class _Differences:
         return cls(values, clusters, wins, losses, float(values.mean()), float(se), df)
 
     @property
-    def minimum_detectable_effect(self) -> float | None:
-        return minimum_detectable_effect(self.se, df=self.df) if self.se > 0 else None
-
-    @property
-    def lines_needed(self) -> int | None:
-        differs = self.se > 0 and abs(self.mean) > ROUNDING * self.se
-        return lines_needed(self.se * math.sqrt(len(self.values)), self.mean) if differs else None
+    def spread(self) -> Spread:
+        n = len(self.values)
+        return Spread(self.se * math.sqrt(n) if self.se > 0 else 0.0, unit=n / (self.df + 1))
 
 
 @dataclass(frozen=True)
@@ -135,62 +128,28 @@ class _Inference:
     high: float
     p: float
     method: str
+    scatter: Discordance | Spread
 
 
 def _infer(left: Floats, right: Floats, differences: _Differences, score_range: ScoreRange) -> _Inference:
-    if not differences.values.any():
-        return _Inference(0.0, 0.0, 1.0, "no line differs")
     least, width = score_range[0], score_range[1] - score_range[0]
-    if differences.clusters is None and is_binary((left - least) / width) and is_binary((right - least) / width):
-        wins, losses = differences.wins, differences.losses
+    binary = differences.clusters is None and is_binary((left - least) / width) and is_binary((right - least) / width)
+    wins, losses = differences.wins, differences.losses
+    scatter = Discordance((wins + losses) / len(left), width) if binary else differences.spread
+    if not differences.values.any():
+        return _Inference(0.0, 0.0, 1.0, "no line differs", scatter)
+    if binary:
         low, high = tango_interval(wins, losses, len(left))
         p = float(mcnemar_mid_p(wins, losses))
-        return _Inference(float(low) * width, float(high) * width, p, "Tango interval, mid-p McNemar")
+        return _Inference(float(low) * width, float(high) * width, p, "Tango interval, mid-p McNemar", scatter)
     mean, se, df = differences.mean, differences.se, differences.df
     low, high = t_interval(mean, se, df)
     if se == 0:  # nothing to divide by; p is the chance that all signs agree
         p, test = (2.0**-df if abs(mean) > ROUNDING else 1.0), "sign test of a constant difference"
     else:
         p, test = float(t_test(mean, se, df)), "paired t"
-    return _Inference(float(low), float(high), p, test if differences.clusters is None else f"clustered {test}")
-
-
-def tango_interval(wins: ArrayLike, losses: ArrayLike, n: int) -> tuple[Floats, Floats]:
-    """Return Tango's score interval of (wins - losses) / n, the paired difference of two 0/1 scores.
-
-    The bounds are where the score statistic equals the normal quantile. It falls as the assumed difference
-    grows, so bisection finds them (Tango 1998, section 3).
-    """
-    b, c = np.asarray(wins, dtype=float), np.asarray(losses, dtype=float)
-    estimate = (b - c) / n
-
-    def statistic(difference: Floats) -> Floats:
-        linear = (2 * n - b + c) * difference - b - c
-        constant = -c * difference * (1 - difference)
-        loss_share = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0)) - linear) / (4 * n)
-        variance = n * (2 * loss_share + difference * (1 - difference))
-        distance = b - c - n * difference
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(distance == 0, 0.0, distance / np.sqrt(np.maximum(variance, 0)))
-
-    def solve(inner: Floats, outer: Floats) -> Floats:
-        for _ in range(60):
-            middle = (inner + outer) / 2
-            inside = np.abs(statistic(middle)) <= Z_TWO_SIDED
-            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
-        return np.asarray((inner + outer) / 2)
-
-    return solve(estimate, np.full_like(estimate, -1.0)), solve(estimate, np.full_like(estimate, 1.0))
-
-
-def mcnemar_mid_p(wins: ArrayLike, losses: ArrayLike) -> Floats:
-    """Return the two-sided mid-p of the McNemar test; 1 where no line differs (Fagerland et al. 2013)."""
-    b, c = np.asarray(wins, dtype=float), np.asarray(losses, dtype=float)
-    trials, fewer = b + c, np.minimum(b, c)
-    log_chance = special.gammaln(trials + 1) - special.gammaln(b + 1) - special.gammaln(c + 1)
-    chance = np.exp(log_chance - trials * math.log(2))
-    below = special.bdtr(fewer, trials.astype(int), 0.5)
-    return np.where(trials == 0, 1.0, np.where(b == c, 1 - chance / 2, 2 * below - chance))
+    method = test if differences.clusters is None else f"clustered {test}"
+    return _Inference(float(low), float(high), p, method, scatter)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -205,16 +164,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
             largest = max(largest, min(1.0, ranked[index] * (len(ranked) - rank)))
             adjusted[index] = largest
     return adjusted
-
-
-def minimum_detectable_effect(se: float, *, df: int) -> float:
-    """Return the true difference that a two-sided 5 % test finds with 80 % power (Bloom 1995)."""
-    return (t_quantile(1 - ALPHA / 2, df) + t_quantile(POWER, df)) * se
-
-
-def lines_needed(deviation: float, effect: float) -> int:
-    """Return how many lines show ``effect`` with 80 % power: ((z_0.975 + z_0.8) * deviation / effect)^2.
-
-    ``deviation`` is one line's standard deviation, or se * sqrt(n) where lines are clustered.
-    """
-    return math.ceil(((Z_TWO_SIDED + _Z_POWER) * deviation / effect) ** 2)

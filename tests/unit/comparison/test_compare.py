@@ -152,7 +152,7 @@ def test_a_run_without_scores_is_refused_with_the_command_to_type(runs_dir):
     [
         ([0.2, 0.3, 0.1, 0.4] * 5, [0.8, 0.7, 0.9, 0.6] * 5, "better", "b is better than a: +0.500 (95 % interval"),
         ([0.8, 0.7, 0.9, 0.6] * 5, [0.2, 0.3, 0.1, 0.4] * 5, "worse", "b is worse than a: -0.500 (95 % interval"),
-        ([0.8, 0.1, 0.5], [0.2, 0.9, 0.6], "undecided", "takes about 385 lines to show; these lines show one of"),
+        ([0.8, 0.1, 0.5], [0.2, 0.9, 0.6], "undecided", "takes about 387 lines to show; these lines show one of"),
         ([0.8, 0.1, 0.5], [0.8, 0.1, 0.5], "no difference", "no difference: all 3 lines score the same"),
         ([0.8], [0.1], "undecided", "undecided: -0.700 (1 lines)"),
         ([None, 0.5], [0.5, None], "not comparable", "no line has a score in both runs"),

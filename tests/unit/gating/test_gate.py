@@ -15,7 +15,7 @@ from phi3flow.gating.decisions import combine, decide
 from phi3flow.gating.rules import Better, FailedShare, LineCount, NoWorse, Threshold
 from phi3flow.records.scores import Estimate
 from phi3flow.runs.folder import RunFolder
-from phi3flow.stats import estimate_mean, lines_needed
+from phi3flow.stats import Spread, estimate_mean
 from tests.support.folders.answered_runs import make_run
 
 Columns = Mapping[str, Sequence[float | None]]
@@ -146,7 +146,7 @@ def test_a_threshold_is_held_against_the_bound_and_not_the_value(runs_dir):
     first, undecided = result.rules[:2]
     assert (first.value, first.low, first.high, first.n) == (estimate.mean, estimate.low, estimate.high, 100)
     assert (first.metric, first.threshold, first.margin, first.lines_needed) == ("answer_match.f1", 0.57, None, None)
-    assert undecided.lines_needed == lines_needed(estimate.se * 10, 0.01) > 100
+    assert undecided.lines_needed == Spread(estimate.se * 10).lines_needed(0.01) > 100
     assert f"About {undecided.lines_needed:,} lines would decide with 80 % power" in undecided.sentence
 
 
