@@ -160,14 +160,15 @@ def test_a_metric_without_a_range_is_undecided_while_failures_differ(project):
     flow = _flow(project / "points", "    return 1.0 + 9 * len(answer)\n")
     answers = ["four", "seven"] * 60
     _make(project, "base", [None, None, *answers[2:]])
-    _make(project, "tuned", [None, None, *(f"{answer}!" for answer in answers[2:])])
+    better = [answer + "!" * (1 + number % 3) for number, answer in enumerate(answers)]
+    _make(project, "tuned", [None, None, *better[2:]])
     _score(project, "base", "tuned", flow=flow)
     rule = "points better than baseline by 1"
     assert _results(_gate(project, rule, arguments=JSON))[0]["outcome"] == "passed", "the same lines failed"
     [alone] = _results(_gate(project, "points >= 2", arguments=["--json"]))
     assert alone["outcome"] == "undecided"
     assert "nobody can say what the failed lines count as" in alone["sentence"]
-    _make(project, "more", [None, None, None, *(f"{answer}!" for answer in answers[3:])])
+    _make(project, "more", [None, None, None, *better[3:]])
     _score(project, "more", flow=flow)
     done = phi3flow("gate", "more", "--rule", rule, *JSON, cwd=project)
     [result] = _results(done)
@@ -232,6 +233,30 @@ def test_a_gate_and_a_comparison_decide_alike(project, wins, outcome, verdict):
         assert metric["p"] == pytest.approx(0.0625)
         assert "p = 0.0625" in result["sentence"]
         assert result["lines_needed"] > 300
+
+
+# no interval of width zero
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.05, 0.2])
+def test_five_tied_lines_do_not_rule_out_a_loss(project, margin):
+    for name in ("base", "tuned"):
+        _make(project, name, ["Paris", "Paris", "Rome", "Paris", "a city called Paris"])
+    _score(project, "base", "tuned")
+    rules = [f"{metric} no worse than baseline by {margin}" for metric in ("value_accuracy", "f1", "corpus_chrf")]
+    results = _results(_gate(project, *rules, arguments=JSON))
+    assert [result["outcome"] for result in results] == ["undecided"] * 3
+
+
+def test_two_lines_from_three_to_four_stars_show_nothing(project):
+    flow = _flow(project / "stars", "    return float(answer)\n", tags="score_ranges: points 1..5")
+    _make(project, "base", ["3", "3"])
+    _make(project, "tuned", ["4", "4"])
+    _score(project, "base", "tuned", flow=flow)
+    rules = ["points better than baseline by 0.9", "points >= 3.9", "points better than baseline"]
+    results = _results(_gate(project, *rules, arguments=JSON))
+    assert [result["outcome"] for result in results] == ["undecided"] * 3
+    assert all(result["low"] < result["value"] < result["high"] for result in results)
 
 
 # rulers

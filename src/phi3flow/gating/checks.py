@@ -6,31 +6,38 @@ from typing import Any
 
 from phi3flow.gating.decisions import Decision, decide_rule
 from phi3flow.gating.evidence import Evidence
-from phi3flow.gating.plans import Plan, plan_comparison, plan_threshold
+from phi3flow.gating.plans import Plan, detectable_difference, plan_comparison, plan_threshold
 from phi3flow.gating.rules import COMPARATORS, Better, FailedShare, LineCount, MetricRule, NoWorse, Threshold
 from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.gating.sentences import describe_failed_share, describe_line_count, describe_rule
 from phi3flow.records.comparisons import MetricComparison
 from phi3flow.records.gates import AnsweredOutcome, RuleResult
+from phi3flow.records.scores import ScoreRange
 
 
 def check_threshold(rule: Threshold, metric: ScoredMetric) -> RuleResult:
     """Decide ``metric >= 0.6`` by the bound of the metric's interval."""
     evidence = Evidence.of_run(metric)
     decision = decide_rule(rule, evidence)
-    plan = plan_threshold(rule, metric.estimate) if _lacks_lines(evidence, decision) else None
+    plan = (
+        plan_threshold(rule, metric.estimate, score_range=metric.score_range)
+        if _lacks_lines(evidence, decision)
+        else None
+    )
     sentence = describe_rule(rule, evidence, decision, plan=plan)
     return _result(rule, evidence, decision, plan=plan, threshold=rule.threshold, sentence=sentence)
 
 
-def check_comparison(rule: NoWorse | Better, evidence: Evidence, compared: MetricComparison) -> RuleResult:
+def check_comparison(
+    rule: NoWorse | Better, evidence: Evidence, compared: MetricComparison, *, score_range: ScoreRange | None
+) -> RuleResult:
     """Decide ``no worse than baseline by`` and ``better than baseline by`` by the paired difference.
 
     Where lower is better, the difference is mirrored for the decision; what is returned is candidate minus baseline.
     """
     decision = decide_rule(rule, evidence)
-    plan = plan_comparison(rule, compared) if _lacks_lines(evidence, decision) else None
-    detectable = compared.minimum_detectable_effect
+    plan = plan_comparison(rule, compared, score_range=score_range) if _lacks_lines(evidence, decision) else None
+    detectable = detectable_difference(compared, score_range=score_range)
     sentence = describe_rule(rule, evidence, decision, plan=plan, detectable=detectable)
     return _result(rule, evidence, decision, plan=plan, margin=rule.margin, sentence=sentence)
 

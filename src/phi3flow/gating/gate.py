@@ -96,7 +96,7 @@ class _Compared:
         name = self.names[metric.full_name]
         compared = self.comparison.metrics[name]
         evidence = Evidence.of_comparison(metric.full_name, compared, level=self._level(name))
-        return check_comparison(rule, evidence, compared)
+        return check_comparison(rule, evidence, compared, score_range=metric.score_range)
 
     def _level(self, name: str) -> float | None:
         """Return the level of the test that watched either run, tested against the other, while it ran."""

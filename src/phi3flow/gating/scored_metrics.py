@@ -11,9 +11,9 @@ from phi3flow.comparison.notes import describe_endpoint_failures
 from phi3flow.errors import ConfigError
 from phi3flow.gating.rules import MetricRule, Rule
 from phi3flow.records.lines import LineError
-from phi3flow.records.scores import Estimate, FailedLines, LineScore, RunMetrics
+from phi3flow.records.scores import Estimate, FailedLines, LineScore, RunMetrics, ScoreRange
 from phi3flow.runs.folder import RunFolder
-from phi3flow.stats import CORPUS_METRICS
+from phi3flow.stats import CORPUS_METRICS, UNIT, known_range
 from phi3flow.text import shorten
 
 
@@ -22,7 +22,7 @@ class ScoredMetric:
     """A metric of the run: the evaluation that gave it, its short name, and its estimates.
 
     ``answered_only`` is there where it differs. ``uncounted`` is whether a line failed of which nobody can say what it
-    counts as: the metric has no range, or may not apply to it.
+    counts as: the metric has no range, or may not apply to it. ``score_range`` is that of a line's score.
     """
 
     evaluation: str
@@ -32,6 +32,7 @@ class ScoredMetric:
     failed_lines: FailedLines = "least"
     lower_is_better: bool = False
     uncounted: bool = False
+    score_range: ScoreRange | None = UNIT
 
     @property
     def full_name(self) -> str:
@@ -105,7 +106,14 @@ class GatedRun:
             failed_lines=estimates.failed_lines,
             lower_is_better=name in estimates.lower_is_better,
             uncounted=any(_is_uncounted(line, name) for line in self.scores(evaluation)),
+            score_range=self._score_range(evaluation, name),
         )
+
+    def _score_range(self, evaluation: str, name: str) -> ScoreRange | None:
+        if name in CORPUS_METRICS:  # it is none of lines
+            return None
+        scores = [score for line in self.scores(evaluation) if (score := line.scores.get(name)) is not None]
+        return known_range(name, self.estimates[evaluation].score_ranges, [scores])
 
     @cached_property
     def failures(self) -> Mapping[int, LineError | None]:

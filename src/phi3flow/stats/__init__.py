@@ -6,15 +6,16 @@ share one.
 
 Sources, as cited in the modules:
     Bell, McCaffrey 2002, Survey Methodology 28:169 (CR2 and its degrees of freedom)
-    Bloom 1995, Evaluation Review 19:547 (minimum detectable effect)
     Chamandy, Muralidharan, Najmi, Naidu 2012, Estimating uncertainty for massive data streams (Poisson bootstrap)
     Clopper, Pearson 1934, Biometrika 26:404 (exact interval of a share)
     Efron 1979, Annals of Statistics 7:1 (the bootstrap)
     Fagerland, Lydersen, Laake 2013, BMC Medical Research Methodology 13:91 (mid-p McNemar test)
+    Fleiss, Levin, Paik 2003, Statistical Methods for Rates and Proportions, 3rd ed., chapter 2 (lines for a share)
     Franco, Little, Louis, Slud 2019, J. Survey Statistics and Methodology 7:334 (Wilson for clustered data)
     Hall 1992, J. Royal Statistical Society B 54:221 (t corrected for skewness)
     Hesterberg 2015, The American Statistician 69:371 (expanded percentile interval)
     Holm 1979, Scandinavian J. Statistics 6:65
+    Julious 2004, Statistics in Medicine 23:1921 (lines for non-inferiority)
     Miller 2024, arXiv 2411.00640 (clustered standard errors and paired differences of evaluations)
     Phipson, Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39 (p of a permutation test with random draws)
     Pustejovsky, Tipton 2018, J. Business & Economic Statistics 36:672 (the same, for any regression)
@@ -41,14 +42,8 @@ from phi3flow.stats.estimates import (
 )
 from phi3flow.stats.means import clustered_share_interval, estimate_mean
 from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
-from phi3flow.stats.pairs import (
-    POWER,
-    PairedComparison,
-    compare_pairs,
-    holm,
-    lines_needed,
-    minimum_detectable_effect,
-)
+from phi3flow.stats.pairs import PairedComparison, compare_pairs, holm
+from phi3flow.stats.power import POWER, Discordance, Share, Spread
 from phi3flow.stats.resampling import sign_flip_p
 from phi3flow.stats.sequential import SequentialTest, anytime_p
 from phi3flow.stats.shares import (
@@ -64,8 +59,11 @@ __all__ = [
     "POWER",
     "UNIT",
     "BoundedMean",
+    "Discordance",
     "PairedComparison",
     "SequentialTest",
+    "Share",
+    "Spread",
     "anytime_p",
     "clustered_share_interval",
     "clustered_wilson_interval",
@@ -79,9 +77,7 @@ __all__ = [
     "holm",
     "infer_bounded_mean",
     "known_range",
-    "lines_needed",
     "mcnemar_mid_p",
-    "minimum_detectable_effect",
     "share_difference_interval",
     "share_interval",
     "sign_flip_p",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from phi3flow.records.scores import ScoreRange
 from phi3flow.stats.bounded_means import infer_bounded_mean
@@ -26,17 +25,13 @@ from phi3flow.stats.estimates import (
     shared_clusters,
     standard_error,
     t_interval,
-    t_quantile,
     t_test,
     within,
 )
 from phi3flow.stats.paired_shares import mcnemar_mid_p
+from phi3flow.stats.power import Discordance, Spread
 from phi3flow.stats.resampling import DRAWS, sign_flip_p
 from phi3flow.stats.shares import share_difference_interval
-
-POWER = 0.80
-
-_Z_POWER = float(special.ndtri(POWER))
 
 
 @dataclass(frozen=True)
@@ -155,8 +150,8 @@ class _Differences:
             se=optional(self.se),
             p=optional(inference.p),
             p_permutation=p_permutation,
-            minimum_detectable_effect=self._minimum_detectable_effect(level),
-            lines_needed=self._lines_needed(level),
+            minimum_detectable_effect=self._scatter.minimum_detectable_effect(n, level=level),
+            lines_needed=self._scatter.lines_needed(self.mean, level=level),
             simultaneous=inference.interval(level) if tests > 1 and not math.isnan(low) else None,
             note=self.note,
         )
@@ -196,12 +191,13 @@ class _Differences:
     def _method(self, name: str) -> str:
         return name if self.clusters is None else f"clustered {name}"
 
-    def _minimum_detectable_effect(self, level: float) -> float | None:
-        return minimum_detectable_effect(self.se, df=self.df, level=level) if self.se > 0 else None
-
-    def _lines_needed(self, level: float) -> int | None:
-        differs = self.se > 0 and abs(self.mean) > ROUNDING * self.se
-        return lines_needed(self.se * math.sqrt(len(self.values)), self.mean, level) if differs else None
+    @property
+    def _scatter(self) -> Discordance | Spread:
+        n = len(self.values)
+        if self.width and self.binary and self.clusters is None:
+            return Discordance((self.wins + self.losses) / n, self.width)
+        ends = (-self.width, self.width) if self.width else None
+        return Spread(self.se * math.sqrt(n) if self.se > 0 else 0.0, unit=n / (self.df + 1), ends=ends)
 
 
 def _without_rounding(left: Floats, right: Floats, width: float | None) -> Floats:
@@ -224,16 +220,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
             largest = max(largest, min(1.0, ranked[index] * (len(ranked) - rank)))
             adjusted[index] = largest
     return adjusted
-
-
-def minimum_detectable_effect(se: float, *, df: float, level: float = ALPHA) -> float:
-    """Return the true difference that a two-sided test at ``level`` finds with 80 % power (Bloom 1995)."""
-    return (t_quantile(1 - level / 2, df) + t_quantile(POWER, df)) * se
-
-
-def lines_needed(deviation: float, effect: float, level: float = ALPHA) -> int:
-    """Return how many lines show ``effect`` with 80 % power: ((z_(1 - level/2) + z_0.8) * deviation / effect)^2.
-
-    ``deviation`` is one line's standard deviation, or se * sqrt(n) where lines are clustered.
-    """
-    return math.ceil(((float(special.ndtri(1 - level / 2)) + _Z_POWER) * deviation / effect) ** 2)

@@ -15,7 +15,7 @@ from phi3flow.gating.decisions import combine, decide_by_bound
 from phi3flow.gating.rules import Better, FailedShare, LineCount, NoWorse, Threshold
 from phi3flow.records.scores import Estimate
 from phi3flow.runs.folder import RunFolder
-from phi3flow.stats import estimate_mean, lines_needed
+from phi3flow.stats import UNIT, Spread, estimate_mean
 from tests.support.folders.answered_runs import make_run
 
 Columns = Mapping[str, Sequence[float | None]]
@@ -146,7 +146,9 @@ def test_a_threshold_is_held_against_the_bound_and_not_the_value(runs_dir):
     first, undecided = result.rules[:2]
     assert (first.value, first.low, first.high, first.n) == (estimate.mean, estimate.low, estimate.high, 100)
     assert (first.metric, first.threshold, first.margin, first.lines_needed) == ("answer_match.f1", 0.57, None, None)
-    assert undecided.lines_needed == lines_needed(estimate.se * 10, 0.01) > 100
+    assert undecided.lines_needed == Spread(estimate.se * 10, ends=UNIT, weight=1.0).lines_needed(
+        estimate.mean, limit=0.59
+    )
     assert f"About {undecided.lines_needed:,} lines would decide with 80 % power" in undecided.sentence
 
 
@@ -187,7 +189,8 @@ def test_where_lower_is_better_no_worse_and_better_are_mirrored(runs_dir):
 
 def test_few_lines_that_answer_alike_decide_nothing(runs_dir):
     a, b = (_run(runs_dir, name, {"f1": [0.2, 0.6, 0.9]}) for name in "ab")
-    assert _only(_gate(b, "f1 better than baseline", baseline=a)).outcome == "undecided"
+    rules = ["f1 better than baseline", "f1 no worse than baseline by 0.001", "f1 no worse than baseline by 0.1"]
+    assert [rule.outcome for rule in _gate(b, *rules, baseline=a).rules] == ["undecided"] * 3
 
 
 def test_what_has_no_interval_is_undecided(runs_dir):

@@ -16,6 +16,7 @@ from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides
 from phi3flow.records.scores import Estimate
+from phi3flow.stats import UNIT
 
 
 def _estimate(mean: float, half: float, n: int = 100, **fields: Any) -> Estimate:
@@ -55,7 +56,7 @@ def _comparison(rule: str, compared: MetricComparison, *, level: float | None = 
     parsed = parse_rule(rule)
     assert isinstance(parsed, NoWorse | Better)
     evidence = Evidence.of_comparison("answer_match.f1", compared, level=level)
-    return check_comparison(parsed, evidence, compared)
+    return check_comparison(parsed, evidence, compared, score_range=UNIT)
 
 
 # thresholds
