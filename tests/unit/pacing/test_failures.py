@@ -13,7 +13,8 @@ import openai
 import pytest
 import requests
 
-from phi3flow.pacing.failures import describe_failure, parse_retry_after
+from phi3flow.pacing.failures import describe_failure, is_endpoint_failure, parse_retry_after
+from phi3flow.records.lines import LineError
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
 BODY = {"messages": [{"role": "user", "content": "q"}]}
