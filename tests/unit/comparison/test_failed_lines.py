@@ -97,7 +97,7 @@ def test_a_candidate_all_of_whose_lines_failed_is_not_left_out(tmp_path: Path) -
 def test_a_metric_without_a_range_is_undecided_while_failures_differ(
     tmp_path: Path, failed: tuple[list[int], list[int]]
 ) -> None:
-    before, after = list(np.linspace(100, 140, 40)), list(np.linspace(120, 160, 40))
+    before, after = list(np.linspace(100, 140, 40)), list(np.linspace(120, 170, 40))
     base = scored(tmp_path, "base", {"words": before}, failed=failed[0])
     tuned = scored(tmp_path, "tuned", {"words": after}, failed=failed[1])
     metric = compare_runs(base, tuned).metrics["answer_match.words"]
@@ -156,13 +156,13 @@ def test_a_judge_that_fails_on_one_side_only_is_said(tmp_path: Path) -> None:
 
 
 def test_left_out_is_the_spoken_choice_and_is_said(tmp_path: Path) -> None:
-    base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 20})
-    tuned = scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 20}, failed=range(60))
+    base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 40})
+    tuned = scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 40}, failed=range(60))
     for run in (base, tuned):
         rescored(run, failed_lines="left out")
     comparison = compare_runs(base, tuned)
     metric = comparison.metrics[F1]
-    assert (metric.n, metric.verdict, metric.answered_only, metric.failed.candidate) == (20, "better", None, 60)
+    assert (metric.n, metric.verdict, metric.answered_only, metric.failed.candidate) == (100, "better", None, 60)
     sentence = describe_verdict(F1, comparison)
     assert "60 lines of tuned failed" in sentence
     assert "Failed lines are left out." in sentence
