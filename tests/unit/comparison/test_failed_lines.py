@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from phi3flow.comparison.compare import compare_runs
 from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.lines import LineError
-from phi3flow.records.scores import LineScore
+from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.runs.folder import RunFolder
+from tests.support.folders.run_folders import line, ruler, write_run
 from tests.unit.comparison.scored import rescored, scored
 
 ACCURACY, F1 = "answer_match.value_accuracy", "answer_match.f1"
@@ -94,7 +97,7 @@ def test_a_candidate_all_of_whose_lines_failed_is_not_left_out(tmp_path: Path) -
 def test_a_metric_without_a_range_is_undecided_while_failures_differ(
     tmp_path: Path, failed: tuple[list[int], list[int]]
 ) -> None:
-    before, after = list(np.linspace(100, 140, 40)), list(np.linspace(120, 160, 40))
+    before, after = list(np.linspace(100, 140, 40)), list(np.linspace(120, 170, 40))
     base = scored(tmp_path, "base", {"words": before}, failed=failed[0])
     tuned = scored(tmp_path, "tuned", {"words": after}, failed=failed[1])
     metric = compare_runs(base, tuned).metrics["answer_match.words"]
@@ -153,13 +156,13 @@ def test_a_judge_that_fails_on_one_side_only_is_said(tmp_path: Path) -> None:
 
 
 def test_left_out_is_the_spoken_choice_and_is_said(tmp_path: Path) -> None:
-    base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 20})
-    tuned = scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 20}, failed=range(60))
+    base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 40})
+    tuned = scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 40}, failed=range(60))
     for run in (base, tuned):
         rescored(run, failed_lines="left out")
     comparison = compare_runs(base, tuned)
     metric = comparison.metrics[F1]
-    assert (metric.n, metric.verdict, metric.answered_only, metric.failed.candidate) == (20, "better", None, 60)
+    assert (metric.n, metric.verdict, metric.answered_only, metric.failed.candidate) == (100, "better", None, 60)
     sentence = describe_verdict(F1, comparison)
     assert "60 lines of tuned failed" in sentence
     assert "Failed lines are left out." in sentence
@@ -194,3 +197,36 @@ def test_a_corpus_metric_counts_an_empty_answer(tmp_path: Path) -> None:
     assert metric.answered_only is not None
     assert metric.answered_only.n == 10
     assert metric.answered_only.difference.mean == 0.0
+
+
+def test_a_line_that_ran_repeatedly_counts_with_its_failed_executions_and_without(tmp_path: Path) -> None:
+    """Two lines, twice each; the second time the first line failed in the candidate."""
+    empty, full = [0.0] * 10, [9.0, 9.0, 9.0, 8.0, 7.0, 6.0, 9.0, 8.0, 7.0, 6.0]
+
+    def written(name: str, failed: Collection[int]) -> RunFolder:
+        results = [line(number, None if number in failed else "a") for number in range(4)]
+        parameters = {"repeats": 2, "lines": 2}
+        run = write_run(tmp_path / name, results, rows=[{"kind": "a"}] * 2, parameters=parameters)
+        scores = [
+            LineScore(
+                line_number=number,
+                line_id=f"id{number % 2}" + "~1" * (number > 1),
+                status="Failed" if number in failed else "Completed",
+                answered=number not in failed,
+                scores={} if number in failed else {"f1": 0.8},
+                counted_as={"f1": 0.0} if number in failed else {},
+                counts={"bleu": empty if number in failed else full},
+            )
+            for number in range(4)
+        ]
+        run.write_scores("answer_match", scores, RunMetrics(metrics={}, evaluation=ruler("answer_match")))
+        return run
+
+    comparison = compare_runs(written("base", ()), written("tuned", [2]))
+    f1, bleu = comparison.metrics[F1], comparison.metrics["answer_match.corpus_bleu"]
+    assert (comparison.n_paired, comparison.failed, f1.failed) == (2, Sides(candidate=1), Sides(candidate=1))
+    assert (f1.baseline, f1.candidate) == (pytest.approx(0.8), pytest.approx(0.6))
+    assert f1.answered_only is not None
+    assert (f1.answered_only.n, f1.answered_only.candidate) == (2, pytest.approx(0.8))
+    assert bleu.answered_only is not None
+    assert (bleu.n, bleu.answered_only.n, bleu.answered_only.difference.mean) == (2, 2, 0.0)
