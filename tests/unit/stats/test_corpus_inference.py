@@ -89,7 +89,7 @@ def test_fewer_than_six_conversations_have_no_verdict(count: int, lines: int) ->
     before, after = _lines(count * lines), _lines(count * lines, 7, share=0.9)
     labels = np.repeat(np.arange(count), lines)
     alone = _estimate(before, rng=_rng(), clusters=labels)
-    compared = _compare(before, after, rng=_rng(), clusters=labels, tests=2)
+    compared = _compare(before, after, rng=_rng(), clusters=labels)
     assert alone.mean is not None
     assert compared.mean is not None
     if count == 6:
@@ -98,7 +98,7 @@ def test_fewer_than_six_conversations_have_no_verdict(count: int, lines: int) ->
         assert (alone.note, compared.note) == (None, None)
         return
     assert (alone.low, alone.high, alone.se) == (None, None, None)
-    assert (compared.low, compared.high, compared.p, compared.simultaneous, compared.lines_needed) == (None,) * 5
+    assert (compared.low, compared.high, compared.p, compared.lines_needed) == (None,) * 4
     units = "conversations" if lines > 1 else "lines"
     assert alone.note == compared.note == f"{count} {units}: at least 6 are needed for a verdict"
 
