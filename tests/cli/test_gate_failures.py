@@ -306,6 +306,16 @@ def test_scores_of_an_earlier_build_are_refused_with_the_command_that_scores_ane
     assert not (project / ".runs/tuned/gate.json").exists()
 
 
+def test_an_earlier_builds_scores_that_no_rule_is_about_stand_in_no_way(project):
+    flow = _flow(project / "flows/strict", "    return float(answer == ground_truth)\n")
+    _make(project, "tuned", ["Paris"] * 20)
+    _score(project, "tuned")
+    _score(project, "tuned", flow=flow)
+    _age(RunFolder(project / ".runs/tuned"))
+    assert _gate(project, "points >= 0.1", "failed <= 2%", arguments=[]).returncode == 0
+    assert _gate(project, "failed <= 2%", arguments=[]).returncode == 2
+
+
 def test_a_baseline_that_an_earlier_build_scored_is_refused(project):
     _make(project, "base", ["Paris"] * 20)
     _make(project, "tuned", ["Paris"] * 20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from phi3flow.comparison.rulers import Measured, match_evaluations
 from phi3flow.errors import ConfigError
@@ -38,9 +38,13 @@ def refuse_undecided_early(
             )
 
 
-def refuse_outdated(run: GatedRun, named: Iterable[str]) -> None:
-    """Raise ConfigError where the scores are of an earlier build, or those of the ``named`` evaluations lack lines."""
-    for evaluation, metrics in run.estimates.items():
+def refuse_outdated(run: GatedRun, named: Collection[str]) -> None:
+    """Raise ConfigError where the scores by the ``named`` evaluations are an earlier build's, or lack lines.
+
+    Where none is named, the rules are about all evaluations of the run, as far as they have scores.
+    """
+    for evaluation in named or run.evaluations:
+        metrics = run.estimates[evaluation]
         if metrics.schema_version < SCHEMA_VERSION or metrics.evaluation is None:
             raise ConfigError(
                 f"run {run.name}: its scores by {evaluation} are an earlier build's, which did not note what measured "
