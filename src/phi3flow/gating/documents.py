@@ -6,9 +6,12 @@ Names of runs and metrics, and the rules, come from elsewhere: they are shown as
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from xml.etree import ElementTree
 
-from phi3flow.gating.decisions import GateResult, RuleResult
+from phi3flow.gating.sentences import describe_failed
+from phi3flow.records.comparisons import Sides
+from phi3flow.records.gates import GateResult, RuleResult
 from phi3flow.text import visible
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&~!@$^]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -17,14 +20,20 @@ _MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
 def summarise(result: GateResult, *, undecided_passes: bool) -> str:
-    """Return one line: what the gate says about which run."""
+    """Return one line: what the gate says about which run, and how many lines of which failed."""
     against = f" against {result.baseline}" if result.baseline else ""
     counted = " (undecided rules are let pass)" if result.outcome == "undecided" and undecided_passes else ""
-    return f"Gate {result.outcome}{counted}: {result.run}{against}"
+    failed = describe_failed(result.failures, result.baseline, result.run)
+    return f"Gate {result.outcome}{counted}: {result.run}{against}{f'; {failed}' if failed else ''}"
 
 
-def describe_pairing(result: GateResult) -> str | None:
-    """Return which lines were compared, None without a baseline."""
+def describe_lines(result: GateResult) -> list[str]:
+    """Return which lines were compared, and which failures another try may mend."""
+    pairing = _describe_pairing(result)
+    return [*([pairing] if pairing else []), *(f"{note}." for note in result.notes)]
+
+
+def _describe_pairing(result: GateResult) -> str | None:
     if result.unmatched is None:
         return None
     text = f"{result.n_paired:,} lines paired"
@@ -42,22 +51,39 @@ def interval(rule: RuleResult) -> str:
     return value if rule.low is None else f"{value} [{rule.low:{sign}.4f}, {rule.high:{sign}.4f}]"
 
 
+def failures(rule: RuleResult) -> str:
+    """Return "3 / 55": lines that failed on either side; "+ 2 / 0 not scored" apart; "" where none has."""
+    texts = [_sides(rule, rule.failed), _sides(rule, rule.unscored)]
+    return " + ".join(text + suffix for text, suffix in zip(texts, ("", " not scored"), strict=True) if text)
+
+
+def tabulate(result: GateResult) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and rows of a table of the rules; a column of failures only where lines failed."""
+    columns: list[tuple[str, Callable[[RuleResult], str]]] = [
+        ("outcome", lambda rule: rule.outcome),
+        ("rule", lambda rule: rule.rule),
+        ("value [interval]", interval),
+        ("lines", lambda rule: f"{rule.n:,}"),
+        ("failed", failures),
+        ("lines needed", lambda rule: "" if rule.lines_needed is None else f"{rule.lines_needed:,}"),
+    ]
+    if not any(map(failures, result.rules)):
+        columns = [column for column in columns if column[1] is not failures]
+    return [head for head, _ in columns], [[cell(rule) for _, cell in columns] for rule in result.rules]
+
+
 def render_markdown(result: GateResult, *, undecided_passes: bool) -> str:
     """Return the gate as GitHub-flavoured Markdown: a heading, a table of the rules, a sentence for each."""
-    rows = [
-        [_MARKS[rule.outcome] + " " + rule.outcome, rule.rule, interval(rule), f"{rule.n:,}", _needed(rule)]
-        for rule in result.rules
-    ]
-    pairing = describe_pairing(result)
+    heads, rows = tabulate(result)
     lines = [
         f"## {_escape(summarise(result, undecided_passes=undecided_passes))}",
         "",
-        "| outcome | rule | value, 95 % interval | lines | lines needed |",
-        "|---|---|---:|---:|---:|",
-        *("| " + " | ".join(map(_escape, row)) + " |" for row in rows),
+        _row(heads),
+        _row(["---", "---", *["---:"] * (len(heads) - 2)]),
+        *(_row([f"{_MARKS[rule.outcome]} {row[0]}", *row[1:]]) for rule, row in zip(result.rules, rows, strict=True)),
         "",
         *(f"- {_escape(rule.sentence)}" for rule in result.rules),
-        *(["", _escape(pairing)] if pairing else []),
+        *(line for sentence in describe_lines(result) for line in ("", _escape(sentence))),
     ]
     return "\n".join(lines) + "\n"
 
@@ -81,8 +107,14 @@ def render_junit(result: GateResult, *, undecided_passes: bool) -> bytes:
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _needed(rule: RuleResult) -> str:
-    return "" if rule.lines_needed is None else f"{rule.lines_needed:,}"
+def _sides(rule: RuleResult, lines: Sides) -> str:
+    if not lines.baseline and not lines.candidate:
+        return ""
+    return f"{lines.baseline:,} / {lines.candidate:,}" if rule.margin is not None else f"{lines.candidate:,}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(_escape, cells)) + " |"
 
 
 def _escape(text: str) -> str:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi3flow.comparison.compare import compare_runs
-from phi3flow.comparison.confirmatory import resolve_metrics
 from phi3flow.errors import ConfigError
-from phi3flow.gating.decisions import (
-    GateResult,
-    RuleResult,
-    check_comparison,
-    check_failed_share,
-    check_line_count,
-    check_threshold,
-    combine,
-)
-from phi3flow.gating.rules import FailedShare, LineCount, MetricRule, Rule, Threshold
-from phi3flow.records.comparisons import Comparison, StoppedEarly
-from phi3flow.records.scores import Estimate
+from phi3flow.gating.checks import check_comparison, check_failed_share, check_line_count, check_threshold
+from phi3flow.gating.decisions import combine
+from phi3flow.gating.evidence import Evidence
+from phi3flow.gating.refusals import match_metrics, refuse_outdated, refuse_undecided_early, refuse_unfinished
+from phi3flow.gating.rules import Better, FailedShare, LineCount, MetricRule, NoWorse, Rule, Threshold
+from phi3flow.gating.scored_metrics import GatedRun, ScoredMetric, not_scored
+from phi3flow.records.comparisons import Comparison, Sides
+from phi3flow.records.gates import AnsweredOutcome, GateRecord, GateResult, RuleResult
 from phi3flow.runs.folder import RunFolder
 
 
@@ -32,22 +27,22 @@ def gate_run(
     ``compare_runs`` does, by line_id or by the data column ``pair_by``.
 
     Raises ConfigError where the run has lines that were not run or not scored, a metric is unknown, the baseline is
-    missing or lacks it, or no rule needs the baseline. Of a run that ended early only the metric and the baseline that
-    ended it can be judged, by the interval that allows for it.
+    missing, lacks it or was measured by another ruler, or no rule needs the baseline. Of a run that a test ended early
+    only the metric and the baseline that ended it can be judged, by the interval that allows for it; where the test
+    came to no end, all lines ran and other rules are decided as ever.
     """
-    early = run.manifest.stopped_early
-    if not early:
-        _refuse_unfinished(run)
-    scored = _Scored.of(run)
+    scored, early = GatedRun(run), run.manifest.stopped_early
+    stopped = early is not None and early.verdict != "undecided"
+    if not stopped:
+        refuse_unfinished(scored)
     metrics = {rule: scored.resolve(rule) for rule in rules if isinstance(rule, MetricRule)}
-    if early:
-        _refuse_undecided_early(run, early, metrics, baseline)
-    for evaluation in dict.fromkeys(metric.evaluation for metric in metrics.values()):
-        _refuse_outdated(run, evaluation)
-    comparison = _compare(scored, baseline, metrics, pair_by)
-    of_metrics = {rule: _check_metric(rule, metric, comparison) for rule, metric in metrics.items()}
+    if early and stopped:
+        refuse_undecided_early(scored, early, metrics, baseline)
+    refuse_outdated(scored, dict.fromkeys(metric.evaluation for metric in metrics.values()))
+    compared = _compare(scored, baseline, metrics, pair_by)
+    of_metrics = {rule: _check_metric(rule, metric, compared) for rule, metric in metrics.items()}
     results = [
-        of_metrics[rule] if isinstance(rule, MetricRule) else _check_count(rule, scored, list(of_metrics.values()))
+        of_metrics[rule] if isinstance(rule, MetricRule) else _check_count(rule, scored, metrics, of_metrics.values())
         for rule in rules
     ]
     return GateResult(
@@ -55,156 +50,96 @@ def gate_run(
         baseline=baseline.name if baseline else None,
         outcome=combine([result.outcome for result in results]),
         rules=results,
-        n_paired=comparison.n_paired if comparison else None,
-        unmatched=comparison.unmatched if comparison else None,
+        n_paired=compared.comparison.n_paired if compared else None,
+        unmatched=compared.comparison.unmatched if compared else None,
+        failures=Sides(baseline=len(compared.baseline.failures) if compared else 0, candidate=len(scored.failures)),
+        notes=[
+            note for side in (compared and compared.baseline, scored) if side and (note := side.endpoint_failures())
+        ],
+    )
+
+
+def record_gate(result: GateResult, run: RunFolder) -> GateRecord:
+    """Return what is left with the run of a gate's ``result``."""
+    manifest = run.manifest
+    named = {rule.metric for rule in result.rules}
+    estimates = ((evaluation, run.metrics(evaluation).metrics) for evaluation in run.evaluations())
+    return GateRecord(
+        run=result.run,
+        baseline=result.baseline,
+        rules=[rule.rule for rule in result.rules],
+        outcomes=[rule.outcome for rule in result.rules],
+        passed=result.outcome == "passed",
+        flow_fingerprint=manifest.flow_fingerprint,
+        variant=manifest.variant,
+        connections=manifest.connections,
+        data_sha256=manifest.data_sha256,
+        metrics={
+            f"{evaluation}.{name}": estimate
+            for evaluation, metrics in estimates
+            for name, estimate in metrics.items()
+            if f"{evaluation}.{name}" in named
+        },
     )
 
 
 @dataclass(frozen=True)
-class _Metric:
-    """A metric of the run: the evaluation flow that gave it, its short name, and its estimate."""
+class _Compared:
+    """The run's comparison with its baseline; ``names`` has the comparison's name of each of the run's metrics."""
 
-    evaluation: str
-    name: str
-    estimate: Estimate
+    run: GatedRun
+    baseline: GatedRun
+    comparison: Comparison
+    names: Mapping[str, str]
 
-    @property
-    def full_name(self) -> str:
-        return f"{self.evaluation}.{self.name}"
+    def check(self, rule: NoWorse | Better, metric: ScoredMetric) -> RuleResult:
+        name = self.names[metric.full_name]
+        compared = self.comparison.metrics[name]
+        evidence = Evidence.of_comparison(metric.full_name, compared, level=self._level(name))
+        return check_comparison(rule, evidence, compared, score_range=metric.score_range)
 
-
-@dataclass(frozen=True)
-class _Scored:
-    """A run and its metrics by full name."""
-
-    run: RunFolder
-    metrics: Mapping[str, _Metric]
-
-    @classmethod
-    def of(cls, run: RunFolder) -> _Scored:
-        metrics = [
-            _Metric(evaluation, name, estimate)
-            for evaluation in run.evaluations()
-            for name, estimate in run.metrics(evaluation).metrics.items()
-        ]
-        return cls(run, {metric.full_name: metric for metric in metrics})
-
-    def resolve(self, rule: MetricRule) -> _Metric:
-        """Return the rule's metric. Raises ConfigError where the run has no such scores."""
-        evaluations = self.run.evaluations()
-        flow = rule.metric.rpartition(".")[0]
-        if not evaluations or (flow and not rule.metric.startswith(tuple(f"{name}." for name in evaluations))):
-            raise _not_scored(rule, self.run, flow or "answer_match")
-        if not self.metrics:
-            counts = self.run.manifest.counts
-            raise ConfigError(
-                f"--rule {rule.text!r}: no line of run {self.run.name} has a score: {counts.failed:,} of "
-                f"{counts.total:,} lines failed; phi3flow runs show {self.run.name} says why"
-            )
-        try:
-            return self.metrics[resolve_metrics([rule.metric], self.metrics)[0]]
-        except ConfigError as error:
-            raise ConfigError(f"--rule {rule.text!r}: {error}") from None
+    def _level(self, name: str) -> float | None:
+        """Return the level of the test that watched either run, tested against the other, while it ran."""
+        for side, other in ((self.run, self.baseline), (self.baseline, self.run)):
+            early = side.manifest.stopped_early
+            if early and (early.metric, early.baseline) == (name, other.name):
+                return early.level
+        return None
 
 
 def _compare(
-    scored: _Scored, baseline: RunFolder | None, metrics: Mapping[MetricRule, _Metric], pair_by: str | None
-) -> Comparison | None:
-    against = {rule: metric for rule, metric in metrics.items() if not isinstance(rule, Threshold)}
+    run: GatedRun, baseline: RunFolder | None, metrics: Mapping[MetricRule, ScoredMetric], pair_by: str | None
+) -> _Compared | None:
     if baseline is None:
         return None
-    if not against:
-        raise ConfigError(
-            f"--baseline {baseline.name}: no rule compares with it; add one such as "
-            "--rule 'METRIC no worse than baseline by 0.05'"
-        )
-    if baseline.path == scored.run.path:
-        raise ConfigError(f"--baseline {baseline.name}: is the run itself, which is never worse: name another run")
-    for rule, metric in against.items():
-        _refuse_incomparable(rule, metric, baseline)
-    confirmatory = [metric.full_name for metric in against.values()]
-    return compare_runs(baseline, scored.run, metrics=confirmatory, pair_by=pair_by)
+    against = [(rule, metric) for rule, metric in metrics.items() if not isinstance(rule, Threshold)]
+    names = match_metrics(run, baseline, against)
+    comparison = compare_runs(baseline, run.folder, metrics=list(names.values()), pair_by=pair_by)
+    return _Compared(run, GatedRun(baseline), comparison, names)
 
 
-def _check_metric(rule: MetricRule, metric: _Metric, comparison: Comparison | None) -> RuleResult:
+def _check_metric(rule: MetricRule, metric: ScoredMetric, compared: _Compared | None) -> RuleResult:
     if isinstance(rule, Threshold):
-        return check_threshold(rule, metric.full_name, metric.estimate)
-    if comparison is None:
+        return check_threshold(rule, metric)
+    if compared is None:
         raise ConfigError(f"--rule {rule.text!r} needs a baseline: --baseline RUN")
-    return check_comparison(rule, metric.full_name, comparison.metrics[metric.full_name])
+    return compared.check(rule, metric)
 
 
-def _check_count(rule: LineCount | FailedShare, scored: _Scored, metrics: Sequence[RuleResult]) -> RuleResult:
-    run = scored.run
+def _check_count(
+    rule: LineCount | FailedShare,
+    run: GatedRun,
+    metrics: Mapping[MetricRule, ScoredMetric],
+    results: Iterable[RuleResult],
+) -> RuleResult:
     if isinstance(rule, FailedShare):
-        counts = run.manifest.counts
-        unscored = [scored.metrics[result.metric].estimate.n_failed for result in metrics if result.metric]
-        return check_failed_share(rule, max([counts.failed, *unscored]), counts.total)
-    if not run.evaluations():
-        raise _not_scored(rule, run, "answer_match")
-    lines = [(result.n, result.metric or "") for result in metrics] or _scored_lines(run)
-    fewest, name = min(lines)
-    return check_line_count(rule, fewest, name)
-
-
-def _scored_lines(run: RunFolder) -> list[tuple[int, str]]:
-    return [
-        (sum(score.status == "Completed" for score in run.scores(evaluation)), evaluation)
-        for evaluation in run.evaluations()
-    ]
-
-
-def _refuse_unfinished(run: RunFolder) -> None:
-    manifest = run.manifest
-    missing = manifest.counts.total - manifest.counts.completed - manifest.counts.failed
-    if missing or not manifest.counts.total:
-        raise ConfigError(
-            f"run {run.name} is {manifest.status}: {missing:,} of {manifest.counts.total:,} lines were not run; "
-            f"give its batch-run command again, then phi3flow score {run.name}"
-        )
-
-
-def _refuse_undecided_early(
-    run: RunFolder, early: StoppedEarly, metrics: Mapping[MetricRule, _Metric], baseline: RunFolder | None
-) -> None:
-    """Refuse rules that the run was not ended by: when it ended, the data said, and their intervals do not allow it."""
-    for rule, metric in metrics.items():
-        compares = not isinstance(rule, Threshold) and baseline is not None and baseline.name == early.baseline
-        if not compares or metric.full_name != early.metric:
-            raise ConfigError(
-                f"--rule {rule.text!r}: run {run.name} ended when {early.metric} was decided against {early.baseline}; "
-                "only rules that compare these two are decided by it. For others give its batch-run command again, "
-                f"without --stop-when-decided, then phi3flow score {run.name}"
-            )
-
-
-def _refuse_outdated(run: RunFolder, evaluation: str) -> None:
-    counts, scored = run.manifest.counts, len(run.scores(evaluation))
-    if scored < counts.completed + counts.failed:
-        raise ConfigError(
-            f"run {run.name} has {counts.completed + counts.failed:,} lines, and {evaluation} has scored {scored:,}: "
-            f"phi3flow score {run.name} --flow flows/eval/{evaluation}"
-        )
-
-
-def _refuse_incomparable(rule: MetricRule, metric: _Metric, baseline: RunFolder) -> None:
-    if metric.evaluation not in baseline.evaluations():
-        raise _not_scored(rule, baseline, metric.evaluation)
-    if metric.estimate.method == "aggregation":
-        raise ConfigError(
-            f"--rule {rule.text!r}: {metric.full_name} is logged for the whole run and has no scores of lines to pair; "
-            "name a metric of the lines"
-        )
-    if metric.name not in baseline.metrics(metric.evaluation).metrics:
-        raise ConfigError(
-            f"--rule {rule.text!r}: run {baseline.name} has no {metric.full_name}; score it again: "
-            f"phi3flow score {baseline.name} --flow flows/eval/{metric.evaluation}"
-        )
-
-
-def _not_scored(rule: Rule, run: RunFolder, evaluation: str) -> ConfigError:
-    return ConfigError(
-        f"--rule {rule.text!r}: run {run.name} is not scored by {evaluation} "
-        f"(it has: {', '.join(run.evaluations()) or 'no scores'}): "
-        f"phi3flow score {run.name} --flow flows/eval/{evaluation}"
-    )
+        failed = [run.failed_in_scoring(metric.evaluation, metric.name) for metric in metrics.values()]
+        failed = failed or [run.failed_in_scoring(evaluation) for evaluation in run.evaluations]
+        return check_failed_share(rule, in_run=set(run.failures), in_scoring=set().union(*failed), total=run.lines)
+    if not run.evaluations:
+        raise not_scored(rule, run.folder, "answer_match")
+    lines = [(result.answered_only or result, result.metric or "") for result in results]
+    if not lines:
+        return check_line_count(rule, *min((run.scored_lines(name), name) for name in run.evaluations))
+    fewest, name = min(lines, key=lambda counted: (counted[0].n, counted[1]))
+    return check_line_count(rule, fewest.n, name, has_failed=isinstance(fewest, AnsweredOutcome))

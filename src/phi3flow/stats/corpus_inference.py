@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,8 +13,13 @@ from scipy import special
 
 from phi3flow.records.scores import Estimate
 from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, shared_clusters, sum_by_cluster, t_quantile
-from phi3flow.stats.pairs import PairedComparison, lines_needed, minimum_detectable_effect
+from phi3flow.stats.pairs import PairedComparison
+from phi3flow.stats.power import Spread
 from phi3flow.stats.resampling import DRAWS, bootstrap_sums, swapped_sums
+
+LEAST_CONVERSATIONS = 6
+
+_RESOLVED = 10  # draws that must lie beyond a percentile for it to be read off them
 
 Metric = Callable[[Floats], Floats]
 
@@ -28,24 +35,26 @@ def estimate_corpora(
     """Estimate metrics of the run from its lines' counts, (n, K) for each, with a bootstrap interval by conversation.
 
     The interval is the expanded percentile one (Hesterberg 2015), as wide in small samples as Student's t. All metrics
-    share the draws, which take most of the time.
+    share the draws, which take most of the time. There is no interval, and ``note`` says why, of fewer than six
+    conversations (of four it covers 0.85 to 0.89, of six 0.93 to 0.98), nor where every draw gives the same.
     """
     tables = [(np.asarray(counts, dtype=float), metric) for counts, metric in corpora]
     n = len(tables[0][0])
     if n == 0:
         return [Estimate(mean=None, n=0, n_failed=n_failed, method="no scored lines") for _ in tables]
-    values = [float(metric(counts.sum(axis=0))) for counts, metric in tables]
     grouped = [(_by_cluster(counts, clusters), metric) for counts, metric in tables]
     count = len(grouped[0][0])
-    if count == 1:
-        method = "one cluster has no interval"
-        return [Estimate(mean=value, n=n, n_failed=n_failed, method=method) for value in values]
-    method, estimates = _method(count < n, draws), list[Estimate]()
-    for value, drawn in zip(values, _bootstrap(grouped, rng, draws), strict=True):
-        low, high = _expanded_percentiles(drawn, count)
-        se = float(drawn.std(ddof=1))
-        estimates.append(Estimate(mean=value, low=low, high=high, se=se, n=n, n_failed=n_failed, method=method))
-    return estimates
+    estimates = [
+        Estimate(mean=float(metric(sums.sum(axis=0))), n=n, n_failed=n_failed, method=_method(count < n, draws))
+        for sums, metric in grouped
+    ]
+    if count < LEAST_CONVERSATIONS:
+        note = _too_few(count, "conversations" if count < n else "lines")
+        return [estimate.model_copy(update={"note": note}) for estimate in estimates]
+    bootstrapped = (_Bootstrap(drawn, count) for drawn in _bootstrap(grouped, rng, draws))
+    return [
+        estimate.model_copy(update=sample.bounds()) for estimate, sample in zip(estimates, bootstrapped, strict=True)
+    ]
 
 
 def compare_corpora(
@@ -54,12 +63,16 @@ def compare_corpora(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
+    tests: int = 1,
 ) -> list[PairedComparison]:
     """Compare metrics of two runs from the counts, (n, K) of the baseline and of the candidate, of their common lines.
 
     The interval and ``p`` come from a paired bootstrap over conversations, ``p_permutation`` from swapping the two
     runs' answers conversation by conversation (Riezler and Maxwell 2005). No line wins or loses. All metrics share the
-    draws, which take most of the time.
+    draws, which take most of the time. ``tests`` share the level of ``simultaneous``, as of what is planned.
+
+    The sample is the conversations on which the runs differ: where few of many do, the others say nothing of how far a
+    difference goes. Fewer than six have no interval and no p, and ``note`` says so; where none differs ``p`` is 1.
     """
     sides = [(np.asarray(left, dtype=float), np.asarray(right, dtype=float)) for left, right, _ in corpora]
     n = len(sides[0][0])
@@ -69,48 +82,99 @@ def compare_corpora(
         (_by_cluster(np.concatenate(side_by_side, axis=1), clusters), _difference(metric))
         for side_by_side, (_, _, metric) in zip(sides, corpora, strict=True)
     ]
-    means = [float(difference(sums.sum(axis=0))) for sums, difference in tables]
-    comparisons = {
-        index: PairedComparison(n=n, method="no line differs", mean=0.0, low=0.0, high=0.0, p=1.0, p_permutation=1.0)
-        for index, (sums, _) in enumerate(tables)
-        if not (sums[:, : sums.shape[1] // 2] - sums[:, sums.shape[1] // 2 :]).any()
-    }
-    differing = [index for index in range(len(tables)) if index not in comparisons]
-    if len(tables[0][0]) == 1:
-        method = "one cluster has no interval"
-        comparisons |= {index: PairedComparison(n=n, method=method, mean=means[index]) for index in differing}
-    elif differing:
-        compared = _compare_tables(
-            [tables[index] for index in differing], [means[index] for index in differing], n, rng, draws
-        )
-        comparisons |= dict(zip(differing, compared, strict=True))
-    return [comparisons[index] for index in range(len(tables))]
+    comparisons = [_undecided(table, n, draws) for table in tables]
+    enough = [index for index, (sums, _) in enumerate(tables) if _count_differing(sums) >= LEAST_CONVERSATIONS]
+    if enough:
+        inferred = _compare_tables([tables[index] for index in enough], n, rng, draws, tests)
+        for index, comparison in zip(enough, inferred, strict=True):
+            comparisons[index] = comparison
+    return comparisons
 
 
 _Table = tuple[Floats, Metric]
 
 
+@dataclass(frozen=True)
+class _Bootstrap:
+    """A metric's ``values``, (draws,), of resampled conversations, of which ``count`` matter."""
+
+    values: Floats
+    count: int
+
+    @property
+    def se(self) -> float:
+        se = float(self.values.std(ddof=1))
+        return se if se > ROUNDING * float(np.abs(self.values).max()) else 0.0
+
+    def bounds(self) -> dict[str, Any]:
+        """Return the fields low, high and se; none of them but a note where all draws give the same."""
+        if self.se == 0:
+            return {"note": "every draw of conversations gives the same: how far it scatters cannot be seen"}
+        low, high = self.interval(ALPHA)
+        return {"low": low, "high": high, "se": self.se}
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the expanded percentiles; of a level that the draws do not resolve, no narrower than Student's t."""
+        quantile = math.sqrt(self.count / (self.count - 1)) * t_quantile(1 - level / 2, self.count - 1)
+        share = special.ndtr(-quantile)
+        low, high = (float(bound) for bound in np.quantile(self.values, [share, 1 - share]))
+        if share * len(self.values) < _RESOLVED:
+            middle = float(np.median(self.values))
+            low, high = min(low, middle - quantile * self.se), max(high, middle + quantile * self.se)
+        return low, high
+
+    @property
+    def p(self) -> float:
+        """The level at which the expanded percentile interval ends at 0."""
+        beyond = min((self.values <= 0).sum(), (self.values >= 0).sum())
+        share = min((beyond + 1) / (len(self.values) + 1), 0.5)
+        expansion = math.sqrt((self.count - 1) / self.count)
+        return float(2 * special.stdtr(self.count - 1, expansion * special.ndtri(share)))
+
+
+def _undecided(table: _Table, n: int, draws: int) -> PairedComparison:
+    """Return the comparison of a table of which too few conversations differ."""
+    sums, difference = table
+    differing, units = _count_differing(sums), "conversations" if len(sums) < n else "lines"
+    mean = float(difference(sums.sum(axis=0)))
+    if not differing:
+        note = f"none of {len(sums):,} {units} differs: what others would show cannot be seen"
+        return PairedComparison(n=n, method="no line differs", mean=mean, p=1.0, p_permutation=1.0, note=note)
+    note = (
+        _too_few(len(sums), units) if len(sums) < LEAST_CONVERSATIONS else _too_few(differing, f"{units} that differ")
+    )
+    return PairedComparison(n=n, method=f"paired {_method(len(sums) < n, draws)}", mean=mean, note=note)
+
+
 def _compare_tables(
-    tables: Sequence[_Table], means: Sequence[float], n: int, rng: np.random.Generator, draws: int
+    tables: Sequence[_Table], n: int, rng: np.random.Generator, draws: int, tests: int
 ) -> Iterable[PairedComparison]:
     """Yield the comparison of each table: the clusters' sums, (C, 2K), and the difference of a metric."""
-    count = len(tables[0][0])
-    bootstrapped = _bootstrap(tables, rng, draws)
-    for mean, drawn, p in zip(means, bootstrapped, _swap_p(tables, means, rng, draws), strict=True):
-        low, high = _expanded_percentiles(drawn, count)
-        se = float(drawn.std(ddof=1))
-        yield PairedComparison(
+    means = [float(difference(sums.sum(axis=0))) for sums, difference in tables]
+    bootstrapped, permuted = _bootstrap(tables, rng, draws), _swap_p(tables, means, rng, draws)
+    for (sums, _), mean, drawn, p_permutation in zip(tables, means, bootstrapped, permuted, strict=True):
+        sample = _Bootstrap(drawn, _count_differing(sums))
+        spread, level = Spread(sample.se * math.sqrt(n), unit=n / sample.count), ALPHA / tests
+        comparison = PairedComparison(
             n=n,
-            method=f"paired {_method(count < n, draws)}",
+            method=f"paired {_method(len(sums) < n, draws)}",
             mean=mean,
-            low=low,
-            high=high,
-            se=se,
-            p=_bootstrap_p(drawn, count),
-            p_permutation=p,
-            minimum_detectable_effect=minimum_detectable_effect(se, df=count - 1) if se else None,
-            lines_needed=lines_needed(se * math.sqrt(n), mean) if se and mean else None,
+            p=sample.p,
+            p_permutation=p_permutation,
+            minimum_detectable_effect=spread.minimum_detectable_effect(n, level=level),
+            lines_needed=spread.lines_needed(mean, level=level),
+            simultaneous=sample.interval(level) if tests > 1 and sample.se else None,
         )
+        yield replace(comparison, **sample.bounds())
+
+
+def _count_differing(sums: Floats) -> int:
+    left, right = np.split(sums, 2, axis=1)
+    return int((left != right).any(axis=1).sum())
+
+
+def _too_few(count: int, units: str) -> str:
+    return f"{count:,} {units}: at least {LEAST_CONVERSATIONS} are needed for a verdict"
 
 
 def _difference(metric: Metric) -> Metric:
@@ -150,19 +214,6 @@ def _apply(tables: Sequence[_Table], totals: Iterable[Floats]) -> list[Floats]:
 def _by_cluster(lines: Floats, clusters: ArrayLike | None) -> Floats:
     codes = shared_clusters(clusters, len(lines))
     return lines if codes is None else sum_by_cluster(lines.T, codes).T
-
-
-def _expanded_percentiles(drawn: Floats, count: int) -> tuple[float, float]:
-    share = special.ndtr(math.sqrt(count / (count - 1)) * t_quantile(ALPHA / 2, count - 1))
-    low, high = np.quantile(drawn, [share, 1 - share])
-    return float(low), float(high)
-
-
-def _bootstrap_p(drawn: Floats, count: int) -> float:
-    """Return the level at which the expanded percentile interval ends at 0."""
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    share = min((beyond + 1) / (len(drawn) + 1), 0.5)
-    return float(2 * special.stdtr(count - 1, math.sqrt((count - 1) / count) * special.ndtri(share)))
 
 
 def _method(clustered: bool, draws: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,10 @@ DRAWS = 10_000
 
 _BYTE = 8
 _CHUNK = 2**23  # numbers held at once: fewer slow the products down, more take memory
+_EXACT = 2.0**24  # up to here single precision holds every whole number
 _POISSON = np.round(special.pdtr(np.arange(8), 1.0) * 2**16).astype(np.uint16)
+
+_Block = NDArray[np.floating[Any]]
 
 
 def sign_flip_p(
@@ -42,11 +46,11 @@ def swapped_sums(as_is: Floats, swapped: Floats, *, rng: np.random.Generator, dr
 
     ``as_is`` and ``swapped`` are (C, K). All rows together are ``draws``.
     """
-    moved, total = _single(swapped - as_is), as_is.sum(axis=0)
-    width = -(-len(moved) // _BYTE)
-    for rows in _chunks(draws, len(moved)):
+    count, moved, total = len(as_is), _blocks(swapped - as_is), as_is.sum(axis=0)
+    width = -(-count // _BYTE)
+    for rows in _chunks(draws, count):
         random = np.frombuffer(rng.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
-        yield total + np.unpackbits(random, axis=1, count=len(moved)).astype(np.float32) @ moved
+        yield total + _times(np.unpackbits(random, axis=1, count=count), moved)
 
 
 def bootstrap_sums(statistics: Floats, *, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[Floats]:
@@ -55,12 +59,12 @@ def bootstrap_sums(statistics: Floats, *, rng: np.random.Generator, draws: int =
     How often is a Poisson number of mean 1, independently for each cluster (Chamandy et al. 2012): a multinomial one
     but for the total, which matters to no metric that is a ratio of sums, and five times as fast.
     """
-    count, single = len(statistics), _single(statistics)
+    count, blocks = len(statistics), _blocks(statistics)
     for rows in _chunks(draws, count):
         times = _poisson(rng, rows, count)
         while not (drawn := times.any(axis=1)).all():  # of very few clusters all may be left out
             times[~drawn] = _poisson(rng, int((~drawn).sum()), count)
-        yield (times.astype(np.float32) @ single).astype(float)
+        yield _times(times, blocks)
 
 
 def _poisson(rng: np.random.Generator, rows: int, count: int) -> NDArray[np.uint8]:
@@ -73,9 +77,26 @@ def _poisson(rng: np.random.Generator, rows: int, count: int) -> NDArray[np.uint
     return times
 
 
-def _single(statistics: Floats) -> NDArray[np.float32]:
-    """Return single precision, which is twice as fast: counts are whole and small, and resampling is not exact."""
-    return statistics.astype(np.float32)
+def _blocks(statistics: Floats) -> Sequence[_Block]:
+    """Cut the clusters into blocks whose totals single precision, which is twice as fast, holds exactly.
+
+    Those of whole numbers, whose totals stay below 2^24 however often each is drawn. Others are one block in double.
+    """
+    heaviest = np.abs(statistics).max(axis=1) * len(_POISSON)
+    if heaviest.max() >= _EXACT / 2 or (statistics != np.rint(statistics)).any():
+        return [statistics]
+    load = heaviest.cumsum()
+    return np.split(statistics.astype(np.float32), np.searchsorted(load, np.arange(_EXACT / 2, load[-1], _EXACT / 2)))
+
+
+def _times(times: NDArray[np.uint8], blocks: Sequence[_Block]) -> Floats:
+    """Return the totals, (rows, K), of the clusters in ``blocks``, each counted as often as ``times`` says."""
+    totals, start = np.zeros((len(times), blocks[0].shape[1])), 0
+    factors: _Block = times.astype(blocks[0].dtype)
+    for block in blocks:
+        totals += factors[:, start : start + len(block)] @ block
+        start += len(block)
+    return totals
 
 
 def _chunks(draws: int, width: int) -> Iterator[int]:

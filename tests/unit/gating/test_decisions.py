@@ -8,10 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phi3flow.gating.decisions import check_comparison, check_threshold, decide, lines_for_share
+from phi3flow.gating import RuleResult, checks
+from phi3flow.gating.decisions import decide_by_bound
+from phi3flow.gating.evidence import Evidence
 from phi3flow.gating.rules import Better, NoWorse, Threshold
+from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.records.comparisons import Difference, MetricComparison
-from phi3flow.stats import estimate_mean, lines_needed, standard_error, t_interval
+from phi3flow.records.scores import Estimate
+from phi3flow.stats import Spread, estimate_mean, standard_error, t_interval
+
+SPREAD = Spread(0.3)
+
+
+def check_threshold(rule: Threshold, metric: str, estimate: Estimate) -> RuleResult:
+    evaluation, _, name = metric.rpartition(".")
+    return checks.check_threshold(rule, ScoredMetric(evaluation, name, estimate, score_range=None))
+
+
+def check_comparison(rule: NoWorse | Better, metric: str, compared: MetricComparison) -> RuleResult:
+    return checks.check_comparison(rule, Evidence.of_comparison(metric, compared), compared, score_range=None)
+
 
 # how many lines
 
@@ -34,14 +50,14 @@ NO_WORSE = NoWorse("f1 no worse than baseline by 0.02", "f1", 0.02)
 
 def test_two_equal_runs_need_the_lines_that_the_design_states():
     found = check_comparison(NO_WORSE, "answer_match.f1", _difference(0.0, 0.3, 264))
-    assert (found.outcome, found.lines_needed) == ("undecided", 1766)
-    assert "Two equal runs take about 1,766 lines to pass with 80 % power." in found.sentence
-    assert "The margin 0.02 is below 0.0517, the least difference that these lines show" in found.sentence
+    assert (found.outcome, found.lines_needed) == ("undecided", 1768)
+    assert "Two equal runs take about 1,768 lines to pass with 80 % power." in found.sentence
+    assert "The margin 0.02 is below 0.0519, the least difference that these lines show" in found.sentence
 
 
 def test_where_the_lines_suffice_for_equal_runs_the_observed_difference_sets_the_lines():
     found = check_comparison(NO_WORSE, "answer_match.f1", _difference(-0.015, 0.3, 5000))
-    assert (found.outcome, found.lines_needed) == ("undecided", lines_needed(0.3, 0.005))
+    assert (found.outcome, found.lines_needed) == ("undecided", SPREAD.lines_needed(0.005))
     assert "would decide with 80 % power, if the difference stays" in found.sentence
     assert "The margin" not in found.sentence
     on_the_limit = check_comparison(NO_WORSE, "f1", _difference(-0.02, 0.3, 5000))
@@ -51,7 +67,7 @@ def test_where_the_lines_suffice_for_equal_runs_the_observed_difference_sets_the
 def test_superiority_is_planned_for_the_observed_difference():
     rule = Better("f1 better than baseline by 0.01", "f1", 0.01)
     found = check_comparison(rule, "f1", _difference(0.03, 0.3, 264))
-    assert (found.outcome, found.lines_needed) == ("undecided", lines_needed(0.3, 0.02))
+    assert (found.outcome, found.lines_needed) == ("undecided", SPREAD.lines_needed(0.02))
     mirrored = check_comparison(rule, "f1", _difference(-0.03, 0.3, 264, lower_is_better=True))
     assert (mirrored.outcome, mirrored.lines_needed) == (found.outcome, found.lines_needed)
 
@@ -68,22 +84,12 @@ def test_conversations_without_a_defect_count_once_each():
     clusters = [number // 5 for number in range(100)]
     rule = Threshold("defect <= 1%", "defect", "<=", 0.01)
     found = check_threshold(rule, "content_safety.defect", estimate_mean([0.0] * 100, clusters=clusters))
-    assert 5 * 381 <= found.lines_needed <= 6 * 381
-
-
-@pytest.mark.parametrize(("share", "limit"), [(0.7, 0.6), (0.95, 0.9), (0.02, 0.05)])
-def test_the_lines_for_a_share_pass_four_times_in_five(share, limit):
-    n = lines_for_share(share, limit)
-    rng = np.random.default_rng(7)
-    comparator = ">=" if share > limit else "<="
-    rule = Threshold("", "m", comparator, limit)
-    hits = rng.binomial(n, share, size=4000)
-    outcomes = {
-        int(k): check_threshold(rule, "m", estimate_mean([1.0] * int(k) + [0.0] * (n - int(k)))).outcome
-        for k in np.unique(hits)
-    }
-    passed = np.mean([outcomes[int(k)] == "passed" for k in hits])
-    assert 0.76 <= passed <= 0.85
+    assert found.lines_needed >= 5 * 381
+    outcomes = []
+    for n in (found.lines_needed, found.lines_needed // 2):
+        more = estimate_mean([0.0] * n, clusters=[number // 5 for number in range(n)])
+        outcomes.append(check_threshold(rule, "content_safety.defect", more).outcome)
+    assert outcomes == ["passed", "undecided"]
 
 
 # how often
@@ -100,7 +106,7 @@ def _rates(
         differences = rng.normal(truth, deviation, (400, n))
         low, high = t_interval(differences.mean(axis=1), *standard_error(differences))
         for bounds in zip(low, high, strict=True):
-            counts[decide(float(bounds[0]), float(bounds[1]), comparator, limit)] += 1
+            counts[decide_by_bound(float(bounds[0]), float(bounds[1]), comparator, limit)] += 1
     return {outcome: count / draws for outcome, count in counts.items()}
 
 
@@ -117,10 +123,12 @@ def test_a_run_that_is_truly_worse_by_the_margin_is_let_pass_once_in_40_times(n)
 
 
 def test_a_run_that_is_truly_two_hundredths_worse_is_shown_to_be_with_the_stated_power():
-    rule, n = Better("f1 better than baseline", "f1", 0.0), lines_needed(0.3, 0.02)
+    rule, n = Better("f1 better than baseline", "f1", 0.0), SPREAD.lines_needed(0.02)
     rates = _rates(rule, truth=-0.02, n=n)
     assert rates["failed"] == pytest.approx(0.80, abs=0.02)
     assert rates["passed"] < 0.001
     assert _rates(rule, truth=0.02, n=n)["passed"] == pytest.approx(0.80, abs=0.02)
     twice = NoWorse("f1 no worse than baseline by 0.01", "f1", 0.01)
-    assert _rates(twice, truth=-0.02, n=lines_needed(0.3, 0.01), draws=1600)["failed"] == pytest.approx(0.80, abs=0.03)
+    assert _rates(twice, truth=-0.02, n=SPREAD.lines_needed(0.01), draws=1600)["failed"] == pytest.approx(
+        0.80, abs=0.03
+    )

@@ -13,7 +13,8 @@ import openai
 import pytest
 import requests
 
-from phi3flow.pacing.failures import describe_failure, parse_retry_after
+from phi3flow.pacing.failures import describe_failure, is_endpoint_failure, parse_retry_after
+from phi3flow.records.lines import LineError
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
 BODY = {"messages": [{"role": "user", "content": "q"}]}
@@ -104,3 +105,25 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == 0
     assert parse_retry_after("soon") is None
     assert parse_retry_after(None) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "is_the_endpoints"),
+    [
+        ("EndpointError", 429, True),
+        ("EndpointError", 503, True),
+        ("InternalServerError", 529, True),
+        ("EndpointError", 424, True),
+        ("TimeoutError", None, True),
+        ("ReadTimeout", None, True),
+        ("ConnectionError", None, True),
+        ("EndpointError", 400, False),
+        ("EndpointError", None, False),
+        ("ValueError", None, False),
+    ],
+)
+def test_what_an_endpoint_caused_is_known_from_the_record(
+    kind: str, status: int | None, is_the_endpoints: bool
+) -> None:
+    error = LineError(type=kind, message="no answer", status_code=status)
+    assert is_endpoint_failure(error) is is_the_endpoints

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from scipy import special
 
 from phi3flow.records.scores import Estimate
 from phi3flow.stats import PairedComparison, compare_corpora, corpus_bleu, corpus_chrf, estimate_corpora
@@ -76,13 +77,72 @@ def test_conversations_are_drawn_whole() -> None:
     assert together.method == "clustered bootstrap, 2,000 draws"
 
 
-def test_one_conversation_has_no_interval_and_no_line_has_nothing() -> None:
-    one = _estimate(_lines(3), rng=_rng(), clusters=["a"] * 3)
-    assert (one.low, one.n) == (None, 3)
+def test_no_line_has_nothing() -> None:
     none = _estimate(np.empty((0, 2)), rng=_rng())
     assert (none.mean, none.n) == (None, 0)
     assert _compare(np.empty((0, 2)), np.empty((0, 2)), rng=_rng()).mean is None
-    assert _compare(_lines(3), _lines(3, 5), rng=_rng(), clusters=["a"] * 3).low is None
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6])
+@pytest.mark.parametrize("lines", [1, 10])
+def test_fewer_than_six_conversations_have_no_verdict(count: int, lines: int) -> None:
+    before, after = _lines(count * lines), _lines(count * lines, 7, share=0.9)
+    labels = np.repeat(np.arange(count), lines)
+    alone = _estimate(before, rng=_rng(), clusters=labels)
+    compared = _compare(before, after, rng=_rng(), clusters=labels)
+    assert alone.mean is not None
+    assert compared.mean is not None
+    if count == 6:
+        assert alone.low is not None
+        assert compared.low is not None
+        assert (alone.note, compared.note) == (None, None)
+        return
+    assert (alone.low, alone.high, alone.se) == (None, None, None)
+    assert (compared.low, compared.high, compared.p, compared.lines_needed) == (None,) * 4
+    units = "conversations" if lines > 1 else "lines"
+    assert alone.note == compared.note == f"{count} {units}: at least 6 are needed for a verdict"
+
+
+def test_conversations_that_do_not_differ_add_nothing() -> None:
+    """Five of 300 that lose all are five: resampled among the 300, they would pass for a certain loss."""
+    before, after = _lines(300), _lines(300)
+    after[:5, 0] = 0
+    few = _compare(before, after, rng=_rng(), draws=DRAWS)
+    assert (few.low, few.p, few.note) == (None, None, "5 lines that differ: at least 6 are needed for a verdict")
+    after[:6, 0] = 0
+    enough = _compare(before, after, rng=_rng(), draws=DRAWS)
+    assert enough.high is not None
+    assert (enough.note, enough.n) == (None, 300)
+
+
+def test_what_no_draw_varies_has_no_interval() -> None:
+    right = np.stack([np.full(30, 9.0), np.full(30, 9.0)], axis=1)
+    perfect = _estimate(right, rng=_rng(), draws=DRAWS)
+    assert (perfect.mean, perfect.low, perfect.high, perfect.se) == (1.0, None, None, None)
+    assert perfect.note == "every draw of conversations gives the same: how far it scatters cannot be seen"
+    compared = _compare(right, 2 * right, rng=_rng(), draws=DRAWS)
+    assert (compared.mean, compared.low, compared.p, compared.note) == (0.0, None, 1.0, perfect.note)
+
+
+def test_several_tests_share_the_level_and_the_draws() -> None:
+    left, right = _lines(40), _lines(40, 7, share=0.65)
+    alone, shared = (_compare(left, right, rng=_rng(), draws=10_000, tests=tests) for tests in (1, 4))
+    assert alone.simultaneous is None
+    assert (shared.low, shared.high, shared.p) == (alone.low, alone.high, alone.p)
+    low, high = shared.simultaneous or (0.0, 0.0)
+    assert low < (shared.low or 0.0) < (shared.high or 0.0) < high
+    assert (shared.lines_needed or 0) > (alone.lines_needed or 0)
+    assert (shared.minimum_detectable_effect or 0) > (alone.minimum_detectable_effect or 0)
+
+
+def test_a_level_that_the_draws_do_not_resolve_is_no_narrower_than_students_t() -> None:
+    left, right = _lines(8), _lines(8, 7, share=0.65)
+    compared = _compare(left, right, rng=_rng(), draws=DRAWS, tests=20)
+    low, high = compared.simultaneous or (0.0, 0.0)
+    assert compared.mean is not None
+    assert compared.se is not None
+    half = float(special.stdtrit(7, 1 - 0.05 / 40)) * compared.se
+    assert low <= compared.mean - half < compared.mean + half <= high
 
 
 def test_metrics_together_are_what_each_is_alone() -> None:
@@ -102,7 +162,8 @@ def test_metrics_together_are_what_each_is_alone() -> None:
 
 def test_runs_that_answer_alike_do_not_differ() -> None:
     found = _compare(_lines(30), _lines(30), rng=_rng())
-    assert (found.mean, found.low, found.high, found.p, found.p_permutation) == (0.0, 0.0, 0.0, 1.0, 1.0)
+    assert (found.mean, found.low, found.high, found.p, found.p_permutation) == (0.0, None, None, 1.0, 1.0)
+    assert found.note == "none of 30 lines differs: what others would show cannot be seen"
 
 
 def test_swapping_the_runs_mirrors_the_comparison() -> None:
@@ -139,3 +200,29 @@ def test_the_bootstrap_covers_and_the_swaps_keep_their_level() -> None:
         rejected += found.p_permutation < 0.05
     assert covered / simulations >= 0.93
     assert 0.03 <= rejected / simulations <= 0.065
+
+
+@pytest.mark.parametrize(("count", "lines"), [(6, 1), (6, 20), (10, 8)])
+def test_the_bootstrap_of_few_conversations_covers(count: int, lines: int) -> None:
+    """Conversations of 1 to ``lines`` lines, which share half of their variance. No interval excludes nothing."""
+    covered, alone, simulations = 0, 0, 500
+    truth = float(_ratio(_conversations(_rng(1), 100_000, lines)[0].sum(axis=0)))
+    for seed in range(simulations):
+        before, after, labels = _conversations(_rng(seed + 2), count, lines)
+        compared = _compare(before, after, rng=_rng(seed), clusters=labels, draws=4000)
+        estimate = _estimate(before, rng=_rng(seed), clusters=labels, draws=4000)
+        covered += compared.low is None or compared.high is None or compared.low <= 0 <= compared.high
+        alone += estimate.low is None or estimate.high is None or estimate.low <= truth <= estimate.high
+    assert covered / simulations >= 0.93
+    assert alone / simulations >= 0.93
+
+
+def _conversations(rng: np.random.Generator, count: int, lines: int) -> tuple[Floats, Floats, Any]:
+    labels = np.repeat(np.arange(count), rng.integers(1, lines + 1, count))
+    totals = rng.integers(10, 40, len(labels))
+    shared = rng.normal(0, 0.5, count)[labels]
+    sides = [
+        np.stack([rng.binomial(totals, special.ndtr(0.3 + shared + rng.normal(0, 0.5, len(labels)))), totals], axis=1)
+        for _ in range(2)
+    ]
+    return sides[0].astype(float), sides[1].astype(float), labels

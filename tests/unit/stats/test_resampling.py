@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from phi3flow import stats
+from phi3flow.stats.resampling import bootstrap_sums, swapped_sums
 from tests.support.simulations import conversations, correlated, rng
 
 
@@ -39,3 +40,24 @@ def test_the_permutation_test_keeps_its_level(lines):
     clusters = conversations(10 * lines, lines)
     rejected = [stats.sign_flip_p(row, clusters=clusters, rng=rng()) < stats.ALPHA for row in differences]
     assert 0.03 <= np.mean(rejected) <= 0.07  # 1,000 samples: 0.05 +- 3 standard errors
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        rng(1).integers(0, 60, (200, 3)).astype(float),
+        rng(2).integers(10_000, 1_500_000, (200, 3)).astype(float),
+        rng(3).integers(10**9, 10**10, (200, 3)).astype(float),
+        rng(4).normal(-50, 20, (200, 3)),
+    ],
+    ids=["small", "beyond single precision together", "beyond single precision alone", "not whole"],
+)
+def test_sums_are_those_of_double_precision(statistics):
+    """How often each cluster was drawn is what the same draws make of the unit matrix."""
+    ones = np.eye(len(statistics))
+    times = np.concatenate(list(bootstrap_sums(ones, rng=rng(9), draws=50)))
+    sums = np.concatenate(list(bootstrap_sums(statistics, rng=rng(9), draws=50)))
+    np.testing.assert_allclose(sums, times @ statistics, rtol=1e-14)
+    swaps = np.concatenate(list(swapped_sums(np.zeros_like(ones), ones, rng=rng(9), draws=50)))
+    swapped = np.concatenate(list(swapped_sums(np.zeros_like(statistics), statistics, rng=rng(9), draws=50)))
+    np.testing.assert_allclose(swapped, swaps @ statistics, rtol=1e-13)

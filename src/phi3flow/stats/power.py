@@ -1,0 +1,224 @@
+"""How sure so many lines make a decision, and how many lines make it sure: pure functions of numbers.
+
+A decision is the tool's own: an interval lies wholly on one side of a limit; of 0/1 differences from 0, mid-p McNemar
+is significant too. It is planned for the side on which the truth lies: "better" of a mean above the limit, "worse"
+below. How the scores scatter says how it is computed: ``Discordance`` and ``Share`` count all outcomes of 0/1 scores
+with their chances, ``Spread`` takes scores as normal.
+
+Counted through, power goes up and down by a point from one n to the next. Lines needed are therefore looked for in
+steps of a fortieth, from the normal formula on: that number has the power, and up to 2.5 % fewer lines may have it too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from phi3flow.records.scores import ScoreRange
+from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats
+from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_statistic
+
+POWER = 0.80
+
+_Z_POWER = float(special.ndtri(POWER))
+_STEPS = 40
+_FORMULA = 1_000_000  # lines from which on the normal formula differs by less than a step
+_TAIL = 9.0  # standard deviations beyond which outcomes have no chance
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+@dataclass(frozen=True)
+class Discordance:
+    """Paired 0/1 scores: the ``share`` of lines that differ, or the true difference where that is greater.
+
+    ``width`` is that of the range whose ends the scores are.
+    """
+
+    share: float
+    width: float = 1.0
+
+    def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
+        """Return the chance that ``n`` pairs show the mean difference to lie beyond ``limit``: -M for no worse by M.
+
+        By Tango's bound at ``level``, and mid-p McNemar where the limit is 0.
+        """
+        sign = 1 if mean >= limit else -1
+        wins, losses = self._shares(sign * mean)
+        middle, reach = n * losses, _TAIL * math.sqrt(n * losses * (1 - losses)) + _TAIL
+        lost = np.arange(max(0, math.floor(middle - reach)), min(n, math.ceil(middle + reach)) + 1)
+        least = _least_wins(n, lost, sign * limit / self.width, level)
+        share = min(wins / (1 - losses), 1.0) if losses < 1 else 0.0
+        return float((_binomial(n, lost, losses) * special.bdtrc(least - 1.0, n - lost, share)).sum())
+
+    def lines_needed(self, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> int | None:
+        """Return how many pairs decide with 80 % power; None where the truth is the limit."""
+        wins, losses = self._shares(mean)
+        deviation = math.sqrt(max(wins + losses - (wins - losses) ** 2, 0.0))
+        start = _normal_lines(deviation, (mean - limit) / self.width, level)
+        if start and not wins + losses:  # none differs: Tango's bound is z^2 / (n + z^2) away from 0
+            distance = min(abs(limit) / self.width, 1.0)
+            return max(1, math.ceil(_z(level) ** 2 * (1 - distance) / distance))
+        return _search(lambda n: self.power(n, mean, limit=limit, level=level), start)
+
+    def minimum_detectable_effect(self, n: int, *, level: float = ALPHA) -> float | None:
+        """Return the least true difference that ``n`` pairs tell from 0 with 80 % power; None where none is."""
+        guess = self.width * (_z(level) + _Z_POWER) * math.sqrt(max(self.share, 1 / n) / n)
+        return _least_effect(lambda mean: self.power(n, mean, level=level), self.width, guess)
+
+    def _shares(self, mean: float) -> tuple[float, float]:
+        difference = mean / self.width
+        differing = max(self.share, abs(difference))
+        return (differing + difference) / 2, (differing - difference) / 2
+
+
+@dataclass(frozen=True)
+class Share:
+    """One run's 0/1 scores, of which ``design_effect`` count as an independent one where they share conversations."""
+
+    design_effect: float = 1.0
+
+    def power(self, n: int, mean: float, *, limit: float, level: float = ALPHA) -> float:
+        """Return the chance that Wilson's interval of ``n`` scores of the true share ``mean`` excludes ``limit``."""
+        share, limit = (mean, limit) if mean >= limit else (1 - mean, 1 - limit)
+        independent = round(n / self.design_effect)
+        least = math.ceil(independent * limit + _z(level) * math.sqrt(independent * limit * (1 - limit)))
+        return float(special.bdtrc(least - 1.0, independent, share)) if least <= independent else 0.0
+
+    def lines_needed(self, mean: float, *, limit: float, level: float = ALPHA) -> int | None:
+        """Return how many lines tell the share ``mean`` from ``limit`` with 80 % power; None where no number does."""
+        if not 0 < limit < 1 or mean == limit:
+            return None
+        deviations = _z(level) * math.sqrt(limit * (1 - limit)) + _Z_POWER * math.sqrt(mean * (1 - mean))
+        start = math.ceil(self.design_effect * (deviations / (mean - limit)) ** 2)
+        return _search(lambda n: self.power(n, mean, limit=limit, level=level), start)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Scores, or differences, of any size.
+
+    ``deviation`` is one line's standard deviation, or se * sqrt(n) where lines share conversations; ``unit`` is how
+    many lines make a degree of freedom then: n / (df + 1). ``ends`` are where the interval adds pseudo scores (None: it
+    adds none), each of the ``weight`` of a line; None is that of pseudo differences, which goes by the deviation.
+    """
+
+    deviation: float
+    unit: float = 1.0
+    ends: ScoreRange | None = None
+    weight: float | None = None
+
+    def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
+        """Return the chance that the t interval of ``n`` scores, whose true mean is ``mean``, excludes ``limit``.
+
+        Exact for normal scores: integrated over the distribution of their standard deviation, on which the interval's
+        width and the weight of its pseudo scores depend. Without pseudo scores it is the noncentral t distribution's.
+        """
+        units, sign = n / self.unit, (1.0 if mean >= limit else -1.0)
+        if units <= 1:
+            return 0.0
+        deviation, chance = self._floored / math.sqrt(self.unit), (1 + _NODES) / 2
+        variance = deviation**2 * special.chdtri(units - 1, 1 - chance) / (units - 1)
+        weight, centre, square = self._pseudo_scores(np.sqrt(variance * self.unit))
+        total = units + 2 * weight
+        shrunk = (units * mean + 2 * weight * centre) / total
+        between = units * mean**2 + 2 * weight * square - total * shrunk**2
+        se = np.sqrt(((units - 1) * variance + between) / ((total - 1) * total))
+        half = special.stdtrit(units - 1, 1 - level / 2) * se
+        bound = (total * (limit + sign * half) - 2 * weight * centre) / units
+        return float(_WEIGHTS @ special.ndtr(sign * (mean - bound) * math.sqrt(units) / deviation) / 2)
+
+    def lines_needed(self, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> int | None:
+        """Return how many lines tell the mean from ``limit`` with 80 % power; None where the truth is the limit."""
+        start = _normal_lines(self._floored, mean - limit, level) if self._floored else None
+        if start is None or start > _FORMULA:
+            return start
+        too_few, enough = 1, max(start, 2)
+        while self.power(enough, mean, limit=limit, level=level) < POWER:
+            too_few, enough = enough, 2 * enough
+        while enough - too_few > 1:
+            middle = (enough + too_few) // 2
+            suffices = self.power(middle, mean, limit=limit, level=level) >= POWER
+            too_few, enough = (too_few, middle) if suffices else (middle, enough)
+        return enough
+
+    def minimum_detectable_effect(self, n: int, *, level: float = ALPHA) -> float | None:
+        """Return the least true mean that ``n`` lines tell from 0 with 80 % power; None where none is."""
+        if n <= self.unit or not self._floored:
+            return None
+        largest = self.ends[1] if self.ends else math.inf
+        return _least_effect(lambda mean: self.power(n, mean, level=level), largest, self._floored / math.sqrt(n))
+
+    @property
+    def _floored(self) -> float:
+        """The deviation; where nothing scatters, next to nothing of the range: the pseudo scores then set the width."""
+        return max(self.deviation, ROUNDING * (self.ends[1] - self.ends[0]) if self.ends else 0.0)
+
+    def _pseudo_scores(self, deviations: Floats) -> tuple[Floats, float, float]:
+        """Return the weight of either pseudo score, for each deviation of a sample; their mean; their mean square."""
+        if self.ends is None:
+            return np.zeros_like(deviations), 0.0, 0.0
+        low, high = self.ends
+        weight = self.weight or np.clip(1.5 - 5 * deviations / ((high - low) / 2), 0.5, 1.0)
+        return np.broadcast_to(weight, deviations.shape), (low + high) / 2, (low**2 + high**2) / 2
+
+
+def _least_wins(n: int, lost: NDArray[np.intp], limit: float, level: float) -> NDArray[np.intp]:
+    """Return from how many wins on the pairs decide, for each number of losses; n - losses + 1 where none does."""
+    none = n - lost + 1
+    too_few, enough = np.full_like(lost, -1), none
+    while (enough - too_few > 1).any():
+        middle = (too_few + enough) // 2
+        decided = (tango_statistic(np.maximum(middle, 0), lost, n, limit) >= _z(level)) & (middle >= 0)
+        too_few, enough = np.where(decided, too_few, middle), np.where(decided, middle, enough)
+    if limit == 0:
+        while (insignificant := (enough < none) & (mcnemar_mid_p(enough, lost) >= level)).any():
+            enough = enough + insignificant
+    return enough
+
+
+def _binomial(n: int, count: NDArray[np.intp], share: float) -> Floats:
+    log_chance = special.gammaln(n + 1) - special.gammaln(count + 1) - special.gammaln(n - count + 1)
+    return np.asarray(np.exp(log_chance + special.xlogy(count, share) + special.xlog1py(n - count, -share)))
+
+
+def _z(level: float) -> float:
+    return float(special.ndtri(1 - level / 2))
+
+
+def _normal_lines(deviation: float, distance: float, level: float) -> int | None:
+    """Return ((z + z_0.8) * deviation / distance)^2 lines (Julious 2004); None where there is no distance."""
+    if abs(distance) <= ROUNDING * max(deviation, 1.0):
+        return None
+    return max(1, math.ceil(((_z(level) + _Z_POWER) * deviation / distance) ** 2))
+
+
+def _search(power: Callable[[int], float], start: int | None) -> int | None:
+    """Return the first number of lines with 80 % power, in steps of a fortieth, up or down from ``start``."""
+    if start is None or start > _FORMULA:
+        return start
+    n = start
+    if power(n) >= POWER:
+        while n > 1 and power(fewer := n - max(1, n // _STEPS)) >= POWER:
+            n = fewer
+        return n
+    while power(n) < POWER:
+        n += max(1, n // _STEPS)
+    return n
+
+
+def _least_effect(power: Callable[[float], float], largest: float, guess: float) -> float | None:
+    """Return from which effect on the power is 80 %, to four digits; None where it is not even at the ``largest``."""
+    too_small, enough = 0.0, min(largest, guess)
+    while power(enough) < POWER:
+        if enough >= largest:
+            return None
+        too_small, enough = enough, min(largest, 2 * enough)
+    while enough - too_small > 1e-5 * enough:
+        middle = (too_small + enough) / 2
+        too_small, enough = (too_small, middle) if power(middle) >= POWER else (middle, enough)
+    return enough
