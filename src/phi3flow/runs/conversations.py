@@ -9,6 +9,9 @@ CLUSTER_COLUMN = "conversation_id"
 
 
 def cluster_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return each row's cluster: its conversation, or itself where it names none."""
+    """Return each row's cluster: its conversation, or itself where it names none; a blank name is none."""
     labels = (row.get(CLUSTER_COLUMN) for row in rows)
-    return [f"line {number}" if label is None else f"conversation {label}" for number, label in enumerate(labels)]
+    return [
+        f"line {number}" if label is None or not str(label).strip() else f"conversation {label}"
+        for number, label in enumerate(labels)
+    ]

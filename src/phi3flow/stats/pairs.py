@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from phi3flow.records.scores import ScoreRange
+from phi3flow.stats.bounded_means import infer_bounded_mean
+from phi3flow.stats.cautions import note_few_clusters, note_few_lines, note_range_left, note_unbounded
 from phi3flow.stats.estimates import (
+    ALPHA,
     ROUNDING,
     UNIT,
     Clusters,
     Floats,
     finite,
     is_binary,
+    is_within,
     optional,
     shared_clusters,
     standard_error,
     t_interval,
     t_test,
+    within,
 )
-from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
+from phi3flow.stats.paired_shares import mcnemar_mid_p
 from phi3flow.stats.power import Discordance, Spread
 from phi3flow.stats.resampling import DRAWS, sign_flip_p
+from phi3flow.stats.shares import share_difference_interval
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class PairedComparison:
 
     ``se`` is the mean difference's standard error; ``p`` belongs to ``method``, ``p_permutation`` to the
     sign-flip test; ``lines_needed`` show the observed difference with 80 % power. ``simultaneous`` is the interval at
-    the level that several tests share; ``note`` says why there is no verdict, or what to beware of.
+    the level that several tests share, as are those two; ``note`` says why there is no verdict, or what to beware of.
     """
 
     n: int
@@ -61,14 +67,15 @@ def compare_pairs(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
-    score_range: ScoreRange = UNIT,
+    score_range: ScoreRange | None = UNIT,
+    tests: int = 1,
 ) -> PairedComparison:
-    """Compare two runs' scores of the same lines.
+    """Compare two runs' scores of the same lines; ``tests`` of them share the level.
 
     Scores that are all an end of their range, as 0/1 are, without shared clusters: Tango's interval and the mid-p
-    McNemar test. All others: the paired t test, clustered where lines share a cluster. Beside either, the sign-flip
-    permutation test by cluster.
-    All differences zero: difference 0, interval [0, 0], p = 1.
+    McNemar test. Others of a range: t with a pseudo difference at each end (``infer_bounded_mean``). Without a range:
+    Student's t. Where lines share a cluster, each by cluster. Beside it, the sign-flip permutation test by cluster.
+    No interval has width zero. What differs by rounding only is a tie.
     """
     left, right = finite(baseline), finite(candidate)
     if left.shape != right.shape:
@@ -76,80 +83,131 @@ def compare_pairs(
     n = len(left)
     if n == 0:
         return PairedComparison(n=0, method="no line is scored in both", wins=0, losses=0, ties=0)
-    differences = _Differences.of(left, right, shared_clusters(clusters, n))
-    inference = _infer(left, right, differences, score_range)
-    return PairedComparison(
-        n=n,
-        method=inference.method,
-        wins=differences.wins,
-        losses=differences.losses,
-        ties=n - differences.wins - differences.losses,
-        mean=differences.mean,
-        low=optional(inference.low),
-        high=optional(inference.high),
-        se=optional(differences.se),
-        p=optional(inference.p),
-        p_permutation=sign_flip_p(differences.values, rng=rng, clusters=differences.clusters, draws=draws),
-        minimum_detectable_effect=inference.scatter.minimum_detectable_effect(n),
-        lines_needed=inference.scatter.lines_needed(differences.mean),
-    )
-
-
-@dataclass(frozen=True)
-class _Differences:
-    """Candidate minus baseline by line, (n,), and their mean; ``se`` is nan where it has no degree of freedom."""
-
-    values: Floats
-    clusters: Clusters | None
-    wins: int
-    losses: int
-    mean: float
-    se: float
-    df: int
-
-    @classmethod
-    def of(cls, left: Floats, right: Floats, clusters: Clusters | None) -> _Differences:
-        values = right - left
-        se, df = standard_error(values, clusters)
-        wins, losses = int((values > 0).sum()), int((values < 0).sum())
-        return cls(values, clusters, wins, losses, float(values.mean()), float(se), df)
-
-    @property
-    def spread(self) -> Spread:
-        n = len(self.values)
-        return Spread(self.se * math.sqrt(n) if self.se > 0 else 0.0, unit=n / (self.df + 1))
+    differences = _Differences.of(left, right, shared_clusters(clusters, n), score_range)
+    p = sign_flip_p(differences.values, rng=rng, clusters=differences.clusters, draws=draws)
+    return differences.compare(tests, p_permutation=p)
 
 
 @dataclass(frozen=True)
 class _Inference:
-    """The interval of the mean difference and p, nan where there is none, by the method that the data call for."""
+    """The interval at a level and p, nan where there is none, by the method that the data call for."""
 
-    low: float
-    high: float
-    p: float
     method: str
-    scatter: Discordance | Spread
+    p: float
+    interval: Callable[[float], tuple[float, float]]
 
 
-def _infer(left: Floats, right: Floats, differences: _Differences, score_range: ScoreRange) -> _Inference:
-    least, width = score_range[0], score_range[1] - score_range[0]
-    binary = differences.clusters is None and is_binary((left - least) / width) and is_binary((right - least) / width)
-    wins, losses = differences.wins, differences.losses
-    scatter = Discordance((wins + losses) / len(left), width) if binary else differences.spread
-    if not differences.values.any():
-        return _Inference(0.0, 0.0, 1.0, "no line differs", scatter)
-    if binary:
-        low, high = tango_interval(wins, losses, len(left))
-        p = float(mcnemar_mid_p(wins, losses))
-        return _Inference(float(low) * width, float(high) * width, p, "Tango interval, mid-p McNemar", scatter)
-    mean, se, df = differences.mean, differences.se, differences.df
-    low, high = t_interval(mean, se, df)
-    if se == 0:  # nothing to divide by; p is the chance that all signs agree
-        p, test = (2.0**-df if abs(mean) > ROUNDING else 1.0), "sign test of a constant difference"
-    else:
-        p, test = float(t_test(mean, se, df)), "paired t"
-    method = test if differences.clusters is None else f"clustered {test}"
-    return _Inference(float(low), float(high), p, method, scatter)
+@dataclass(frozen=True)
+class _Differences:
+    """Candidate minus baseline by line, (n,), and their mean; ``se`` is nan where it has no degree of freedom.
+
+    ``width`` is that of the scores' range, None where they have none; ``binary`` are scores that are all its ends;
+    ``too_few`` are the clusters.
+    """
+
+    values: Floats
+    clusters: Clusters | None
+    width: float | None
+    binary: bool
+    wins: int
+    losses: int
+    mean: float
+    se: float
+    df: float
+    too_few: bool
+    note: str | None
+
+    @classmethod
+    def of(cls, left: Floats, right: Floats, clusters: Clusters | None, score_range: ScoreRange | None) -> _Differences:
+        left_range, width, binary = None, None, False
+        if score_range and not (is_within(left, score_range) and is_within(right, score_range)):
+            left_range, score_range = note_range_left(score_range), None
+        if score_range:
+            left, right = within(left, score_range), within(right, score_range)
+            least, width = score_range[0], score_range[1] - score_range[0]
+            binary = is_binary((left - least) / width) and is_binary((right - least) / width)
+        values = _without_rounding(left, right, width)
+        se, df = standard_error(values, clusters)
+        few = note_few_clusters(clusters, df)
+        note = left_range or few
+        if not width:
+            note = note or note_unbounded(len(values), float(se)) or note_few_lines(values, clusters)
+        wins, losses, mean = int((values > 0).sum()), int((values < 0).sum()), float(values.mean())
+        return cls(values, clusters, width, binary, wins, losses, mean, float(se), df, few is not None, note)
+
+    def compare(self, tests: int, *, p_permutation: float) -> PairedComparison:
+        inference, scatter, level, n = self._infer(), self._scatter, ALPHA / tests, len(self.values)
+        low, high = inference.interval(ALPHA)
+        return PairedComparison(
+            n=n,
+            method=inference.method,
+            wins=self.wins,
+            losses=self.losses,
+            ties=n - self.wins - self.losses,
+            mean=self.mean,
+            low=optional(low),
+            high=optional(high),
+            se=optional(self.se),
+            p=optional(inference.p),
+            p_permutation=p_permutation,
+            minimum_detectable_effect=scatter.minimum_detectable_effect(n, level=level),
+            lines_needed=scatter.lines_needed(self.mean, level=level),
+            simultaneous=inference.interval(level) if tests > 1 and not math.isnan(low) else None,
+            note=self.note,
+        )
+
+    def _infer(self) -> _Inference:
+        if self.width and self.binary and self.clusters is None:
+            return self._infer_share(self.width)
+        if self.too_few:
+            return _Inference(self._method("paired t"), math.nan, lambda _: (math.nan, math.nan))
+        return self._infer_bounded(self.width) if self.width else self._infer_unbounded()
+
+    def _infer_share(self, width: float) -> _Inference:
+        def interval(level: float) -> tuple[float, float]:
+            low, high = share_difference_interval(self.wins, self.losses, len(self.values), level)
+            return float(low) * width, float(high) * width
+
+        return _Inference("Tango interval, mid-p McNemar", float(mcnemar_mid_p(self.wins, self.losses)), interval)
+
+    def _infer_bounded(self, width: float) -> _Inference:
+        inferred = infer_bounded_mean(self.values, self.clusters, (-width, width), width=width)
+
+        def interval(level: float) -> tuple[float, float]:
+            low, high = inferred.interval(level)
+            return float(low), float(high)
+
+        return _Inference(self._method("bounded paired t"), float(inferred.p()), interval)
+
+    def _infer_unbounded(self) -> _Inference:
+        def interval(level: float) -> tuple[float, float]:
+            low, high = t_interval(self.mean, self.se, self.df, level)
+            return (float(low), float(high)) if self.se > 0 else (math.nan, math.nan)
+
+        differs = self.wins + self.losses > 0
+        p = (float(t_test(self.mean, self.se, self.df)) if self.se > 0 else math.nan) if differs else 1.0
+        return _Inference(self._method("paired t"), p, interval)
+
+    def _method(self, name: str) -> str:
+        return name if self.clusters is None else f"clustered {name}"
+
+    @property
+    def _scatter(self) -> Discordance | Spread:
+        n = len(self.values)
+        if self.width and self.binary and self.clusters is None:
+            return Discordance((self.wins + self.losses) / n, self.width)
+        if math.isnan(self.se):
+            return Spread(0.0)
+        deviation, unit = self.se * math.sqrt(n), n / (self.df + 1)
+        return Spread.of_differences(deviation, self.width, unit=unit)
+
+
+def _without_rounding(left: Floats, right: Floats, width: float | None) -> Floats:
+    """Return the differences, 0 where they are below 12 significant digits of the scores or of their range."""
+    size = np.maximum(np.abs(left), np.abs(right))
+    values = right - left
+    values[np.abs(values) <= ROUNDING * np.maximum(size, width or size.mean())] = 0.0
+    return values
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
