@@ -2,7 +2,7 @@
 
     python benchmarks/corpus_bootstrap.py
 
-Prints a section of docs/statistics.md. 20,000 simulations of each cell take an hour; a number as argument makes so many.
+Prints a section of docs/statistics.md. 20,000 simulations of each cell take an hour; an argument makes fewer.
 """
 
 from __future__ import annotations
