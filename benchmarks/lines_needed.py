@@ -15,7 +15,6 @@ from scipy import special
 
 from phi3flow.stats import POWER, Discordance, Share, Spread
 
-ENDS = (-1.0, 1.0)
 DISCORDANT = (0.05, 0.1, 0.2)
 
 ABOUT = """## Lines needed
@@ -64,8 +63,8 @@ def _differences() -> Iterator[tuple[str, Discordance | Spread, float, float]]:
     """Yield what is to be shown, how it scatters, its size, and the standard deviation of the formula."""
     for mean, deviation in ((0.1, 0.3), (0.02, 0.3), (0.1, 0.1), (0.02, 0.1)):
         yield f"a difference of {mean:g}, sd {deviation:g}", Spread(deviation), mean, deviation
-        yield "the same, scores of 0 to 1", Spread(deviation, ends=ENDS), mean, deviation
-    yield "a difference of 0.1, sd 0.3, conversations of ten lines", Spread(0.3, unit=10, ends=ENDS), 0.1, 0.3
+        yield "the same, scores of 0 to 1", Spread.of_differences(deviation, 1.0), mean, deviation
+    yield "a difference of 0.1, sd 0.3, conversations of ten lines", Spread.of_differences(0.3, 1.0, unit=10), 0.1, 0.3
     for wins, losses in ((0.1, 0.0), (0.12, 0.02), (0.2, 0.1)):
         mean, discordant = wins - losses, wins + losses
         text = f"0/1: {100 * wins:g} % won, {100 * losses:g} % lost"
@@ -91,7 +90,11 @@ def _equal_runs(margin: float, discordant: float) -> str:
 def _effects(n: int) -> Iterator[str]:
     quantiles = [float(special.stdtrit(n - 1, chance)) for chance in (0.975, POWER)]
     yield f"{sum(quantiles) * 0.3 / math.sqrt(n):.3f}"
-    for scatter in (Spread(0.3, ends=ENDS), Spread(0.1, ends=ENDS), *map(Discordance, (0.0, 0.05, 0.2))):
+    for scatter in (
+        Spread.of_differences(0.3, 1.0),
+        Spread.of_differences(0.1, 1.0),
+        *map(Discordance, (0.0, 0.05, 0.2)),
+    ):
         effect = scatter.minimum_detectable_effect(n)
         yield "none" if effect is None else f"{effect:.3f}"
 

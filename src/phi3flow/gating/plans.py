@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
+
+import numpy as np
 
 from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.records.comparisons import MetricComparison
 from phi3flow.records.scores import Estimate, ScoreRange
-from phi3flow.stats import UNIT, Discordance, Share, Spread, wilson_interval
+from phi3flow.stats import UNIT, Discordance, Share, Spread, clustered_share_interval
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,12 @@ def plan_threshold(rule: Threshold, estimate: Estimate, *, score_range: ScoreRan
     """
     if estimate.mean is None or estimate.se is None or estimate.low is None or estimate.high is None:
         return None
+    spread = Spread.of_scores(estimate.se * math.sqrt(estimate.n), score_range)
+    needed = spread.lines_needed(estimate.mean, limit=rule.threshold)
     if "wilson" in estimate.method:
         low, high = score_range or UNIT
         share, limit = (estimate.mean - low) / (high - low), (rule.threshold - low) / (high - low)
         needed = Share(_design_effect(estimate, share, high - low)).lines_needed(share, limit=limit)
-    else:
-        spread = Spread(estimate.se * math.sqrt(estimate.n), ends=score_range, weight=1.0)
-        needed = spread.lines_needed(estimate.mean, limit=rule.threshold)
     return None if needed is None else Plan(max(needed, estimate.n + 1))
 
 
@@ -65,16 +67,20 @@ def _scatter(compared: MetricComparison, score_range: ScoreRange | None) -> Disc
     low, high = score_range or UNIT
     if compared.method.startswith("Tango"):
         return Discordance(((compared.wins or 0) + (compared.losses or 0)) / compared.n, high - low)
-    deviation = (compared.se or 0.0) * math.sqrt(compared.n)
-    return Spread(deviation, ends=None if score_range is None else (low - high, high - low))
+    return Spread.of_differences((compared.se or 0.0) * math.sqrt(compared.n), high - low if score_range else None)
 
 
 def _design_effect(estimate: Estimate, share: float, width: float) -> float:
-    """Return lines for one independent line; where all agree, by the width of Wilson's interval for one."""
+    """Return lines for one that is independent; where all agree, by the conversations that make so wide an interval."""
     se, n = (estimate.se or 0.0) / width, estimate.n
+    if "clustered" not in estimate.method:
+        return 1.0
     if se:
         return max(1.0, n * se**2 / (share * (1 - share)))
-    low, high = wilson_interval(share, 1)
-    open_bound = ((estimate.high or 0.0) - (estimate.low or 0.0)) / width  # z^2 / (independent lines + z^2)
-    single = float(high - low)  # z^2 / (1 + z^2)
-    return max(1.0, n * open_bound * (1 - single) / (single * (1 - open_bound))) if open_bound < 1 else 1.0
+
+    def narrowness(conversations: int) -> float:
+        low, high = clustered_share_interval(np.full(conversations, share), np.arange(conversations))
+        return float(low - high)
+
+    observed = ((estimate.low or 0.0) - (estimate.high or 0.0)) / width
+    return n / (2 + bisect_left(range(2, n), observed - 1e-9, key=narrowness))

@@ -57,8 +57,7 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
         residuals, lengths = sum_by_cluster(residuals, clusters), np.bincount(clusters).astype(float)
     count = len(lengths)
     variance = (np.square(residuals) / lengths).sum(axis=-1) / n * count / max(count - 1, 1)
-    scatter = (np.sqrt(variance) / width - _LITTLE) / (_MUCH - _LITTLE)
-    weight = _HEAVY + (_LIGHT - _HEAVY) * np.clip(scatter, 0, 1)
+    weight = pseudo_weight(np.sqrt(variance) / width)
 
     length = n / count
     lines = n + 2 * weight * length
@@ -78,6 +77,11 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
         skewness=skewness * np.minimum(1.0, df / (count - 1 + 2 * weight)),
         ends=ends,
     )
+
+
+def pseudo_weight(scatter: Floats) -> Floats:
+    """Return how many lines a pseudo value weighs, by the standard deviation as a share of the range's width."""
+    return np.asarray(_HEAVY + (_LIGHT - _HEAVY) * np.clip((scatter - _LITTLE) / (_MUCH - _LITTLE), 0, 1))
 
 
 def _corrected(t: Floats, skewness: Floats) -> Floats:

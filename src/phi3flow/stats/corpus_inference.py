@@ -12,12 +12,18 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from phi3flow.records.scores import Estimate
-from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, shared_clusters, sum_by_cluster, t_quantile
+from phi3flow.stats.estimates import (
+    ALPHA,
+    LEAST_CONVERSATIONS,
+    ROUNDING,
+    Floats,
+    shared_clusters,
+    sum_by_cluster,
+    t_quantile,
+)
 from phi3flow.stats.pairs import PairedComparison
 from phi3flow.stats.power import Spread
 from phi3flow.stats.resampling import DRAWS, bootstrap_sums, swapped_sums
-
-LEAST_CONVERSATIONS = 6
 
 _RESOLVED = 10  # draws that must lie beyond a percentile for it to be read off them
 

@@ -136,7 +136,7 @@ class _Differences:
         return cls(values, clusters, width, binary, wins, losses, mean, float(se), df, few is not None, note)
 
     def compare(self, tests: int, *, p_permutation: float) -> PairedComparison:
-        inference, level, n = self._infer(), ALPHA / tests, len(self.values)
+        inference, scatter, level, n = self._infer(), self._scatter, ALPHA / tests, len(self.values)
         low, high = inference.interval(ALPHA)
         return PairedComparison(
             n=n,
@@ -150,8 +150,8 @@ class _Differences:
             se=optional(self.se),
             p=optional(inference.p),
             p_permutation=p_permutation,
-            minimum_detectable_effect=self._scatter.minimum_detectable_effect(n, level=level),
-            lines_needed=self._scatter.lines_needed(self.mean, level=level),
+            minimum_detectable_effect=scatter.minimum_detectable_effect(n, level=level),
+            lines_needed=scatter.lines_needed(self.mean, level=level),
             simultaneous=inference.interval(level) if tests > 1 and not math.isnan(low) else None,
             note=self.note,
         )
@@ -196,8 +196,10 @@ class _Differences:
         n = len(self.values)
         if self.width and self.binary and self.clusters is None:
             return Discordance((self.wins + self.losses) / n, self.width)
-        ends = (-self.width, self.width) if self.width else None
-        return Spread(self.se * math.sqrt(n) if self.se > 0 else 0.0, unit=n / (self.df + 1), ends=ends)
+        if math.isnan(self.se):
+            return Spread(0.0)
+        deviation, unit = self.se * math.sqrt(n), n / (self.df + 1)
+        return Spread.of_differences(deviation, self.width, unit=unit)
 
 
 def _without_rounding(left: Floats, right: Floats, width: float | None) -> Floats:

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from phi3flow.records.scores import ScoreRange
-from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats
+from phi3flow.stats.bounded_means import BoundedMean, pseudo_weight
+from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, t_interval
 from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_statistic
+from phi3flow.stats.shares import FEW, share_difference_interval, share_interval
 
 POWER = 0.80
 
@@ -45,7 +47,7 @@ class Discordance:
     def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
         """Return the chance that ``n`` pairs show the mean difference to lie beyond ``limit``: -M for no worse by M.
 
-        By Tango's bound at ``level``, and mid-p McNemar where the limit is 0.
+        By the bound of ``share_difference_interval`` at ``level``, and mid-p McNemar where the limit is 0.
         """
         sign = 1 if mean >= limit else -1
         wins, losses = self._shares(sign * mean)
@@ -60,9 +62,9 @@ class Discordance:
         wins, losses = self._shares(mean)
         deviation = math.sqrt(max(wins + losses - (wins - losses) ** 2, 0.0))
         start = _normal_lines(deviation, (mean - limit) / self.width, level)
-        if start and not wins + losses:  # none differs: Tango's bound is z^2 / (n + z^2) away from 0
+        if start and abs(mean) < abs(limit):  # of pairs that do not differ Tango's bound is z^2 / (n + z^2) away from 0
             distance = min(abs(limit) / self.width, 1.0)
-            return max(1, math.ceil(_z(level) ** 2 * (1 - distance) / distance))
+            start = max(start, math.ceil(_z(level) ** 2 * (1 - distance) / distance))
         return _search(lambda n: self.power(n, mean, limit=limit, level=level), start)
 
     def minimum_detectable_effect(self, n: int, *, level: float = ALPHA) -> float | None:
@@ -82,20 +84,23 @@ class Share:
 
     design_effect: float = 1.0
 
-    def power(self, n: int, mean: float, *, limit: float, level: float = ALPHA) -> float:
-        """Return the chance that Wilson's interval of ``n`` scores of the true share ``mean`` excludes ``limit``."""
+    def power(self, n: int, mean: float, *, limit: float) -> float:
+        """Return the chance that the 95 % interval of ``n`` scores of the true share ``mean`` excludes ``limit``."""
         share, limit = (mean, limit) if mean >= limit else (1 - mean, 1 - limit)
         independent = round(n / self.design_effect)
-        least = math.ceil(independent * limit + _z(level) * math.sqrt(independent * limit * (1 - limit)))
+        least = math.ceil(independent * limit + _z(ALPHA) * math.sqrt(independent * limit * (1 - limit)))
+        if independent < FEW:
+            low, _ = share_interval(np.arange(independent + 1), max(independent, 1))
+            least = int((low < limit).sum())
         return float(special.bdtrc(least - 1.0, independent, share)) if least <= independent else 0.0
 
-    def lines_needed(self, mean: float, *, limit: float, level: float = ALPHA) -> int | None:
+    def lines_needed(self, mean: float, *, limit: float) -> int | None:
         """Return how many lines tell the share ``mean`` from ``limit`` with 80 % power; None where no number does."""
         if not 0 < limit < 1 or mean == limit:
             return None
-        deviations = _z(level) * math.sqrt(limit * (1 - limit)) + _Z_POWER * math.sqrt(mean * (1 - mean))
+        deviations = _z(ALPHA) * math.sqrt(limit * (1 - limit)) + _Z_POWER * math.sqrt(mean * (1 - mean))
         start = math.ceil(self.design_effect * (deviations / (mean - limit)) ** 2)
-        return _search(lambda n: self.power(n, mean, limit=limit, level=level), start)
+        return _search(lambda n: self.power(n, mean, limit=limit), start)
 
 
 @dataclass(frozen=True)
@@ -103,34 +108,39 @@ class Spread:
     """Scores, or differences, of any size.
 
     ``deviation`` is one line's standard deviation, or se * sqrt(n) where lines share conversations; ``unit`` is how
-    many lines make a degree of freedom then: n / (df + 1). ``ends`` are where the interval adds pseudo scores (None: it
-    adds none), each of the ``weight`` of a line; None is that of pseudo differences, which goes by the deviation.
+    many lines make a degree of freedom then: n / (df + 1). ``ends`` are those between which a bounded mean is inferred,
+    ``width`` that of the scores' range (``infer_bounded_mean``); without ends it is Student's t.
     """
 
     deviation: float
     unit: float = 1.0
     ends: ScoreRange | None = None
-    weight: float | None = None
+    width: float = 1.0
+
+    @classmethod
+    def of_scores(cls, deviation: float, score_range: ScoreRange | None) -> Spread:
+        """Return the spread of scores; None is no range."""
+        return cls(deviation, ends=score_range, width=score_range[1] - score_range[0] if score_range else 1.0)
+
+    @classmethod
+    def of_differences(cls, deviation: float, width: float | None, *, unit: float = 1.0) -> Spread:
+        """Return the spread of differences of scores whose range has this ``width``; None is no range."""
+        return cls(deviation, unit, ends=(-width, width) if width else None, width=width or 1.0)
 
     def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
-        """Return the chance that the t interval of ``n`` scores, whose true mean is ``mean``, excludes ``limit``.
+        """Return the chance that the interval of ``n`` scores, whose true mean is ``mean``, excludes ``limit``.
 
-        Exact for normal scores: integrated over the distribution of their standard deviation, on which the interval's
-        width and the weight of its pseudo scores depend. Without pseudo scores it is the noncentral t distribution's.
+        For normal scores: integrated over the distribution of their standard deviation, on which the interval's width
+        and the weight of its pseudo scores depend. Without ends it is the noncentral t distribution's.
         """
-        units, sign = n / self.unit, (1.0 if mean >= limit else -1.0)
+        units = n / self.unit
         if units <= 1:
             return 0.0
         deviation, chance = self._floored / math.sqrt(self.unit), (1 + _NODES) / 2
         variance = deviation**2 * special.chdtri(units - 1, 1 - chance) / (units - 1)
-        weight, centre, square = self._pseudo_scores(np.sqrt(variance * self.unit))
-        total = units + 2 * weight
-        shrunk = (units * mean + 2 * weight * centre) / total
-        between = units * mean**2 + 2 * weight * square - total * shrunk**2
-        se = np.sqrt(((units - 1) * variance + between) / ((total - 1) * total))
-        half = special.stdtrit(units - 1, 1 - level / 2) * se
-        bound = (total * (limit + sign * half) - 2 * weight * centre) / units
-        return float(_WEIGHTS @ special.ndtr(sign * (mean - bound) * math.sqrt(units) / deviation) / 2)
+        low, high = self._interval(units, mean, variance, level)
+        beyond = low - limit if mean >= limit else limit - high
+        return float(_WEIGHTS @ special.ndtr(beyond * math.sqrt(units) / deviation) / 2)
 
     def lines_needed(self, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> int | None:
         """Return how many lines tell the mean from ``limit`` with 80 % power; None where the truth is the limit."""
@@ -156,15 +166,23 @@ class Spread:
     @property
     def _floored(self) -> float:
         """The deviation; where nothing scatters, next to nothing of the range: the pseudo scores then set the width."""
-        return max(self.deviation, ROUNDING * (self.ends[1] - self.ends[0]) if self.ends else 0.0)
+        return max(self.deviation, ROUNDING * self.width if self.ends else 0.0)
 
-    def _pseudo_scores(self, deviations: Floats) -> tuple[Floats, float, float]:
-        """Return the weight of either pseudo score, for each deviation of a sample; their mean; their mean square."""
+    def _interval(self, units: float, mean: float, variance: Floats, level: float) -> tuple[Floats, Floats]:
+        """Return the interval of units that weigh alike, for each of their variances, and no skewness of their own."""
         if self.ends is None:
-            return np.zeros_like(deviations), 0.0, 0.0
-        low, high = self.ends
-        weight = self.weight or np.clip(1.5 - 5 * deviations / ((high - low) / 2), 0.5, 1.0)
-        return np.broadcast_to(weight, deviations.shape), (low + high) / 2, (low**2 + high**2) / 2
+            return t_interval(mean, np.sqrt(variance / units), units - 1, level)
+        weight, beyond = pseudo_weight(np.sqrt(variance) / self.width), np.array(self.ends)[:, None] - mean
+        total = units + 2 * weight
+        squares = (units - 1) * variance + weight * np.square(beyond).sum(axis=0)
+        inferred = BoundedMean(
+            mean=np.full_like(variance, mean),
+            se=np.sqrt(squares / (total * (total - 1))),
+            df=total - 1,
+            skewness=weight * (beyond**3).sum(axis=0) / squares**1.5,
+            ends=(-math.inf, math.inf),
+        )
+        return inferred.interval(level)
 
 
 def _least_wins(n: int, lost: NDArray[np.intp], limit: float, level: float) -> NDArray[np.intp]:
@@ -178,6 +196,9 @@ def _least_wins(n: int, lost: NDArray[np.intp], limit: float, level: float) -> N
     if limit == 0:
         while (insignificant := (enough < none) & (mcnemar_mid_p(enough, lost) >= level)).any():
             enough = enough + insignificant
+    elif limit > 0 and lost[0] == 0:  # the bound is exact where all that differ agree
+        while enough[0] <= n and share_difference_interval(enough[0], 0, n, level)[0] < limit:
+            enough[0] += 1
     return enough
 
 

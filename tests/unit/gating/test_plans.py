@@ -81,6 +81,6 @@ def test_pseudo_differences_are_planned_with():
     compared = _compared(0, 0, 50).model_copy(update={"method": "paired t", "se": 0.1 / math.sqrt(50)})
     bounded = plan_comparison(NO_WORSE, compared, score_range=(0, 1))
     unbounded = plan_comparison(NO_WORSE, compared, score_range=None)
-    assert bounded == Plan(Spread(0.1, ends=(-1, 1)).lines_needed(0, limit=-0.05), equal_runs=True)
+    assert bounded == Plan(Spread.of_differences(0.1, 1.0).lines_needed(0, limit=-0.05), equal_runs=True)
     assert unbounded is not None
     assert bounded.lines > unbounded.lines

@@ -42,7 +42,7 @@ def _outcomes(n: int, wins: float, losses: float) -> tuple[np.ndarray, np.ndarra
 def test_the_power_of_a_margin_is_the_chance_of_all_outcomes_whose_bound_clears_it(n, share, mean, limit, level):
     differing = max(share, abs(mean))
     won, lost, chance = _outcomes(n, (differing + mean) / 2, (differing - mean) / 2)
-    low, high = stats.tango_interval(won, lost, n, level)
+    low, high = stats.share_difference_interval(won, lost, n, level)
     decided = low >= limit if mean >= limit else high <= limit
     assert Discordance(share).power(n, mean, limit=limit, level=level) == pytest.approx(chance[decided].sum(), abs=1e-9)
 
@@ -51,7 +51,7 @@ def test_the_power_of_a_margin_is_the_chance_of_all_outcomes_whose_bound_clears_
 def test_the_power_to_show_a_difference_is_that_of_the_decision_itself(n, share, mean, level):
     differing = max(share, abs(mean))
     won, lost, chance = _outcomes(n, (differing + mean) / 2, (differing - mean) / 2)
-    low, high = stats.tango_interval(won, lost, n, level)
+    low, high = stats.share_difference_interval(won, lost, n, level)
     p = stats.mcnemar_mid_p(won, lost)
     verdict = "better" if mean >= 0 else "worse"
     decided = [
@@ -63,14 +63,13 @@ def test_the_power_to_show_a_difference_is_that_of_the_decision_itself(n, share,
 
 @given(st.integers(5, 3000), st.floats(0, 0.5), st.floats(0, 0.4), st.floats(0.001, 0.2))
 def test_a_greater_difference_is_shown_more_often(n, share, mean, more):
-    kinds = [Discordance(share), Spread(0.1 + share), Spread(0.1 + share, ends=(-1, 1))]
-    for scatter in kinds:
+    for scatter in (Discordance(share), Spread(0.1 + share)):
         assert scatter.power(n, mean) <= scatter.power(n, mean + more) + 1e-9
 
 
 @given(st.integers(2, 3000), st.floats(0, 0.5), st.floats(-0.4, 0.4), st.floats(-0.3, 0.3), levels)
 def test_power_is_mirrored_with_the_difference(n, share, mean, limit, level):
-    for scatter in (Discordance(share), Spread(0.1 + share, ends=(-1, 1))):
+    for scatter in (Discordance(share), Spread.of_differences(0.1 + share, 1.0)):
         power = scatter.power(n, mean, limit=limit, level=level)
         assert power == pytest.approx(scatter.power(n, -mean, limit=-limit, level=level), abs=1e-9) or mean == limit
 
@@ -142,38 +141,34 @@ def test_without_pseudo_scores_power_is_the_noncentral_t_distributions(n, level)
     assert Spread(0.3).power(n, 0.05, limit=-0.05, level=level) == pytest.approx(expected, abs=1e-5)
 
 
-def _with_pseudo_scores(values: np.ndarray, ends: tuple[float, float], weight: float | None) -> np.ndarray:
-    """Return the lower bound of each row: Student's t over its scores and a weighed one at either end."""
-    n, (low, high) = values.shape[1], ends
-    deviation = values.std(axis=1, ddof=1) / ((high - low) / 2)
-    w = np.clip(1.5 - 5 * deviation, 0.5, 1.0) if weight is None else np.full(len(values), weight)
-    total = n + 2 * w
-    mean = (values.sum(axis=1) + w * (low + high)) / total
-    squares = ((values - mean[:, None]) ** 2).sum(axis=1) + w * ((low - mean) ** 2 + (high - mean) ** 2)
-    return mean - special.stdtrit(n - 1, 0.975) * np.sqrt(squares / ((total - 1) * total))
+@pytest.mark.parametrize(
+    ("n", "mean", "deviation", "lines"),
+    [(20, 0.2, 0.3, 1), (100, 0.08, 0.12, 1), (40, 0.05, 0.05, 1), (200, 0.1, 0.5, 10), (200, 0.1, 0.2, 10)],
+)
+def test_power_is_how_often_the_interval_of_bounded_differences_excludes_0(n, mean, deviation, lines):
+    generator, clusters = rng(1), None if lines == 1 else np.repeat(np.arange(n // lines), lines)
+    values = np.repeat(generator.normal(mean, deviation / math.sqrt(lines), (SIMULATIONS, n // lines)), lines, axis=1)
+    low, _ = stats.infer_bounded_mean(values, clusters, (-1, 1), width=1).interval()
+    power = Spread.of_differences(deviation, 1.0, unit=lines).power(n, mean)
+    assert power == pytest.approx((low > 0).mean(), abs=0.02)
 
 
 @pytest.mark.parametrize(
-    ("n", "mean", "deviation", "ends", "weight"),
-    [
-        (20, 0.2, 0.3, (-1, 1), None),
-        (100, 0.08, 0.12, (-1, 1), None),
-        (40, 0.05, 0.05, (-1, 1), None),
-        (50, 0.6, 0.3, (0, 1), 1.0),
-    ],
+    ("n", "mean", "deviation", "limit"), [(50, 0.6, 0.3, 0.5), (30, 0.9, 0.1, 0.8), (30, 0.3, 0.2, 0.4)]
 )
-def test_with_pseudo_scores_power_is_how_often_the_interval_excludes_the_limit(n, mean, deviation, ends, weight):
-    limit = 0.0 if weight is None else 0.5
-    low = _with_pseudo_scores(rng(1).normal(mean, deviation, (SIMULATIONS, n)), ends, weight)
-    power = Spread(deviation, ends=ends, weight=weight).power(n, mean, limit=limit)
-    assert power == pytest.approx((low > limit).mean(), abs=0.01)
+def test_power_is_how_often_the_interval_of_bounded_scores_excludes_the_limit(n, mean, deviation, limit):
+    values = rng(1).normal(mean, deviation, (SIMULATIONS, n))
+    low, high = stats.infer_bounded_mean(values, None, (0, 1), width=1).interval()
+    decided = low > limit if mean > limit else high < limit
+    power = Spread.of_scores(deviation, (0, 1)).power(n, mean, limit=limit)
+    assert power == pytest.approx(decided.mean(), abs=0.02)
 
 
 def test_lines_needed_are_the_least_with_the_power():
     for spread, mean, lines in [
         (Spread(0.3), 0.02, 1768),
         (Spread(0.3), 0.1, 73),
-        (Spread(0.3, ends=(-1, 1)), 0.1, 80),
+        (Spread.of_differences(0.3, 1.0), 0.1, 80),
         (Spread(0.3, unit=5), 0.1, 81),
     ]:
         assert spread.lines_needed(mean) == spread.lines_needed(-mean) == lines
@@ -186,9 +181,9 @@ def test_few_conversations_have_less_power_than_their_lines():
 
 
 def test_scores_that_all_tie_rule_out_a_loss_by_their_number():
-    lines = Spread(0.0, ends=(-1, 1)).lines_needed(0.0, limit=-0.05)
-    ties = np.zeros((1, lines))
-    assert _with_pseudo_scores(ties, (-1, 1), None)[0] >= -0.05 > _with_pseudo_scores(ties[:, 1:], (-1, 1), None)[0]
+    lines = Spread.of_differences(0.0, 1.0).lines_needed(0.0, limit=-0.05)
+    bounds = [stats.infer_bounded_mean(np.zeros(n), None, (-1, 1), width=1).interval()[0] for n in (lines - 1, lines)]
+    assert bounds[0] < -0.05 <= bounds[1]
 
 
 def test_a_stricter_level_needs_more_lines():
@@ -200,14 +195,14 @@ def test_a_stricter_level_needs_more_lines():
 # one run's 0/1 scores
 
 
-@given(st.integers(1, 200), shares, st.floats(0.001, 0.999), levels)
-def test_the_power_of_a_share_is_the_chance_of_all_outcomes_whose_interval_excludes_the_limit(n, share, limit, level):
+@given(st.integers(1, 200), shares, st.floats(0.001, 0.999))
+def test_the_power_of_a_share_is_the_chance_of_all_outcomes_whose_interval_excludes_the_limit(n, share, limit):
     hits = np.arange(n + 1)
-    low, high = stats.wilson_interval(hits / n, n, special.ndtri(1 - level / 2))
+    low, high = stats.share_interval(hits, n)
     chance = scipy_stats.binom.pmf(hits, n, share)
     edge = np.abs(low - limit).min() < 1e-9 or np.abs(high - limit).min() < 1e-9
     expected = chance[low >= limit if share >= limit else high <= limit].sum()
-    assert edge or Share().power(n, share, limit=limit, level=level) == pytest.approx(expected, abs=1e-9)
+    assert edge or Share().power(n, share, limit=limit) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.7, 0.6), (0.95, 0.9), (0.02, 0.05), (0.5, 0.49), (0.0, 0.01)])

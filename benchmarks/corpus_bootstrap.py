@@ -1,0 +1,104 @@
+"""Whether the bootstrap of metrics of a whole run covers, with few conversations, unequal ones, and few that differ.
+
+    python benchmarks/corpus_bootstrap.py
+
+Prints a section of docs/statistics.md. 20,000 simulations of each cell take an hour; an argument makes fewer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from phi3flow.stats import CORPUS_METRICS, compare_corpora, estimate_corpora
+
+Floats = NDArray[np.float64]
+
+SIMULATIONS = 20_000
+DRAWS = 4_000
+NAMES = ("corpus_perplexity", "corpus_bleu")
+
+ABOUT = """## Corpus metrics
+
+Two equal runs, 95 % intervals by the paired bootstrap over conversations. A conversation's lines share half of their
+variance. "No verdict": fewer than six conversations, or than six that differ; they count as covered, and as no false
+positive.
+
+| metric | conversations | lines in each | that differ | no verdict | coverage, one run | difference | false positives |
+|---|---|---|---|---|---|---|---|"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """So many conversations, of 1 to ``longest`` lines, a share ``differing`` of which the candidate answers anew."""
+
+    conversations: int
+    longest: int
+    differing: float = 1.0
+
+
+CELLS = (
+    *(Cell(count, longest) for count in (4, 6, 10, 30) for longest in (1, 40)),
+    *(Cell(count, 1, share) for count, share in ((50, 0.05), (200, 0.02), (200, 0.05), (400, 0.05))),
+)
+
+
+def corpus_bootstrap_section(simulations: int = SIMULATIONS) -> str:
+    """Return the section, in Markdown."""
+    return "\n".join([ABOUT, *(row for cell in CELLS for row in _rows(cell, simulations))])
+
+
+def _rows(cell: Cell, simulations: int) -> Iterator[str]:
+    truth = [float(CORPUS_METRICS[name](_truth(cell, column).sum(axis=0))) for column, name in enumerate(NAMES)]
+    tally = np.zeros((len(NAMES), 4))
+    for seed in range(simulations):
+        rng = np.random.default_rng(seed)
+        before, after, labels = _runs(rng, cell)
+        corpora = [(*sides, CORPUS_METRICS[name]) for *sides, name in zip(before, after, NAMES, strict=True)]
+        compared = compare_corpora(corpora, rng=rng, clusters=labels, draws=DRAWS)
+        alone = estimate_corpora([(left, metric) for left, _, metric in corpora], rng=rng, clusters=labels, draws=DRAWS)
+        for row, (estimate, difference) in enumerate(zip(alone, compared, strict=True)):
+            low, high = (-np.inf if estimate.low is None else estimate.low), (estimate.high or np.inf)
+            bounded = difference.low is not None and difference.high is not None
+            excludes = bounded and not difference.low <= 0 <= difference.high
+            significant = excludes and difference.p is not None and difference.p < 0.05
+            tally[row] += [not bounded, low <= truth[row] <= high, not excludes, significant]
+    for name, shares in zip(NAMES, tally / simulations, strict=True):
+        lines = "1" if cell.longest == 1 else f"1 to {cell.longest}"
+        figures = " | ".join(f"{share:.3f}" for share in shares)
+        yield f"| {name} | {cell.conversations} | {lines} | {100 * cell.differing:g} % | {figures} |"
+
+
+def _truth(cell: Cell, column: int) -> Floats:
+    return _runs(np.random.default_rng(2**32), Cell(100_000, cell.longest))[0][column]
+
+
+def _runs(rng: np.random.Generator, cell: Cell) -> tuple[list[Floats], list[Floats], NDArray[np.intp]]:
+    """Return each side's counts, by metric, and the lines' conversations."""
+    labels = np.repeat(np.arange(cell.conversations), rng.integers(1, cell.longest + 1, cell.conversations))
+    references = rng.integers(5, 40, len(labels)).astype(float)
+    shared = rng.normal(0, 0.5, cell.conversations)[labels]
+    before, after = _counts(rng, shared, references), _counts(rng, shared, references)
+    anew = (rng.random(cell.conversations) < cell.differing)[labels][:, None]
+    return before, [np.where(anew, new, old) for old, new in zip(before, after, strict=True)], labels
+
+
+def _counts(rng: np.random.Generator, shared: Floats, references: Floats) -> list[Floats]:
+    quality = special.ndtr(0.4 + shared + rng.normal(0, 0.5, len(shared)))
+    likelihood = -references * (0.3 + 2 * (1 - quality)) * rng.gamma(5, 0.2, len(shared))
+    answers = np.maximum(4, np.rint(references * rng.uniform(0.7, 1.3, len(shared))))
+    totals = np.stack([answers - order for order in range(4)], axis=1)
+    matches = [rng.binomial(answers.astype(int), 0.8 * quality)]
+    for order in range(1, 4):
+        matches.append(np.minimum(rng.binomial(matches[-1], 0.6), totals[:, order].astype(int)))
+    bleu = np.concatenate([np.stack([answers, references, *matches], axis=1), totals], axis=1)
+    return [np.stack([likelihood, references], axis=1), bleu]
+
+
+if __name__ == "__main__":
+    print(corpus_bootstrap_section(int(sys.argv[1]) if len(sys.argv) > 1 else SIMULATIONS))
