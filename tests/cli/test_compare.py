@@ -12,6 +12,7 @@ from phi3flow.records.scores import Estimate
 from phi3flow.runs.folder import find_run
 from tests.support.folders.answered_runs import make_run
 from tests.support.folders.run_folders import ruler
+from tests.support.folders.version_1_run import version_1_run
 from tests.support.paths import ROOT
 from tests.support.servers.fault_endpoint import FaultEndpoint, Request
 
@@ -240,3 +241,12 @@ def test_runs_that_have_only_aggregated_metrics_are_shown_with_that_said(runs_di
     output = " ".join(capsys.readouterr().out.split())
     assert "answer_match.accuracy 0.500 0.750 +0.250" in output
     assert "Only the whole run has it, not its lines: there is no interval and no test." in output
+
+
+def test_a_run_that_the_first_builds_scored_is_opened_and_refused_with_the_command(tmp_path, capsys):
+    old = version_1_run(tmp_path / ".runs")
+    make_run(old.path.parent, "new", ROWS, ["x"] * 40, scores={"answer_match": {"f1": [0.5] * 40}})
+    assert _compare(old.path.parent, "old", "new") == 2
+    error = capsys.readouterr().err
+    assert "the scores of old are an earlier build's, which did not note what measured them" in error
+    assert "phi3flow score old --flow flows/eval/answer_match" in error

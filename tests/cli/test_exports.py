@@ -45,7 +45,6 @@ def test_runs_list_writes_a_row_for_each_run(runs_dir: Path, tmp_path: Path) -> 
 
 
 def test_score_writes_a_row_for_each_line(tmp_path: Path) -> None:
-    """A line that failed has what it counts as, and says that it failed."""
     file, flow = tmp_path / "scores.parquet", str(FLOWS / "eval" / "answer_match")
     make_run(tmp_path / ".runs", "tuned", ROWS, ["a"] * 9 + [None])
     arguments = ["tuned", "--flow", flow, "--runs-dir", str(tmp_path / ".runs"), "--output", str(file), "--quiet"]

@@ -15,8 +15,8 @@ from phi3flow.records.comparisons import Sides
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import LineScore, RunMetrics
 from phi3flow.runs.folder import RunFolder
+from tests.support.folders.compared_runs import rescored, scored
 from tests.support.folders.run_folders import line, ruler, write_run
-from tests.unit.comparison.scored import rescored, scored
 
 ACCURACY, F1 = "answer_match.value_accuracy", "answer_match.f1"
 

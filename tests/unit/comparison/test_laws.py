@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.comparison.margins import Margins
 from phi3flow.records.comparisons import Difference, MetricComparison, Sides
-from tests.unit.comparison.scored import rescored, scored
+from tests.support.folders.compared_runs import rescored, scored
 
 ORDER = {"worse": -1, "undecided": 0, "equivalent": 0, "better": 1}
 MIRRORED = {"better": "worse", "worse": "better"}

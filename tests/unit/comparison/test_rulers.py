@@ -12,9 +12,9 @@ from phi3flow.errors import ConfigError
 from phi3flow.flows import fingerprint
 from phi3flow.records.scores import JudgeIdentity, Ruler
 from phi3flow.runs.folder import RunFolder
+from tests.support.folders.compared_runs import rescored, scored
 from tests.support.folders.run_folders import ruler
 from tests.support.paths import ROOT
-from tests.unit.comparison.scored import rescored, scored
 
 FIRST, SECOND = "a" * 64, "b" * 64
 MINE = ruler("answer_match", SECOND).model_copy(update={"flow": "mine/answer_match"})

@@ -11,7 +11,7 @@ from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.records.comparisons import Difference, Sides, StoppedEarly
 from phi3flow.runs.folder import RunFolder
-from tests.unit.comparison.scored import scored
+from tests.support.folders.compared_runs import scored
 
 F1 = "answer_match.f1"
 STOP = StoppedEarly(

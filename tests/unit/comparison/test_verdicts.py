@@ -11,7 +11,7 @@ from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.comparison.margins import Margins, parse_margins
 from phi3flow.errors import ConfigError
 from phi3flow.stats import holm
-from tests.unit.comparison.scored import rescored, scored
+from tests.support.folders.compared_runs import rescored, scored
 
 F1 = "answer_match.f1"
 LOW, HIGH = [0.2, 0.3, 0.1, 0.4] * 10, [0.8, 0.7, 0.9, 0.6] * 10

@@ -9,7 +9,7 @@ from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate
 from phi3flow.runs.folder import RunFolder
-from tests.unit.comparison.scored import rescored, scored
+from tests.support.folders.compared_runs import rescored, scored
 
 
 def _aggregated(tmp_path: Path, name: str, accuracy: float | None) -> RunFolder:
