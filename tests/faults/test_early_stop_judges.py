@@ -17,7 +17,7 @@ from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.runner import RunOptions, RunPlan, StopRule, run_flow
 from phi3flow.runs.folder import RunFolder
 from tests.support.flows.foreign_flows import ASYNC_CLIENT, connection, write_flow, write_lines
-from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.run_folders import line, measured_by, write_run
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request, Scripted
 
 LINES = 120
@@ -67,13 +67,15 @@ def _run(tmp_path: Path, evaluation: Flow, judge: FaultEndpoint | None = None) -
     baseline = write_run(
         tmp_path / "runs" / "base", results, rows=rows, scores={evaluation.name: {"right": [0.0] * LINES}}
     )
+    uses = ["judge"] if judge else []
+    measured_by(baseline, evaluation, {"answer": "${run.outputs.answer}"}, connections=uses)
     plan = RunPlan(
         load_flow(write_flow(tmp_path / "flow", SLOW_ECHO)),
         data,
         tmp_path / "runs",
         name="run",
         options=RunOptions(limits=Limits(concurrency=4)),
-        stop_rule=StopRule(baseline, evaluation, "right"),
+        stop_rule=StopRule.of(baseline, f"{evaluation.name}.right"),
     )
     return run_flow(plan, connections=lambda _: connection(judge.url if judge else "http://127.0.0.1:1", KEY))
 

@@ -135,11 +135,13 @@ def _compare_slices(
 
 
 def _as_stopped(name: str, metric: MetricComparison, early: StoppedEarly) -> MetricComparison:
-    """Give the metric that stopped the run the interval and p that allow for it; mark the others.
+    """Give the metric that the run was tested by the interval and p that allow for it; mark the others, if it stopped.
 
     What plans for a number of lines that is fixed beforehand does not hold for it.
     """
     if name != early.metric:
+        if early.verdict == "undecided":
+            return metric
         return metric.model_copy(update={"method": f"{metric.method}; {early.metric} had stopped the run"})
     planned = dict.fromkeys(("p_permutation", "se", "minimum_detectable_effect", "lines_needed"))
     decided = {"difference": early.difference, "p": early.p, "method": "confidence sequence"}

@@ -35,7 +35,8 @@ def gate_run(
     missing or lacks it, or no rule needs the baseline. Of a run that ended early only the metric and the baseline that
     ended it can be judged, by the interval that allows for it.
     """
-    early = run.manifest.stopped_early
+    tested = run.manifest.stopped_early
+    early = tested if tested and tested.verdict != "undecided" else None
     if not early:
         _refuse_unfinished(run)
     scored = _Scored.of(run)
