@@ -353,4 +353,4 @@ def _score(run: RunFolder, rule: StopRule | None, terminal: Terminal) -> None:
             failed_lines=rule.measured.failed_lines if rule else "least",
             on_line=line.advance,
         )
-    note_failures(run, flow.name, terminal)
+    note_failures(run, run.evaluation_of(flow), terminal)
