@@ -119,10 +119,12 @@ def test_a_much_worse_run_is_stopped_too(project: BatchProject) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_answers_alike_runs_to_its_end(project: BatchProject) -> None:
+def test_a_run_that_answers_alike_runs_to_its_end_and_reports_the_same_test(project: BatchProject) -> None:
     found = json.loads(_run(project, 33, *STOP).stdout)
     assert found["counts"]["completed"] == LINES
-    assert "stopped_early" not in found
+    early = found["stopped_early"]
+    assert (early["verdict"], early["n"], early["ties"], early["p"]) == ("undecided", LINES, LINES, 1.0)
+    assert early["difference"]["low"] < 0 == early["difference"]["mean"] < early["difference"]["high"]
 
 
 @pytest.mark.slow
