@@ -4,6 +4,10 @@ Lines run concurrently, as many as the endpoint takes; a line that fails is reco
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
 a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
+--stop-when-decided ends a run once a metric is shown better or worse than --baseline's, at level 5 % although it is
+watched; several variants share that level, and are compared with the baseline. The same command with a larger --limit
+goes on with the same test. docs/statistics.md says what it saves, and where conversations are too long for it.
+
 --engine azureml executes the flow on the workspace's cluster, --engine foundry in the AI Foundry project: the command
 asks first, submits one job, follows it, and brings its answers here. Ctrl-C leaves the job running; the same command
 follows it again. docs/scaling.md says what it costs.

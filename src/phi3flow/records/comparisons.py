@@ -42,12 +42,12 @@ class AnsweredOnly(Record):
 class StoppedEarly(Record):
     """What a run that was tested while it ran found: ``metric`` against ``baseline`` over ``n`` paired lines.
 
-    ``verdict`` is "undecided" where the lines that were to run ran without one; ``reason`` says so where failed lines
-    decide. ``p`` and the interval hold although the run was watched (``stats.SequentialTest``): the interval at
-    1 - ``level``, which several candidates of one command share. ``baseline_mean``, ``candidate_mean``, ``wins``,
-    ``losses``, ``ties`` and ``failed`` are of the same lines, a failed one counting as the worst; ``answered_only`` is
-    the other reading, where lines failed. At a stop the difference tends to be too large: it stopped because it was
-    large.
+    ``verdict`` is "undecided" where the lines that were to run ran without one; ``reason`` says why, where failed lines
+    decide, or conversations are too long. ``p`` and the interval hold although the run was watched
+    (``stats.SequentialTest``): the interval at 1 - ``level``, which several candidates of one command share.
+    ``baseline_mean``, ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines, a failed
+    one counting as the worst; ``answered_only`` is the other reading, where lines failed. At a stop the difference
+    tends to be too large: it stopped because it was large.
     """
 
     metric: str

@@ -16,6 +16,7 @@ from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
+from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.runs import Manifest, RunStatus
 from phi3flow.runner.batch import Batch
@@ -128,31 +129,10 @@ async def _finish(
     early: EarlyStop | None,
     on_progress: Callable[[RunProgress], None],
 ) -> None:
-    started, before = time.monotonic(), writer.manifest.stopped_early
-    # a run that was tested without a verdict cannot be rid of its test; only one that has a verdict can go on without
-    undecided = before if before and before.verdict == "undecided" else None
+    started, undecided = time.monotonic(), _undecided(writer.manifest)
     status: RunStatus = "Failed"
     try:
-        uses = await crew.opened()
-        crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
-        writer.use_connections(uses)
-        async with contextlib.AsyncExitStack() as stack:
-            batch = Batch(
-                _source(plan, planned, writer, _lines(early, planned)),
-                writer,
-                crew,
-                plan.options,
-                _pacer(plan.options.limits, uses),
-                cache=stack.enter_context(_cache(plan, planned, crew)),
-                on_progress=on_progress,
-                on_kept=[early.keep] if early else (),
-            )
-            scoring = await stack.enter_async_context(_scoring(early, batch, writer)) if early else None
-            stack.enter_context(_first_interrupt(lambda: _cancel(batch, scoring)))
-            await batch.run()
-            if early and scoring and not batch.stopped_as:
-                await _score_rest(early, scoring)
-        status = batch.stopped_as or "Completed"
+        status = await _run_lines(plan, planned, writer, crew, early, on_progress)
     finally:
         writer.finish(
             status,
@@ -162,6 +142,42 @@ async def _finish(
         )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+def _undecided(manifest: Manifest) -> StoppedEarly | None:
+    """Return the test of a run that has no verdict: unlike one that has, it goes on only with its test."""
+    before = manifest.stopped_early
+    return before if before and before.verdict == "undecided" else None
+
+
+async def _run_lines(
+    plan: RunPlan,
+    planned: PlannedRun,
+    writer: RunWriter,
+    crew: Crew,
+    early: EarlyStop | None,
+    on_progress: Callable[[RunProgress], None],
+) -> RunStatus:
+    uses = await crew.opened()
+    crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
+    writer.use_connections(uses)
+    async with contextlib.AsyncExitStack() as stack:
+        batch = Batch(
+            _source(plan, planned, writer, _lines(early, planned)),
+            writer,
+            crew,
+            plan.options,
+            _pacer(plan.options.limits, uses),
+            cache=stack.enter_context(_cache(plan, planned, crew)),
+            on_progress=on_progress,
+            on_kept=[early.keep] if early else (),
+        )
+        scoring = await stack.enter_async_context(_scoring(early, batch, writer)) if early else None
+        stack.enter_context(_first_interrupt(lambda: _cancel(batch, scoring)))
+        await batch.run()
+        if early and scoring and not batch.stopped_as:
+            await _score_rest(early, scoring)
+    return batch.stopped_as or "Completed"
 
 
 def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:

@@ -11,6 +11,7 @@ from phi3flow.runner.line_pairs import LinePair, Pair
 from phi3flow.runner.stop_rule import StopRule
 from phi3flow.stats import SequentialTest
 
+_NOTABLE = 0.05  # of the range: a difference that one would want to see
 _SAME = 1e-12  # relative: scores that differ by less differ by the rounding of floats
 
 
@@ -24,9 +25,10 @@ class StopTest:
     def __init__(self, rule: StopRule, may_pair: Sequence[int], *, level: float) -> None:
         self._rule = rule
         self._level = level
-        lines, longest = max(sum(may_pair), 1), max(may_pair, default=1) or 1
-        self._least = _Reading(rule, SequentialTest(lines=lines, longest=longest))
-        self._answered_only = _Reading(rule, SequentialTest(lines=lines, longest=longest))
+        self._lines, self._longest = max(sum(may_pair), 1), max(may_pair, default=1) or 1
+        self._least, self._answered_only = (
+            _Reading(rule, SequentialTest(lines=self._lines, longest=self._longest)) for _ in range(2)
+        )
         self._failed = Sides()
 
     def add(self, lines: Sequence[LinePair]) -> None:
@@ -48,10 +50,6 @@ class StopTest:
     def outcome(self) -> StoppedEarly:
         """The record: what is shown now, and over which lines."""
         main, rule = self._readings[0], self._rule
-        by_readings = [reading.verdict(self._level) for reading in self._readings]
-        reason = None
-        if len(set(by_readings)) > 1:
-            reason = f"failed lines decide: {by_readings[0]} with them, {by_readings[1]} over answered lines alone"
         return StoppedEarly(
             metric=rule.name,
             baseline=rule.baseline.name,
@@ -67,7 +65,25 @@ class StopTest:
             ties=main.n - main.wins - main.losses,
             failed=self._failed,
             answered_only=self._answered_only.record(self._level) if self._has_two_readings else None,
-            reason=reason,
+            reason=self._reason,
+        )
+
+    @property
+    def _reason(self) -> str | None:
+        """Why there is no verdict, where more is to be said than that the difference is small."""
+        if self.verdict != "undecided":
+            return None
+        verdicts = [reading.verdict(self._level) for reading in self._readings]
+        if len(set(verdicts)) > 1:
+            return f"failed lines decide: {verdicts[0]} with them, {verdicts[1]} over answered lines alone"
+        least = self._readings[0].test.least_decided(self._level)
+        if least < _NOTABLE:
+            return None
+        low, high = self._rule.score_range
+        decided = "nothing" if least >= 1 else f"no difference below {least * (high - low):.2g}"
+        return (
+            f"conversations are long, up to {self._longest:,} of {self._lines:,} lines, so that {decided} is decided "
+            "while the run goes on; run it under another name without --stop-when-decided"
         )
 
     @property

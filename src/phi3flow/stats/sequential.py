@@ -40,7 +40,8 @@ class SequentialTest:
         self._longest = longest
         self._totals: list[float] = []
         self._lines: list[int] = []
-        self._stakes = _stakes(lines / longest)
+        self._capacity = lines / longest
+        self._stakes = _stakes(self._capacity)
         self._log_capital = np.zeros((2, _STAKES))
 
     def add(self, total: float, lines: int) -> None:
@@ -62,6 +63,13 @@ class SequentialTest:
     def mean(self) -> float:
         """The mean over the lines so far."""
         return sum(self._totals) / max(sum(self._lines), 1)
+
+    def least_decided(self, level: float = ALPHA) -> float:
+        """Return a difference below which no lines of this number and length decide, whatever they are.
+
+        No gambler's capital exceeds exp(stake x mean x lines / longest), and one of the two loses.
+        """
+        return math.log(2 / level) / (_MOST_STAKED * self._capacity)
 
     def interval(self, level: float = ALPHA) -> tuple[float, float]:
         """Return the confidence interval of the mean over lines, at 1 - ``level``, that holds wherever the test stops.

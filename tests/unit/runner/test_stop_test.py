@@ -156,3 +156,13 @@ def test_a_metric_of_the_whole_run_is_refused(tmp_path: Path) -> None:
     run = measured_by(scored_run(tmp_path / "base", [None, None]), load_flow(EVALUATION), MAPPING)
     with pytest.raises(ConfigError, match="no line of base has a score of it; name a metric of the lines"):
         StopRule.of(run, "answer_match.f1")
+
+
+def test_one_conversation_of_half_of_all_lines_is_named_as_the_reason(rule: StopRule) -> None:
+    test = StopTest(rule, [60, *[1] * 60], level=0.05)
+    for lines in (60, *[1] * 60):
+        test.add([_line(0.0, 1.0)] * lines)
+    outcome = test.outcome
+    assert (outcome.verdict, outcome.difference.mean) == ("undecided", 1.0)
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("conversations are long, up to 60 of 120 lines, so that nothing is decided")

@@ -152,3 +152,11 @@ def test_the_interval_holds_wherever_the_test_stops() -> None:
         low, high = test.interval()
         covered += low <= effect <= high
     assert covered / runs >= 0.95
+
+
+@given(st.floats(-1, 1), st.integers(1, 60), st.integers(1, 20))
+def test_no_difference_below_the_least_is_ever_decided(difference: float, units: int, longest: int) -> None:
+    test = SequentialTest(lines=units * longest, longest=longest)
+    for _ in range(units):
+        test.add(difference * longest, longest)
+    assert abs(difference) >= test.least_decided() or test.p > ALPHA
