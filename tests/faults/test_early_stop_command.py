@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def ask(question: str, right: int, fails: int) -> dict:
     return {"answer": answer, "raw": answer if number % 2 else "a" + answer}
 """
 VARIANTS = {"base": (33, 0), "equal": (33, 0), "good": (75, 0), "better": (90, 0), "failing": (33, 60)}
-EVALUATION = str(FLOWS / "eval" / "answer_match")
+EVALUATION = "flows/eval/answer_match"
 STOP = ("--baseline", "base", "--stop-when-decided", "answer_match.exact_match")
 
 
@@ -39,6 +40,7 @@ STOP = ("--baseline", "base", "--stop-when-decided", "answer_match.exact_match")
 def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A flow of several variants in the working directory, with 240 lines, three to a conversation."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(FLOWS / "eval" / "answer_match", tmp_path / EVALUATION)
     rows = [{"question": f"q{n}", "ground_truth": f"a{n}", "conversation_id": str(n // 3)} for n in range(LINES)]
     write_lines(tmp_path / "lines.jsonl", rows)
     return _write_flow(tmp_path / "flow", {"answer": "${ask.output.answer}", "raw": "${ask.output.raw}"})
