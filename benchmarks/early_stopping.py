@@ -8,7 +8,7 @@ Prints the section "Stopping early" of docs/statistics.md. 20,000 simulations a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,42 +39,41 @@ are a check of it. A verdict needs both readings of failed lines.
 def main() -> None:
     """Print the section."""
     print(ABOUT)
-    print("False verdicts of two equal runs, over all openings of the same run with `--limit` 50, 100, … 1,000:\n")
-    print("| differences | a test an opening, as before | one test |")
-    print("|---|---|---|")
-    for name, before, after in _openings():
-        print(f"| {name} | {before:.3f} | {after:.3f} |")
-    print(
-        f"\nWhere each opening's new lines fail in three of ten, and the next opening answers them: {_retried():.3f}."
+    _print_table(
+        "False verdicts of two equal runs, over all openings of the same run with `--limit` 50, 100, … 1,000:",
+        ("differences", "a test an opening, as before", "one test"),
+        _openings(),
     )
-    print("\nFalse verdicts of one run, where conversations are unequal:\n")
-    print("| conversations | differences | false verdicts |")
-    print("|---|---|---|")
-    for sizes, name, share in _unequal():
-        print(f"| {sizes} | {name} | {share:.3f} |")
-    print("\nAt least one false verdict among candidates that are tested against one baseline, 300 lines:\n")
-    print("| candidates | each at 5 % | sharing 5 % |")
-    print("|---|---|---|")
-    for count, alone, shared in _candidates():
-        print(f"| {count} | {alone:.3f} | {shared:.3f} |")
-    print(
-        "\nTwo equal runs of which one fails on lines that it would get wrong, decided by the answered lines alone, and"
+    print(f"Where three in ten of each opening's lines fail, and the next opening answers them: {_retried():.3f}.\n")
+    _print_table(
+        "False verdicts of one run, where conversations are unequal:",
+        ("conversations", "differences", "false verdicts"),
+        _unequal(),
     )
-    print("by both readings:\n")
-    print("| lines | failed | answered lines alone | both readings |")
-    print("|---|---|---|---|")
-    for lines, failed, alone, both in _failures():
-        print(f"| {lines} | {failed:.0%} | {alone:.3f} | {both:.3f} |")
-    print(
-        "\nWhat it decides: 0/1 scores that differ on three lines in ten, or scores whose differences have a standard"
+    _print_table(
+        "At least one false verdict among candidates that are tested against one baseline, 300 lines:",
+        ("candidates", "each at 5 %", "sharing 5 %"),
+        _candidates(),
     )
-    print("deviation of 0.3; in conversations half of a line's variance is shared where `shared` is said.\n")
-    print(
-        "| lines | scores | conversations | true difference | decided before | decided | median share of lines used |"
+    _print_table(
+        "Two equal runs, one of which fails where it would be wrong: decided by answered lines, and by both readings:",
+        ("lines", "failed", "answered lines alone", "both readings"),
+        _failures(),
     )
-    print("|---|---|---|---|---|---|---|")
-    for cells in _power():
-        print("| " + " | ".join(cells) + " |")
+    _print_table(
+        "What is decided, of 0/1 scores that differ on three lines in ten, and of differences with a standard\n"
+        "deviation of 0.3; where `shared` is said, lines of a conversation share half of their variance:",
+        ("lines", "scores", "conversations", "true difference", "decided before", "decided", "median share of lines"),
+        _power(),
+    )
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    print(f"{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        cells = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
+        print(f"| {' | '.join(cells)} |")
+    print()
 
 
 def _openings() -> Iterator[tuple[str, float, float]]:
@@ -139,7 +138,7 @@ def _candidates() -> Iterator[tuple[int, float, float]]:
         yield count, alone / SIMULATIONS, shared / SIMULATIONS
 
 
-def _failures() -> Iterator[tuple[int, float, float, float]]:
+def _failures() -> Iterator[tuple[int, str, float, float]]:
     for lines in (100, 300):
         for failed in (0.04, 0.12, 0.24):
             rng, alone, both = np.random.default_rng(0), 0, 0
@@ -150,7 +149,7 @@ def _failures() -> Iterator[tuple[int, float, float, float]]:
                 p_least = stats.anytime_p(np.where(fails, 0.0, after) - before, capacity=lines)
                 alone += int((p_answered <= stats.ALPHA).any(axis=-1).sum())
                 both += int(((p_answered <= stats.ALPHA) & (p_least <= stats.ALPHA)).any(axis=-1).sum())
-            yield lines, failed, alone / SIMULATIONS, both / SIMULATIONS
+            yield lines, f"{failed:.0%}", alone / SIMULATIONS, both / SIMULATIONS
 
 
 def _power() -> Iterator[list[str]]:
