@@ -50,7 +50,7 @@ def test_score_writes_a_row_for_each_line(runs_dir: Path, tmp_path: Path) -> Non
     arguments = ["tuned", "--flow", flow, "--runs-dir", str(runs_dir), "--output", str(file), "--quiet"]
     assert main(["score", *arguments]) == 1
     rows = parquet.read_table(file).to_pylist()
-    assert [row["exact_match"] for row in rows] == [1.0] * 9 + [None]
+    assert [row["exact_match"] for row in rows] == [1.0] * 9 + [0.0], "a failed line counts as the worst score"
     assert (rows[0]["evaluation"], rows[9]["status"], rows[9]["error"]) == (
         *("answer_match", "Failed"),
         "the endpoint answered 503",

@@ -131,12 +131,12 @@ def test_pf_draws_our_run_with_its_graph_and_its_error(workspace: Workspace, our
     assert "HTTP 400" in lines[3]["error"]["message"]
     assert page["metadata"][0]["name"] == "ours"
     assert "name: chat" in page["metadata"][0]["dag"]
-    assert page["metadata"][0]["metrics"]["answer_match.value_accuracy"] == 0.75
+    assert page["metadata"][0]["metrics"]["answer_match.value_accuracy"] == 0.6
 
 
 def test_pf_shows_what_we_scored_as_the_runs_metrics(workspace: Workspace, ours: RunFolder) -> None:
     shown = json.loads(workspace.pf("run", "show-metrics", "--name", "ours"))
-    assert shown["answer_match.value_accuracy"] == 0.75
+    assert shown["answer_match.value_accuracy"] == 0.6
     assert shown == {f"answer_match.{name}": mean for name, mean in _means(ours).items()}
 
 
@@ -169,7 +169,7 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     assert (comparison["baseline"], comparison["candidate"], comparison["n_paired"]) == ("ours", "theirs", 5)
     assert comparison["unmatched"] == {"baseline": 0, "candidate": 0}
     accuracy = comparison["metrics"]["answer_match.value_accuracy"]
-    assert (accuracy["n"], accuracy["ties"], accuracy["difference"]["mean"]) == (4, 4, 0.0)
+    assert (accuracy["n"], accuracy["ties"], accuracy["difference"]["mean"]) == (5, 5, 0.0)
 
     assert main(["report", "ours", "theirs", "--output", "report.html"]) == 0
     report = Path("report.html").read_text(encoding="utf-8")

@@ -61,6 +61,12 @@ class Flow:
         return next((name for name, body in outputs.items() if (body or {}).get("is_chat_output")), None)
 
     @property
+    def number_outputs(self) -> list[str]:
+        """The outputs that are declared as numbers or truth values: an evaluation flow's metrics, as far as it says."""
+        outputs = self.definition.get("outputs") or {}
+        return [name for name, body in outputs.items() if (body or {}).get("type") in ("int", "double", "bool")]
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment variables that the flow asks for."""
         return {name: str(value) for name, value in (self.definition.get("environment_variables") or {}).items()}

@@ -7,6 +7,7 @@ that promptflow 1.18 writes itself (promptflow._sdk.operations._local_storage_op
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from array import array
 from collections.abc import Iterator
@@ -74,12 +75,17 @@ def write_pf_metrics(run: RunFolder) -> None:
     file = run.path / "metrics.json"
     evaluations = run.evaluations()
     logged = json.loads(file.read_bytes()) if file.is_file() else {}
-    metrics = {name: value for name, value in logged.items() if name.rpartition(".")[0] not in evaluations}
+    metrics = {name: value for name, value in logged.items() if not _is_of_evaluation(name, evaluations)}
     for evaluation in evaluations:
         for name, estimate in run.metrics(evaluation).metrics.items():
             if estimate.mean is not None:
                 metrics[f"{evaluation}.{name}"] = estimate.mean
     write_file(file, json.dumps(metrics, indent=2).encode())
+
+
+def _is_of_evaluation(metric: str, evaluations: list[str]) -> bool:
+    """Whether a full name is of one of the evaluations, or of a flow of the same name that was edited since."""
+    return any(re.match(rf"{re.escape(evaluation)}(-[0-9a-f]{{8}})?\.", metric) for evaluation in evaluations)
 
 
 def _write_metadata(folder: Path, manifest: Manifest) -> None:

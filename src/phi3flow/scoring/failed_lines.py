@@ -69,7 +69,8 @@ def _decision(name: str, completed: Sequence[LineScore], evidence: Evidence) -> 
     """Return what says whether a metric applies to the row of a line; None where nobody can."""
     presence = {score.line_number: applies(score, name) for score in completed}
     executed = {number: applies(score, name) for number, score in evidence.empty.items() if score.status == "Completed"}
-    if any(executed[number] != presence[number] for number in executed.keys() & presence.keys()):
+    is_refuted = any(executed[number] != presence[number] for number in executed.keys() & presence.keys())
+    if is_refuted or not (presence or any(executed.values())):
         executed = {}
     inputs = _deciding_inputs(presence, evidence.inputs)
     is_on_all, is_on_none = (bool(presence) and set(presence.values()) == {is_on} for is_on in (True, False))

@@ -18,18 +18,21 @@ from phi3flow.storage.jsonl import Row
 _OUTPUTS = "${run.outputs."
 
 
-def output_names(run: RunFolder, results: Iterable[LineResult], flow: Flow, mapping: Mapping[str, str]) -> list[str]:
+def output_names(run: RunFolder, results: Sequence[LineResult], flow: Flow, mapping: Mapping[str, str]) -> list[str]:
     """Return the names of the run's outputs; where no line has any, those that the run's flow declares.
 
-    Where that is gone too, they are those that the mapping names, and the inputs of ``flow`` that the data lacks.
+    Where that is gone too, they are those that the mapping names, and the inputs of ``flow`` that have no other column:
+    those that need one, if any does.
     """
     if names := _names(result.outputs or {} for result in results):
         return names
     if declared := _declared_outputs(run):
         return declared
     named = [str(value)[len(_OUTPUTS) : -1] for value in mapping.values() if str(value).startswith(_OUTPUTS)]
-    columns = set(_names(run.data_rows())) | set(mapping)
-    return list(dict.fromkeys([*named, *(name for name in flow.inputs if name not in columns)]))
+    columns = {*_names(run.data_rows()), *_names(result.inputs for result in results), *mapping}
+    lacking = [name for name in flow.inputs if name not in columns]
+    needed = [name for name in lacking if not flow.inputs[name].has_default]
+    return list(dict.fromkeys([*named, *needed] or lacking))
 
 
 def complete_columns(

@@ -135,7 +135,10 @@ def _measure(
 
 
 def _ranges(scores: Sequence[LineScore], flow: Flow) -> dict[str, ScoreRange | None]:
-    values: dict[str, list[float]] = {name: [] for name in metric_names(scores)}
+    names = metric_names(scores)
+    if not any(score.answered for score in scores):
+        names += flow.number_outputs  # of a flow that asks an endpoint nothing else is known then
+    values: dict[str, list[float]] = {name: [] for name in names}
     for score in scores:
         for name, value in score.scores.items():
             if value is not None:
@@ -143,8 +146,9 @@ def _ranges(scores: Sequence[LineScore], flow: Flow) -> dict[str, ScoreRange | N
     return {name: known_range(name, flow.score_ranges, [column]) for name, column in values.items()}
 
 
-def _differ(one: Estimate, other: Estimate) -> bool:
-    return (one.mean, one.low, one.high, one.n) != (other.mean, other.low, other.high, other.n)
+def _differ(least: Estimate, answered_only: Estimate) -> bool:
+    fields = {"mean", "low", "high", "n"}
+    return least.model_dump(include=fields) != answered_only.model_dump(include=fields)
 
 
 def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
