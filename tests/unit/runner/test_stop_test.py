@@ -141,6 +141,8 @@ def test_a_baseline_scored_by_another_flow_than_is_there_now_is_refused(tmp_path
 
 def test_a_baseline_that_does_not_say_what_measured_it_is_refused(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "base", [0.0, 1.0])
+    early = run.metrics("answer_match").model_copy(update={"evaluation": None})
+    run.write_scores("answer_match", run.scores("answer_match"), early)
     with pytest.raises(ConfigError, match="an earlier build's.*phi3flow score base --flow flows/eval/answer_match"):
         StopRule.of(run, "answer_match.f1")
 
