@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import early_stopping
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -53,12 +54,7 @@ def main() -> None:
         cells = [f"{figure:.3f}" for figure in figures] + [""] * (4 - len(figures))
         print(f"| {name} | {n} | {' | '.join(cells)} |")
     print(f"\nHolm over three correlated metrics: at least one false positive in {_holm():.3f} of all comparisons.\n")
-    print("## Stopping early\n")
-    print("`batch-run --stop-when-decided`: 0/1 scores that differ on three lines in ten, 300 lines and 1,000.\n")
-    print("| lines | true difference | decided | median share of the lines used |")
-    print("|---|---|---|---|")
-    for n, effect, decided, share in _early():
-        print(f"| {n:,} | {effect:g} | {decided:.3f} | {share:.2f} |")
+    early_stopping.main()
 
 
 def _continuous() -> Iterator[tuple[str, int, float, float, float, float]]:
@@ -117,20 +113,6 @@ def _holm() -> float:
     p = np.stack([stats.t_test(metric.mean(axis=-1), *stats.standard_error(metric)) for metric in metrics])
     adjusted = (stats.holm(list(comparison)) for comparison in p.T)
     return float(np.mean([min(value or 1 for value in p_holm) < stats.ALPHA for p_holm in adjusted]))
-
-
-def _early() -> Iterator[tuple[int, float, float, float]]:
-    for n, simulations in ((300, SIMULATIONS), (1000, 5_000)):
-        for effect in (0.0, 0.05, 0.2):
-            rng, used = np.random.default_rng(0), list[Floats]()
-            for _ in range(simulations // 250):
-                drawn = rng.random((250, n))
-                wins = (0.3 + effect) / 2
-                p = stats.anytime_p((drawn < wins).astype(float) - ((drawn >= wins) & (drawn < 0.3)))
-                decided = p <= stats.ALPHA
-                used.append(np.where(decided.any(axis=1), decided.argmax(axis=1) + 1.0, np.inf))
-            ends = np.concatenate(used)
-            yield n, effect, float(np.isfinite(ends).mean()), float(np.median(np.minimum(ends, n)) / n)
 
 
 def _t_coverage(values: Floats, clusters: NDArray[np.intp] | None) -> float:

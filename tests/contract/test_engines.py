@@ -13,13 +13,15 @@ import pytest
 
 from phi3flow.engines.engine import RunDisplay
 from phi3flow.engines.table import ENGINES, pick_engine
+from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import with_line_ids
 from tests.contract.engine_worlds import SLOW, WORLDS, World, make_project
 from tests.support.command_line import Done, phi3flow
 from tests.support.flows.foreign_flows import write_lines
-from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.run_folders import line, measured_by, write_run
+from tests.support.paths import FLOWS
 
 ROWS: list[dict[str, Any]] = [
     {"question": "Who founded Velmora?", "ground_truth": "Anna Velm"},
@@ -157,7 +159,8 @@ def test_a_flag_that_an_engine_cannot_follow_is_refused(engine: str, flag: str, 
     flow.mkdir()
     (flow / "flow.flex.yaml").write_text("entry: ask:Ask\n", encoding="utf-8")
     (flow / "ask.py").write_text("class Ask:\n    def __call__(self, question: str): ...\n", encoding="utf-8")
-    write_run(project / ".runs/scored", [line(0, "yes")], scores={"answer_match": {"f1": [1.0]}})
+    scored = write_run(project / ".runs/scored", [line(0, "yes")], scores={"answer_match": {"f1": [1.0]}})
+    measured_by(scored, load_flow(FLOWS / "eval/answer_match"), {"answer": "${run.outputs.answer}"})
     ended = _batch_run(World(), project, engine, *WORDS[flag], flow="flex" if flag == "--init" else "flows/chat_phi3")
     assert ended.returncode == 2
     assert any(f"{word} does not go with --engine {engine}" in ended.stderr for word in WORDS[flag])

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from phi3flow.errors import EndpointError
+from phi3flow.errors import ConfigError, EndpointError
 from phi3flow.flows import Flow, load_flow
 from phi3flow.pacing.limits import Limits
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.runner import RunOptions, RunPlan, StopRule, run_flow
 from phi3flow.runs.folder import RunFolder
 from tests.support.flows.foreign_flows import ASYNC_CLIENT, connection, write_flow, write_lines
-from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.run_folders import line, measured_by, write_run
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request, Scripted
 
 LINES = 120
@@ -60,6 +61,14 @@ def _evaluation(folder: Path, code: str, *, connection: str | None = None) -> Fl
 
 
 def _run(tmp_path: Path, evaluation: Flow, judge: FaultEndpoint | None = None) -> RunFolder:
+    return _go_on(_plan(tmp_path, evaluation, ["judge"] if judge else []), judge)
+
+
+def _go_on(plan: RunPlan, judge: FaultEndpoint | None) -> RunFolder:
+    return run_flow(plan, connections=lambda _: connection(judge.url if judge else "http://127.0.0.1:1", KEY))
+
+
+def _plan(tmp_path: Path, evaluation: Flow, judged_over: list[str]) -> RunPlan:
     rows = [{"question": f"q{number}"} for number in range(LINES)]
     data = write_lines(tmp_path / "lines.jsonl", rows)
     results = [line(number, "wrong", line_id=f"line-{number}") for number in range(LINES)]
@@ -67,15 +76,15 @@ def _run(tmp_path: Path, evaluation: Flow, judge: FaultEndpoint | None = None) -
     baseline = write_run(
         tmp_path / "runs" / "base", results, rows=rows, scores={evaluation.name: {"right": [0.0] * LINES}}
     )
-    plan = RunPlan(
+    measured_by(baseline, evaluation, {"answer": "${run.outputs.answer}"}, connections=judged_over)
+    return RunPlan(
         load_flow(write_flow(tmp_path / "flow", SLOW_ECHO)),
         data,
         tmp_path / "runs",
         name="run",
         options=RunOptions(limits=Limits(concurrency=4)),
-        stop_rule=StopRule(baseline, evaluation, "right"),
+        stop_rule=StopRule.of(baseline, f"{evaluation.name}.right"),
     )
-    return run_flow(plan, connections=lambda _: connection(judge.url if judge else "http://127.0.0.1:1", KEY))
 
 
 def _outcome(run: RunFolder) -> StoppedEarly:
@@ -120,3 +129,21 @@ def test_a_line_that_kills_the_evaluation_or_scores_out_of_range_has_no_score(tm
     assert early.verdict == "better"
     assert early.difference.mean == 1.0
     assert run.manifest.status == "Completed"
+
+
+def test_a_judge_is_asked_once_for_each_answer_whatever_the_openings(tmp_path: Path) -> None:
+    evaluation = _evaluation(tmp_path / "judge", JUDGE, connection="judge")
+    plan = _plan(tmp_path, evaluation, ["judge"])
+    with FaultEndpoint(lambda _: Reply(answer="0"), key=KEY) as judge:
+        openings = [_outcome(_go_on(replace(plan, limit=limit), judge)) for limit in (40, 80, None, None)]
+        assert len(judge.requests) == LINES
+    assert [(early.verdict, early.n) for early in openings] == [("undecided", n) for n in (40, 80, LINES, LINES)]
+
+
+def test_a_baseline_that_another_judge_scored_is_refused(tmp_path: Path) -> None:
+    evaluation = _evaluation(tmp_path / "judge", JUDGE, connection="judge")
+    plan = _plan(tmp_path, evaluation, ["judge_local"])
+    with FaultEndpoint(key=KEY) as judge:
+        with pytest.raises(ConfigError, match="scored over the connection judge_local, and .* asks judge"):
+            _go_on(plan, judge)
+        assert not judge.requests

@@ -4,6 +4,10 @@ Lines run concurrently, as many as the endpoint takes; a line that fails is reco
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
 a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
+--stop-when-decided ends a run once a metric is shown better or worse than --baseline's, at level 5 % although it is
+watched; several variants share that level, and are compared with the baseline. The same command with a larger --limit
+goes on with the same test. docs/statistics.md says what it saves, and where conversations are too long for it.
+
 --engine azureml executes the flow on the workspace's cluster, --engine foundry in the AI Foundry project: the command
 asks first, submits one job, follows it, and brings its answers here. Ctrl-C leaves the job running; the same command
 follows it again. docs/scaling.md says what it costs.
@@ -82,7 +86,12 @@ def _add_lines(group: argparse._ArgumentGroup) -> None:
         metavar="INPUT=VALUE",
         help="an input's column, '${data.COLUMN}', or its value (default: the column of its name)",
     )
-    group.add_argument("--limit", type=positive_int, metavar="N", help="only the first N lines")
+    group.add_argument(
+        "--limit",
+        type=positive_int,
+        metavar="N",
+        help="only the first N lines (with --stop-when-decided: of the random order, which a larger N goes on with)",
+    )
     group.add_argument(
         "--repeats", type=positive_int, default=1, metavar="K", help="run each line K times (default: 1)"
     )
@@ -132,7 +141,7 @@ def _add_stops(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--stop-when-decided",
         metavar="METRIC",
-        help="run lines in random order, score them, and stop once this one is shown better or worse than --baseline",
+        help="run lines in random order, score them as --baseline's, and stop once this one is shown better or worse",
     )
 
 
@@ -158,7 +167,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if len(variants) > 1 and args.name:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
     engine = pick_engine(args.engine)
-    plans = [_plan(args, config, variant, engine) for variant in variants]
+    rule = _stop_rule(args, candidates=len(variants))
+    plans = [_plan(args, config, variant, engine, rule) for variant in variants]
     if args.dry_run:
         return _estimate(plans, terminal)
     _check_flags(args, engine)
@@ -168,11 +178,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if len(runs) == 1:
         terminal.result(_summary(runs[0]), _describe(runs[0]))
     else:
-        _compare_variants(runs, terminal)
+        _compare_variants(runs, rule, terminal)
     return 1 if any(run.manifest.counts.failed for run in runs) else 0
 
 
-def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None, engine: Engine) -> RunPlan:
+def _plan(
+    args: argparse.Namespace, config: RunConfig, variant: str | None, engine: Engine, rule: StopRule | None
+) -> RunPlan:
     from phi3flow.flows import load_flow
     from phi3flow.flows.run_file import parse_pairs
     from phi3flow.runner import RunOptions, RunPlan, default_run_name
@@ -197,7 +209,7 @@ def _plan(args: argparse.Namespace, config: RunConfig, variant: str | None, engi
         ),
         limit=args.limit,
         cache=ANSWERS_FILE if args.cache else None,
-        stop_rule=_stop_rule(args),
+        stop_rule=rule,
         history=args.history,
         repeats=args.repeats,
     )
@@ -215,25 +227,25 @@ def _limits(args: argparse.Namespace, engine: Engine) -> Limits:
     )
 
 
-def _stop_rule(args: argparse.Namespace) -> StopRule | None:
+def _stop_rule(args: argparse.Namespace, *, candidates: int) -> StopRule | None:
+    """Return when the runs may end: the candidates of one command share the level."""
     if args.stop_when_decided is None and args.baseline is None:
         return None
     from phi3flow.comparison.confirmatory import resolve_metrics
-    from phi3flow.flows import load_flow
     from phi3flow.runner import StopRule
     from phi3flow.runs.promptflow_runs import open_run
+    from phi3flow.stats import ALPHA
 
     if args.stop_when_decided is None or args.baseline is None:
         raise ConfigError("--baseline RUN and --stop-when-decided METRIC come together")
     if args.repeats > 1:
         raise ConfigError("--stop-when-decided tests each line once: leave --repeats out")
     baseline = open_run(args.baseline, args.runs_dir)
-    evaluations = {f"{flow}.{name}": flow for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics}
-    if not evaluations:
+    names = [f"{flow}.{name}" for flow in baseline.evaluations() for name in baseline.metrics(flow).metrics]
+    if not names:
         raise ConfigError(f"run {baseline.name} is not scored: phi3flow score {baseline.name}")
-    (metric,) = resolve_metrics([args.stop_when_decided], evaluations)
-    evaluation = evaluations[metric]
-    return StopRule(baseline, load_flow(ANSWER_MATCH.parent / evaluation), metric.removeprefix(f"{evaluation}."))
+    (metric,) = resolve_metrics([args.stop_when_decided], names)
+    return StopRule.of(baseline, metric, level=ALPHA / candidates)
 
 
 def _prices(args: argparse.Namespace) -> Prices | None:
@@ -284,6 +296,8 @@ def _summary(run: RunFolder) -> dict[str, Any]:
 
 
 def _describe(run: RunFolder) -> str:
+    from phi3flow.cli.terminal.early_stop_line import describe_early_stop
+
     manifest = run.manifest
     counts = manifest.counts
     line = (
@@ -293,11 +307,7 @@ def _describe(run: RunFolder) -> str:
     if manifest.cache_hits:
         line += f", {manifest.cache_hits} answers from the cache"
     if early := manifest.stopped_early:
-        difference = early.difference
-        line += (
-            f"\n  stopped early: {early.metric} is {early.verdict} than {early.baseline}'s: {difference.mean:+.3f} "
-            f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, {early.n:,} lines)"
-        )
+        line += f"\n  {describe_early_stop(early)}"
     tokens = manifest.tokens
     if tokens and tokens.n_endpoint + tokens.n_tokenizer:
         line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
@@ -310,16 +320,19 @@ def _describe(run: RunFolder) -> str:
     return line
 
 
-def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
-    """Score every run, and compare each with the first."""
+def _compare_variants(runs: list[RunFolder], rule: StopRule | None, terminal: Terminal) -> None:
+    """Score every run, and compare each with the baseline that it was tested against, else with the first."""
     from rich.console import Group
 
     from phi3flow.cli.terminal.comparison_tables import render_comparison
     from phi3flow.comparison.compare import compare_with_baseline
 
     for run in runs:
-        _score(run, terminal)
-    comparisons = compare_with_baseline(runs[0], runs[1:])
+        _score(run, rule, terminal)
+    if rule:
+        comparisons = compare_with_baseline(rule.baseline, runs, metrics=[rule.name])
+    else:
+        comparisons = compare_with_baseline(runs[0], runs[1:])
     data = {
         "runs": [_summary(run) for run in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
@@ -328,13 +341,20 @@ def _compare_variants(runs: list[RunFolder], terminal: Terminal) -> None:
     terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))
 
 
-def _score(run: RunFolder, terminal: Terminal) -> None:
+def _score(run: RunFolder, rule: StopRule | None, terminal: Terminal) -> None:
     from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
     from phi3flow.connections.resolve import connection_source
     from phi3flow.flows import load_flow
     from phi3flow.scoring import score_run
 
-    flow = load_flow(ANSWER_MATCH)
+    flow = rule.flow if rule else load_flow(ANSWER_MATCH)
     with ScoringLine(terminal, run, flow.name) as line:
-        score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
+        score_run(
+            run,
+            flow=flow,
+            connections=connection_source(CONNECTIONS.resolve()),
+            column_mapping=rule.ruler.column_mapping if rule else None,
+            failed_lines=rule.measured.failed_lines if rule else "least",
+            on_line=line.advance,
+        )
     note_failures(run, run.evaluation_of(flow), terminal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from phi3flow.comparison.inference import InferredMetric, Reading
-from phi3flow.records.comparisons import Difference, Sides, StoppedEarly, Verdict
+from phi3flow.records.comparisons import AnsweredOnly, Difference, Sides, StoppedEarly, Verdict
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import ALPHA, PairedComparison
 
@@ -32,6 +32,8 @@ class Watched:
         stops = self.foreign if inferred.is_watched else [*self.own, *self.foreign]
         if stops:
             return "; ".join(stops)
+        if inferred.is_watched and self.outcome and self.outcome.verdict == "undecided":
+            return self.outcome.reason or "all lines ran without a verdict of the test that watched them"
         p, tests = inferred.primary.paired.p, inferred.tests
         if inferred.is_watched and self.own and p is not None and p >= ALPHA / tests:
             return f"its run stopped at p = {p:.3f}, which is not below the level that {tests} tests share"
@@ -43,8 +45,9 @@ class Watched:
         if outcome is None or outcome.metric != name:
             return inferred
         failed = outcome.failed if outcome.baseline_mean is not None else inferred.failed
-        reading = Reading(outcome.baseline_mean, outcome.candidate_mean, _as_compared(outcome, inferred))
-        return replace(inferred, failed=failed, primary=reading, is_watched=True)
+        primary = Reading(outcome.baseline_mean, outcome.candidate_mean, _as_compared(outcome, inferred))
+        answered_only = _read_answered(outcome.answered_only) if outcome.answered_only else None
+        return replace(inferred, failed=failed, primary=primary, answered_only=answered_only, is_watched=True)
 
 
 def watched_runs(baseline: RunFolder, candidate: RunFolder) -> Watched:
@@ -71,8 +74,7 @@ def _as_compared(outcome: StoppedEarly, inferred: InferredMetric) -> PairedCompa
     if inferred.metric.lower_is_better:
         ups, downs = downs, ups
     is_counted = outcome.baseline_mean is not None  # the first builds kept no counts
-    stopped = "the estimate at a stop is biased away from 0: the run stopped because it was large"
-    ran = "all lines ran without a verdict of the test that watched them"
+    biased = "the estimate at a stop is biased away from 0: the run stopped because it was large"
     return PairedComparison(
         n=outcome.n,
         method="confidence sequence",
@@ -83,26 +85,53 @@ def _as_compared(outcome: StoppedEarly, inferred: InferredMetric) -> PairedCompa
         low=outcome.difference.low,
         high=outcome.difference.high,
         p=outcome.p,
-        note=ran if outcome.verdict == "undecided" else stopped,
+        note=None if outcome.verdict == "undecided" else biased,
     )
+
+
+def _read_answered(outcome: AnsweredOnly) -> Reading:
+    """Return the test's second reading in the terms of a comparison."""
+    difference = outcome.difference
+    paired = PairedComparison(
+        n=outcome.n,
+        method="confidence sequence",
+        mean=difference.mean,
+        low=difference.low,
+        high=difference.high,
+        p=outcome.p,
+    )
+    return Reading(outcome.baseline, outcome.candidate, paired)
 
 
 def _mirrored(outcome: StoppedEarly, baseline: str) -> StoppedEarly:
     """Return the outcome as seen from the run that it was tested against."""
-    mean, low, high = outcome.difference.mean, outcome.difference.low, outcome.difference.high
+    answered = outcome.answered_only
+    mirrored = answered and answered.model_copy(
+        update={
+            "baseline": answered.candidate,
+            "candidate": answered.baseline,
+            "difference": _negative(answered.difference),
+        }
+    )
     return outcome.model_copy(
         update={
             "baseline": baseline,
             "verdict": _MIRRORED.get(outcome.verdict, "undecided"),
-            "difference": Difference(
-                mean=None if mean is None else -mean,
-                low=None if high is None else -high,
-                high=None if low is None else -low,
-            ),
+            "difference": _negative(outcome.difference),
+            "answered_only": mirrored,
             "baseline_mean": outcome.candidate_mean,
             "candidate_mean": outcome.baseline_mean,
             "wins": outcome.losses,
             "losses": outcome.wins,
             "failed": Sides(baseline=outcome.failed.candidate, candidate=outcome.failed.baseline),
         }
+    )
+
+
+def _negative(difference: Difference) -> Difference:
+    mean, low, high = difference.mean, difference.low, difference.high
+    return Difference(
+        mean=None if mean is None else -mean,
+        low=None if high is None else -high,
+        high=None if low is None else -low,
     )

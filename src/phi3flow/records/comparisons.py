@@ -29,13 +29,25 @@ class Sides(Record):
     candidate: int = 0
 
 
+class AnsweredOnly(Record):
+    """A metric of two runs over the lines that both answered: the second reading of failed lines."""
+
+    baseline: float | None
+    candidate: float | None
+    difference: Difference
+    p: float | None
+    n: int = 0
+
+
 class StoppedEarly(Record):
     """What a run that was tested while it ran found: ``metric`` against ``baseline`` over ``n`` paired lines.
 
-    ``verdict`` is "undecided" where all lines ran without one. ``p`` and the interval hold although the run was watched
-    (``stats.SequentialTest``), at ``level``, which several candidates of one command share. ``baseline_mean``,
-    ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines. At a stop the difference is
-    biased upward: it stopped because it was large.
+    ``verdict`` is "undecided" where the lines that were to run ran without one; ``reason`` says why, where failed lines
+    decide, or conversations are too long. ``p`` and the interval hold although the run was watched
+    (``stats.SequentialTest``): the interval at 1 - ``level``, which several candidates of one command share.
+    ``baseline_mean``, ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines, a failed
+    one counting as the worst; ``answered_only`` is the other reading, where lines failed. At a stop the difference
+    tends to be too large: it stopped because it was large.
     """
 
     metric: str
@@ -51,16 +63,8 @@ class StoppedEarly(Record):
     losses: int = 0
     ties: int = 0
     failed: Sides = Sides()
-
-
-class AnsweredOnly(Record):
-    """A metric of two runs over the lines that both answered: the second reading of failed lines."""
-
-    baseline: float | None
-    candidate: float | None
-    difference: Difference
-    p: float | None
-    n: int = 0
+    answered_only: AnsweredOnly | None = None
+    reason: str | None = None
 
 
 class MetricComparison(Record):

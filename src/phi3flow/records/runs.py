@@ -55,7 +55,8 @@ class RunParameters(Record):
     """How a run was made, beyond flow, data and mapping. What is as by default stands in no file.
 
     ``connections`` are those that took others' place ({"node.input": name}), ``init`` the arguments of a flex flow's
-    class; the first ``lines`` of the data ran ``repeats`` times; ``engine`` and its ``jobs`` are told of a run in the
+    class; the first ``lines`` of the data ran ``repeats`` times, or some of them once, where a run that is tested while
+    it goes on was limited; ``engine`` and its ``jobs`` are told of a run in the
     cloud, ``made_by`` of one that was not made here.
     """
 

@@ -7,10 +7,11 @@ record. Design: docs/decisions/0008-batch-runs.md.
 """
 
 from phi3flow.runner.estimate import RunEstimate, estimate_run
-from phi3flow.runner.options import RunOptions, StopRule
+from phi3flow.runner.options import RunOptions
 from phi3flow.runner.plan import RunPlan, default_run_name
 from phi3flow.runner.progress import RunProgress
 from phi3flow.runner.run import run_flow
+from phi3flow.runner.stop_rule import StopRule
 
 __all__ = [
     "RunEstimate",

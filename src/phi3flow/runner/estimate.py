@@ -42,7 +42,7 @@ def estimate_run(plan: RunPlan) -> RunEstimate:
     planned = plan.read()
     earlier = _earlier(plan.runs_dir / planned.manifest.name, planned.manifest)
     completed = earlier.counts.completed if earlier else 0
-    total = planned.lines.total
+    total = planned.to_run
     estimate = RunEstimate(
         name=planned.manifest.name, total=total, completed=completed, to_run=max(total - completed, 0)
     )
@@ -71,7 +71,7 @@ def _counted(estimate: RunEstimate, flow: Flow, planned: PlannedRun, tokenizer: 
         tokens_in += input_tokens(inputs, count)
         most = line_setting(flow, inputs, "max_new_tokens", "max_tokens")
         tokens_out = tokens_out + most if most is not None else float("nan")
-    share = estimate.to_run / estimate.total
+    share = estimate.to_run / planned.lines.total
     left = {
         "tokens_in": round(tokens_in * share),
         "tokens_out": None if math.isnan(tokens_out) else round(tokens_out * share),

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi3flow.flows import Flow
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.runs import Prices
-from phi3flow.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -26,17 +24,3 @@ class RunOptions:
     workers: int = 1
     tokenizer: Path | None = None
     prices: Prices | None = None
-
-
-@dataclass(frozen=True)
-class StopRule:
-    """Stop when the run's ``metric`` by ``evaluation`` is shown to be better or worse than ``baseline``'s."""
-
-    baseline: RunFolder
-    evaluation: Flow
-    metric: str
-
-    @property
-    def name(self) -> str:
-        """The metric's full name."""
-        return f"{self.evaluation.name}.{self.metric}"

@@ -17,7 +17,8 @@ from phi3flow.flows import Flow
 from phi3flow.flows.column_mapping import complete_mapping
 from phi3flow.records.runs import Counts, History, Manifest, RunParameters
 from phi3flow.runner.data_lines import DataLines
-from phi3flow.runner.options import RunOptions, StopRule
+from phi3flow.runner.options import RunOptions
+from phi3flow.runner.stop_rule import StopRule
 
 
 def default_run_name(flow: Flow, history: History = "given") -> str:
@@ -32,9 +33,10 @@ def default_run_name(flow: Flow, history: History = "given") -> str:
 class RunPlan:
     """A flow, with its connections in place, over a JSON Lines file.
 
-    ``environment`` is set for the flow; ``limit`` takes the first lines only; ``cache`` is the file of answers at
-    temperature 0; ``stop_rule`` ends the run when it is decided; each line runs ``repeats`` times; ``history`` says
-    whose answers a line's chat history has, the data's or the model's own. The run's folder is ``runs_dir``/``name``.
+    ``environment`` is set for the flow; ``limit`` takes the first lines only, with a ``stop_rule``, which ends the run
+    when it is decided, the first of the order that is drawn for all of the data; ``cache`` is the file of answers at
+    temperature 0; each line runs ``repeats`` times; ``history`` says whose answers a line's chat history has, the
+    data's or the model's own. The run's folder is ``runs_dir``/``name``.
     """
 
     flow: Flow
@@ -57,7 +59,8 @@ class RunPlan:
         """
         if self.options.tokenizer:
             tokenizer_counter(self.options.tokenizer)
-        lines = DataLines.scan(self.data, limit=self.limit, repeats=self.repeats)
+        lines = DataLines.scan(self.data, limit=None if self.stop_rule else self.limit, repeats=self.repeats)
+        to_run = min(lines.total, self.limit or lines.total) if self.stop_rule else lines.total
         optional = self.flow.optional_inputs
         mapping = complete_mapping(
             self.column_mapping,
@@ -65,9 +68,9 @@ class RunPlan:
             columns={"data": lines.columns},
             where=str(self.flow.folder),
         )
-        return PlannedRun(lines, mapping, self._manifest(lines, mapping))
+        return PlannedRun(lines, to_run, mapping, self._manifest(lines, to_run, mapping))
 
-    def _manifest(self, lines: DataLines, mapping: Mapping[str, Any]) -> Manifest:
+    def _manifest(self, lines: DataLines, to_run: int, mapping: Mapping[str, Any]) -> Manifest:
         options = self.options
         return Manifest(
             name=self.name,
@@ -85,11 +88,11 @@ class RunPlan:
                 history=self.history,
                 init=self.flow.init,
                 repeats=lines.repeats,
-                lines=lines.lines if lines.repeats > 1 else None,
+                lines=lines.lines if lines.repeats > 1 or to_run < lines.total else None,
                 prices=options.prices,
             ),
             concurrency=options.limits.concurrency or "auto",
-            counts=Counts(total=lines.total),
+            counts=Counts(total=to_run),
             started_at=datetime.now(UTC),
             versions=_versions(),
             git_commit=_git_commit(self.flow.folder),
@@ -98,9 +101,13 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan whose data is read: the lines, how they become inputs, and the manifest of a run that has not begun."""
+    """A plan whose data is read: the lines, how they become inputs, and the manifest of a run that has not begun.
+
+    ``to_run`` of the lines will run.
+    """
 
     lines: DataLines
+    to_run: int
     mapping: dict[str, Any]
     manifest: Manifest
 

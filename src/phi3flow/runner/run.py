@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
+from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.runs import Manifest, RunStatus
 from phi3flow.runner.batch import Batch
@@ -84,29 +86,39 @@ async def _run(
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         scorers = None
         if plan.stop_rule:
-            evaluation = plan.stop_rule.evaluation
+            evaluation = plan.stop_rule.flow
             scorers = await stack.enter_async_context(Crew(start_process, evaluation, SINGLE_ATTEMPTS, connections))
             await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
-        early = _early_stop(plan, planned.lines, scorers) if scorers else None
+        early = _early_stop(plan, planned.lines, scorers, fresh=fresh) if scorers else None
         with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
             on_start(writer.manifest)
             before = writer.manifest.stopped_early
-            if writer.counts.completed < planned.lines.total and not (early and early.decides_as(before)):
-                await _finish(plan, planned, writer, crew, early, on_progress)
-            else:
+            is_over = early.is_decided_by(before) if early else writer.counts.completed >= planned.to_run
+            if is_over:
                 writer.finish("Completed", duration_s=0.0, prices=plan.options.prices, stopped_early=before)
+            else:
+                await _finish(plan, planned, writer, crew, early, on_progress)
             run = RunFolder(writer.path)
             if not plan.flow.is_flex:  # pf cannot open a flex flow's record
                 write_pf_record(run, plan.flow)
     return run
 
 
-def _early_stop(plan: RunPlan, lines: DataLines, scorers: Crew) -> EarlyStop:
+def _early_stop(plan: RunPlan, lines: DataLines, scorers: Crew, *, fresh: bool) -> EarlyStop:
+    """Return what ends the run. Raises ConfigError where it cannot be tested, or is tested by another rule."""
     from phi3flow.runner.early_stop import EarlyStop  # it imports SciPy
 
     assert plan.stop_rule is not None
-    return EarlyStop(plan.stop_rule, lines, scorers, own_history=plan.history == "own")
+    path = plan.runs_dir / plan.name
+    before = None
+    if (path / "manifest.json").is_file():
+        plan.stop_rule.refuse_same_run(path)
+        before = None if fresh else RunFolder(path).manifest.stopped_early
+    early = EarlyStop(plan.stop_rule, lines, scorers, before=before)
+    if not plan.flow.is_flex:
+        early.refuse_other_outputs(plan.flow.definition.get("outputs") or {})
+    return early
 
 
 async def _finish(
@@ -117,37 +129,55 @@ async def _finish(
     early: EarlyStop | None,
     on_progress: Callable[[RunProgress], None],
 ) -> None:
-    started = time.monotonic()
+    started, undecided = time.monotonic(), _undecided(writer.manifest)
     status: RunStatus = "Failed"
     try:
-        uses = await crew.opened()
-        crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
-        writer.use_connections(uses)
-        async with contextlib.AsyncExitStack() as stack:
-            batch = Batch(
-                _source(plan, planned, writer, early.lines if early else planned.lines),
-                writer,
-                crew,
-                plan.options,
-                _pacer(plan.options.limits, uses),
-                cache=stack.enter_context(_cache(plan, planned, crew)),
-                on_progress=on_progress,
-                on_kept=[early.keep] if early else (),
-            )
-            if early:
-                await stack.enter_async_context(_scoring(early, batch, writer))
-            stack.enter_context(_first_interrupt(lambda: batch.stop("Canceled")))
-            await batch.run()
-        status = batch.stopped_as or "Completed"
+        status = await _run_lines(plan, planned, writer, crew, early, on_progress)
     finally:
         writer.finish(
             status,
             duration_s=time.monotonic() - started,
             prices=plan.options.prices,
-            stopped_early=early.outcome if early else None,
+            stopped_early=(early and early.outcome) or undecided,
         )
     if status == "Canceled":
         raise KeyboardInterrupt
+
+
+def _undecided(manifest: Manifest) -> StoppedEarly | None:
+    """Return the test of a run that has no verdict: unlike one that has, it goes on only with its test."""
+    before = manifest.stopped_early
+    return before if before and before.verdict == "undecided" else None
+
+
+async def _run_lines(
+    plan: RunPlan,
+    planned: PlannedRun,
+    writer: RunWriter,
+    crew: Crew,
+    early: EarlyStop | None,
+    on_progress: Callable[[RunProgress], None],
+) -> RunStatus:
+    uses = await crew.opened()
+    crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
+    writer.use_connections(uses)
+    async with contextlib.AsyncExitStack() as stack:
+        batch = Batch(
+            _source(plan, planned, writer, _lines(early, planned)),
+            writer,
+            crew,
+            plan.options,
+            _pacer(plan.options.limits, uses),
+            cache=stack.enter_context(_cache(plan, planned, crew)),
+            on_progress=on_progress,
+            on_kept=[early.keep] if early else (),
+        )
+        scoring = await stack.enter_async_context(_scoring(early, batch, writer)) if early else None
+        stack.enter_context(_first_interrupt(lambda: _cancel(batch, scoring)))
+        await batch.run()
+        if early and scoring and not batch.stopped_as:
+            await _score_rest(early, scoring)
+    return batch.stopped_as or "Completed"
 
 
 def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:
@@ -163,21 +193,41 @@ def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterab
     return OwnHistory(planned.lines, order, names=names, mapping=planned.mapping, results=results)
 
 
+def _lines(early: EarlyStop | None, planned: PlannedRun) -> Iterable[DataLine]:
+    return itertools.islice(early.lines, planned.to_run) if early else planned.lines
+
+
 @contextlib.asynccontextmanager
-async def _scoring(early: EarlyStop, batch: Batch, writer: RunWriter) -> AsyncIterator[None]:
+async def _scoring(early: EarlyStop, batch: Batch, writer: RunWriter) -> AsyncIterator[asyncio.Task[None]]:
     """Score what the run answered before and answers now, and stop it once that decides."""
     early.on_decided = lambda: batch.stop("Completed")
-    await early.begin()  # lines that were answered before it can score would be answered for nothing
+    await early.begin(writer.path)  # lines that were answered before it can score would be answered for nothing
     for result in RunFolder(writer.path).results():
         if result.status == "Completed":
             early.keep(result.line_number, result.model_dump_json().encode())
     scoring = asyncio.create_task(early.score())
     scoring.add_done_callback(lambda task: batch.fail(error) if (error := _error_of(task)) else None)
     try:
-        yield
+        yield scoring
     finally:
         scoring.cancel()
         await asyncio.gather(scoring, return_exceptions=True)
+        early.close()
+
+
+async def _score_rest(early: EarlyStop, scoring: asyncio.Task[None]) -> None:
+    """Score the last answers, and take what is shown then for the outcome. Raises what scoring raised."""
+    early.end()
+    await asyncio.wait([scoring])
+    if not scoring.cancelled():
+        scoring.result()
+        early.conclude()
+
+
+def _cancel(batch: Batch, scoring: asyncio.Task[None] | None) -> None:
+    batch.stop("Canceled")
+    if scoring:
+        scoring.cancel()
 
 
 def _error_of(task: asyncio.Task[None]) -> Exception | None:

@@ -9,12 +9,16 @@ from phi3flow.records.runs import Counts, Prices, TokenTotal
 
 
 class LineOutcomes:
-    """What became of each line: a byte a line, whatever was written about it."""
+    """What became of each of ``total`` lines to run: a byte a line, whatever was written about it.
+
+    They are any among ``lines`` of the data, where that is more.
+    """
 
     _NONE, _COMPLETED, _FAILED = range(3)
 
-    def __init__(self, total: int) -> None:
-        self._states = bytearray(total)
+    def __init__(self, total: int, *, lines: int = 0) -> None:
+        self._total = total
+        self._states = bytearray(max(total, lines))
         self._completed = self._failed = self._retries = 0
         self._tokens: Counter[str] = Counter()
         self.cache_hits = 0
@@ -22,7 +26,7 @@ class LineOutcomes:
     @property
     def counts(self) -> Counts:
         """How many lines there are and what became of them so far."""
-        total = len(self._states)
+        total = max(self._total, self._completed + self._failed)
         return Counts(total=total, completed=self._completed, failed=self._failed, retries=self._retries)
 
     def tokens(self, prices: Prices | None) -> TokenTotal:
@@ -44,6 +48,7 @@ class LineOutcomes:
         self.cache_hits += completed and attempts == 0
         if number >= len(self._states):  # an earlier opening of the run had a larger --limit
             self._states.extend(bytes(number + 1 - len(self._states)))
+            self._total = len(self._states)
         before = self._states[number]
         if before == self._COMPLETED:
             return

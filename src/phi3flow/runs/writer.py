@@ -147,7 +147,7 @@ class RunWriter:
 
 
 def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
-    outcomes = LineOutcomes(manifest.counts.total)
+    outcomes = LineOutcomes(manifest.counts.total, lines=manifest.lines)
     file = path / "manifest.json"
     if not file.is_file():
         return manifest, outcomes

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from phi3flow.flows import Flow
+from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineError, LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest
-from phi3flow.records.scores import LineScore, Ruler, RunMetrics
+from phi3flow.records.scores import Judging, LineScore, Ruler, RunMetrics
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
 from phi3flow.storage.jsonl import file_sha256
@@ -65,6 +67,23 @@ def write_run(
     run = RunFolder(folder)
     for evaluation, metrics in (scores or {}).items():
         run.write_scores(evaluation, _line_scores(results, metrics), _run_metrics(results, evaluation, metrics))
+    return run
+
+
+def measured_by(
+    run: RunFolder, evaluation: Flow, mapping: Mapping[str, str], *, connections: Sequence[str] = ()
+) -> RunFolder:
+    """Note that the run's scores by this flow were measured with this mapping, over these connections."""
+    judging = Judging(connections=[ConnectionUse(name=name) for name in connections]) if connections else None
+    ruler = Ruler(flow=str(evaluation.folder), flow_fingerprint=evaluation.fingerprint, column_mapping=dict(mapping))
+    changes = {
+        "evaluation": ruler,
+        "judging": judging,
+        "score_ranges": evaluation.score_ranges,
+        "lower_is_better": evaluation.lower_is_better,
+    }
+    metrics = run.metrics(evaluation.name).model_copy(update=changes)
+    run.write_scores(evaluation.name, run.scores(evaluation.name), metrics)
     return run
 
 
