@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from phi3flow.errors import ConfigError, ResumeMismatchError, StorageError
+from phi3flow.errors import ConfigError, ResumeMismatchError
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest, Prices, RunStatus
 from phi3flow.runs.folder import lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
+from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -33,11 +31,11 @@ class RunWriter:
     ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, outcomes: LineOutcomes) -> None:
-        self.path = path
+    def __init__(self, results: AppendedLines, manifest: Manifest, outcomes: LineOutcomes) -> None:
+        self.path = results.path.parent
+        self._results = results
         self._manifest = manifest
         self._outcomes = outcomes
-        self._file: Any = None
         self._held = ExitStack()
 
     @classmethod
@@ -54,8 +52,8 @@ class RunWriter:
             held.enter_context(lock(path))
             if fresh:
                 _clear(path)
-            writer = cls(path, *_resume(path, manifest))
-            writer._file = held.enter_context((path / "results.jsonl").open("ab", buffering=0))
+            manifest, outcomes = _resume(path, manifest)
+            writer = cls(held.enter_context(AppendedLines(path / "results.jsonl")), manifest, outcomes)
             writer._write_manifest()
             writer._held = held.pop_all()
         return writer
@@ -85,28 +83,15 @@ class RunWriter:
 
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
-        position = self._file.seek(0, os.SEEK_END)
-        unwritten = memoryview(line + b"\n")
-        try:
-            while unwritten:
-                unwritten = unwritten[self._file.write(unwritten) :]
-        except OSError as error:
-            self._file.truncate(position)
-            raise StorageError(
-                f"{self.path / 'results.jsonl'} cannot be written: {error.strerror}; what was done so far is kept: "
-                "make room and give the same command again"
-            ) from error
+        self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 
     def append_all(self, results: Iterable[LineResult]) -> None:
         """Append many results, either all of them or none; a line that is completed already keeps its result."""
         path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)
-        self._file.close()
-        try:
-            write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
-            self._outcomes = outcomes
-        finally:
-            self._file = self._held.enter_context(path.open("ab", buffering=0))
+        write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
+        self._results.reopen()
+        self._outcomes = outcomes
 
     def use_jobs(self, jobs: Sequence[str]) -> None:
         """Record which jobs in the cloud gave the run's results."""
@@ -152,7 +137,7 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
         return manifest, outcomes
     before = read_record(Manifest, file)
     _refuse_changes(before, manifest)
-    _repair_tail(path / "results.jsonl")
+    repair_tail(path / "results.jsonl")
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
@@ -188,42 +173,6 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
             f"run {now.name} was made by something else: {'; '.join(changes)}. "
             "Give it another --name, or --fresh to start it over"
         )
-
-
-def _repair_tail(path: Path) -> None:
-    """Cut off what the process or the machine was writing when it died: last lines that are not whole, or not JSON."""
-    if not path.is_file():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = _start_of_last_line(file, end)
-            file.seek(start)
-            line = file.read(end - start)
-            if line.endswith(b"\n") and _is_object(line):
-                break
-            end = start
-        file.truncate(end)
-
-
-def _start_of_last_line(file: BinaryIO, end: int) -> int:
-    """Return where the line begins whose last byte stands before ``end``."""
-    position = end - 1
-    while position > 0:
-        start = max(0, position - 65536)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        position = start
-    return 0
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _clear(path: Path) -> None:
