@@ -336,5 +336,6 @@ def _score(run: RunFolder, terminal: Terminal) -> None:
 
     flow = load_flow(ANSWER_MATCH)
     with ScoringLine(terminal, run, flow.name) as line:
-        score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
+        connections = connection_source(CONNECTIONS.resolve())
+        score_run(run, flow=flow, connections=connections, on_start=line.start, on_line=line.advance)
     note_failures(run, flow.name, terminal)

@@ -1,5 +1,8 @@
 """Score a run with evaluation flows: every line, then each metric with its 95 % interval.
 
+A scoring that was interrupted goes on with the same command, and no line is paid twice; one that ended is tried again
+where it failed. --fresh scores every line anew: a judge may answer otherwise.
+
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
 run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
 be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
@@ -10,11 +13,12 @@ Examples:
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
   phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
     --connections judge_line.connection=judge_local judge_line.model=phi3
+  phi3flow score my-run --flow flows/eval/answer_quality --fresh
   phi3flow score my-run --failed-lines left-out --output scores.parquet
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
-Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
-3 an endpoint that the flow asks stays down.
+Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring, or the aggregation did;
+2 usage, configuration or data; 3 an endpoint that the flow asks stays down.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="least",
         help="how a line that failed in the run is read: as the worst score (default), or not at all",
     )
+    parser.add_argument("--fresh", action="store_true", help="score every line anew, whatever was scored before")
     add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
 
@@ -112,7 +117,7 @@ def _load_flows(args: argparse.Namespace) -> list[Flow]:
 
 
 def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argparse.Namespace, terminal: Terminal) -> int:
-    """Score with one flow, and return how many lines lack a score that they should have."""
+    """Score with one flow, and return how much lacks a score that it should have."""
     from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
     from phi3flow.connections.resolve import connection_source
     from phi3flow.pacing.limits import Limits
@@ -127,6 +132,8 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argpars
             limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
             repeats=args.judge_repeats,
             failed_lines="left out" if args.failed_lines == "left-out" else "least",
+            fresh=args.fresh,
+            on_start=line.start,
             on_line=line.advance,
         )
     return note_failures(run, flow.name, terminal)
@@ -148,8 +155,16 @@ def _note_leaks(run: RunFolder, terminal: Terminal) -> list[int]:
 def _result(name: str, metrics: Mapping[str, RunMetrics], leaked: list[int]) -> dict[str, Any]:
     """Return what --json prints."""
     estimates = {name: estimate.model_dump(mode="json") for name, estimate in _estimates(metrics).items()}
+    texts = {f"{flow}.{name}": text for flow in metrics for name, text in metrics[flow].texts.items()}
+    errors = {flow: error.model_dump() for flow in metrics if (error := metrics[flow].aggregation_error)}
     judging = {flow: of_flow.judging.model_dump(mode="json") for flow, of_flow in metrics.items() if of_flow.judging}
-    return {"run": name, "metrics": estimates, "leaked_lines": leaked, **({"judging": judging} if judging else {})}
+    more = {"texts": texts, "aggregation_errors": errors, "judging": judging}
+    return {
+        "run": name,
+        "metrics": estimates,
+        "leaked_lines": leaked,
+        **{key: value for key, value in more.items() if value},
+    }
 
 
 def _estimates(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
@@ -160,14 +175,9 @@ def _estimates(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
 def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
     """Yield each line's scores as a row of a table."""
     for score in run.scores(evaluation):
-        names = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
-        yield {
-            **names,
-            "status": score.status,
-            **score.scores,
-            **score.counted_as,
-            "error": score.error.message if score.error else None,
-        }
+        own = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
+        own |= {"status": score.status, "error": score.error.message if score.error else None}
+        yield {**own, **score.scores, **score.counted_as, **score.texts, **own}
 
 
 def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> dict[str, str]:
@@ -194,7 +204,8 @@ def _render(title: str, metrics: Mapping[str, RunMetrics]) -> Group:
 
     judged = [(flow, list(judging_lines(of_flow.judging))) for flow, of_flow in metrics.items() if of_flow.judging]
     texts = [Text("\n  ".join([f"{flow}: {lines[0]}", *lines[1:]])) for flow, lines in judged]
-    return Group(_table(title, _estimates(metrics)), *texts)
+    logged = [f"{flow}.{name}: {text}" for flow in metrics for name, text in metrics[flow].texts.items()]
+    return Group(_table(title, _estimates(metrics)), *map(Text, logged), *texts)
 
 
 def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:

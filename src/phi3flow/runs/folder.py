@@ -21,7 +21,7 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, RunMetrics
 from phi3flow.records.validation import first_problem
-from phi3flow.storage.files import held_alone, write_file
+from phi3flow.storage.files import held_alone, write_files
 from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
 from phi3flow.text import shorten
 
@@ -83,16 +83,18 @@ class RunFolder:
         return read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
 
     def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
-        """Replace one evaluation's scores and estimates, each file atomically."""
+        """Replace one evaluation's scores and estimates, both or none."""
         folder = self.path / "scores" / evaluation
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = "".join(score.model_dump_json() + "\n" for score in scores)
-        write_file(folder / "scores.jsonl", lines.encode())
-        write_file(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+        write_files(
+            {
+                folder / "scores.jsonl": (score.model_dump_json().encode() + b"\n" for score in scores),
+                folder / "metrics.json": [metrics.model_dump_json(indent=2).encode() + b"\n"],
+            }
+        )
 
     def delete(self) -> None:
-        """Remove the folder. Raises ConfigError while another process writes it."""
-        with lock(self.path):
+        """Remove the folder. Raises ConfigError while another process writes or scores it."""
+        with lock(self.path), lock_scores(self.path):
             shutil.rmtree(self.path)
 
     def _scores_folder(self, evaluation: str) -> Path:
@@ -148,6 +150,16 @@ def lock(path: Path) -> AbstractContextManager[None]:
         path / ".lock",
         refusal=f"run {path.name} is being written by another process ({path / '.lock'})",
         remedy="choose another --runs-dir",
+    )
+
+
+def lock_scores(path: Path) -> AbstractContextManager[None]:
+    """Hold a run for one scoring; the run itself may go on meanwhile."""
+    file = path / "scores" / ".lock"
+    return held_alone(
+        file,
+        refusal=f"run {path.name} is being scored by another process ({file}): wait until it has ended",
+        remedy="make room, or choose another --runs-dir",
     )
 
 

@@ -67,18 +67,18 @@ def _write_record(run: RunFolder, flow: Flow) -> None:
 
 
 def write_pf_metrics(run: RunFolder) -> None:
-    """Bring every estimate's mean into the run's ``metrics.json``, by full name, where ``pf`` looks for metrics.
+    """Bring every estimate's mean, and each text that was logged, into the run's ``metrics.json``, where ``pf`` looks.
 
-    What the run's own aggregation logged stays; a metric without a mean is left out.
+    They go by full name. What the run's own aggregation logged stays; a metric without a mean is left out.
     """
     file = run.path / "metrics.json"
     evaluations = run.evaluations()
     logged = json.loads(file.read_bytes()) if file.is_file() else {}
     metrics = {name: value for name, value in logged.items() if name.rpartition(".")[0] not in evaluations}
     for evaluation in evaluations:
-        for name, estimate in run.metrics(evaluation).metrics.items():
-            if estimate.mean is not None:
-                metrics[f"{evaluation}.{name}"] = estimate.mean
+        scored = run.metrics(evaluation)
+        means = {name: estimate.mean for name, estimate in scored.metrics.items() if estimate.mean is not None}
+        metrics |= {f"{evaluation}.{name}": value for name, value in {**means, **scored.texts}.items()}
     write_file(file, json.dumps(metrics, indent=2).encode())
 
 

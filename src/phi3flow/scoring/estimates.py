@@ -75,4 +75,5 @@ def _is_close(mean: float | None, value: float) -> bool:
 
 
 def _logged(value: float, n: int, n_failed: int) -> Estimate:
-    return Estimate(mean=value if math.isfinite(value) else None, n=n, n_failed=n_failed, method="aggregation")
+    mean, note = (value, None) if math.isfinite(value) else (None, f"the aggregation logged {value}")
+    return Estimate(mean=mean, n=n, n_failed=n_failed, method="aggregation", note=note)

@@ -2,33 +2,40 @@
 
 The flow is any promptflow evaluation flow. Its numeric outputs are a line's scores; what its aggregation logs
 beyond them are metrics of the whole run. A line that failed in the run has no score, and neither has one whose
-scoring failed: both are recorded, and left out of the means.
+scoring failed: both are recorded, and left out of the means. Executions are kept as they end, and are not paid twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import (
     AnsweredLine,
+    Logged,
     complete_evaluation,
+    read_logged,
     requests_per_line,
     unscored,
 )
+from phi3flow.pacing.failures import describe_failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
-from phi3flow.records.lines import LineResult
+from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.scores import FailedLines, Judging, LineScore, RunMetrics
 from phi3flow.runs.conversations import cluster_labels
-from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.folder import RunFolder, lock_scores
 from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.runs.repeats import count_failed
 from phi3flow.scoring.estimates import estimate_metrics, least_scores
 from phi3flow.scoring.execution import OpenEvaluation
+from phi3flow.scoring.executions import KeptExecutions, Make
 from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
 from phi3flow.scoring.scorer import ScoredLine, Scorer
@@ -45,32 +52,73 @@ def score_run(
     limits: Limits = NO_LIMITS,
     repeats: int = 1,
     failed_lines: FailedLines = "least",
+    fresh: bool = False,
+    on_start: Callable[[KeptLines], None] = lambda _: None,
     on_line: Callable[[LineScore], None] = lambda _: None,
 ) -> RunMetrics:
     """Score ``run`` with the evaluation flow ``flow``; write and return its metrics.
 
+    A scoring goes on where an earlier one of the same flow, mapping, connections and repeats was left: what was scored
+    is kept while its answer is the same, and ``on_start`` hears how much that is; ``fresh`` scores all of it anew.
+    After a scoring that ended, what failed is tried again. An aggregation that fails costs no score: the metrics say
+    that it did.
+
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
     ``limits`` bound a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
-    ``failed_lines`` says how a line that failed in the run is read. Nothing is written unless all lines were scored;
-    what was there is replaced.
+    ``failed_lines`` says how a line that failed in the run is read. Scores and metrics are replaced when all lines
+    are scored.
 
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
-    where an endpoint stays down.
+    where an endpoint stays down, ConfigError where another process scores the run, StorageError.
     """
     results, rows, scoring = run.results(), run.data_rows(), _Scoring()
     if not results:
         raise DatasetError(f"run {run.name} has no lines to score")
     answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
-    if answered:
-        mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
-        scoring = _score_lines(answered, flow, connections, mapping, limits, repeats, on_line)
-    scores = _all_scores(results, scoring.lines)
-    scores = count_failed(scores, least_scores(scores, flow)) if failed_lines == "least" else scores
-    metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_lines": failed_lines})
-    run.write_scores(flow.name, scores, metrics)
-    write_pf_metrics(run)
+    with ExitStack() as held:
+        held.enter_context(lock_scores(run.path))
+        if answered:
+            mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
+            work = _Work(run.path / "scores" / flow.name, flow, connections, mapping, limits, repeats, fresh)
+            scoring = _score_lines(answered, work, held, on_start, on_line)
+        scores = _all_scores(results, scoring.lines)
+        scores = count_failed(scores, least_scores(scores, flow)) if failed_lines == "least" else scores
+        metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_lines": failed_lines})
+        metrics = metrics.model_copy(
+            update={
+                "texts": scoring.logged.texts,
+                "aggregation_error": scoring.aggregation_error,
+                "repeats": repeats,
+            }
+        )
+        run.write_scores(flow.name, scores, metrics)
+        write_pf_metrics(run)
+        if scoring.executions:
+            scoring.executions.end()
     return metrics
+
+
+@dataclass(frozen=True)
+class KeptLines:
+    """How many of the lines to score were scored before and are kept; or what changed, so that none is."""
+
+    lines: int
+    total: int
+    changes: str | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done with lines, and the folder that keeps it."""
+
+    folder: Path
+    flow: Flow
+    connections: ConnectionSource
+    mapping: dict[str, Any]
+    limits: Limits
+    repeats: int
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -78,27 +126,40 @@ class _Scoring:
     """What an evaluation flow made of the lines: their scores, what its aggregation logged, and who judged."""
 
     lines: Sequence[ScoredLine] = ()
-    logged: Mapping[str, float] = field(default_factory=dict)
+    logged: Logged = field(default_factory=Logged)
+    aggregation_error: LineError | None = None
     judging: Judging | None = None
+    executions: KeptExecutions | None = None
 
 
 def _score_lines(
     lines: Sequence[AnsweredLine],
-    flow: Flow,
-    connections: ConnectionSource,
-    mapping: dict[str, Any],
-    limits: Limits,
-    repeats: int,
+    work: _Work,
+    held: ExitStack,
+    on_start: Callable[[KeptLines], None],
     on_line: Callable[[LineScore], None],
 ) -> _Scoring:
+    flow, mapping, repeats = work.flow, work.mapping, work.repeats
     helped = 0 if requests_per_line(flow) else len(lines) * repeats
     with (
         start_helpers(OpenEvaluation(flow, dict(SINGLE_ATTEMPTS), mapping), helped) as helpers,
-        open_flow(flow, connections=connections, environment=SINGLE_ATTEMPTS) as session,
+        open_flow(flow, connections=work.connections, environment=SINGLE_ATTEMPTS) as session,
     ):
-        scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
+        make = Make.of(session, mapping, repeats)
+        kept = held.enter_context(KeptExecutions(work.folder, session, make, fresh=work.fresh))
+        scorer = Scorer(
+            session,
+            mapping,
+            kept=kept,
+            limits=work.limits,
+            repeats=repeats,
+            helpers=helpers,
+            on_kept=lambda count: on_start(KeptLines(count, len(lines), kept.changes)),
+            on_line=on_line,
+        )
         scored = asyncio.run(scorer.score(lines))
-        return _Scoring(scored, _aggregate(session, scored), _describe_judging(session, scored, repeats))
+        logged, error = _aggregate(session, scored)
+        return _Scoring(scored, logged, error, _describe_judging(session, scored, repeats), kept)
 
 
 def _measure(
@@ -107,7 +168,7 @@ def _measure(
     return RunMetrics(
         metrics=estimate_metrics(
             scores,
-            logged=scoring.logged,
+            logged=scoring.logged.numbers,
             clusters=cluster_labels(rows),
             lines=run.manifest.lines,
             score_ranges=flow.score_ranges,
@@ -134,13 +195,19 @@ def _complete(
     )
 
 
-def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
+def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logged, LineError | None]:
+    """Return what the aggregation logged, and why it failed if it did: that costs no line its score."""
     executions = [execution for line in scored for execution in line.executions]
     if not executions or not session.has_aggregation:
-        return {}
-    return session.exec_aggregation(
-        [execution.inputs for execution in executions], [execution.line for execution in executions]
-    )
+        return Logged(), None
+    redactor = Redactor(session)
+    try:
+        values = session.exec_aggregation(
+            [execution.inputs for execution in executions], [execution.line for execution in executions]
+        )
+    except Exception as error:
+        return Logged(), redactor.failure(describe_failure(error)).error
+    return read_logged(values, redact=redactor.text), None
 
 
 def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:
