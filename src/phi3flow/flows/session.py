@@ -135,7 +135,8 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
 
 
 def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 @contextlib.contextmanager

@@ -21,11 +21,15 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, RunMetrics
 from phi3flow.records.validation import first_problem
+from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
 from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
+
+AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
+"""What the nodes of each line gave for the flow's aggregation."""
 
 
 class RunFolder:
@@ -52,6 +56,19 @@ class RunFolder:
         for result in read_results(self.path / "results.jsonl"):
             last[result.line_number] = result
         return [last[number] for number in sorted(last)]
+
+    def aggregation_inputs(self) -> dict[int, dict[str, Any] | None]:
+        """Return by line_number what the flow's aggregation wants of a line, None where no file can hold that."""
+        path = self.path / AGGREGATION_INPUTS_FILE
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return {row["line_number"]: decode_exactly(row["aggregation_inputs"]) for row in rows}
+
+    def logged_metrics(self) -> dict[str, Any]:
+        """Return what the run's own aggregation logged: metrics.json without what the run was scored."""
+        path, evaluations = self.path / "metrics.json", self.evaluations()
+        metrics = json.loads(path.read_bytes()) if path.is_file() else {}
+        return {name: value for name, value in metrics.items() if name.rpartition(".")[0] not in evaluations}
 
     def data_rows(self) -> list[dict[str, Any]]:
         """Return each line's row of the data, by line_number. Raises DatasetError where the file is gone or changed."""

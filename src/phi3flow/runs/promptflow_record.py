@@ -72,10 +72,8 @@ def write_pf_metrics(run: RunFolder) -> None:
     They go by full name. What the run's own aggregation logged stays; a metric without a mean is left out.
     """
     file = run.path / "metrics.json"
-    evaluations = run.evaluations()
-    logged = json.loads(file.read_bytes()) if file.is_file() else {}
-    metrics = {name: value for name, value in logged.items() if name.rpartition(".")[0] not in evaluations}
-    for evaluation in evaluations:
+    metrics = run.logged_metrics()
+    for evaluation in run.evaluations():
         scored = run.metrics(evaluation)
         means = {name: estimate.mean for name, estimate in scored.metrics.items() if estimate.mean is not None}
         metrics |= {f"{evaluation}.{name}": value for name, value in {**means, **scored.texts}.items()}

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from phi3flow.errors import ConfigError, ResumeMismatchError
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
-from phi3flow.records.runs import Counts, Manifest, Prices, RunStatus
-from phi3flow.runs.folder import lock, read_record, read_results
+from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, RunStatus
+from phi3flow.runs.folder import AGGREGATION_INPUTS_FILE, RunFolder, lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
+from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
 
@@ -36,6 +39,7 @@ class RunWriter:
         self._results = results
         self._manifest = manifest
         self._outcomes = outcomes
+        self._aggregation_inputs: AppendedLines | None = None
         self._held = ExitStack()
 
     @classmethod
@@ -78,11 +82,23 @@ class RunWriter:
         """Whether a line needs no further attempt."""
         return self._outcomes.is_completed(number)
 
-    def append(self, number: int, line: bytes, *, completed: bool, attempts: int, usage: Usage | None = None) -> None:
+    def append(
+        self,
+        number: int,
+        line: bytes,
+        *,
+        completed: bool,
+        attempts: int,
+        usage: Usage | None = None,
+        aggregation_inputs: bytes | None = None,
+    ) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
+        ``aggregation_inputs``, JSON of what the flow's aggregation will want of the line, goes to disk before it.
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
+        if aggregation_inputs is not None:
+            self._keep_aggregation_inputs(number, aggregation_inputs)
         self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 
@@ -93,10 +109,22 @@ class RunWriter:
         self._results.reopen()
         self._outcomes = outcomes
 
+    def _keep_aggregation_inputs(self, number: int, content: bytes) -> None:
+        if self._aggregation_inputs is None:
+            self._aggregation_inputs = self._held.enter_context(AppendedLines(self.path / AGGREGATION_INPUTS_FILE))
+        self._aggregation_inputs.append(b'{"line_number":%d,"aggregation_inputs":%b}\n' % (number, content))
+
     def use_jobs(self, jobs: Sequence[str]) -> None:
         """Record which jobs in the cloud gave the run's results."""
         parameters = self._manifest.parameters.model_copy(update={"jobs": tuple(jobs)})
         self._manifest = self._manifest.model_copy(update={"parameters": parameters})
+        self._write_manifest()
+
+    def end_aggregation(self, metrics: Mapping[str, Any], record: AggregationRecord) -> None:
+        """Record that the flow's aggregation failed, or what it logged, in place of what it logged before."""
+        write_file(self.path / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False).encode())
+        write_pf_metrics(RunFolder(self.path))
+        self._manifest = self._manifest.model_copy(update={"aggregation": record})
         self._write_manifest()
 
     def use_connections(self, connections: Mapping[str, ConnectionUse]) -> None:
@@ -141,7 +169,10 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
-    kept = {name: getattr(before, name) for name in ("started_at", "duration_s", "connections", "stopped_early")}
+    kept = {
+        name: getattr(before, name)
+        for name in ("started_at", "duration_s", "connections", "stopped_early", "aggregation")
+    }
     return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_TUPLE, _PAIRS, _NUMPY = "$tuple", "$pairs", "$numpy"
+_TUPLE, _PAIRS, _NUMPY = "~tuple", "~pairs", "~numpy"
 _NUMPY_KINDS = "fiubU"
 _LONG_DOUBLE = "g"
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def encode_exactly(value: Any) -> bytes:
     """Return ``value`` as JSON in UTF-8. Raises ValueError for what would come back as something else."""
     try:
         text = _dump(value)
-        if '"$' not in text and json.loads(text) == value:
+        if '"~' not in text and json.loads(text) == value:
             return text.encode("utf-8", "surrogatepass")
     except (TypeError, ValueError):
         pass
@@ -33,19 +34,15 @@ def decode_exactly(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     match value:
-        case {"$tuple": items}:
+        case {"~tuple": items}:
             return tuple(decode_exactly(items))
-        case {"$pairs": pairs}:
+        case {"~pairs": pairs}:
             return {decode_exactly(key): decode_exactly(item) for key, item in pairs}
-        case {"$numpy": kind, "value": numbers}:
+        case {"~numpy": kind, "value": numbers}:
             import numpy as np
 
             return np.array(numbers, dtype=kind)[()]
     return {key: decode_exactly(item) for key, item in value.items()}
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _tagged(value: Any) -> Any:
@@ -56,7 +53,7 @@ def _tagged(value: Any) -> Any:
     if type(value) is tuple:
         return {_TUPLE: [_tagged(item) for item in value]}
     if type(value) is dict:
-        if all(type(key) is str and not key.startswith("$") for key in value):
+        if all(type(key) is str and not key.startswith("~") for key in value):
             return {key: _tagged(item) for key, item in value.items()}
         return {_PAIRS: [[_tagged(key), _tagged(item)] for key, item in value.items()]}
     if type(value).__module__ == "numpy" and _is_plain(value.dtype):

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from phi3flow.runs.folder import RunFolder
 from tests.support.folders.answered_runs import make_run
 from tests.support.folders.batch_project import CONNECTION, KEY, Ended
 from tests.support.servers.fault_endpoint import FaultEndpoint
@@ -88,10 +87,8 @@ class ScoringProject:
     @property
     def scored(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Every line's score, and the metrics, but for the judge's port."""
-        run = RunFolder(self.run.path)
-        return [score.model_dump() for score in run.scores("judge")], run.metrics("judge").model_dump(
-            exclude={"judging"}
-        )
+        metrics = self.run.metrics("judge").model_dump(exclude={"judging"})
+        return [score.model_dump() for score in self.run.scores("judge")], metrics
 
 
 _DAG: dict[str, Any] = {
