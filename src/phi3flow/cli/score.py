@@ -8,6 +8,9 @@ run's inputs; --column-mapping says otherwise. The scores are kept in the run's 
 be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
 again as in batch-run.
 
+With --data FILE in place of RUN, answers that are in a file already become a run of the file's name, which compare and
+gate take: the file's column answer, or the one that --column-mapping names. A null is a line that failed.
+
 Examples:
   phi3flow score @latest
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
@@ -15,6 +18,8 @@ Examples:
     --connections judge_line.connection=judge_local judge_line.model=phi3
   phi3flow score my-run --flow flows/eval/answer_quality --fresh
   phi3flow score my-run --failed-lines left-out --output scores.parquet
+  phi3flow score --data answers.jsonl --flow flows/eval/answer_match
+  phi3flow score --data answers.jsonl --column-mapping answer='${data.reply}' ground_truth='${data.expected}'
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
 Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring, or the aggregation did;
@@ -36,6 +41,7 @@ from phi3flow.cli.arguments import (
     positive_int,
 )
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH
 
 if TYPE_CHECKING:
@@ -49,7 +55,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a name (of pf's too), a path, @latest or @previous")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="JSON Lines with answers, in place of RUN: they become a run"
+    )
     _add_flows(parser)
     add_pace(parser, concurrency_help="lines at once (default: auto, what the endpoint takes; 8 where there is none)")
     parser.add_argument(
@@ -90,11 +99,18 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.flows.run_file import parse_pairs
+    from phi3flow.runs.given_answers import map_given, run_of_answers
     from phi3flow.runs.promptflow_runs import open_run
 
-    scored = open_run(args.run, args.runs_dir)
+    if (args.run is None) == (args.data is None):
+        raise ConfigError("give a RUN, or --data FILE with answers")
     flows = _load_flows(args)
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
+    if args.data:
+        scored = run_of_answers(args.data, flows, mapping, args.runs_dir)
+        mapping = map_given(scored, mapping)
+    else:
+        scored = open_run(args.run, args.runs_dir)
     n_failed = sum(_score(scored, flow, _mapping_of(flow, flows, mapping), args, terminal) for flow in flows)
     metrics = {flow.name: scored.metrics(flow.name) for flow in flows}
     leaked = _note_leaks(scored, terminal)

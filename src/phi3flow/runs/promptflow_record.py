@@ -40,10 +40,22 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
         ) from error
 
 
-def _write_record(run: RunFolder, flow: Flow) -> None:
+def write_pf_answers(run: RunFolder) -> None:
+    """Write the promptflow files of a run that no flow gave, with what ``pf`` asks of a snapshot: inputs and outputs.
+
+    Raises StorageError where the disk refuses.
+    """
+    try:
+        _write_record(run, None)
+    except OSError as error:
+        raise StorageError(f"{run.path}: the files for pf cannot be written: {error.strerror}; make room") from error
+
+
+def _write_record(run: RunFolder, flow: Flow | None) -> None:
     manifest = run.manifest
     _write_metadata(run.path, manifest)
-    write_snapshot(run.path / "snapshot", flow)
+    if flow:
+        write_snapshot(run.path / "snapshot", flow)
     for folder in ("flow_outputs", "flow_artifacts", "node_artifacts"):
         (run.path / folder).mkdir(exist_ok=True)
     last = max(manifest.counts.total - 1, 0)
