@@ -60,43 +60,20 @@ def score_run(
 
     A scoring goes on where an earlier one of the same flow, mapping, connections and repeats was left: what was scored
     is kept while its answer is the same, and ``on_start`` hears how much that is; ``fresh`` scores all of it anew.
-    After a scoring that ended, what failed is tried again. An aggregation that fails costs no score: the metrics say
-    that it did.
+    After a scoring that ended, what failed is tried again. An aggregation that fails costs no score.
 
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
     ``limits`` bound a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
-    ``failed_lines`` says how a line that failed in the run is read. Scores and metrics are replaced when all lines
-    are scored.
+    ``failed_lines`` says how a line that failed in the run is read. What was there is replaced when all is scored.
 
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
     where an endpoint stays down, ConfigError where another process scores the run, StorageError.
     """
-    results, rows, scoring = run.results(), run.data_rows(), _Scoring()
-    if not results:
-        raise DatasetError(f"run {run.name} has no lines to score")
-    answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
+    order = _Order(flow, connections, column_mapping or {}, limits, repeats, failed_lines, fresh, on_start, on_line)
     with ExitStack() as held:
         held.enter_context(lock_scores(run.path))
-        if answered:
-            mapping = _complete(column_mapping or {}, run, flow, [line.result for line in answered], rows)
-            work = _Work(run.path / "scores" / flow.name, flow, connections, mapping, limits, repeats, fresh)
-            scoring = _score_lines(answered, work, held, on_start, on_line)
-        scores = _all_scores(results, scoring.lines)
-        scores = count_failed(scores, least_scores(scores, flow)) if failed_lines == "least" else scores
-        metrics = _measure(run, flow, scores, scoring, rows).model_copy(update={"failed_lines": failed_lines})
-        metrics = metrics.model_copy(
-            update={
-                "texts": scoring.logged.texts,
-                "aggregation_error": scoring.aggregation_error,
-                "repeats": repeats,
-            }
-        )
-        run.write_scores(flow.name, scores, metrics)
-        write_pf_metrics(run)
-        if scoring.executions:
-            scoring.executions.end()
-    return metrics
+        return _score(run, order, held)
 
 
 @dataclass(frozen=True)
@@ -109,16 +86,18 @@ class KeptLines:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is to be done with lines, and the folder that keeps it."""
+class _Order:
+    """What is to be done: the arguments of ``score_run``."""
 
-    folder: Path
     flow: Flow
     connections: ConnectionSource
-    mapping: dict[str, Any]
+    column_mapping: Mapping[str, str]
     limits: Limits
     repeats: int
+    failed_lines: FailedLines
     fresh: bool
+    on_start: Callable[[KeptLines], None]
+    on_line: Callable[[LineScore], None]
 
 
 @dataclass(frozen=True)
@@ -132,30 +111,52 @@ class _Scoring:
     executions: KeptExecutions | None = None
 
 
+def _score(run: RunFolder, order: _Order, held: ExitStack) -> RunMetrics:
+    """Score a run that is locked; what is opened is ``held``."""
+    results, rows, scoring, flow = run.results(), run.data_rows(), _Scoring(), order.flow
+    if not results:
+        raise DatasetError(f"run {run.name} has no lines to score")
+    answered = [AnsweredLine(result, rows[result.line_number]) for result in results if result.status == "Completed"]
+    if answered:
+        mapping = _complete(order.column_mapping, run, flow, [line.result for line in answered], rows)
+        scoring = _score_lines(answered, order, mapping, run.path / "scores" / flow.name, held)
+    scores = _all_scores(results, scoring.lines)
+    scores = count_failed(scores, least_scores(scores, flow)) if order.failed_lines == "least" else scores
+    metrics = _measure(run, flow, scores, scoring, rows).model_copy(
+        update={
+            "failed_lines": order.failed_lines,
+            "texts": scoring.logged.texts,
+            "aggregation_error": scoring.aggregation_error,
+            "repeats": order.repeats,
+        }
+    )
+    run.write_scores(flow.name, scores, metrics)
+    write_pf_metrics(run)
+    if scoring.executions:
+        scoring.executions.end()
+    return metrics
+
+
 def _score_lines(
-    lines: Sequence[AnsweredLine],
-    work: _Work,
-    held: ExitStack,
-    on_start: Callable[[KeptLines], None],
-    on_line: Callable[[LineScore], None],
+    lines: Sequence[AnsweredLine], order: _Order, mapping: dict[str, Any], folder: Path, held: ExitStack
 ) -> _Scoring:
-    flow, mapping, repeats = work.flow, work.mapping, work.repeats
+    flow, repeats = order.flow, order.repeats
     helped = 0 if requests_per_line(flow) else len(lines) * repeats
     with (
         start_helpers(OpenEvaluation(flow, dict(SINGLE_ATTEMPTS), mapping), helped) as helpers,
-        open_flow(flow, connections=work.connections, environment=SINGLE_ATTEMPTS) as session,
+        open_flow(flow, connections=order.connections, environment=SINGLE_ATTEMPTS) as session,
     ):
         make = Make.of(session, mapping, repeats)
-        kept = held.enter_context(KeptExecutions(work.folder, session, make, fresh=work.fresh))
+        kept = held.enter_context(KeptExecutions(folder, session, make, fresh=order.fresh))
         scorer = Scorer(
             session,
             mapping,
             kept=kept,
-            limits=work.limits,
+            limits=order.limits,
             repeats=repeats,
             helpers=helpers,
-            on_kept=lambda count: on_start(KeptLines(count, len(lines), kept.changes)),
-            on_line=on_line,
+            on_kept=lambda count: order.on_start(KeptLines(count, len(lines), kept.changes)),
+            on_line=order.on_line,
         )
         scored = asyncio.run(scorer.score(lines))
         logged, error = _aggregate(session, scored)
