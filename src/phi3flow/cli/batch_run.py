@@ -23,8 +23,11 @@ Examples:
   phi3flow batch-run flows/chat_phi3 --engine ray --workers 8
   phi3flow batch-run flows/chat_phi3 --engine azureml --connections chat.connection=phi3_azure --workers 2 --yes
 
-Exit codes: 0 every line completed; 1 some failed; 2 usage, configuration or data; 3 the endpoint stayed down;
-130 interrupted.
+A flow with an aggregation node has it executed over the completed lines when they are done; its metrics are printed
+and stand in the run's metrics.json. In Azure it is not executed.
+
+Exit codes: 0 every line completed; 1 some failed, or the aggregation did; 2 usage, configuration or data;
+3 the endpoint stayed down; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from phi3flow.engines.engine import Engine
     from phi3flow.flows.run_file import RunConfig
     from phi3flow.pacing.limits import Limits
-    from phi3flow.records.runs import Prices
+    from phi3flow.records.runs import Manifest, Prices
     from phi3flow.runner import RunEstimate, RunPlan, StopRule
     from phi3flow.runs.folder import RunFolder
 
@@ -179,7 +182,11 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         terminal.result(_summary(runs[0]), _describe(runs[0]))
     else:
         _compare_variants(runs, rule, terminal)
-    return 1 if any(run.manifest.counts.failed for run in runs) else 0
+    return 1 if any(_is_incomplete(run.manifest) for run in runs) else 0
+
+
+def _is_incomplete(manifest: Manifest) -> bool:
+    return bool(manifest.counts.failed or (manifest.aggregation and manifest.aggregation.error))
 
 
 def _plan(
@@ -291,8 +298,9 @@ def _describe_estimate(estimate: RunEstimate) -> str:
 
 def _summary(run: RunFolder) -> dict[str, Any]:
     keep = {"name", "status", "flow", "variant", "data", "counts", "duration_s", "connections", "tokens", "cache_hits"}
-    keep |= {"stopped_early"} if run.manifest.stopped_early else set()
-    return run.manifest.model_dump(mode="json", include=keep)
+    keep |= {name for name in ("stopped_early", "aggregation") if getattr(run.manifest, name)}
+    summary = run.manifest.model_dump(mode="json", include=keep)
+    return {**summary, "metrics": run.logged_metrics()} if run.manifest.aggregation else summary
 
 
 def _describe(run: RunFolder) -> str:
@@ -308,6 +316,7 @@ def _describe(run: RunFolder) -> str:
         line += f", {manifest.cache_hits} answers from the cache"
     if early := manifest.stopped_early:
         line += f"\n  {describe_early_stop(early)}"
+    line += _describe_aggregation(run)
     tokens = manifest.tokens
     if tokens and tokens.n_endpoint + tokens.n_tokenizer:
         line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
@@ -318,6 +327,16 @@ def _describe(run: RunFolder) -> str:
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
     return line
+
+
+def _describe_aggregation(run: RunFolder) -> str:
+    aggregation = run.manifest.aggregation
+    if aggregation and aggregation.error:
+        error = aggregation.error
+        failed = f"the aggregation failed: {error.type}: {error.message}"
+        return f"\n  {failed}; the answers are kept: the same command tries it again"
+    metrics = run.logged_metrics() if aggregation else {}
+    return f"\n  metrics: {', '.join(f'{name} {value}' for name, value in metrics.items())}" if metrics else ""
 
 
 def _compare_variants(runs: list[RunFolder], rule: StopRule | None, terminal: Terminal) -> None:
@@ -355,6 +374,7 @@ def _score(run: RunFolder, rule: StopRule | None, terminal: Terminal) -> None:
             connections=connection_source(CONNECTIONS.resolve()),
             column_mapping=rule.ruler.column_mapping if rule else None,
             failed_lines=rule.measured.failed_lines if rule else "least",
+            on_start=line.start,
             on_line=line.advance,
         )
     note_failures(run, run.evaluation_of(flow), terminal)

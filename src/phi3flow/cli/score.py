@@ -1,20 +1,29 @@
 """Score a run with evaluation flows: every line, then each metric with its 95 % interval.
 
+A scoring that was interrupted goes on with the same command, and no line is paid twice; one that ended is tried again
+where it failed. --fresh scores every line anew: a judge may answer otherwise.
+
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
 run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
 be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
 again as in batch-run. A line that failed in the run counts as the worst score of each metric that applies to it.
+
+With --data FILE in place of RUN, answers that are in a file already become a run of the file's name, which compare and
+gate take: the file's column answer, or the one that --column-mapping names. A null is a line that failed.
 
 Examples:
   phi3flow score @latest
   phi3flow score my-run --flow flows/eval/answer_match --flow flows/eval/answer_quality
   phi3flow score my-run --flow flows/eval/answer_quality --judge-repeats 3 --rpm 300 \\
     --connections judge_line.connection=judge_local judge_line.model=phi3
+  phi3flow score my-run --flow flows/eval/answer_quality --fresh
   phi3flow score my-run --failed-lines left-out --output scores.parquet
+  phi3flow score --data answers.jsonl --flow flows/eval/answer_match
+  phi3flow score --data answers.jsonl --column-mapping answer='${data.reply}' ground_truth='${data.expected}'
   phi3flow score my-run --column-mapping answer='${run.outputs.output}' ground_truth='${data.expected}'
 
-Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring; 2 usage, configuration or data;
-3 an endpoint that the flow asks stays down.
+Exit codes: 0 every line is scored; 1 some lines failed, in the run or in scoring, or the aggregation did;
+2 usage, configuration or data; 3 an endpoint that the flow asks stays down.
 """
 
 from __future__ import annotations
@@ -32,6 +41,7 @@ from phi3flow.cli.arguments import (
     positive_int,
 )
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH
 
 if TYPE_CHECKING:
@@ -47,7 +57,10 @@ _LONGEST_NAME = 36  # of a metric, before it is folded
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("run", metavar="RUN", help="a name (of pf's too), a path, @latest or @previous")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a name (of pf's too), a path, @latest or @previous")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="JSON Lines with answers, in place of RUN: they become a run"
+    )
     _add_flows(parser)
     add_pace(parser, concurrency_help="lines at once (default: auto, what the endpoint takes; 8 where there is none)")
     parser.add_argument(
@@ -64,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how a line that failed in the run is read: as the worst score (default), or not at all",
     )
     parser.add_argument("--failed-as-zero", action=_Gone, nargs=0, help=argparse.SUPPRESS)
+    parser.add_argument("--fresh", action="store_true", help="score every line anew, whatever was scored before")
     add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
 
@@ -98,11 +112,18 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.flows.run_file import parse_pairs
+    from phi3flow.runs.given_answers import map_given, run_of_answers
     from phi3flow.runs.promptflow_runs import open_run
 
-    scored = open_run(args.run, args.runs_dir)
+    if (args.run is None) == (args.data is None):
+        raise ConfigError("give a RUN, or --data FILE with answers")
     flows = _load_flows(args)
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
+    if args.data:
+        scored = run_of_answers(args.data, flows, mapping, args.runs_dir)
+        mapping = map_given(scored, mapping)
+    else:
+        scored = open_run(args.run, args.runs_dir)
     n_failed = sum(_score(scored, flow, _mapping_of(flow, flows, mapping), args, terminal) for flow in flows)
     metrics = {name: scored.metrics(name) for name in map(scored.evaluation_of, flows)}
     leaked = _note_leaks(scored, terminal)
@@ -125,7 +146,7 @@ def _load_flows(args: argparse.Namespace) -> list[Flow]:
 
 
 def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argparse.Namespace, terminal: Terminal) -> int:
-    """Score with one flow, and return how many lines lack a score that they should have."""
+    """Score with one flow, and return how much lacks a score that it should have."""
     from phi3flow.cli.terminal.scoring_line import ScoringLine, note_failures
     from phi3flow.connections.resolve import connection_source
     from phi3flow.pacing.limits import Limits
@@ -140,6 +161,8 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argpars
             limits=Limits(concurrency=args.concurrency, rpm=args.rpm, tpm=args.tpm),
             repeats=args.judge_repeats,
             failed_lines="left out" if args.failed_lines == "left-out" else "least",
+            fresh=args.fresh,
+            on_start=line.start,
             on_line=line.advance,
         )
     return note_failures(run, run.evaluation_of(flow), terminal)
@@ -160,14 +183,17 @@ def _note_leaks(run: RunFolder, terminal: Terminal) -> list[int]:
 
 def _result(name: str, metrics: Mapping[str, RunMetrics], leaked: list[int]) -> dict[str, Any]:
     """Return what --json prints."""
+    texts = {f"{flow}.{name}": text for flow in metrics for name, text in metrics[flow].texts.items()}
+    errors = {flow: error.model_dump() for flow in metrics if (error := metrics[flow].aggregation_error)}
     judging = {flow: of_flow.judging.model_dump(mode="json") for flow, of_flow in metrics.items() if of_flow.judging}
+    more = {"texts": texts, "aggregation_errors": errors, "judging": judging}
     return {
         "run": name,
         "failed_lines": next(of_flow.failed_lines for of_flow in metrics.values()),
         "metrics": {name: estimate.model_dump(mode="json") for name, estimate in _estimates(metrics).items()},
         "answered_only": {name: estimate.model_dump(mode="json") for name, estimate in _answered_only(metrics).items()},
         "leaked_lines": leaked,
-        **({"judging": judging} if judging else {}),
+        **{key: value for key, value in more.items() if value},
     }
 
 
@@ -185,13 +211,10 @@ def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
     """Yield each line's scores as a row of a table."""
     reading = run.metrics(evaluation).failed_lines
     for score in run.scores(evaluation):
-        names = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
-        yield {
-            **names,
-            "status": score.status,
-            **{metric: score.value(metric, reading) for metric in {**score.scores, **score.counted_as}},
-            "error": score.error.message if score.error else None,
-        }
+        own = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
+        own |= {"status": score.status, "error": score.error.message if score.error else None}
+        scores = {metric: score.value(metric, reading) for metric in {**score.scores, **score.counted_as}}
+        yield {**own, **scores, **score.texts, **own}
 
 
 def _mapping_of(flow: Flow, flows: list[Flow], mapping: Mapping[str, str]) -> dict[str, str]:
@@ -220,7 +243,8 @@ def _render(title: str, metrics: Mapping[str, RunMetrics]) -> Group:
     texts = [Text("\n  ".join([f"{flow}: {lines[0]}", *lines[1:]])) for flow, lines in judged]
     estimates = _estimates(metrics)
     notes = [Text(f"{name}: {estimate.note}") for name, estimate in estimates.items() if estimate.note]
-    return Group(_table(title, estimates, _answered_only(metrics)), *notes, *texts)
+    logged = [f"{flow}.{name}: {text}" for flow in metrics for name, text in metrics[flow].texts.items()]
+    return Group(_table(title, estimates, _answered_only(metrics)), *notes, *map(Text, logged), *texts)
 
 
 def _table(title: str, estimates: Mapping[str, Estimate], answered_only: Mapping[str, Estimate]) -> Table:

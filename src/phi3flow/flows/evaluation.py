@@ -5,24 +5,28 @@ Scoring, its processes and early stopping all execute evaluation flows here, so 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.numbers import as_number
 from phi3flow.flows.session import FlowLine, FlowSession
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.scores import LineScore, ScoreRange
+from phi3flow.text import cut
 
 _COUNTS = "_statistics"
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
 _OUTPUTS = "${run.outputs."
 _EMPTY: Mapping[str, Callable[[], Any]] = {"list": list, "object": dict, "int": int, "double": float, "bool": bool}
+_LONGEST_TEXT = 4_000
 _ROUNDING = 1e-9  # of the range: sacrebleu's BLEU of a perfect answer is 100.00000000000004
 _UNIT: ScoreRange = (0.0, 1.0)  # what a score is of where the flow says nothing else
 
@@ -37,7 +41,7 @@ class AnsweredLine:
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of the flow on a line: its inputs, what it gave, and what of that are scores and failures.
+    """One execution of the flow on a line: its inputs, what it gave, and what of that are scores, failures and texts.
 
     ``failures`` say why a metric that applies to the line has no score.
     """
@@ -46,12 +50,21 @@ class Execution:
     line: FlowLine
     scores: dict[str, float | None]
     failures: dict[str, str]
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What an aggregation logged: its numbers, and what is none, as text."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 class Evaluator:
     """Executes an open evaluation flow on lines, whose inputs a complete ``mapping`` gives.
 
-    ``redact`` cuts secrets out of the reasons that the flow gives for a missing score.
+    ``redact`` cuts secrets out of the texts that the flow gives.
     """
 
     def __init__(self, session: FlowSession, mapping: Mapping[str, Any], *, redact: Callable[[str], str]) -> None:
@@ -67,13 +80,22 @@ class Evaluator:
         Raises what its tool raises, ColumnMappingError for a column that the line lacks, TimeoutError, FlowError for a
         score that is NaN, infinite, or outside of its metric's range.
         """
+        inputs = self.inputs(line)
+        number = line.result.line_number
+        flow_line = await self._session.exec_line(inputs, line_number=number, timeout_s=timeout_s)
+        scores = read_scores(flow_line.outputs, self._ranges)
+        failures = {name: self._text(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
+        texts = {name: self._text(text) for name, text in flow_line.outputs.items() if isinstance(text, str)}
+        return Execution(inputs, flow_line, scores, failures, texts)
+
+    def inputs(self, line: AnsweredLine) -> dict[str, Any]:
+        """Return what the flow is given for a line. Raises ColumnMappingError for a column that the line lacks."""
         result = line.result
         sources = {"run.outputs": result.outputs or {}, "data": line.row, "run.inputs": result.inputs}
-        inputs = evaluation_inputs(self._mapping, sources, self._defaults)
-        flow_line = await self._session.exec_line(inputs, line_number=result.line_number, timeout_s=timeout_s)
-        scores = read_scores(flow_line.outputs, self._ranges)
-        failures = {name: self._redact(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
-        return Execution(inputs, flow_line, scores, failures)
+        return evaluation_inputs(self._mapping, sources, self._defaults)
+
+    def _text(self, text: str) -> str:
+        return _bounded(self._redact(text))
 
 
 def line_score(result: LineResult, execution: Execution) -> LineScore:
@@ -85,6 +107,7 @@ def line_score(result: LineResult, execution: Execution) -> LineScore:
         scores=execution.scores,
         counts=read_counts(execution.line.aggregation_inputs),
         failures=execution.failures,
+        texts=execution.texts,
     )
 
 
@@ -164,7 +187,7 @@ def evaluation_inputs(
 def read_scores(
     outputs: Mapping[str, Any], ranges: Mapping[str, ScoreRange] = MappingProxyType({})
 ) -> dict[str, float | None]:
-    """Return the outputs that are scores: numbers, truth values, and nulls; texts and others are left out.
+    """Return the outputs that are scores: numbers of any library, truth values, and nulls; others are left out.
 
     What lies outside of its range by the rounding of floats is the range's end.
     Raises FlowError for NaN and infinity, which are neither a score nor the absence of one, and for a score outside of
@@ -174,10 +197,10 @@ def read_scores(
     for name, value in outputs.items():
         if value is None:
             scores[name] = None
-        elif isinstance(value, int | float):
-            if not math.isfinite(value):
-                raise FlowError(f"the evaluation flow's output {name} is {value}")
-            scores[name] = _within_range(name, float(value), ranges)
+        elif (number := as_number(value)) is not None:
+            if not math.isfinite(number):
+                raise FlowError(f"the evaluation flow's output {name} is {number}")
+            scores[name] = _within_range(name, number, ranges)
     return scores
 
 
@@ -192,6 +215,20 @@ def _within_range(name: str, value: float, ranges: Mapping[str, ScoreRange]) -> 
     return value
 
 
+def read_logged(values: Mapping[str, Any], *, redact: Callable[[str], str]) -> Logged:
+    """Return what an aggregation logged, as pf keeps it: numbers, texts, and what else JSON knows as its text."""
+    numbers: dict[str, float] = {}
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        number = as_number(value)
+        if number is not None:
+            numbers[name] = number
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            texts[name] = _bounded(redact(text))
+    return Logged(numbers, texts)
+
+
 def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the lists of numbers among what the aggregation will want, by their names without ``_statistics``."""
     values = [value for value in aggregation_inputs.values() if isinstance(value, dict)]
@@ -201,8 +238,13 @@ def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]
         for name, counts in value.items()
         if name.endswith(_COUNTS)
         and isinstance(counts, list)
-        and all(isinstance(count, int | float) for count in counts)
+        and all(isinstance(count, int | float) or as_number(count) is not None for count in counts)
     }
+
+
+def _bounded(text: str) -> str:
+    """Return a text that a record can hold: of bounded length, and without halves of surrogate pairs."""
+    return cut(text, _LONGEST_TEXT).encode("utf-8", "replace").decode()
 
 
 def requests_per_line(flow: Flow) -> int:

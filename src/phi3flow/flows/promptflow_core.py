@@ -73,6 +73,25 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
     return result
 
 
+def exec_aggregation(executor: Any, inputs: Mapping[str, Any], collected: Any, *, name: str) -> dict[str, Any]:
+    """Execute the aggregation and return what it logs. Raises what it raised, within promptflow's wrappers."""
+    from promptflow._core.metric_logger import add_metric_logger, remove_metric_logger
+
+    logged: dict[str, Any] = {}
+
+    def log(key: str, value: Any) -> None:
+        logged[key] = value
+
+    add_metric_logger(log)
+    try:
+        result = executor.exec_aggregation(inputs, collected, run_id=name)
+    finally:
+        remove_metric_logger(log)
+    if (error := getattr(executor, "aggregation_error", None)) is not None:
+        raise error
+    return {**logged, **result.metrics}
+
+
 def as_dict(output: Any) -> dict[str, Any]:
     """Return what a flex flow returned as outputs by name: a dict, a dataclass's fields, else ``{"output": value}``."""
     from promptflow._utils.dataclass_serializer import convert_eager_flow_output_to_dict
@@ -165,7 +184,8 @@ async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: An
 def _prepare_flex(executor: Any) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
-    promptflow also wraps sys.stdout anew a line, around the wrapper of whichever line began before: not done.
+    The error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps
+    sys.stdout anew a line, around the wrapper of whichever line began before: not done.
     """
     is_async = executor._is_async
     call = executor._func_async if is_async else executor._func
@@ -181,7 +201,22 @@ def _prepare_flex(executor: Any) -> None:
             raise
 
     executor._func_async = entry
+    if executor.has_aggregation_node:
+        executor._aggr_func = _keeping_error(executor, executor._aggr_func)
     executor._exec_line_context = executor._update_operation_context
+
+
+def _keeping_error(executor: Any, aggregate: Any) -> Any:
+    @functools.wraps(aggregate)
+    def call(**lines: Any) -> Any:
+        executor.aggregation_error = None
+        try:
+            return aggregate(**lines)
+        except Exception as error:
+            executor.aggregation_error = error
+            raise
+
+    return call
 
 
 def _import_core_only() -> None:

@@ -76,20 +76,20 @@ class FlowSession:
             usage=result.run_info.system_metrics,
         )
 
-    def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, float]:
-        """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs as metrics.
+    def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, Any]:
+        """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs, as it is.
 
-        Raises FlowError that names the flow and the cause.
+        Raises what the aggregation raised, not promptflow's wrapper.
         """
+        from phi3flow.flows import promptflow_core
+
         collected: Any = [line.outputs for line in lines]
         if not self.flow.is_flex:
             collected = _by_name([line.aggregation_inputs for line in lines])
         try:
-            result = self._executor.exec_aggregation(_by_name(inputs), collected, run_id=self.flow.name)
+            return promptflow_core.exec_aggregation(self._executor, _by_name(inputs), collected, name=self.flow.name)
         except Exception as error:
-            cause = _root_error(error)
-            raise FlowError(f"{self.flow.folder}: the aggregation failed: {type(cause).__name__}: {cause}") from error
-        return dict(result.metrics)
+            raise _root_error(error)  # noqa: B904  # it keeps its own cause
 
 
 @contextlib.contextmanager
@@ -135,7 +135,8 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
 
 
 def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 @contextlib.contextmanager

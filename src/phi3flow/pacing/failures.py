@@ -140,4 +140,4 @@ def _retryable(error: BaseException, status: int | None, headers: Mapping[str, s
 
 def _message(error: BaseException) -> str:
     text = str(error).strip() or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
-    return cut(text, _LONGEST_MESSAGE)
+    return cut(text, _LONGEST_MESSAGE).encode("utf-8", "replace").decode()  # halves of surrogate pairs

@@ -13,6 +13,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.lines import LineError
 from phi3flow.records.record import SCHEMA_VERSION, Record
 
 RunStatus = Literal["Running", "Completed", "Failed", "Canceled"]
@@ -80,12 +81,19 @@ class RunParameters(Record):
         return {name: value for name, value in fields.items() if getattr(self, name) != getattr(defaults, name)}
 
 
+class AggregationRecord(Record):
+    """The aggregation of a run's flow: over how many lines it was executed, and why it failed, if it did."""
+
+    lines: int
+    error: LineError | None = None
+
+
 class Manifest(Record):
     """``manifest.json``: everything that says what a run was, and nothing secret.
 
     ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over the flow folder's files
     (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
-    ``cache_hits`` counts the lines that were answered from the cache.
+    ``cache_hits`` counts the lines that were answered from the cache; ``aggregation`` is told of a flow that has one.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -104,6 +112,7 @@ class Manifest(Record):
     tokens: TokenTotal | None = None
     cache_hits: int = 0
     stopped_early: StoppedEarly | None = None
+    aggregation: AggregationRecord | None = None
     started_at: datetime
     ended_at: datetime | None = None
     duration_s: float = 0.0

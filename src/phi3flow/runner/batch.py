@@ -92,8 +92,15 @@ class Batch:
             answer = self._cache.find(line) if self._cache else None
             if answer is None:
                 return attempt
-            result = answer.model_dump_json().encode()
-            self._writer.append(line.number, result, completed=True, attempts=0, usage=answer.usage)
+            result = answer.result.model_dump_json().encode()
+            self._writer.append(
+                line.number,
+                result,
+                completed=True,
+                attempts=0,
+                usage=answer.result.usage,
+                aggregation_inputs=answer.aggregation_inputs,
+            )
             self._tell(line.number, result)
             self._speed.line()
             await asyncio.sleep(0)
@@ -104,10 +111,15 @@ class Batch:
         self._speed.line()
         self._failures += not completed
         self._writer.append(
-            attempt.number, ended.result, completed=completed, attempts=attempt.attempts, usage=ended.usage
+            attempt.number,
+            ended.result,
+            completed=completed,
+            attempts=attempt.attempts,
+            usage=ended.usage,
+            aggregation_inputs=ended.aggregation_inputs,
         )
         if completed and self._cache:
-            self._cache.keep(attempt, ended.result)
+            self._cache.keep(attempt, ended.result, ended.aggregation_inputs)
         self._tell(attempt.number, ended.result if completed else None)
         if not completed:
             self._stop_at_too_many_failures()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,12 +15,21 @@ from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
 from phi3flow.flows.line_setting import line_setting
 from phi3flow.records.lines import LineResult
+from phi3flow.runner.aggregation import has_aggregation_node
 from phi3flow.runner.data_lines import DataLine
 from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.attempt import line_inputs
 from phi3flow.workers.messages import Attempt
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID"
+
+
+@dataclass(frozen=True)
+class CachedAnswer:
+    """A line's result, and JSON of what the flow's aggregation will want of the line, where it has one."""
+
+    result: LineResult
+    aggregation_inputs: bytes | None
 
 
 class AnswerCache:
@@ -35,6 +45,7 @@ class AnswerCache:
         self.hits = 0
         self._path = path
         self._flow = flow
+        self._aggregates = has_aggregation_node(flow)
         self._mapping = mapping
         self._same = [flow.fingerprint, flow.variant, flow.init, dict(connections)]
         try:
@@ -55,23 +66,26 @@ class AnswerCache:
         self._database.commit()
         self._database.close()
 
-    def find(self, line: DataLine) -> LineResult | None:
+    def find(self, line: DataLine) -> CachedAnswer | None:
         """Return the line's result, with ``attempts`` 0, where an equal line was answered before."""
         row = parse_row(line.row)
         key = self._key(row, line.history)
         answer = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
-        if answer is None:
+        result, _, aggregation_inputs = answer[0].partition(b"\n") if answer else (b"", b"", b"")
+        if not result or (self._aggregates and not aggregation_inputs):
             return None
         self.hits += 1
         own = {"line_number": line.number, "line_id": line.line_id or line_id(row), "attempts": 0, "latency_ms": 0.0}
-        return LineResult.model_validate_json(answer[0]).model_copy(update=own)
+        cached = LineResult.model_validate_json(result).model_copy(update=own)
+        return CachedAnswer(cached, aggregation_inputs or None)
 
-    def keep(self, attempt: Attempt, result: bytes) -> None:
-        """Keep a completed line's result."""
+    def keep(self, attempt: Attempt, result: bytes, aggregation_inputs: bytes | None) -> None:
+        """Keep a completed line's result, and what the aggregation will want of it on a second line."""
         key = self._key(parse_row(attempt.row), attempt.history)
         if key:
             try:
-                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, result])
+                answer = result if aggregation_inputs is None else result + b"\n" + aggregation_inputs
+                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
             except sqlite3.Error as error:
                 raise StorageError(f"{self._path}: the cache cannot be written: {error}; leave out --cache") from error
 

@@ -18,7 +18,8 @@ from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
-from phi3flow.records.runs import Manifest, RunStatus
+from phi3flow.records.runs import AggregationRecord, Manifest, RunStatus
+from phi3flow.runner.aggregation import aggregate, has_aggregation_node
 from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import AnyOrder, ChatNames, LineSource, OwnHistory
@@ -96,13 +97,32 @@ async def _run(
             before = writer.manifest.stopped_early
             is_over = early.is_decided_by(before) if early else writer.counts.completed >= planned.to_run
             if is_over:
+                if plan.flow.is_flex:
+                    await crew.opened()  # only a class that is loaded tells whether it aggregates
                 writer.finish("Completed", duration_s=0.0, prices=plan.options.prices, stopped_early=before)
             else:
                 await _finish(plan, planned, writer, crew, early, on_progress)
             run = RunFolder(writer.path)
+            if writer.manifest.status == "Completed" and _has_aggregation(plan, crew):
+                await _aggregate(plan, run, writer, connections)
             if not plan.flow.is_flex:  # pf cannot open a flex flow's record
                 write_pf_record(run, plan.flow)
     return run
+
+
+def _has_aggregation(plan: RunPlan, crew: Crew) -> bool:
+    return crew.has_aggregation if plan.flow.is_flex else has_aggregation_node(plan.flow)
+
+
+async def _aggregate(plan: RunPlan, run: RunFolder, writer: RunWriter, connections: ConnectionSource) -> None:
+    """Execute the flow's aggregation over the completed lines, unless that was done over the same."""
+    before = writer.manifest.aggregation
+    if before and before.error is None and before.lines == writer.counts.completed:
+        return
+    aggregated = await asyncio.to_thread(
+        aggregate, run, plan.flow, connections=connections, environment=plan.environment
+    )
+    writer.end_aggregation(aggregated.metrics, AggregationRecord(lines=aggregated.lines, error=aggregated.error))
 
 
 def _early_stop(plan: RunPlan, lines: DataLines, scorers: Crew, *, fresh: bool) -> EarlyStop:

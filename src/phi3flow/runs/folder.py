@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -23,12 +24,16 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.validation import first_problem
-from phi3flow.storage.files import held_alone, write_file
+from phi3flow.storage.exact_json import decode_exactly
+from phi3flow.storage.files import held_alone, write_files
 from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
 _SHORT = 8  # of a fingerprint's digits, as in a run's name
+
+AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
+"""What the nodes of each line gave for the flow's aggregation."""
 
 
 class RunFolder:
@@ -55,6 +60,19 @@ class RunFolder:
         for result in read_results(self.path / "results.jsonl"):
             last[result.line_number] = result
         return [last[number] for number in sorted(last)]
+
+    def aggregation_inputs(self) -> dict[int, dict[str, Any] | None]:
+        """Return by line_number what the flow's aggregation wants of a line, None where no file can hold that."""
+        path = self.path / AGGREGATION_INPUTS_FILE
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return {row["line_number"]: decode_exactly(row["aggregation_inputs"]) for row in rows}
+
+    def logged_metrics(self) -> dict[str, Any]:
+        """Return what the run's own aggregation logged: metrics.json without what the run was scored."""
+        path, evaluations = self.path / "metrics.json", self.evaluations()
+        metrics = json.loads(path.read_bytes()) if path.is_file() else {}
+        return {name: value for name, value in metrics.items() if not _is_of_evaluation(name, evaluations)}
 
     def data_rows(self) -> list[dict[str, Any]]:
         """Return each line's row of the data, by line_number. Raises DatasetError where the file is gone or changed."""
@@ -99,21 +117,23 @@ class RunFolder:
         return read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
 
     def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
-        """Replace one evaluation's scores and estimates, each file atomically.
+        """Replace one evaluation's scores and estimates, both or none.
 
         What another ruler measured, such as the flow before it was edited, is kept in the folder ``before``.
         """
         folder = self.path / "scores" / evaluation
-        folder.mkdir(parents=True, exist_ok=True)
         for name in self._outdated(evaluation, metrics.evaluation):
             self._keep_aside(name, folder / "before")
-        lines = "".join(score.model_dump_json() + "\n" for score in scores)
-        write_file(folder / "scores.jsonl", lines.encode())
-        write_file(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+        write_files(
+            {
+                folder / "scores.jsonl": (score.model_dump_json().encode() + b"\n" for score in scores),
+                folder / "metrics.json": [metrics.model_dump_json(indent=2).encode() + b"\n"],
+            }
+        )
 
     def delete(self) -> None:
-        """Remove the folder. Raises ConfigError while another process writes it."""
-        with lock(self.path):
+        """Remove the folder. Raises ConfigError while another process writes or scores it."""
+        with lock(self.path), lock_scores(self.path):
             shutil.rmtree(self.path)
 
     def _rulers(self) -> dict[str, Ruler | None]:
@@ -133,7 +153,7 @@ class RunFolder:
 
     def _keep_aside(self, evaluation: str, folder: Path) -> None:
         """Move an evaluation's scores into ``folder``, in the place of those that are there."""
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         scores = self.path / "scores" / evaluation
         for name in ("scores.jsonl", "metrics.json"):
             if (scores / name).is_file():
@@ -208,6 +228,16 @@ def lock(path: Path) -> AbstractContextManager[None]:
     )
 
 
+def lock_scores(path: Path) -> AbstractContextManager[None]:
+    """Hold a run for one scoring; the run itself may go on meanwhile."""
+    file = path / "scores" / ".lock"
+    return held_alone(
+        file,
+        refusal=f"run {path.name} is being scored by another process ({file}): wait until it has ended",
+        remedy="make room, or choose another --runs-dir",
+    )
+
+
 def read_record(record: type[R], path: Path) -> R:
     try:
         return record.model_validate_json(path.read_bytes())
@@ -229,3 +259,8 @@ def _read_score(path: Path, number: int, line: bytes) -> LineScore:
 def dump_line(record: dict[str, Any]) -> bytes:
     """Serialise one line of JSON Lines; what JSON does not know is written as its text."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+
+
+def _is_of_evaluation(metric: str, evaluations: list[str]) -> bool:
+    """Whether a full name is of one of the evaluations, or of a flow of the same name that was edited since."""
+    return any(re.match(rf"{re.escape(evaluation)}(-[0-9a-f]{{8}})?\.", metric) for evaluation in evaluations)

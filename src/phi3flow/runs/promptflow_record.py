@@ -7,7 +7,6 @@ that promptflow 1.18 writes itself (promptflow._sdk.operations._local_storage_op
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from array import array
 from collections.abc import Iterator
@@ -41,10 +40,22 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
         ) from error
 
 
-def _write_record(run: RunFolder, flow: Flow) -> None:
+def write_pf_answers(run: RunFolder) -> None:
+    """Write the promptflow files of a run that no flow gave, with what ``pf`` asks of a snapshot: inputs and outputs.
+
+    Raises StorageError where the disk refuses.
+    """
+    try:
+        _write_record(run, None)
+    except OSError as error:
+        raise StorageError(f"{run.path}: the files for pf cannot be written: {error.strerror}; make room") from error
+
+
+def _write_record(run: RunFolder, flow: Flow | None) -> None:
     manifest = run.manifest
     _write_metadata(run.path, manifest)
-    write_snapshot(run.path / "snapshot", flow)
+    if flow:
+        write_snapshot(run.path / "snapshot", flow)
     for folder in ("flow_outputs", "flow_artifacts", "node_artifacts"):
         (run.path / folder).mkdir(exist_ok=True)
     last = max(manifest.counts.total - 1, 0)
@@ -68,24 +79,17 @@ def _write_record(run: RunFolder, flow: Flow) -> None:
 
 
 def write_pf_metrics(run: RunFolder) -> None:
-    """Bring every estimate's mean into the run's ``metrics.json``, by full name, where ``pf`` looks for metrics.
+    """Bring every estimate's mean, and each text that was logged, into the run's ``metrics.json``, where ``pf`` looks.
 
-    What the run's own aggregation logged stays; a metric without a mean is left out.
+    They go by full name. What the run's own aggregation logged stays; a metric without a mean is left out.
     """
     file = run.path / "metrics.json"
-    evaluations = run.evaluations()
-    logged = json.loads(file.read_bytes()) if file.is_file() else {}
-    metrics = {name: value for name, value in logged.items() if not _is_of_evaluation(name, evaluations)}
-    for evaluation in evaluations:
-        for name, estimate in run.metrics(evaluation).metrics.items():
-            if estimate.mean is not None:
-                metrics[f"{evaluation}.{name}"] = estimate.mean
+    metrics = run.logged_metrics()
+    for evaluation in run.evaluations():
+        scored = run.metrics(evaluation)
+        means = {name: estimate.mean for name, estimate in scored.metrics.items() if estimate.mean is not None}
+        metrics |= {f"{evaluation}.{name}": value for name, value in {**means, **scored.texts}.items()}
     write_file(file, json.dumps(metrics, indent=2).encode())
-
-
-def _is_of_evaluation(metric: str, evaluations: list[str]) -> bool:
-    """Whether a full name is of one of the evaluations, or of a flow of the same name that was edited since."""
-    return any(re.match(rf"{re.escape(evaluation)}(-[0-9a-f]{{8}})?\.", metric) for evaluation in evaluations)
 
 
 def _write_metadata(folder: Path, manifest: Manifest) -> None:

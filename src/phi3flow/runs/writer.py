@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from phi3flow.errors import ConfigError, ResumeMismatchError, StorageError
+from phi3flow.errors import ConfigError, ResumeMismatchError
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
 from phi3flow.records.record import SCHEMA_VERSION
-from phi3flow.records.runs import Counts, Manifest, Prices, RunStatus
-from phi3flow.runs.folder import lock, read_record, read_results
+from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, RunStatus
+from phi3flow.runs.folder import AGGREGATION_INPUTS_FILE, RunFolder, lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
+from phi3flow.runs.promptflow_record import write_pf_metrics
+from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -34,11 +35,12 @@ class RunWriter:
     ``finish`` states how the run ended. A kill at any moment loses at most the lines in flight.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, outcomes: LineOutcomes) -> None:
-        self.path = path
+    def __init__(self, results: AppendedLines, manifest: Manifest, outcomes: LineOutcomes) -> None:
+        self.path = results.path.parent
+        self._results = results
         self._manifest = manifest
         self._outcomes = outcomes
-        self._file: Any = None
+        self._aggregation_inputs: AppendedLines | None = None
         self._held = ExitStack()
 
     @classmethod
@@ -55,8 +57,8 @@ class RunWriter:
             held.enter_context(lock(path))
             if fresh:
                 _clear(path)
-            writer = cls(path, *_resume(path, manifest))
-            writer._file = held.enter_context((path / "results.jsonl").open("ab", buffering=0))
+            manifest, outcomes = _resume(path, manifest)
+            writer = cls(held.enter_context(AppendedLines(path / "results.jsonl")), manifest, outcomes)
             writer._write_manifest()
             writer._held = held.pop_all()
         return writer
@@ -81,38 +83,49 @@ class RunWriter:
         """Whether a line needs no further attempt."""
         return self._outcomes.is_completed(number)
 
-    def append(self, number: int, line: bytes, *, completed: bool, attempts: int, usage: Usage | None = None) -> None:
+    def append(
+        self,
+        number: int,
+        line: bytes,
+        *,
+        completed: bool,
+        attempts: int,
+        usage: Usage | None = None,
+        aggregation_inputs: bytes | None = None,
+    ) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
+        ``aggregation_inputs``, JSON of what the flow's aggregation will want of the line, goes to disk before it.
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
-        position = self._file.seek(0, os.SEEK_END)
-        unwritten = memoryview(line + b"\n")
-        try:
-            while unwritten:
-                unwritten = unwritten[self._file.write(unwritten) :]
-        except OSError as error:
-            self._file.truncate(position)
-            raise StorageError(
-                f"{self.path / 'results.jsonl'} cannot be written: {error.strerror}; what was done so far is kept: "
-                "make room and give the same command again"
-            ) from error
+        if aggregation_inputs is not None:
+            self._keep_aggregation_inputs(number, aggregation_inputs)
+        self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 
     def append_all(self, results: Iterable[LineResult]) -> None:
         """Append many results, either all of them or none; a line that is completed already keeps its result."""
         path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)
-        self._file.close()
-        try:
-            write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
-            self._outcomes = outcomes
-        finally:
-            self._file = self._held.enter_context(path.open("ab", buffering=0))
+        write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
+        self._results.reopen()
+        self._outcomes = outcomes
+
+    def _keep_aggregation_inputs(self, number: int, content: bytes) -> None:
+        if self._aggregation_inputs is None:
+            self._aggregation_inputs = self._held.enter_context(AppendedLines(self.path / AGGREGATION_INPUTS_FILE))
+        self._aggregation_inputs.append(b'{"line_number":%d,"aggregation_inputs":%b}\n' % (number, content))
 
     def use_jobs(self, jobs: Sequence[str]) -> None:
         """Record which jobs in the cloud gave the run's results."""
         parameters = self._manifest.parameters.model_copy(update={"jobs": tuple(jobs)})
         self._manifest = self._manifest.model_copy(update={"parameters": parameters})
+        self._write_manifest()
+
+    def end_aggregation(self, metrics: Mapping[str, Any], record: AggregationRecord) -> None:
+        """Record that the flow's aggregation failed, or what it logged, in place of what it logged before."""
+        write_file(self.path / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False).encode())
+        write_pf_metrics(RunFolder(self.path))
+        self._manifest = self._manifest.model_copy(update={"aggregation": record})
         self._write_manifest()
 
     def use_connections(self, connections: Mapping[str, ConnectionUse]) -> None:
@@ -154,11 +167,14 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
     before = read_record(Manifest, file)
     _refuse_version(before)
     _refuse_changes(before, manifest)
-    _repair_tail(path / "results.jsonl")
+    repair_tail(path / "results.jsonl")
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
-    kept = {name: getattr(before, name) for name in ("started_at", "duration_s", "connections", "stopped_early")}
+    kept = {
+        name: getattr(before, name)
+        for name in ("started_at", "duration_s", "connections", "stopped_early", "aggregation")
+    }
     return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
 
 
@@ -198,42 +214,6 @@ def _refuse_changes(before: Manifest, now: Manifest) -> None:
             f"run {now.name} was made by something else: {'; '.join(changes)}. "
             "Give it another --name, or --fresh to start it over"
         )
-
-
-def _repair_tail(path: Path) -> None:
-    """Cut off what the process or the machine was writing when it died: last lines that are not whole, or not JSON."""
-    if not path.is_file():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = _start_of_last_line(file, end)
-            file.seek(start)
-            line = file.read(end - start)
-            if line.endswith(b"\n") and _is_object(line):
-                break
-            end = start
-        file.truncate(end)
-
-
-def _start_of_last_line(file: BinaryIO, end: int) -> int:
-    """Return where the line begins whose last byte stands before ``end``."""
-    position = end - 1
-    while position > 0:
-        start = max(0, position - 65536)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        position = start
-    return 0
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _clear(path: Path) -> None:

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from phi3flow.scoring.estimates import estimate_metrics
 from phi3flow.scoring.judging import judge_pairs
-from phi3flow.scoring.score_run import score_run
+from phi3flow.scoring.score_run import KeptLines, score_run
 
-__all__ = ["estimate_metrics", "judge_pairs", "score_run"]
+__all__ = ["KeptLines", "estimate_metrics", "judge_pairs", "score_run"]

@@ -115,13 +115,14 @@ def _logged(value: float, lines: Sequence[LineScore]) -> Estimate:
     """Return a metric that only the aggregation knows: it saw the lines that were scored, and no others."""
     n_unanswered = sum(not line.answered for line in lines)
     n_unscored = sum(line.answered and line.status == "Failed" for line in lines)
+    failed = f"of answered lines only: {_lines(n_unanswered)} failed in the run" if n_unanswered else None
     return Estimate(
         mean=value if math.isfinite(value) else None,
         n=sum(line.status == "Completed" for line in lines),
         n_failed=n_unanswered + n_unscored,
         n_unscored=n_unscored,
         method="aggregation",
-        note=f"of answered lines only: {_lines(n_unanswered)} failed in the run" if n_unanswered else None,
+        note=_join(None if math.isfinite(value) else f"the aggregation logged {value}", failed),
     )
 
 

@@ -2,28 +2,35 @@
 
 The flow is any promptflow evaluation flow. Its numeric outputs are a line's scores; what its aggregation logs
 beyond them are metrics of the whole run. A line that failed in the run counts as the worst score of each metric that
-applies to it (``failed_lines``); one whose scoring failed is recorded, and in no mean.
+applies to it (``failed_lines``); one whose scoring failed is recorded, and in no mean. Executions are kept as they end,
+and are not paid twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
-from phi3flow.flows.evaluation import AnsweredLine, requests_per_line, unscored
+from phi3flow.flows.evaluation import AnsweredLine, Logged, read_logged, requests_per_line, unscored
+from phi3flow.pacing.failures import describe_failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
+from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate, FailedLines, Judging, LineScore, RunMetrics, ScoreRange
 from phi3flow.runs.conversations import cluster_labels
-from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.folder import RunFolder, lock_scores
 from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.scoring.estimates import estimate_metrics, metric_names
 from phi3flow.scoring.evidence import collect_evidence
 from phi3flow.scoring.execution import OpenEvaluation
+from phi3flow.scoring.executions import KeptExecutions, Make
 from phi3flow.scoring.failed_lines import count_failed
 from phi3flow.scoring.judging import describe_judging
 from phi3flow.scoring.processes import start_helpers
@@ -43,35 +50,54 @@ def score_run(
     limits: Limits = NO_LIMITS,
     repeats: int = 1,
     failed_lines: FailedLines = "least",
+    fresh: bool = False,
+    on_start: Callable[[KeptLines], None] = lambda _: None,
     on_line: Callable[[LineScore], None] = lambda _: None,
 ) -> RunMetrics:
     """Score ``run`` with the evaluation flow ``flow``; write and return its metrics.
 
-    The scores are those of ``run.evaluation_of(flow)``.
+    The scores are those of ``run.evaluation_of(flow)``. A scoring goes on where an earlier one of the same flow,
+    mapping, connections and repeats was left: what was scored is kept while its answer is the same, and ``on_start``
+    hears how much that is; ``fresh`` scores all of it anew. After a scoring that ended, what failed is tried again.
+    An aggregation that fails costs no score.
 
     An input that ``column_mapping`` does not name takes the column of its own name: of the run's outputs, else of
     the data, else of the run's inputs. Lines of one conversation (the data's ``conversation_id``) are one cluster.
     ``limits`` bound a flow that asks an endpoint; each line is scored ``repeats`` times, and has the mean.
-    ``failed_lines`` says how a line that failed in the run is read; no endpoint is asked for one. Nothing is written
-    unless all lines were scored; what was there is replaced.
+    ``failed_lines`` says how a line that failed in the run is read; no endpoint is asked for one. What was there is
+    replaced when all is scored.
 
     Raises DatasetError where the run has no lines or its data changed, ColumnMappingError, FlowError, EndpointError
-    where an endpoint stays down.
+    where an endpoint stays down, ConfigError where another process scores the run, StorageError.
     """
-    results, rows = run.results(), run.data_rows()
-    if not results:
-        raise DatasetError(f"run {run.name} has no lines to score")
-    outputs = output_names(run, results, flow, column_mapping or {})
-    mapping = complete_columns(column_mapping or {}, run=run, flow=flow, outputs=outputs, results=results, rows=rows)
-    lines = [AnsweredLine(result, rows[result.line_number]) for result in results]
-    scoring = _score_lines(lines, flow, connections, mapping, limits, repeats, on_line)
-    metrics = _measure(run, flow, scoring, rows, failed_lines)
-    ruler = describe_ruler(flow, mapping, outputs, scoring.judging)
-    run.write_scores(
-        run.evaluation_of(flow), scoring.scores, metrics.model_copy(update={"evaluation": ruler, "repeats": repeats})
-    )
-    write_pf_metrics(run)
-    return run.metrics(run.evaluation_of(flow))
+    order = _Order(flow, connections, column_mapping or {}, limits, repeats, failed_lines, fresh, on_start, on_line)
+    with ExitStack() as held:
+        held.enter_context(lock_scores(run.path))
+        return _score(run, order, held)
+
+
+@dataclass(frozen=True)
+class KeptLines:
+    """How many of the lines to score were scored before and are kept; or what changed, so that none is."""
+
+    lines: int
+    total: int
+    changes: str | None = None
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be done: the arguments of ``score_run``."""
+
+    flow: Flow
+    connections: ConnectionSource
+    column_mapping: Mapping[str, str]
+    limits: Limits
+    repeats: int
+    failed_lines: FailedLines
+    fresh: bool
+    on_start: Callable[[KeptLines], None]
+    on_line: Callable[[LineScore], None]
 
 
 @dataclass(frozen=True)
@@ -80,33 +106,59 @@ class _Scoring:
 
     scores: Sequence[LineScore]
     ranges: Mapping[str, ScoreRange | None]
-    logged: Mapping[str, float]
+    logged: Logged
+    aggregation_error: LineError | None
     judging: Judging | None
+    executions: KeptExecutions
+
+
+def _score(run: RunFolder, order: _Order, held: ExitStack) -> RunMetrics:
+    """Score a run that is locked; what is opened is ``held``."""
+    results, rows, flow = run.results(), run.data_rows(), order.flow
+    if not results:
+        raise DatasetError(f"run {run.name} has no lines to score")
+    outputs = output_names(run, results, flow, order.column_mapping)
+    mapping = complete_columns(order.column_mapping, run=run, flow=flow, outputs=outputs, results=results, rows=rows)
+    lines = [AnsweredLine(result, rows[result.line_number]) for result in results]
+    scoring = _score_lines(lines, order, mapping, run.path / "scores" / run.evaluation_of(flow), held)
+    metrics = _measure(run, flow, scoring, rows, order.failed_lines).model_copy(
+        update={"evaluation": describe_ruler(flow, mapping, outputs, scoring.judging), "repeats": order.repeats}
+    )
+    run.write_scores(run.evaluation_of(flow), scoring.scores, metrics)
+    write_pf_metrics(run)
+    scoring.executions.end()
+    return run.metrics(run.evaluation_of(flow))
 
 
 def _score_lines(
-    lines: Sequence[AnsweredLine],
-    flow: Flow,
-    connections: ConnectionSource,
-    mapping: dict[str, Any],
-    limits: Limits,
-    repeats: int,
-    on_line: Callable[[LineScore], None],
+    lines: Sequence[AnsweredLine], order: _Order, mapping: dict[str, Any], folder: Path, held: ExitStack
 ) -> _Scoring:
+    flow, repeats, limits = order.flow, order.repeats, order.limits
     answered = [line for line in lines if line.result.status == "Completed"]
     helped = 0 if requests_per_line(flow) else len(answered) * repeats
     with (
         start_helpers(OpenEvaluation(flow, dict(SINGLE_ATTEMPTS), mapping), helped) as helpers,
-        open_flow(flow, connections=connections, environment=SINGLE_ATTEMPTS) as session,
+        open_flow(flow, connections=order.connections, environment=SINGLE_ATTEMPTS) as session,
     ):
-        scorer = Scorer(session, mapping, limits=limits, repeats=repeats, helpers=helpers, on_line=on_line)
+        make = Make.of(session, mapping, repeats)
+        kept = held.enter_context(KeptExecutions(folder, session, make, fresh=order.fresh))
+        scorer = Scorer(
+            session,
+            mapping,
+            kept=kept,
+            limits=limits,
+            repeats=repeats,
+            helpers=helpers,
+            on_kept=lambda count: order.on_start(KeptLines(count, len(answered), kept.changes)),
+            on_line=order.on_line,
+        )
         scored = asyncio.run(scorer.score(answered))
-        logged, judging = _aggregate(session, scored), _describe_judging(session, scored, repeats)
-        scores = _all_scores(lines, scored)
+        logged, error = _aggregate(session, scored)
+        judging, scores = _describe_judging(session, scored, repeats), _all_scores(lines, scored)
         evidence = collect_evidence(session, mapping, lines=lines, scores=scores, limits=limits, helpers=helpers)
     ranges = _ranges([*scores, *evidence.empty.values()], flow)
     counted = count_failed(scores, evidence, ranges=ranges, lower_is_better=flow.lower_is_better)
-    return _Scoring(counted, ranges, logged, judging)
+    return _Scoring(counted, ranges, logged, error, judging, kept)
 
 
 def _measure(
@@ -115,7 +167,7 @@ def _measure(
     estimate = partial(
         estimate_metrics,
         scoring.scores,
-        logged=scoring.logged,
+        logged=scoring.logged.numbers,
         clusters=cluster_labels(rows),
         lines=run.manifest.lines,
         ranges=scoring.ranges,
@@ -128,6 +180,8 @@ def _measure(
         metrics=metrics,
         answered_only={name: other for name, other in answered_only.items() if _differ(metrics[name], other)},
         failed_lines=failed_lines,
+        texts=scoring.logged.texts,
+        aggregation_error=scoring.aggregation_error,
         lower_is_better=flow.lower_is_better,
         score_ranges=flow.score_ranges,
         judging=scoring.judging,
@@ -151,13 +205,19 @@ def _differ(least: Estimate, answered_only: Estimate) -> bool:
     return least.model_dump(include=fields) != answered_only.model_dump(include=fields)
 
 
-def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> dict[str, float]:
+def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logged, LineError | None]:
+    """Return what the aggregation logged, and why it failed if it did: that costs no line its score."""
     executions = [execution for line in scored for execution in line.executions]
     if not executions or not session.has_aggregation:
-        return {}
-    return session.exec_aggregation(
-        [execution.inputs for execution in executions], [execution.line for execution in executions]
-    )
+        return Logged(), None
+    redactor = Redactor(session)
+    try:
+        values = session.exec_aggregation(
+            [execution.inputs for execution in executions], [execution.line for execution in executions]
+        )
+    except Exception as error:
+        return Logged(), redactor.failure(describe_failure(error)).error
+    return read_logged(values, redact=redactor.text), None
 
 
 def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:

@@ -30,6 +30,7 @@ from phi3flow.pacing.limits import Limits
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import LineScore
 from phi3flow.scoring.execution import attempt
+from phi3flow.scoring.executions import KeptExecutions
 from phi3flow.scoring.processes import Helper
 from phi3flow.workers.usage import line_usage, total_tokens
 
@@ -60,6 +61,7 @@ _Repetition = tuple[_Repeats, int]
 class Scorer:
     """Scores lines with an open evaluation flow, each ``repeats`` times; ``on_line`` hears of each as it ends.
 
+    What ``kept`` has is not executed again, and it keeps what is; ``on_kept`` hears for how many lines it has all.
     ``helpers`` take a share of the lines of a flow that needs nothing but the processor.
     """
 
@@ -68,16 +70,20 @@ class Scorer:
         session: FlowSession,
         mapping: Mapping[str, Any],
         *,
+        kept: KeptExecutions | None = None,
         limits: Limits,
         repeats: int = 1,
         helpers: Sequence[Helper] = (),
+        on_kept: Callable[[int], None] = lambda _: None,
         on_line: Callable[[LineScore], None] = lambda _: None,
     ) -> None:
         self._redactor = Redactor(session)
         self._evaluator = Evaluator(session, mapping, redact=self._redactor.text)
+        self._kept = kept
         self._limits = limits
         self._repeats = repeats
         self._helpers = helpers
+        self._on_kept = on_kept
         self._on_line = on_line
         self._requests_each = requests_per_line(session.flow)
         self._asks_endpoint = bool(asks_endpoint(session) or limits.rpm or limits.tpm)
@@ -85,8 +91,11 @@ class Scorer:
 
     async def score(self, lines: Sequence[AnsweredLine]) -> list[ScoredLine]:
         """Score every line, in line order. Raises EndpointError where an endpoint that the flow asks stays down."""
-        repeated = [_Repeats(line, [None] * self._repeats) for line in lines]
-        tries = [(line, repeat) for line in repeated for repeat in range(self._repeats)]
+        repeated = [_Repeats(line, self._find(line)) for line in lines]
+        tries = [(line, repeat) for line in repeated for repeat, outcome in enumerate(line.outcomes) if outcome is None]
+        self._on_kept(sum(all(line.outcomes) for line in repeated))
+        for line in repeated:
+            self._end_line(line)
         if self._asks_endpoint:
             calls = EndpointCalls(
                 self._ask,
@@ -99,6 +108,11 @@ class Scorer:
         else:
             await self._run_local(tries)
         return sorted(self._scored, key=lambda line: line.score.line_number)
+
+    def _find(self, line: AnsweredLine) -> list[Execution | LineError | None]:
+        if self._kept is None:
+            return [None] * self._repeats
+        return [self._kept.find(line, repeat, self._evaluator.inputs) for repeat in range(self._repeats)]
 
     async def _ask(self, repetition: _Repetition) -> Execution:
         return await self._evaluator.execute(repetition[0].line, timeout_s=self._limits.timeout_s)
@@ -125,10 +139,13 @@ class Scorer:
 
     def _ended(self, repetition: _Repetition, outcome: Execution | Failure) -> None:
         line, repeat = repetition
-        if isinstance(outcome, Failure):
-            line.outcomes[repeat] = self._redactor.failure(outcome).error
-        else:
-            line.outcomes[repeat] = outcome
+        end = self._redactor.failure(outcome).error if isinstance(outcome, Failure) else outcome
+        if self._kept:
+            self._kept.add(line.line, repeat, end)
+        line.outcomes[repeat] = end
+        self._end_line(line)
+
+    def _end_line(self, line: _Repeats) -> None:
         if all(line.outcomes):
             scored = _combine(line)
             self._scored.append(scored)
@@ -148,13 +165,20 @@ def _combine(line: _Repeats) -> ScoredLine:
         scores = {name: _mean(column) for name, column in verdicts.items()}
         reasons = {name: reason for execution in reversed(executions) for name, reason in execution.failures.items()}
         failures = {name: reason for name, reason in reasons.items() if scores.get(name) is None}
-        score = score.model_copy(update={"scores": scores, "failures": failures, "verdicts": verdicts})
+        texts = {name: _join([execution.texts.get(name, "") for execution in executions]) for name in score.texts}
+        update = {"scores": scores, "failures": failures, "verdicts": verdicts, "texts": texts}
+        score = score.model_copy(update=update)
     return ScoredLine(score, executions)
 
 
 def _mean(column: Sequence[float | None]) -> float | None:
     values = [value for value in column if value is not None]
     return fmean(values) if values else None
+
+
+def _join(texts: Sequence[str]) -> str:
+    """Return the text where all are the same, else each after its number."""
+    return texts[0] if len(set(texts)) == 1 else "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
 
 
 def _tokens(execution: Execution) -> int:

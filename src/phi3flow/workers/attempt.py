@@ -13,6 +13,7 @@ from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_line
 from phi3flow.pacing.failures import Failure, describe_failure
 from phi3flow.records.lines import LineError, LineResult
+from phi3flow.storage.exact_json import encode_exactly
 from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.messages import Attempt, Begin, Ended
 from phi3flow.workers.usage import line_usage
@@ -75,7 +76,22 @@ class Attempts:
             usage=usage,
         )
         content = self._redactor.json(result.model_dump_json().encode())
-        return Ended(attempt.number, content, latency_s, usage=usage, begun=self._begun.take())
+        return Ended(
+            attempt.number,
+            content,
+            latency_s,
+            usage=usage,
+            begun=self._begun.take(),
+            aggregation_inputs=self._aggregation_inputs(line),
+        )
+
+    def _aggregation_inputs(self, line: FlowLine) -> bytes | None:
+        if not line.aggregation_inputs:
+            return None
+        try:
+            return self._redactor.json(encode_exactly(line.aggregation_inputs))
+        except ValueError:
+            return b"null"
 
     def _failed(
         self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], error: Exception, latency_s: float

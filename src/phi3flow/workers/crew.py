@@ -36,8 +36,8 @@ class Worker:
         self._process = process
         self.starts: dict[int, Start] = {}
 
-    async def opened(self, connections: ConnectionSource) -> dict[str, ConnectionUse]:
-        """Wait until the flow is loaded, giving it the connections it asks for; return those that it uses.
+    async def opened(self, connections: ConnectionSource) -> Opened:
+        """Wait until the flow is loaded, giving it the connections it asks for.
 
         Raises FlowError, or what ``connections`` raised.
         """
@@ -46,8 +46,8 @@ class Worker:
             match message:
                 case ConnectionWanted(name):
                     self._process.send(_connection(connections, name))
-                case Opened(uses):
-                    return uses
+                case Opened():
+                    return message
                 case Refused(error):
                     raise error
                 case _:
@@ -89,7 +89,8 @@ class Worker:
 class Crew:
     """The workers of a run: started, replaced where one dies, ended with the run.
 
-    ``public_connections`` has the values of each connection that the flow asked for, without the secret ones.
+    ``public_connections`` has the values of each connection that the flow asked for, without the secret ones;
+    ``has_aggregation`` is known once they are opened.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Crew:
     ) -> None:
         self.workers: list[Worker] = []
         self.public_connections: dict[str, dict[str, Any]] = {}
+        self.has_aggregation = False
         self._start = start
         self._order = OpenFlow(flow, dict(environment))
         self._connections = connections
@@ -118,7 +120,8 @@ class Crew:
         """Wait until every worker has loaded the flow; return the connections that it uses. Raises FlowError."""
         uses: dict[str, ConnectionUse] = {}
         for worker in self.workers:
-            uses = await worker.opened(self._find_connection)
+            opened = await worker.opened(self._find_connection)
+            uses, self.has_aggregation = opened.connections, opened.has_aggregation
         return uses
 
     def begin(self, begin: Begin | BeginEvaluation) -> None:

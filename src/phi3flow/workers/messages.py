@@ -47,9 +47,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Opened:
-    """Worker: the flow is loaded and uses these connections."""
+    """Worker: the flow is loaded and uses these connections; whether something of it sees all lines at once."""
 
     connections: dict[str, ConnectionUse]
+    has_aggregation: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Ended:
     """Worker: what became of an attempt; ``failure`` says why it has no answer.
 
     ``result`` is the line of results.jsonl, or of scores.jsonl, that it would be. ``begun`` has the attempts whose
-    execution began since the last message, and how many seconds ago that was.
+    execution began since the last message, and how many seconds ago that was. ``aggregation_inputs`` is JSON of what
+    the flow's aggregation will want of the line, ``null`` where JSON cannot hold that, None where there is none.
     """
 
     number: int
@@ -105,3 +107,4 @@ class Ended:
     usage: Usage | None = None
     failure: Failure | None = None
     begun: tuple[tuple[int, float], ...] = ()
+    aggregation_inputs: bytes | None = None

@@ -34,7 +34,7 @@ def main() -> None:
     try:
         order: OpenFlow = channel.receive()
         with open_flow(order.flow, connections=channel.connection, environment=order.environment) as session:
-            channel.send(Opened(connection_uses(session)))
+            channel.send(Opened(connection_uses(session), session.has_aggregation))
             attempts = _attempts(session, channel.receive())
             gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
             asyncio.run(_serve(channel, attempts))

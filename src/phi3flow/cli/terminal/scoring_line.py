@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.text import plural
 
 if TYPE_CHECKING:
-    from phi3flow.records.scores import LineScore
+    from phi3flow.records.scores import LineScore, RunMetrics
     from phi3flow.runs.folder import RunFolder
+    from phi3flow.scoring import KeptLines
 
 
 class ScoringLine:
     """How many of a run's lines an evaluation flow has scored."""
 
     def __init__(self, terminal: Terminal, run: RunFolder, evaluation: str) -> None:
+        self._terminal = terminal
+        self._evaluation = evaluation
         self._progress = terminal.progress()
         total = run.manifest.counts.completed
         self._task = self._progress.add_task(f"{run.name} by {evaluation}", total=total)
@@ -26,15 +30,24 @@ class ScoringLine:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def start(self, kept: KeptLines) -> None:
+        """Say how many lines were scored before, or why none of those that were is kept."""
+        if kept.lines:
+            self._terminal.note(
+                f"{self._evaluation}: {kept.lines:,} of {plural(kept.total, 'line')} were scored before and are kept"
+            )
+        elif kept.changes:
+            self._terminal.note(f"{self._evaluation}: scored before with another setting ({kept.changes}): starts over")
+
     def advance(self, score: LineScore) -> None:
         """Count a line."""
         self._progress.advance(self._task)
 
 
 def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
-    """Say which lines an evaluation flow could not score; return how many lack a score that they should have."""
-    scores = run.scores(evaluation)
-    reading = "count as the worst score" if run.metrics(evaluation).failed_lines == "least" else "are left out"
+    """Say what an evaluation flow could not score; return how much lacks a score that it should have."""
+    scores, metrics = run.scores(evaluation), run.metrics(evaluation)
+    reading = "count as the worst score" if metrics.failed_lines == "least" else "are left out"
     failed = [score for score in scores if not score.answered]
     if failed:
         terminal.note(
@@ -55,7 +68,24 @@ def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
         )
     if missing := run.manifest.counts.total - len(scores):
         terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
-    return len(failed) + len(unscored) + len(without)
+    unsound = _note_metrics(evaluation, metrics, len(scores) - len(failed) - len(unscored), terminal)
+    return len(failed) + len(unscored) + len(without) + unsound
+
+
+def _note_metrics(evaluation: str, metrics: RunMetrics, completed: int, terminal: Terminal) -> int:
+    """Say what is wrong with the evaluation flow itself; return how much."""
+    if error := metrics.aggregation_error:
+        terminal.note(
+            f"{evaluation}: its aggregation failed: {error.type}: {error.message}; the lines' scores are kept: mend it "
+            "and give the same command again"
+        )
+        return 1
+    if completed and not metrics.metrics and not metrics.texts:
+        terminal.note(
+            f"{evaluation}: scores nothing: none of its outputs is a number or a truth value, and it logs no metric"
+        )
+        return 1
+    return 0
 
 
 def _reason(score: LineScore) -> str:

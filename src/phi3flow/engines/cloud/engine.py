@@ -11,6 +11,7 @@ from phi3flow.engines.cloud.cloud_run import CloudRun
 from phi3flow.engines.cloud.place import Place
 from phi3flow.engines.engine import RunDisplay
 from phi3flow.runner import RunPlan
+from phi3flow.runner.aggregation import has_aggregation_node
 from phi3flow.runs.folder import RunFolder
 
 _REFUSES = (
@@ -52,6 +53,8 @@ class CloudEngine:
         with ExitStack() as held:
             begun = []
             for plan in plans:
+                if has_aggregation_node(plan.flow):
+                    display.note(f"The aggregation of {plan.flow.name} is not executed: its answers come back alone.")
                 run = held.enter_context(CloudRun(plan, place, engine=self.name, fresh=fresh))
                 if run.begin(partial(_confirm, display, plan.name)):
                     begun.append(run)

@@ -1,0 +1,65 @@
+"""What decides how a flow executes one line: all of it but its aggregation, which sees the lines when they are done."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from phi3flow.flows.definition import Flow, flow_files
+
+_REQUIREMENTS = "requirements.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def line_fingerprint(flow: Flow) -> str:
+    """Return the SHA-256 over what decides a line: files, definition, arguments, versions of what it requires.
+
+    Of an aggregation node only the outputs that it wants count, and its source where another node or file uses that
+    too. A flex flow, whose aggregation stands in its class, counts as a whole.
+    """
+    nodes = flow.definition.get("nodes") or []
+    wanted = [value for node in nodes if node.get("aggregation") for value in (node.get("inputs") or {}).values()]
+    definition = {**flow.definition, "nodes": [node for node in nodes if not node.get("aggregation")]}
+    content = [definition, sorted(map(str, wanted)), flow.init, list(_versions(flow.folder))]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
+    own = _own_sources(flow, nodes)
+    for name in flow_files(flow.folder):
+        if name != Path(flow.file) and name not in own:
+            file_digest = hashlib.sha256((flow.folder / name).read_bytes()).hexdigest()
+            digest.update(f"{name.as_posix()}\0{file_digest}\n".encode())
+    return digest.hexdigest()
+
+
+def _own_sources(flow: Flow, nodes: list[dict[str, Any]]) -> set[Path]:
+    """Return the files that the aggregation alone executes."""
+    sources: dict[bool, set[Path]] = {True: set(), False: set()}
+    for node in nodes:
+        if path := (node.get("source") or {}).get("path"):
+            sources[bool(node.get("aggregation"))].add(Path(path))
+    modules = [name for name in flow_files(flow.folder) if name.suffix == ".py"]
+    return {source for source in sources[True] - sources[False] if not _is_imported(flow.folder, source, modules)}
+
+
+def _is_imported(folder: Path, source: Path, modules: list[Path]) -> bool:
+    named = re.compile(rf"(import|from)\b.*\b{re.escape(source.stem)}\b|[\"\']{re.escape(source.stem)}")
+    return any(
+        named.search((folder / module).read_text(encoding="utf-8", errors="replace"))
+        for module in modules
+        if module != source
+    )
+
+
+def _versions(folder: Path) -> Iterator[str]:
+    """Yield name and version of each package that the flow requires and that is installed: a judge's prompts too."""
+    file = folder / _REQUIREMENTS
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+        if name := _NAME.match(line.strip()):
+            try:
+                yield f"{name.group()} {importlib.metadata.version(name.group())}"
+            except importlib.metadata.PackageNotFoundError:
+                continue

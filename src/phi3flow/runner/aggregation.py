@@ -1,0 +1,74 @@
+"""The aggregation of a run's flow: executed once its lines are done, over those that completed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from phi3flow.connections.public import Redactor
+from phi3flow.errors import FlowError
+from phi3flow.flows import ConnectionSource, Flow, FlowLine, open_flow
+from phi3flow.flows.evaluation import input_defaults
+from phi3flow.flows.numbers import as_number
+from phi3flow.pacing.failures import describe_failure
+from phi3flow.records.lines import LineError, LineResult
+from phi3flow.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """What an aggregation logged, or why it failed, over so many ``lines``."""
+
+    lines: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    error: LineError | None = None
+
+
+def has_aggregation_node(flow: Flow) -> bool:
+    """Whether a DAG flow sees all its lines at once. A flex flow's class has to be loaded to know."""
+    return any(node.get("aggregation") for node in flow.definition.get("nodes") or ())
+
+
+def aggregate(
+    run: RunFolder, flow: Flow, *, connections: ConnectionSource, environment: Mapping[str, str]
+) -> Aggregated:
+    """Execute the aggregation over the run's completed lines, in a session of its own, in this process."""
+    completed = [result for result in run.results() if result.status == "Completed"]
+    if not completed:
+        return Aggregated(0)
+    with open_flow(flow, connections=connections, environment=environment) as session:
+        redactor = Redactor(session)
+        try:
+            lines = _lines(run, flow, completed)
+            defaults = input_defaults(flow)
+            logged = session.exec_aggregation([{**defaults, **result.inputs} for result in completed], lines)
+            content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
+            return Aggregated(len(completed), json.loads(redactor.json(content.encode())))
+        except Exception as error:
+            return Aggregated(len(completed), error=redactor.failure(describe_failure(error)).error)
+
+
+def _lines(run: RunFolder, flow: Flow, completed: Sequence[LineResult]) -> list[FlowLine]:
+    """Return what the lines left for the aggregation. Raises FlowError where one left nothing that could be kept."""
+    if flow.is_flex:
+        return [FlowLine(result.outputs or {}, {}) for result in completed]
+    kept = run.aggregation_inputs()
+    lines = []
+    for result in completed:
+        inputs = kept.get(result.line_number)
+        if inputs is None:
+            reason = "are of a kind that no file can hold" if result.line_number in kept else "were not kept"
+            raise FlowError(
+                f"line {result.line_number}: what its nodes gave for the aggregation {reason}; "
+                "where an earlier version ran the line, --fresh runs it again"
+            )
+        lines.append(FlowLine(result.outputs or {}, inputs))
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as pf writes it; a number of another library as Python's."""
+    number = None if isinstance(value, int | str) else as_number(value)
+    return value if number is None else number
