@@ -112,7 +112,6 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.flows.run_file import parse_pairs
-    from phi3flow.runs.given_answers import map_given, run_of_answers
     from phi3flow.runs.promptflow_runs import open_run
 
     if (args.run is None) == (args.data is None):
@@ -120,6 +119,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     flows = _load_flows(args)
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
     if args.data:
+        from phi3flow.runs.given_answers import map_given, run_of_answers
+
         scored = run_of_answers(args.data, flows, mapping, args.runs_dir)
         mapping = map_given(scored, mapping)
     else:

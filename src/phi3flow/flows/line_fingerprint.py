@@ -27,22 +27,22 @@ def line_fingerprint(flow: Flow) -> str:
     definition = {**flow.definition, "nodes": [node for node in nodes if not node.get("aggregation")]}
     content = [definition, sorted(map(str, wanted)), flow.init, list(_versions(flow.folder))]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    own = _own_sources(flow, nodes)
-    for name in flow_files(flow.folder):
+    files = flow_files(flow.folder)
+    own = _own_sources(flow.folder, nodes, [name for name in files if name.suffix == ".py"])
+    for name in files:
         if name != Path(flow.file) and name not in own:
             file_digest = hashlib.sha256((flow.folder / name).read_bytes()).hexdigest()
             digest.update(f"{name.as_posix()}\0{file_digest}\n".encode())
     return digest.hexdigest()
 
 
-def _own_sources(flow: Flow, nodes: list[dict[str, Any]]) -> set[Path]:
+def _own_sources(folder: Path, nodes: list[dict[str, Any]], modules: list[Path]) -> set[Path]:
     """Return the files that the aggregation alone executes."""
     sources: dict[bool, set[Path]] = {True: set(), False: set()}
     for node in nodes:
         if path := (node.get("source") or {}).get("path"):
             sources[bool(node.get("aggregation"))].add(Path(path))
-    modules = [name for name in flow_files(flow.folder) if name.suffix == ".py"]
-    return {source for source in sources[True] - sources[False] if not _is_imported(flow.folder, source, modules)}
+    return {source for source in sources[True] - sources[False] if not _is_imported(folder, source, modules)}
 
 
 def _is_imported(folder: Path, source: Path, modules: list[Path]) -> bool:

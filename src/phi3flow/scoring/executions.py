@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError
+from pydantic_core import to_json
 
 from phi3flow.connections.public import Redactor, public_values
 from phi3flow.errors import DatasetError
@@ -133,8 +134,7 @@ class KeptExecutions:
             content = b'"error":' + outcome.model_dump_json().encode()
         else:
             scored = {"scores": outcome.scores, "failures": outcome.failures, "texts": outcome.texts}
-            figures = json.dumps(scored, ensure_ascii=False, separators=(",", ":"))[1:-1]
-            content = figures.encode() + b',"line":' + self._wanted(outcome.line)
+            content = to_json(scored)[1:-1] + b',"line":' + self._wanted(outcome.line)
         self._file.append(self._redactor.json(own.encode() + content + b"}\n"))
 
     def end(self) -> None:

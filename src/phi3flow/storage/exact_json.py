@@ -8,23 +8,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 _TUPLE, _PAIRS, _NUMPY = "~tuple", "~pairs", "~numpy"
 _NUMPY_KINDS = "fiubU"
 _LONG_DOUBLE = "g"
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def encode_exactly(value: Any) -> bytes:
     """Return ``value`` as JSON in UTF-8. Raises ValueError for what would come back as something else."""
     try:
-        text = _dump(value)
-        if '"~' not in text and json.loads(text) == value:
-            return text.encode("utf-8", "surrogatepass")
-    except (TypeError, ValueError):
+        content = to_json(value, inf_nan_mode="constants")
+        if b'"~' not in content and from_json(content) == value:
+            return content
+    except ValueError:
         pass
+    try:
+        return json.dumps(_tagged(value), ensure_ascii=False).encode("utf-8", "surrogatepass")
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return _dump(_tagged(value)).encode("utf-8", "surrogatepass")
 
 
 def decode_exactly(value: Any) -> Any:
