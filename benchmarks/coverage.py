@@ -24,8 +24,13 @@ BATCH = 2_000_000  # numbers held at once
 LEAST_COVERAGE, MOST_ONE_SIDED, MOST_FALSE = 0.93, 0.03, 0.06
 WIDTHS = {20: 1.25, 50: 1.10}  # against Student's t, for differences of sd 0.3 of the range
 
-# Cells outside a bound, by scores and n, with what follows for the user.
-NAMED: dict[tuple[str, str], str] = {}
+# Cells outside a bound, by what they are called: why, and what it means.
+NAMED = {
+    "0/1, 50% ones, 50": "no outcome lies between 0.0164 and 0.0325; Wilson's interval is kept as it is",
+    "0/1, 1.0% win, 2.0% lose, 200": "the bound nearer to 0, which only a rule `better than baseline by M` reads",
+    "normal, no range, 10 of 1 to 40 lines, 0.5 alike": "declare the metric's range: none of a range is outside",
+    "normal, no range, 10 of 1 to 40 lines, 0.95 alike": "declare the metric's range: none of a range is outside",
+}
 
 ABOUT = """# Statistics
 
@@ -71,7 +76,7 @@ def main() -> int:
     too_wide = _print_widths()
     print(f"Holm over three correlated metrics: at least one false positive in {_holm():.3f} of all comparisons.\n")
     _print_early()
-    unnamed = [f"{cell.scores}, {cell.n}" for cell in outside if _name(cell) is None]
+    unnamed = [f"{cell.scores}, {cell.n}" for cell in outside if _reason(cell) is None]
     for failure in (*unnamed, *too_wide):
         print(f"outside its bound: {failure}", file=sys.stderr)
     return 1 if unnamed or too_wide else 0
@@ -89,8 +94,9 @@ def _row(cell: Cell) -> str:
 
 
 def _is_outside(cell: Cell) -> bool:
-    false = cell.after.false_positives or 0.0
-    return cell.after.coverage < LEAST_COVERAGE or cell.one_sided > MOST_ONE_SIDED or false > MOST_FALSE
+    """Whether a figure, as it is printed, is outside its bound."""
+    one_sided, false = round(cell.one_sided, 3), round(cell.after.false_positives or 0.0, 3)
+    return round(cell.after.coverage, 3) < LEAST_COVERAGE or one_sided > MOST_ONE_SIDED or false > MOST_FALSE
 
 
 def _simulated(kind: str, scores: Iterable[Scores]) -> Iterator[Cell]:
@@ -176,12 +182,12 @@ def _print_named(outside: list[Cell]) -> None:
         print("None.\n")
         return
     for cell in outside:
-        print(f"- {cell.scores}, {cell.n}: {_name(cell) or 'not named'}")
+        print(f"- {cell.scores}, {cell.n}: {_reason(cell) or 'not named'}")
     print()
 
 
-def _name(cell: Cell) -> str | None:
-    return NAMED.get((cell.scores, cell.n))
+def _reason(cell: Cell) -> str | None:
+    return NAMED.get(f"{cell.scores}, {cell.n}")
 
 
 def _print_widths() -> list[str]:

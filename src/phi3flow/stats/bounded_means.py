@@ -49,8 +49,9 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
     The sample shows how the values that it has scatter; the pseudo values stand for rare ones that it may lack, so
     that no interval has width zero. They move error, degrees of freedom and skewness, not the mean, and weigh as much
     as 1.3 lines where the standard deviation is below 0.15 of ``width``, 0.5 from 0.25 on. For skewness t is corrected
-    by Hall's cubic (Hall 1992, J. Royal Statistical Society B 54:221), which a few long clusters cannot estimate: it
-    counts as far as the degrees of freedom go. By cluster the error is CR2, a pseudo value is a cluster of mean length.
+    by Hall's cubic (Hall 1992, J. Royal Statistical Society B 54:221). A few long clusters cannot estimate it: it
+    counts by the square of the share of degrees of freedom that they leave. By cluster the error is CR2, and a pseudo
+    value is a cluster of mean length.
     """
     n = values.shape[-1]
     mean = values.mean(axis=-1)
@@ -72,7 +73,7 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
     second = squares.sum(axis=-1) + weight * (low**2 + high**2)
     third = (squares * residuals).sum(axis=-1) + weight * (low**3 + high**3)
     adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1) + weight * (low**2 + high**2) / (1 - shares[..., -1])
-    reliability = np.minimum(1.0, df / (count - 1 + 2 * weight))
+    reliability = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2
     return BoundedMean(mean, np.sqrt(adjusted) / lines, df, reliability * third / second**1.5, ends)
 
 

@@ -182,7 +182,7 @@ class _Differences:
             low, high = inferred.interval(level)
             return float(low), float(high)
 
-        return _Inference(self._method("bounded paired t"), float(inferred.p()), interval)
+        return _Inference(self._method("paired t"), float(inferred.p()), interval)
 
     def _infer_unbounded(self) -> _Inference:
         def interval(level: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from scipy import special
 from phi3flow.stats.estimates import ALPHA, Floats, t_quantile
 from phi3flow.stats.paired_shares import tango_interval
 
-FEW = 30  # trials, below which Wilson's interval is widened
+_FEW = 30  # trials, below which Wilson's interval is widened
 
 # Of a two-sided level, what an exact bound may miss on its side: one-sided 3 % where the level is 5 %.
 _ONE_SIDE = 0.6
@@ -34,7 +34,7 @@ def share_interval(successes: ArrayLike, n: int) -> tuple[Floats, Floats]:
     Wilson's alone covers 0.86 of all samples of five where 97 % are ones.
     """
     low, high = wilson_interval(np.asarray(successes) / n, n)
-    if n >= FEW:
+    if n >= _FEW:
         return low, high
     least, most = _exact_bounds(successes, n, ALPHA)
     return np.minimum(low, least), np.maximum(high, most)

@@ -154,7 +154,7 @@ def test_a_run_without_scores_is_refused_with_the_command_to_type(runs_dir):
         ([0.8, 0.7, 0.9, 0.6] * 5, [0.2, 0.3, 0.1, 0.4] * 5, "worse", "b is worse than a: -0.500 (95 % interval"),
         ([0.8, 0.1, 0.5], [0.2, 0.9, 0.6], "undecided", "takes about 385 lines to show; these lines show one of"),
         ([0.8, 0.1, 0.5], [0.8, 0.1, 0.5], "no difference", "no difference: all 3 lines score the same"),
-        ([0.8], [0.1], "undecided", "undecided: -0.700 (1 lines)"),
+        ([0.8], [0.1], "undecided", "undecided: -0.700 (95 % interval"),
         ([None, 0.5], [0.5, None], "not comparable", "no line has a score in both runs"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_verdict_is_one_sentence(runs_dir, before, after, verdict, sentence):
 
 
 def test_several_confirmatory_metrics_are_judged_by_the_adjusted_p(runs_dir):
-    before, after = [0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.5, 0.4, 0.6, 0.55]
+    before, after = [0.1, 0.2, 0.3, 0.4, 0.5] * 6, [0.2, 0.5, 0.4, 0.6, 0.55] * 6
     a = _scored(runs_dir, "a", {"f1": before, "bleu": before})
     b = _scored(runs_dir, "b", {"f1": after, "bleu": before[::-1]})
     alone = compare_runs(a, b, metrics=["f1"]).metrics["answer_match.f1"]

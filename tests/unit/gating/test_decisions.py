@@ -68,7 +68,7 @@ def test_conversations_without_a_defect_count_once_each():
     clusters = [number // 5 for number in range(100)]
     rule = Threshold("defect <= 1%", "defect", "<=", 0.01)
     found = check_threshold(rule, "content_safety.defect", estimate_mean([0.0] * 100, clusters=clusters))
-    assert 5 * 381 <= found.lines_needed <= 6 * 381
+    assert 5 * 381 <= found.lines_needed <= 7 * 381
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.7, 0.6), (0.95, 0.9), (0.02, 0.05)])
