@@ -73,7 +73,7 @@ def test_score_shows_full_metric_names_and_intervals_and_what_failed(runs_dir, c
     _score(run)
     output = capsys.readouterr()
     assert "answer_match.value_accuracy" in output.out
-    assert "[0.0945, 0.9055]" in output.out
+    assert "[0.0300, 1.0000]" in output.out
     assert "1 of 3 lines failed in the run and count as the worst score; the first: line 2: Endpoint" in output.err
 
 

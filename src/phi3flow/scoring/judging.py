@@ -200,7 +200,8 @@ def _count(baseline: str, candidate: str, pairs: Sequence[_Pair], clusters: Sequ
     judged = [pair for pair in pairs if len(pair.verdicts) == 2]
     scores = [pair.verdicts[0] if pair.verdicts[0] == pair.verdicts[1] else 0 for pair in judged]
     labels = [clusters[pair.baseline.line_number] for pair in judged]
-    comparison = compare_pairs([0.0] * len(scores), scores, rng=np.random.default_rng(seed), clusters=labels)
+    lost, won = [float(score < 0) for score in scores], [float(score > 0) for score in scores]
+    comparison = compare_pairs(lost, won, rng=np.random.default_rng(seed), clusters=labels)
     decisive = [value for pair in pairs for value in _shown_first(pair)]
     failures = [failure for pair in pairs for failure in pair.failures.values()]
     return Preferences(

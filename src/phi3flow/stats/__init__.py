@@ -28,7 +28,7 @@ Sources, as cited in the modules:
 
 from __future__ import annotations
 
-from phi3flow.stats.bounded_means import BoundedMean, infer_bounded_mean
+from phi3flow.stats.bounded_means import BoundedMean, infer_bounded_difference, infer_bounded_mean
 from phi3flow.stats.corpus import CORPUS_METRICS, corpus_bleu, corpus_chrf
 from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpora
 from phi3flow.stats.decisions import decide
@@ -75,6 +75,7 @@ __all__ = [
     "estimate_corpora",
     "estimate_mean",
     "holm",
+    "infer_bounded_difference",
     "infer_bounded_mean",
     "known_range",
     "mcnemar_mid_p",

@@ -118,9 +118,8 @@ def shared_clusters(clusters: ArrayLike | None, n: int) -> Clusters | None:
     labels, codes = np.unique(labelled, return_inverse=True)
     if len(codes) != n:
         raise ValueError(f"{len(codes)} cluster labels for {n} scores")
-    blank = [code for code, label in enumerate(labels) if not str(label).strip()]
-    if blank:
-        alone = np.isin(codes, blank)
+    if labels.dtype.kind == "U" and (blank := int(np.searchsorted(labels, "!"))):  # what is blank sorts before it
+        alone = np.isin(codes, [code for code in range(blank) if not labels[code].strip()])
         codes = np.where(alone, len(labels) + np.cumsum(alone), codes)
         labels, codes = np.unique(codes, return_inverse=True)
     return None if len(labels) == n else codes

@@ -23,7 +23,7 @@ from phi3flow.stats.estimates import (
     t_interval,
     within,
 )
-from phi3flow.stats.shares import FEW, clustered_wilson_interval, share_interval
+from phi3flow.stats.shares import clustered_wilson_interval, share_interval
 
 
 def estimate_mean(
@@ -31,9 +31,9 @@ def estimate_mean(
 ) -> Estimate:
     """Estimate a mean with its interval, which has no width zero and stays within the range.
 
-    Scores that are all an end of their range, as 0/1 are: Wilson's interval; others of a range: t with a pseudo score
-    at each end (``infer_bounded_mean``). Without a range: Student's t. Where lines share a cluster, each by cluster.
-    ``n_failed`` is passed through. ``note`` says why there is no interval, or what to beware of.
+    Scores that are all an end of their range, as 0/1 are: Wilson's interval (``share_interval``); others of a range: t
+    with a pseudo score at each end (``infer_bounded_mean``). Without a range: Student's t. Where lines share a cluster,
+    each by cluster. ``n_failed`` is passed through. ``note`` says why there is no interval, or what to beware of.
     """
     values = finite(scores)
     n = len(values)
@@ -69,15 +69,13 @@ def _bounded_interval(values: Floats, clusters: Clusters | None, score_range: Sc
     least, width, n = score_range[0], score_range[1] - score_range[0], len(values)
     shares = (values - least) / width
     if not is_binary(shares):
-        low, high = infer_bounded_mean(values, clusters, score_range, width=width).interval()
-        return "bounded t", float(low), float(high)
+        low, high = infer_bounded_mean(values, clusters, score_range).interval()
+        return "t", float(low), float(high)
     if clusters is None:
         low, high = share_interval(shares.sum(), n)
-        method = "wilson" if n >= FEW else "wilson, widened"
     else:
         low, high = clustered_share_interval(shares, clusters)
-        method = "wilson or bounded t"
-    method = method if score_range == UNIT else f"{method}, {score_range[0]:g} to {score_range[1]:g}"
+    method = "wilson" if score_range == UNIT else f"wilson, {score_range[0]:g} to {score_range[1]:g}"
     return method, float(least + width * low), float(least + width * high)
 
 
@@ -89,5 +87,5 @@ def clustered_share_interval(values: Floats, clusters: Clusters) -> tuple[Floats
     """
     se, df = standard_error(values, clusters)
     low, high = clustered_wilson_interval(values.mean(axis=-1), se, values.shape[-1], df)
-    least, most = infer_bounded_mean(values, clusters, UNIT, width=1.0).interval()
+    least, most = infer_bounded_mean(values, clusters, UNIT).interval()
     return np.minimum(low, least), np.maximum(high, most)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from phi3flow.records.scores import ScoreRange
-from phi3flow.stats.bounded_means import infer_bounded_mean
+from phi3flow.stats.bounded_means import infer_bounded_difference
 from phi3flow.stats.cautions import note_few_clusters, note_few_lines, note_range_left, note_unbounded
 from phi3flow.stats.estimates import (
     ALPHA,
@@ -73,7 +73,7 @@ def compare_pairs(
     """Compare two runs' scores of the same lines; ``tests`` of them share the level.
 
     Scores that are all an end of their range, as 0/1 are, without shared clusters: Tango's interval and the mid-p
-    McNemar test. Others of a range: t with a pseudo difference at each end (``infer_bounded_mean``). Without a range:
+    McNemar test. Others of a range: t with a pseudo difference at each end (``infer_bounded_difference``). Without a range:
     Student's t. Where lines share a cluster, each by cluster. Beside it, the sign-flip permutation test by cluster.
     No interval has width zero. What differs by rounding only is a tie.
     """
@@ -171,13 +171,13 @@ class _Differences:
         return _Inference("Tango interval, mid-p McNemar", float(mcnemar_mid_p(self.wins, self.losses)), interval)
 
     def _infer_bounded(self, width: float) -> _Inference:
-        inferred = infer_bounded_mean(self.values, self.clusters, (-width, width), width=width)
+        inferred = infer_bounded_difference(self.values, self.clusters, width)
 
         def interval(level: float) -> tuple[float, float]:
             low, high = inferred.interval(level)
             return float(low), float(high)
 
-        return _Inference(self._method("bounded paired t"), float(inferred.p()), interval)
+        return _Inference(self._method("paired t"), float(inferred.p()), interval)
 
     def _infer_unbounded(self) -> _Inference:
         def interval(level: float) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from phi3flow.records.scores import ScoreRange
-from phi3flow.stats.bounded_means import BoundedMean, pseudo_weight
+from phi3flow.stats.bounded_means import LEAST_OF_CLUSTERED_DIFFERENCES, BoundedMean, pseudo_weight
 from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, t_interval
 from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_statistic
 from phi3flow.stats.shares import FEW, share_difference_interval, share_interval
@@ -172,14 +172,17 @@ class Spread:
         """Return the interval of units that weigh alike, for each of their variances, and no skewness of their own."""
         if self.ends is None:
             return t_interval(mean, np.sqrt(variance / units), units - 1, level)
-        weight, beyond = pseudo_weight(np.sqrt(variance) / self.width), np.array(self.ends)[:, None] - mean
+        are_differences = self.ends[0] == -self.width
+        least = LEAST_OF_CLUSTERED_DIFFERENCES if are_differences and self.unit > 1 else 0.0
+        weight = pseudo_weight(np.sqrt(variance) / self.width, least=least)
+        beyond = np.array(self.ends)[:, None] - mean
         total = units + 2 * weight
         squares = (units - 1) * variance + weight * np.square(beyond).sum(axis=0)
         inferred = BoundedMean(
             mean=np.full_like(variance, mean),
             se=np.sqrt(squares / (total * (total - 1))),
             df=total - 1,
-            skewness=weight * (beyond**3).sum(axis=0) / squares**1.5,
+            skewness=weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares**1.5,
             ends=(-math.inf, math.inf),
         )
         return inferred.interval(level)

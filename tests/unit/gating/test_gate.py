@@ -187,6 +187,14 @@ def test_where_lower_is_better_no_worse_and_better_are_mirrored(runs_dir):
     assert _only(_gate(low, "severity <= 2.5")).outcome == "passed", "a threshold says its direction itself"
 
 
+def test_three_lines_that_answer_alike_are_undecided_and_many_are_no_worse(runs_dir):
+    rules = ["f1 no worse than baseline by 0.05", "f1 better than baseline"]
+    a, b = (_run(runs_dir, name, {"f1": [0.2, 0.6, 0.9]}) for name in "ab")
+    assert [rule.outcome for rule in _gate(b, *rules, baseline=a).rules] == ["undecided", "undecided"]
+    c, d = (_run(runs_dir, name, {"f1": [0.2, 0.6, 0.9] * 50}) for name in "cd")
+    assert [rule.outcome for rule in _gate(d, *rules, baseline=c).rules] == ["passed", "undecided"]
+
+
 def test_few_lines_that_answer_alike_decide_nothing(runs_dir):
     a, b = (_run(runs_dir, name, {"f1": [0.2, 0.6, 0.9]}) for name in "ab")
     rules = ["f1 better than baseline", "f1 no worse than baseline by 0.001", "f1 no worse than baseline by 0.1"]

@@ -21,14 +21,89 @@ scores = st.lists(st.floats(0, 1), min_size=2, max_size=40)
 paired = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30)
 
 
-def test_a_comparison_of_continuous_scores_is_the_paired_t_test():
+def test_a_comparison_without_a_range_is_the_paired_t_test():
     left, right = rng(1).random(40), rng(2).random(40)
-    found = stats.compare_pairs(left, right, rng=rng())
+    comparison = stats.compare_pairs(left, right, rng=rng(), score_range=None)
     expected = scipy_stats.ttest_rel(right, left)
     interval = expected.confidence_interval()
-    assert found.p == pytest.approx(expected.pvalue)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
-    assert found.method == "paired t"
+    assert comparison.p == pytest.approx(expected.pvalue)
+    assert (comparison.low, comparison.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert comparison.method == "paired t"
+
+
+@given(paired, st.integers(0, 2), st.sampled_from([1, 3, 20]))
+def test_p_is_below_the_level_just_where_the_interval_excludes_zero(pairs, shared, tests):
+    left, right = np.array(pairs).T
+    clusters = np.arange(len(pairs)) // (shared + 1)
+    comparison = stats.compare_pairs(left, right, clusters=clusters, rng=rng(), tests=tests)
+    if comparison.low is None or comparison.method.startswith("Tango"):
+        return
+    for level, (low, high) in (
+        (0.05, (comparison.low, comparison.high)),
+        (0.05 / tests, comparison.simultaneous or (comparison.low, comparison.high)),
+    ):
+        if min(abs(low), abs(high)) > 1e-9:
+            assert (comparison.p < level) == (low > 0 or high < 0)
+
+
+@given(paired, st.integers(0, 2), st.sampled_from([(0.0, 1.0), (1.0, 5.0)]))
+def test_no_interval_of_a_range_has_width_zero_or_leaves_it(pairs, shared, score_range):
+    low, high = score_range
+    left, right = low + (high - low) * np.array(pairs).T
+    clusters = np.arange(len(pairs)) // (shared + 1)
+    comparison = stats.compare_pairs(left, right, clusters=clusters, rng=rng(), score_range=score_range)
+    if comparison.low is None:
+        assert "at least 6 are needed" in comparison.note
+        return
+    width = high - low
+    assert -width <= comparison.low <= comparison.mean + 1e-12
+    assert comparison.mean - 1e-12 <= comparison.high <= width
+    assert comparison.high - comparison.low > width / (len(pairs) + 4)
+
+
+def test_tests_that_share_the_level_have_wider_intervals_and_need_more_lines():
+    left, right = rng(1).random(60), rng(2).random(60)
+    alone, shared = (stats.compare_pairs(left, right, rng=rng(), tests=tests) for tests in (1, 10))
+    assert alone.simultaneous is None
+    assert (alone.low, alone.high, alone.p) == (shared.low, shared.high, shared.p)
+    assert shared.simultaneous[0] < shared.low < shared.high < shared.simultaneous[1]
+    assert shared.minimum_detectable_effect > alone.minimum_detectable_effect
+    assert shared.lines_needed > alone.lines_needed
+
+
+@pytest.mark.parametrize("left", [[0.3] * 5, [1.0, 0.0, 1.0, 1.0, 0.0]])
+def test_five_lines_that_tie_do_not_rule_out_a_small_loss(left):
+    comparison = stats.compare_pairs(left, left, rng=rng())
+    assert comparison.low < -0.3 < 0.3 < comparison.high
+    assert (comparison.mean, comparison.p, comparison.p_permutation) == (0.0, 1.0, 1.0)
+
+
+def test_two_lines_a_star_better_do_not_show_nine_tenths_of_one():
+    comparison = stats.compare_pairs([3.0, 3.0], [4.0, 4.0], rng=rng(), score_range=(1.0, 5.0))
+    assert comparison.mean == 1.0
+    assert comparison.low < 0
+
+
+def test_what_differs_by_rounding_is_a_tie():
+    left, right = [0.1 + 0.2, 0.5, 0.7, 1e-17], [0.3, 0.5, 0.7, 0.0]
+    comparison = stats.compare_pairs(left, right, rng=rng())
+    assert (comparison.wins, comparison.losses, comparison.ties) == (0, 0, 4)
+    assert (comparison.mean, comparison.p, comparison.p_permutation) == (0.0, 1.0, 1.0)
+
+
+def test_binary_scores_with_rounding_are_binary():
+    left, right = np.array([0.0] * 25 + [1.0] * 5), np.array([0.0] * 28 + [1.0] * 2)
+    noisy = right - 1e-16 * right
+    assert stats.compare_pairs(left, noisy, rng=rng()) == stats.compare_pairs(left, right, rng=rng())
+
+
+def test_runs_without_a_range_that_show_no_scatter_have_no_interval_and_say_why():
+    constant = stats.compare_pairs([10.0] * 8, [12.0] * 8, rng=rng(), score_range=None)
+    alike = stats.compare_pairs([10.0] * 8, [10.0] * 8, rng=rng(), score_range=None, tests=2)
+    assert (constant.mean, constant.low, constant.p, constant.p_permutation) == (2.0, None, None, 2 / 2**8)
+    assert (alike.mean, alike.low, alike.p, alike.simultaneous) == (0.0, None, 1.0, None)
+    assert "declare the metric's range" in constant.note
+    assert constant.note == alike.note
 
 
 @given(paired, st.integers(0, 3))
@@ -50,7 +125,7 @@ def test_swapping_the_runs_mirrors_the_comparison(pairs, shared):
 
 def test_a_difference_that_is_but_rounding_has_no_number_of_lines_that_would_show_it():
     found = stats.compare_pairs([0.0, 1.0, 0.0], [1.0, 0.0, 2.225073858507203e-309], rng=rng())
-    assert found.lines_needed is None
+    assert (found.wins, found.losses, found.ties, found.lines_needed) == (1, 1, 1, None)
     assert found.minimum_detectable_effect > 0
 
 
@@ -58,13 +133,17 @@ def test_a_difference_that_is_but_rounding_has_no_number_of_lines_that_would_sho
 def test_runs_that_score_alike_do_not_differ(values, binary):
     values = np.round(values) if binary else np.array(values)
     found = stats.compare_pairs(values, values, rng=rng())
-    assert (found.mean, found.low, found.high, found.p, found.p_permutation) == (0.0, 0.0, 0.0, 1.0, 1.0)
+    assert (found.mean, found.p, found.p_permutation) == (0.0, 1.0, 1.0)
+    assert found.low == pytest.approx(-found.high, abs=1e-9)
+    assert found.high > 0
     assert found.lines_needed is None
 
 
-def test_one_pair_has_a_difference_and_nothing_more():
+def test_one_pair_has_a_difference_and_next_to_nothing_more():
     found = stats.compare_pairs([0.2], [0.5], rng=rng())
-    assert (found.mean, found.low, found.p) == (pytest.approx(0.3), None, None)
+    assert found.mean == pytest.approx(0.3)
+    assert found.low < -0.5
+    assert found.p > 0.5
     assert found.p_permutation == 1.0
 
 
@@ -73,14 +152,17 @@ def test_no_pair_has_nothing():
     assert (found.n, found.mean, found.p, found.p_permutation) == (0, None, None, None)
 
 
-def test_a_constant_difference_is_tested_by_its_signs():
+def test_a_constant_difference_of_few_lines_shows_nothing():
     found = stats.compare_pairs([0.1, 0.2, 0.3, 0.4], [0.2, 0.3, 0.4, 0.5], rng=rng())
-    assert found.p == found.p_permutation == pytest.approx(2 / 2**4)
+    assert found.low < 0 < found.high
+    assert found.p > 0.5
+    assert found.p_permutation == pytest.approx(2 / 2**4)
 
 
 def test_clusters_whose_differences_cancel_do_not_differ():
-    found = stats.compare_pairs([0.5] * 6, [0.7, 0.3] * 3, clusters=[0, 0, 1, 1, 2, 2], rng=rng())
-    assert (found.mean, found.p, found.p_permutation) == (pytest.approx(0), 1.0, 1.0)
+    found = stats.compare_pairs([0.5] * 12, [0.7, 0.3] * 6, clusters=np.repeat(np.arange(6), 2), rng=rng())
+    assert (found.mean, found.p, found.p_permutation) == (pytest.approx(0), pytest.approx(1), 1.0)
+    assert found.low < -0.1
 
 
 def test_pairs_of_unequal_length_are_refused():
@@ -124,12 +206,11 @@ def test_holm_counts_a_metric_without_p_in_the_family():
     assert stats.holm([]) == []
 
 
-def _tables(n: int, before: float, after: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every outcome (wins, losses) of n independent pairs of 0/1 scores, and its chance."""
+def _tables(n: int, *, win: float, loss: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every outcome (wins, losses) of n pairs of 0/1 scores, and its chance."""
     wins, losses = (grid.ravel() for grid in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
     keep = wins + losses <= n
     wins, losses = wins[keep], losses[keep]
-    win, loss = after * (1 - before), before * (1 - after)
     log_chance = (
         special.gammaln(n + 1)
         - special.gammaln(wins + 1)
@@ -145,10 +226,19 @@ def _tables(n: int, before: float, after: float) -> tuple[np.ndarray, np.ndarray
 PAIRED_SHARES = [(0.02, 0.02), (0.5, 0.5), (0.02, 0.05), (0.02, 0.1), (0, 0.02), (0.5, 0.6), (0.5, 0.9), (0.1, 0.95)]
 
 
+@pytest.mark.parametrize("n", [5, 10, 20, 50, 200])
+@pytest.mark.parametrize(("win", "loss"), [(0, 0.01), (0, 0.02), (0, 0.05), (0, 0.1), (0.01, 0.01), (0.025, 0.025)])
+def test_both_bounds_of_a_difference_err_in_at_most_3_of_100_where_few_lines_differ(n, win, loss):
+    wins, losses, chance = _tables(n, win=win, loss=loss)
+    low, high = stats.share_difference_interval(wins, losses, n)
+    assert chance[low > win - loss + 1e-9].sum() <= 0.03
+    assert chance[high < win - loss - 1e-9].sum() <= 0.03
+
+
 @pytest.mark.parametrize("n", [30, 300])
 @pytest.mark.parametrize(("before", "after"), PAIRED_SHARES)
 def test_tangos_interval_covers(n, before, after):
-    wins, losses, chance = _tables(n, before, after)
+    wins, losses, chance = _tables(n, win=after * (1 - before), loss=before * (1 - after))
     low, high = stats.tango_interval(wins, losses, n)
     assert chance[(low <= after - before + 1e-12) & (after - before - 1e-12 <= high)].sum() >= 0.93
 
@@ -156,5 +246,5 @@ def test_tangos_interval_covers(n, before, after):
 @pytest.mark.parametrize("n", [30, 300])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
 def test_the_mid_p_test_keeps_its_level(n, share):
-    wins, losses, chance = _tables(n, share, share)
+    wins, losses, chance = _tables(n, win=share * (1 - share), loss=share * (1 - share))
     assert chance[stats.mcnemar_mid_p(wins, losses) < stats.ALPHA].sum() <= 0.06

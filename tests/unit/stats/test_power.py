@@ -148,7 +148,7 @@ def test_without_pseudo_scores_power_is_the_noncentral_t_distributions(n, level)
 def test_power_is_how_often_the_interval_of_bounded_differences_excludes_0(n, mean, deviation, lines):
     generator, clusters = rng(1), None if lines == 1 else np.repeat(np.arange(n // lines), lines)
     values = np.repeat(generator.normal(mean, deviation / math.sqrt(lines), (SIMULATIONS, n // lines)), lines, axis=1)
-    low, _ = stats.infer_bounded_mean(values, clusters, (-1, 1), width=1).interval()
+    low, _ = stats.infer_bounded_difference(values, clusters, 1.0).interval()
     power = Spread.of_differences(deviation, 1.0, unit=lines).power(n, mean)
     assert power == pytest.approx((low > 0).mean(), abs=0.02)
 
@@ -158,7 +158,7 @@ def test_power_is_how_often_the_interval_of_bounded_differences_excludes_0(n, me
 )
 def test_power_is_how_often_the_interval_of_bounded_scores_excludes_the_limit(n, mean, deviation, limit):
     values = rng(1).normal(mean, deviation, (SIMULATIONS, n))
-    low, high = stats.infer_bounded_mean(values, None, (0, 1), width=1).interval()
+    low, high = stats.infer_bounded_mean(values, None, (0, 1)).interval()
     decided = low > limit if mean > limit else high < limit
     power = Spread.of_scores(deviation, (0, 1)).power(n, mean, limit=limit)
     assert power == pytest.approx(decided.mean(), abs=0.02)
@@ -182,7 +182,7 @@ def test_few_conversations_have_less_power_than_their_lines():
 
 def test_scores_that_all_tie_rule_out_a_loss_by_their_number():
     lines = Spread.of_differences(0.0, 1.0).lines_needed(0.0, limit=-0.05)
-    bounds = [stats.infer_bounded_mean(np.zeros(n), None, (-1, 1), width=1).interval()[0] for n in (lines - 1, lines)]
+    bounds = [stats.infer_bounded_difference(np.zeros(n), None, 1.0).interval()[0] for n in (lines - 1, lines)]
     assert bounds[0] < -0.05 <= bounds[1]
 
 
