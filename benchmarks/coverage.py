@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import coverage_cells as cells
+import early_stopping
+import failed_lines
 import numpy as np
 from corpus_bootstrap import corpus_bootstrap_section
 from coverage_cells import Cell, Clusters, Errors, Floats, Intervals, Scores
