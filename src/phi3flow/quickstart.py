@@ -21,7 +21,7 @@ from pydantic import Field
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH, CHAT_FLOW, STATE_FILE
 from phi3flow.records.comparisons import Comparison
-from phi3flow.records.record import Record
+from phi3flow.records.record import SCHEMA_VERSION, Record
 from phi3flow.records.runs import Manifest
 from phi3flow.storage.files import held_alone, write_file
 from phi3flow.storage.jsonl import file_sha256
@@ -183,7 +183,8 @@ class Quickstart:
 
         flow = load_flow(CHAT_FLOW)
         keys = {
-            label: _digest(_hash_folder(model), flow.fingerprint, file_sha256(lines)) for label, model in models.items()
+            label: _digest(_hash_folder(model), flow.fingerprint, file_sha256(lines), str(SCHEMA_VERSION))
+            for label, model in models.items()
         }
         todo = {label: model for label, model in models.items() if not self._is_run(f"quickstart-{label}", keys[label])}
         with self._stage("serve") as stage:
@@ -346,7 +347,9 @@ def _keys_file(out: Path) -> Path:
 
 
 def _metrics_file(run: RunFolder) -> Path:
-    return run.path / "scores" / ANSWER_MATCH.name / "metrics.json"
+    from phi3flow.flows import load_flow
+
+    return run.path / "scores" / run.evaluation_of(load_flow(ANSWER_MATCH)) / "metrics.json"
 
 
 def _hash_results(run: RunFolder) -> str:

@@ -59,7 +59,7 @@ def test_score_writes_each_lines_scores_and_each_metrics_estimate(runs_dir, caps
     assert scores[2].error is not None
     assert (scores[2].scores, scores[2].error.status_code) == ({}, 503)
     assert (metrics["f1"].mean, metrics["f1"].n, metrics["f1"].n_failed) == (pytest.approx(0.5), 3, 1)
-    assert (metrics["value_accuracy"].mean, metrics["value_accuracy"].n) == (1.0, 1)
+    assert (metrics["value_accuracy"].mean, metrics["value_accuracy"].n) == (0.5, 2), "the failed line names a value"
     assert metrics["value_accuracy"].method == "wilson"
     chrf = metrics["corpus_chrf"]
     assert chrf.method == "bootstrap, 10,000 draws"
@@ -74,8 +74,8 @@ def test_score_shows_full_metric_names_and_intervals_and_what_failed(runs_dir, c
     _score(run)
     output = capsys.readouterr()
     assert "answer_match.value_accuracy" in output.out
-    assert "[0.2065, 1.0000]" in output.out
-    assert "1 of 3 lines have no score; the first: line 2: EndpointError: the endpoint answered 503" in output.err
+    assert "[0.0945, 0.9055]" in output.out
+    assert "1 of 3 lines failed in the run and count as the worst score; the first: line 2: Endpoint" in output.err
 
 
 def test_a_run_where_every_line_is_scored_exits_0(runs_dir, capsys):
@@ -141,18 +141,19 @@ def test_an_empty_list_of_ground_truths_is_a_failed_score(runs_dir):
     assert (error.type, "at least one" in error.message) == ("ValueError", True)
 
 
-def test_failed_lines_count_as_the_least_score_where_that_is_asked_for(runs_dir, tmp_path, capsys):
+def test_failed_lines_count_as_the_least_score_where_the_metric_applies_to_their_row(runs_dir, capsys):
     run = make_run(runs_dir, "first", ROWS, ["Paris", "Rome", None])
-    assert _score(run, "--failed-lines", "least") == 1
-    found = run.metrics("answer_match")
-    assert found.failed_lines == "least"
-    f1, values, corpus = (found.metrics[name] for name in ("f1", "value_accuracy", "corpus_bleu"))
+    assert _score(run) == 1
+    scored = run.metrics("answer_match")
+    assert scored.failed_lines == "least"
+    f1, values, corpus = (scored.metrics[name] for name in ("f1", "value_accuracy", "corpus_bleu"))
     assert (f1.mean, f1.n, f1.n_failed) == (pytest.approx(2 / 3), 3, 1)
-    assert (values.mean, values.n, values.n_failed) == (1.0, 1, 1), "it does not apply to all lines"
-    assert corpus.n == 2
+    assert (values.mean, values.n, values.n_failed) == (0.5, 2, 1), "line 1 names no value, the failed one does"
+    assert (corpus.n, corpus.n_failed) == (3, 1)
+    assert scored.answered_only["value_accuracy"].mean == 1.0
     failed = run.scores("answer_match")[2]
-    assert (failed.status, failed.scores, failed.counted_as["f1"]) == ("Failed", {}, 0.0)
-    assert "value_accuracy" not in failed.counted_as
+    assert (failed.status, failed.answered, failed.scores) == ("Failed", False, {})
+    assert (failed.counted_as["f1"], failed.counted_as["value_accuracy"]) == (0.0, 0.0)
 
     other = make_run(runs_dir, "second", ROWS, ["Paris", "Rome", "Madrid"])
     assert _score(other, "--failed-lines", "left-out") == 0
@@ -176,13 +177,21 @@ def test_a_failed_line_counts_as_the_end_of_the_range_and_never_as_good(runs_dir
     metrics = run.metrics("stars").metrics
     assert (metrics["stars"].mean, metrics["stars"].n) == (3.0, 3)
     assert (metrics["harm"].mean, metrics["harm"].n) == (2.0, 2)
+    assert "no range of it is declared" in (metrics["harm"].note or "")
+    assert run.scores("stars")[2].counted_as == {"stars": 1.0, "harm": None}
 
 
-def test_a_run_whose_lines_all_failed_has_no_metrics(runs_dir, capsys):
+def test_a_run_whose_lines_all_failed_has_the_worst_scores(runs_dir, capsys):
     run = make_run(runs_dir, "dead", ROWS, [None, None, None])
     assert _score(run) == 1
-    assert run.metrics("answer_match").metrics == {}
-    assert "3 of 3 lines have no score" in capsys.readouterr().err
+    scored = run.metrics("answer_match")
+    means = {name: (estimate.mean, estimate.n) for name, estimate in scored.metrics.items()}
+    assert means["f1"] == means["corpus_bleu"] == (0.0, 3)
+    assert means["value_accuracy"] == (0.0, 2), "one row names no value"
+    assert (scored.answered_only["f1"].mean, scored.answered_only["f1"].n) == (None, 0)
+    assert scored.evaluation is not None
+    assert scored.evaluation.column_mapping["answer"] == "${run.outputs.answer}"
+    assert "3 of 3 lines failed in the run" in capsys.readouterr().err
 
 
 def test_changed_data_is_refused(runs_dir, capsys):
@@ -215,7 +224,9 @@ def test_a_foreign_flows_numbers_truth_values_and_nulls_are_scores_and_its_texts
         "'no verdict'",
         "the evaluation flow's output stars is nan",
     ]
-    assert (metrics["bonus"].mean, metrics["bonus"].n, metrics["bonus"].n_failed) == (None, 0, 2)
+    stars, bonus = metrics["stars"], metrics["bonus"]
+    assert (stars.n, stars.n_failed, stars.n_unscored) == (2, 2, 2), "the candidate is not charged with them"
+    assert (bonus.mean, bonus.n, bonus.n_failed) == (None, 0, 0), "it applies to no line"
     assert (metrics["best"].mean, metrics["best"].n, metrics["best"].method) == (3.0, 2, "aggregation")
 
 

@@ -53,7 +53,7 @@ def test_one_line_has_a_mean_and_no_interval_and_no_verdict(runs_dir: Path, caps
     assert "answer_match.f1: undecided: +0.667 (1 lines)" in " ".join(capsys.readouterr().out.split())
 
 
-def test_scores_that_are_all_the_same_have_an_interval_of_no_width_or_wilsons(
+def test_scores_that_are_all_an_end_of_their_range_have_wilsons_interval(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"question": f"q{n}", "ground_truth": "Paris"} for n in range(8)]
@@ -62,7 +62,7 @@ def test_scores_that_are_all_the_same_have_an_interval_of_no_width_or_wilsons(
         assert _score(run) == 0
     metrics = run.metrics("answer_match").metrics
     assert (metrics["f1"].method, metrics["f1"].high) == ("wilson", 1.0)
-    assert metrics["bleu"].low == metrics["bleu"].high == pytest.approx(100)
+    assert (metrics["bleu"].method, metrics["bleu"].mean, metrics["bleu"].high) == ("wilson, 0 to 100", 100.0, 100.0)
     metric = _compare(runs_dir, capsys)["metrics"]["answer_match.corpus_chrf"]
     assert (metric["difference"], metric["p"]) == ({"mean": 0.0, "low": 0.0, "high": 0.0}, 1.0)
 

@@ -79,8 +79,10 @@ def theirs(workspace: Workspace) -> Path:
     return workspace.home / ".promptflow" / ".runs" / "theirs"
 
 
-def _expected(run: RunFolder) -> dict[str, float | None]:
-    return {name: one.mean for name, one in run.metrics("answer_match").metrics.items()}
+def _means(run: RunFolder, *, answered_only: bool = False) -> dict[str, float | None]:
+    metrics = run.metrics("answer_match")
+    estimates = metrics.metrics | (metrics.answered_only if answered_only else {})
+    return {name: estimate.mean for name, estimate in estimates.items()}
 
 
 def _evaluate_with_pf(workspace: Workspace, run: str) -> dict[str, float]:
@@ -129,22 +131,22 @@ def test_pf_draws_our_run_with_its_graph_and_its_error(workspace: Workspace, our
     assert "HTTP 400" in lines[3]["error"]["message"]
     assert page["metadata"][0]["name"] == "ours"
     assert "name: chat" in page["metadata"][0]["dag"]
-    assert page["metadata"][0]["metrics"]["answer_match.value_accuracy"] == 0.75
+    assert page["metadata"][0]["metrics"]["answer_match.value_accuracy"] == 0.6
 
 
 def test_pf_shows_what_we_scored_as_the_runs_metrics(workspace: Workspace, ours: RunFolder) -> None:
     shown = json.loads(workspace.pf("run", "show-metrics", "--name", "ours"))
-    assert shown["answer_match.value_accuracy"] == 0.75
-    assert shown == {f"answer_match.{name}": mean for name, mean in _expected(ours).items()}
+    assert shown["answer_match.value_accuracy"] == 0.6
+    assert shown == {f"answer_match.{name}": mean for name, mean in _means(ours).items()}
 
 
 @pytest.mark.slow
 def test_pf_scores_our_run_as_we_do(workspace: Workspace, ours: RunFolder) -> None:
-    assert _evaluate_with_pf(workspace, "ours") == pytest.approx(_expected(ours), abs=1e-9)
+    assert _evaluate_with_pf(workspace, "ours") == pytest.approx(_means(ours, answered_only=True), abs=1e-9)
 
 
 def test_pf_and_phi3flow_give_one_result(workspace: Workspace, ours: RunFolder, theirs: Path) -> None:
-    assert _evaluate_with_pf(workspace, "theirs") == pytest.approx(_expected(ours), abs=1e-9)
+    assert _evaluate_with_pf(workspace, "theirs") == pytest.approx(_means(ours, answered_only=True), abs=1e-9)
 
 
 @pytest.mark.usefixtures("at_work")
@@ -152,9 +154,12 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     ours: RunFolder, theirs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["score", "theirs", "--flow", str(EVALUATION), "--column-mapping", *MAPPING]) == 1
-    assert "1 of 5 lines have no score; the first: line 3: EndpointError: " in capsys.readouterr().err
+    assert (
+        "1 of 5 lines failed in the run and count as the worst score; the first: line 3: EndpointError: "
+        in capsys.readouterr().err
+    )
     scored = RunFolder(theirs)
-    assert _expected(scored) == pytest.approx(_expected(ours))
+    assert _means(scored) == pytest.approx(_means(ours))
     assert [line.line_id for line in scored.results()] == [line.line_id for line in ours.results()]
     assert [line.outputs for line in scored.results()] == [line.outputs for line in ours.results()]
     assert [line.status for line in scored.results()] == LINES
@@ -164,7 +169,7 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     assert (comparison["baseline"], comparison["candidate"], comparison["n_paired"]) == ("ours", "theirs", 5)
     assert comparison["unmatched"] == {"baseline": 0, "candidate": 0}
     accuracy = comparison["metrics"]["answer_match.value_accuracy"]
-    assert (accuracy["n"], accuracy["ties"], accuracy["difference"]["mean"]) == (4, 4, 0.0)
+    assert (accuracy["n"], accuracy["ties"], accuracy["difference"]["mean"]) == (5, 5, 0.0)
 
     assert main(["report", "ours", "theirs", "--output", "report.html"]) == 0
     report = Path("report.html").read_text(encoding="utf-8")

@@ -337,4 +337,4 @@ def _score(run: RunFolder, terminal: Terminal) -> None:
     flow = load_flow(ANSWER_MATCH)
     with ScoringLine(terminal, run, flow.name) as line:
         score_run(run, flow=flow, connections=connection_source(CONNECTIONS.resolve()), on_line=line.advance)
-    note_failures(run, flow.name, terminal)
+    note_failures(run, run.evaluation_of(flow), terminal)

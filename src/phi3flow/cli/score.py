@@ -3,7 +3,7 @@
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
 run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
 be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
-again as in batch-run.
+again as in batch-run. A line that failed in the run counts as the worst score of each metric that applies to it.
 
 Examples:
   phi3flow score @latest
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from phi3flow.records.scores import Estimate, RunMetrics
     from phi3flow.runs.folder import RunFolder
 
+_LONGEST_NAME = 36  # of a metric, before it is folded
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
@@ -61,8 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="least",
         help="how a line that failed in the run is read: as the worst score (default), or not at all",
     )
+    parser.add_argument("--failed-as-zero", action=_Gone, nargs=0, help=argparse.SUPPRESS)
     add_table_output(parser, "a row for each line and evaluation flow")
     add_runs_dir(parser)
+
+
+class _Gone(argparse.Action):
+    """Says what became of --failed-as-zero."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(
+            "--failed-as-zero is gone: failed lines count as the worst score now; "
+            "--failed-lines left-out leaves them out"
+        )
 
 
 def _add_flows(parser: argparse.ArgumentParser) -> None:
@@ -91,12 +104,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     flows = _load_flows(args)
     mapping = parse_pairs(args.column_mapping, flag="--column-mapping")
     n_failed = sum(_score(scored, flow, _mapping_of(flow, flows, mapping), args, terminal) for flow in flows)
-    metrics = {flow.name: scored.metrics(flow.name) for flow in flows}
+    metrics = {name: scored.metrics(name) for name in map(scored.evaluation_of, flows)}
     leaked = _note_leaks(scored, terminal)
     if args.output:
         from phi3flow.storage.tables import write_table
 
-        write_table(args.output, [row for flow in flows for row in _rows(scored, flow.name)])
+        write_table(args.output, [row for name in metrics for row in _rows(scored, name)])
     terminal.result(_result(scored.name, metrics, leaked), _render(scored.name, metrics))
     return 1 if n_failed else 0
 
@@ -129,7 +142,7 @@ def _score(run: RunFolder, flow: Flow, mapping: Mapping[str, str], args: argpars
             failed_lines="left out" if args.failed_lines == "left-out" else "least",
             on_line=line.advance,
         )
-    return note_failures(run, flow.name, terminal)
+    return note_failures(run, run.evaluation_of(flow), terminal)
 
 
 def _note_leaks(run: RunFolder, terminal: Terminal) -> list[int]:
@@ -147,9 +160,15 @@ def _note_leaks(run: RunFolder, terminal: Terminal) -> list[int]:
 
 def _result(name: str, metrics: Mapping[str, RunMetrics], leaked: list[int]) -> dict[str, Any]:
     """Return what --json prints."""
-    estimates = {name: estimate.model_dump(mode="json") for name, estimate in _estimates(metrics).items()}
     judging = {flow: of_flow.judging.model_dump(mode="json") for flow, of_flow in metrics.items() if of_flow.judging}
-    return {"run": name, "metrics": estimates, "leaked_lines": leaked, **({"judging": judging} if judging else {})}
+    return {
+        "run": name,
+        "failed_lines": next(of_flow.failed_lines for of_flow in metrics.values()),
+        "metrics": {name: estimate.model_dump(mode="json") for name, estimate in _estimates(metrics).items()},
+        "answered_only": {name: estimate.model_dump(mode="json") for name, estimate in _answered_only(metrics).items()},
+        "leaked_lines": leaked,
+        **({"judging": judging} if judging else {}),
+    }
 
 
 def _estimates(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
@@ -157,15 +176,20 @@ def _estimates(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
     return {f"{flow}.{name}": estimate for flow in metrics for name, estimate in metrics[flow].metrics.items()}
 
 
+def _answered_only(metrics: Mapping[str, RunMetrics]) -> dict[str, Estimate]:
+    """Return the estimates of all flows by full name that differ when failed lines are left out."""
+    return {f"{flow}.{name}": estimate for flow in metrics for name, estimate in metrics[flow].answered_only.items()}
+
+
 def _rows(run: RunFolder, evaluation: str) -> Iterator[dict[str, Any]]:
     """Yield each line's scores as a row of a table."""
+    reading = run.metrics(evaluation).failed_lines
     for score in run.scores(evaluation):
         names = {"run": run.name, "evaluation": evaluation, "line_number": score.line_number, "line_id": score.line_id}
         yield {
             **names,
             "status": score.status,
-            **score.scores,
-            **score.counted_as,
+            **{metric: score.value(metric, reading) for metric in {**score.scores, **score.counted_as}},
             "error": score.error.message if score.error else None,
         }
 
@@ -194,21 +218,30 @@ def _render(title: str, metrics: Mapping[str, RunMetrics]) -> Group:
 
     judged = [(flow, list(judging_lines(of_flow.judging))) for flow, of_flow in metrics.items() if of_flow.judging]
     texts = [Text("\n  ".join([f"{flow}: {lines[0]}", *lines[1:]])) for flow, lines in judged]
-    return Group(_table(title, _estimates(metrics)), *texts)
+    estimates = _estimates(metrics)
+    notes = [Text(f"{name}: {estimate.note}") for name, estimate in estimates.items() if estimate.note]
+    return Group(_table(title, estimates, _answered_only(metrics)), *notes, *texts)
 
 
-def _table(title: str, estimates: Mapping[str, Estimate]) -> Table:
+def _table(title: str, estimates: Mapping[str, Estimate], answered_only: Mapping[str, Estimate]) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("metric", overflow="fold")
-    for name in ("mean", "95 % interval", "lines", "failed"):
+    table.add_column("metric", overflow="fold", min_width=min(max(map(len, estimates), default=0), _LONGEST_NAME))
+    answered = ["answered only"] if answered_only else []
+    unscored = ["unscored"] if any(estimate.n_unscored for estimate in estimates.values()) else []
+    for name in ("mean", "95 % interval", *answered, "lines", "failed", *unscored):
         table.add_column(name, justify="right")
     table.add_column("method")
     for name, estimate in estimates.items():
-        mean = "none" if estimate.mean is None else f"{estimate.mean:.4f}"
         low, high = estimate.low, estimate.high
         interval = "" if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
-        table.add_row(name, mean, interval, str(estimate.n), str(estimate.n_failed), estimate.method)
+        other = [_mean(answered_only[name]) if name in answered_only else ""] if answered else []
+        counts = [estimate.n, estimate.n_failed - estimate.n_unscored, *([estimate.n_unscored] if unscored else [])]
+        table.add_row(name, _mean(estimate), interval, *other, *map(str, counts), estimate.method)
     return table
+
+
+def _mean(estimate: Estimate) -> str:
+    return "none" if estimate.mean is None else f"{estimate.mean:.4f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi3flow.records.record import SCHEMA_VERSION, Record
+from phi3flow.records.record import Record
 
 
 class SplitFacts(Record):
@@ -44,7 +44,7 @@ class Leakage(Record):
 class DataCard(Record):
     """``data_card.json``, written beside the files that it describes; it has no time, so that runs compare."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
     source: dict[str, Any]
     seed: int
     ratios: list[float] | None = None

@@ -21,12 +21,15 @@ from phi3flow.records.scores import LineScore, ScoreRange
 _COUNTS = "_statistics"
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
-_ROUNDING = 1e-9  # sacrebleu's BLEU of a perfect answer is 100.00000000000004
+_OUTPUTS = "${run.outputs."
+_EMPTY: Mapping[str, Callable[[], Any]] = {"list": list, "object": dict, "int": int, "double": float, "bool": bool}
+_ROUNDING = 1e-9  # of the range: sacrebleu's BLEU of a perfect answer is 100.00000000000004
+_UNIT: ScoreRange = (0.0, 1.0)  # what a score is of where the flow says nothing else
 
 
 @dataclass(frozen=True)
 class AnsweredLine:
-    """A line that completed in a run, and its row of the data."""
+    """A line that completed in a run, or stands in for one that did not, and its row of the data."""
 
     result: LineResult
     row: Mapping[str, Any]
@@ -87,7 +90,28 @@ def line_score(result: LineResult, execution: Execution) -> LineScore:
 
 def unscored(result: LineResult, error: LineError | None) -> LineScore:
     """Return the line of scores.jsonl of a line that has no score, and why."""
-    return LineScore(line_number=result.line_number, line_id=result.line_id, status="Failed", error=error)
+    answered = result.status == "Completed"
+    return LineScore(
+        line_number=result.line_number, line_id=result.line_id, status="Failed", answered=answered, error=error
+    )
+
+
+def empty_answer(result: LineResult, row: Mapping[str, Any], mapping: Mapping[str, Any], flow: Flow) -> AnsweredLine:
+    """Return the line as if its run had answered nothing: what an input takes of its outputs is the type's empty value.
+
+    What the flow gives for it says which metrics apply to the line's row.
+    """
+    outputs = {
+        str(value)[len(_OUTPUTS) : -1]: _EMPTY.get(flow.inputs[name].type, str)()
+        for name, value in mapping.items()
+        if str(value).startswith(_OUTPUTS)
+    }
+    return AnsweredLine(result.model_copy(update={"status": "Completed", "outputs": outputs, "error": None}), row)
+
+
+def asks_endpoint(session: FlowSession) -> bool:
+    """Whether executing the flow asks an endpoint, as far as it says so: by its connections, or by its tag."""
+    return bool(session.used_connections or requests_per_line(session.flow))
 
 
 def complete_evaluation(
@@ -109,7 +133,7 @@ def complete_evaluation(
         mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}
     inputs = {name: flow_input.has_default for name, flow_input in flow.inputs.items()}
     complete = complete_mapping(mapping, inputs=inputs, columns=names, where=where)
-    if not any(str(value).startswith("${run.outputs.") for value in complete.values()):
+    if not any(str(value).startswith(_OUTPUTS) for value in complete.values()):
         outputs = ", ".join(names["run.outputs"]) or "none"
         raise ColumnMappingError(
             f"{where}: no input takes an output of the run (they are: {outputs}), so nothing of it would be scored. "
@@ -142,6 +166,7 @@ def read_scores(
 ) -> dict[str, float | None]:
     """Return the outputs that are scores: numbers, truth values, and nulls; texts and others are left out.
 
+    What lies outside of its range by the rounding of floats is the range's end.
     Raises FlowError for NaN and infinity, which are neither a score nor the absence of one, and for a score outside of
     the metric's range.
     """
@@ -152,11 +177,19 @@ def read_scores(
         elif isinstance(value, int | float):
             if not math.isfinite(value):
                 raise FlowError(f"the evaluation flow's output {name} is {value}")
-            low, high = ranges.get(name, (-math.inf, math.inf))
-            if not low - _ROUNDING <= value <= high + _ROUNDING:
-                raise FlowError(f"the evaluation flow's output {name} is {value:g}, outside of {low:g}..{high:g}")
-            scores[name] = float(value)
+            scores[name] = _within_range(name, float(value), ranges)
     return scores
+
+
+def _within_range(name: str, value: float, ranges: Mapping[str, ScoreRange]) -> float:
+    """Return a score without the rounding by which it lies outside of its range."""
+    low, high = ranges.get(name, _UNIT)
+    clipped = min(max(value, low), high)
+    if abs(value - clipped) <= _ROUNDING * (high - low):
+        return clipped
+    if name in ranges:
+        raise FlowError(f"the evaluation flow's output {name} is {value:g}, outside of {low:g}..{high:g}")
+    return value
 
 
 def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -1,10 +1,11 @@
-"""What every record is: a frozen pydantic model with a version of its schema, which refuses unknown keys."""
+"""What every record is: a frozen pydantic model that refuses unknown keys; and the version of a run's."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of a run's manifest and its scores. What version 1 wrote opens read-only: it does not say what measured it."""
 
 
 class Record(BaseModel):

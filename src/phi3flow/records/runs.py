@@ -87,7 +87,7 @@ class Manifest(Record):
     ``cache_hits`` counts the lines that were answered from the cache.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     name: str
     status: RunStatus
     flow: str

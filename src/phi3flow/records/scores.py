@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineError, LineStatus
@@ -19,12 +19,12 @@ class LineScore(Record):
 
     ``answered`` is False where the line failed in the run. Then ``counted_as`` has what it counts as in each metric
     that applies to it, the worst end of the metric's range, or None where nobody can say what that is; ``counts`` are
-    those of an empty answer. Of a line that ran repeatedly, averaged, ``counted_as`` holds the mean with the failed
-    executions, ``scores`` the mean without.
+    those of an empty answer. A line that ran repeatedly, averaged, is answered where all of its executions are;
+    ``counted_as`` then holds the mean with the failed ones, ``scores`` the mean without.
     ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
-    ``failures`` say why a metric that does apply to an answer has no score; ``verdicts`` are what the score is the
-    mean of, where a line was judged several times; ``texts`` are what the evaluation flow returns as text, such as a
-    judge's reason. ``error`` says why the line, or (where it is answered) its scoring, failed.
+    ``failures`` say why a metric that does, or may, apply to an answer has no score; ``verdicts`` are what the score is
+    the mean of, where a line was judged several times; ``texts`` are what the evaluation flow returns as text, such as
+    a judge's reason. ``error`` says why the line, or (where it is answered) its scoring, failed.
     """
 
     line_number: int
@@ -62,7 +62,8 @@ class Estimate(Record):
     """A metric with its 95 % interval.
 
     ``n`` lines are in the mean. ``n_failed`` lines, to which the metric applies, failed: ``n_unscored`` of them in
-    scoring (they are in no mean), the others in the run (by the reading "least" they are among the ``n``).
+    scoring (they are in no mean), the others in the run (by the reading "least" they are among the ``n``). A line that
+    ran repeatedly failed where any of its executions did.
     ``low``, ``high`` and ``se`` are None where no interval exists; ``note`` then says why, or what to beware of.
     """
 
@@ -133,11 +134,12 @@ class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
     ``metrics`` read failed lines as ``failed_lines`` says; ``answered_only`` has those that differ when failed lines
-    are left out. ``texts`` are what the aggregation logged as text, ``aggregation_error`` why it failed.
-    ``lower_is_better`` has the names of those that count something bad, ``score_ranges`` the ranges other than 0 to 1.
+    are left out, none where ``metrics`` leave them out. ``texts`` are what the aggregation logged as text,
+    ``aggregation_error`` why it failed. ``lower_is_better`` has the names of those that count something bad,
+    ``score_ranges`` the ranges other than 0 to 1; each line was scored ``repeats`` times.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     metrics: dict[str, Estimate]
     answered_only: dict[str, Estimate] = Field(default_factory=dict)
     failed_lines: FailedLines = "least"
@@ -148,3 +150,12 @@ class RunMetrics(Record):
     repeats: int = 1
     judging: Judging | None = None
     evaluation: Ruler | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, data: Any) -> Any:
+        """Read version 1's ``failed_as_zero`` as the reading of failed lines that it was."""
+        if not isinstance(data, dict) or data.get("schema_version") != 1 or "failed_as_zero" not in data:
+            return data
+        fields = {name: value for name, value in data.items() if name != "failed_as_zero"}
+        return {**fields, "failed_lines": "least" if data["failed_as_zero"] else "left out"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from phi3flow.records.record import SCHEMA_VERSION, Record
+from phi3flow.records.record import Record
 
 
 class TrainingStep(Record):
@@ -32,7 +32,7 @@ class TrainingRecord(Record):
     general_loss, general_perplexity.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
     backend: str
     base_model: str | None
     parameters: dict[str, Any]

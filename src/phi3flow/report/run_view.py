@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from phi3flow.errors import DatasetError
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
-from phi3flow.records.scores import Estimate, Judging, LineScore, ScoreRange
+from phi3flow.records.scores import Estimate, Judging, LineScore, RunMetrics, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
@@ -122,8 +122,8 @@ def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
             for evaluation, run_metrics in metrics.items()
             for metric, estimate in run_metrics.metrics.items()
         },
-        scores=_scores_by_metric(scored),
-        mean_scores=_scores_by_metric(_averaged(scored, manifest)),
+        scores=_scores_by_metric(scored, metrics),
+        mean_scores=_scores_by_metric(_averaged(scored, manifest), metrics),
         score_errors=_score_errors(scored),
         lower_is_better=frozenset(
             f"{evaluation}.{metric}"
@@ -209,12 +209,14 @@ def _averaged(scored: Mapping[str, list[LineScore]], manifest: Manifest) -> Mapp
     return {evaluation: average_repeats(lines, manifest.lines) for evaluation, lines in scored.items()}
 
 
-def _scores_by_metric(scored: Mapping[str, list[LineScore]]) -> dict[str, dict[str, float | None]]:
+def _scores_by_metric(
+    scored: Mapping[str, list[LineScore]], metrics: Mapping[str, RunMetrics]
+) -> dict[str, dict[str, float | None]]:
     by_metric: dict[str, dict[str, float | None]] = {}
     for evaluation, lines in scored.items():
         for line in lines:
             for metric in {**line.scores, **line.counted_as}:
-                score = line.value(metric)
+                score = line.value(metric, metrics[evaluation].failed_lines)
                 finite = score if score is not None and math.isfinite(score) else None
                 by_metric.setdefault(f"{evaluation}.{metric}", {})[line.line_id] = finite
     return by_metric

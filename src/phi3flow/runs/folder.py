@@ -5,6 +5,7 @@ Reading tolerates a run that is still being written or was killed; writing is ``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,17 +16,19 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from phi3flow.errors import ConfigError, DatasetError
+from phi3flow.flows import Flow
 from phi3flow.project.paths import RUNS
 from phi3flow.records.lines import LineResult
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
-from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.validation import first_problem
 from phi3flow.storage.files import held_alone, write_file
 from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
+_SHORT = 8  # of a fingerprint's digits, as in a run's name
 
 
 class RunFolder:
@@ -70,6 +73,19 @@ class RunFolder:
         """Return the names of the evaluation flows that scored this run."""
         return sorted(path.parent.name for path in self.path.glob("scores/*/metrics.json"))
 
+    def evaluation_of(self, flow: Flow) -> str:
+        """Return the name that the scores of an evaluation flow have, or would have, in this run.
+
+        It is the name of the flow's folder. A flow is known by its fingerprint, wherever its folder lies, and stays
+        itself where its files are edited; another one, whose folder has the same name, is NAME-FINGERPRINT.
+        """
+        rulers = self._rulers()
+        held = rulers.get(flow.name)
+        if held is None or held.flow == str(flow.folder):
+            return flow.name
+        same = (name for name, ruler in rulers.items() if ruler and _is_of(ruler, flow))
+        return next(same, f"{flow.name}-{flow.fingerprint[:_SHORT]}")
+
     def scores(self, evaluation: str) -> list[LineScore]:
         """Return one evaluation's scores by line_number.
 
@@ -83,9 +99,14 @@ class RunFolder:
         return read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
 
     def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
-        """Replace one evaluation's scores and estimates, each file atomically."""
+        """Replace one evaluation's scores and estimates, each file atomically.
+
+        What another ruler measured, such as the flow before it was edited, is kept in the folder ``before``.
+        """
         folder = self.path / "scores" / evaluation
         folder.mkdir(parents=True, exist_ok=True)
+        for name in self._outdated(evaluation, metrics.evaluation):
+            self._keep_aside(name, folder / "before")
         lines = "".join(score.model_dump_json() + "\n" for score in scores)
         write_file(folder / "scores.jsonl", lines.encode())
         write_file(folder / "metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
@@ -95,6 +116,31 @@ class RunFolder:
         with lock(self.path):
             shutil.rmtree(self.path)
 
+    def _rulers(self) -> dict[str, Ruler | None]:
+        """Return what measured each evaluation's scores; None where version 1 did, or where they cannot be read."""
+        rulers: dict[str, Ruler | None] = {}
+        for evaluation in self.evaluations():
+            with contextlib.suppress(ConfigError):
+                rulers[evaluation] = self.metrics(evaluation).evaluation
+            rulers.setdefault(evaluation, None)
+        return rulers
+
+    def _outdated(self, evaluation: str, ruler: Ruler | None) -> list[str]:
+        """Return the evaluations that the scores of ``ruler`` take the place of."""
+        if ruler is None:
+            return []
+        return [name for name, old in self._rulers().items() if _is_replaced(old, ruler, same_name=name == evaluation)]
+
+    def _keep_aside(self, evaluation: str, folder: Path) -> None:
+        """Move an evaluation's scores into ``folder``, in the place of those that are there."""
+        folder.mkdir(exist_ok=True)
+        scores = self.path / "scores" / evaluation
+        for name in ("scores.jsonl", "metrics.json"):
+            if (scores / name).is_file():
+                shutil.copyfile(scores / name, folder / name)
+        if scores != folder.parent:
+            shutil.rmtree(scores)
+
     def _scores_folder(self, evaluation: str) -> Path:
         folder = self.path / "scores" / evaluation
         if not (folder / "metrics.json").is_file():
@@ -103,6 +149,17 @@ class RunFolder:
                 f"(it has: {', '.join(self.evaluations()) or 'no scores'}): phi3flow score {self.name}"
             )
         return folder
+
+
+def _is_of(ruler: Ruler, flow: Flow) -> bool:
+    return ruler.flow_fingerprint == flow.fingerprint and Path(ruler.flow).name == flow.name
+
+
+def _is_replaced(old: Ruler | None, new: Ruler, *, same_name: bool) -> bool:
+    """Whether scores by ``new`` take the place of those by ``old``: under their name, or as the same folder's."""
+    if same_name:
+        return old is None or old.model_copy(update={"flow": new.flow}) != new
+    return old is not None and old.flow == new.flow and old.flow_fingerprint != new.flow_fingerprint
 
 
 def read_results(path: Path) -> Iterator[LineResult]:

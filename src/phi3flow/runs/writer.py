@@ -18,6 +18,7 @@ from phi3flow.errors import ConfigError, ResumeMismatchError, StorageError
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
+from phi3flow.records.record import SCHEMA_VERSION
 from phi3flow.records.runs import Counts, Manifest, Prices, RunStatus
 from phi3flow.runs.folder import lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
@@ -151,6 +152,7 @@ def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
     if not file.is_file():
         return manifest, outcomes
     before = read_record(Manifest, file)
+    _refuse_version(before)
     _refuse_changes(before, manifest)
     _repair_tail(path / "results.jsonl")
     for result in read_results(path / "results.jsonl"):
@@ -172,6 +174,14 @@ def _new_lines(results: Iterable[LineResult], outcomes: LineOutcomes) -> Iterato
             completed = result.status == "Completed"
             outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
             yield result.model_dump_json().encode() + b"\n"
+
+
+def _refuse_version(before: Manifest) -> None:
+    if before.schema_version != SCHEMA_VERSION:
+        raise ResumeMismatchError(
+            f"run {before.name} is a run folder of version {before.schema_version}, this is version {SCHEMA_VERSION}: "
+            "it can be read and scored, not gone on with. Give it another --name, or --fresh to start it over"
+        )
 
 
 def _refuse_changes(before: Manifest, now: Manifest) -> None:

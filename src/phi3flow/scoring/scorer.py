@@ -15,7 +15,15 @@ from typing import Any
 
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
-from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution, line_score, requests_per_line, unscored
+from phi3flow.flows.evaluation import (
+    AnsweredLine,
+    Evaluator,
+    Execution,
+    asks_endpoint,
+    line_score,
+    requests_per_line,
+    unscored,
+)
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import Limits
@@ -72,7 +80,7 @@ class Scorer:
         self._helpers = helpers
         self._on_line = on_line
         self._requests_each = requests_per_line(session.flow)
-        self._asks_endpoint = bool(session.used_connections or self._requests_each or limits.rpm or limits.tpm)
+        self._asks_endpoint = bool(asks_endpoint(session) or limits.rpm or limits.tpm)
         self._scored: list[ScoredLine] = []
 
     async def score(self, lines: Sequence[AnsweredLine]) -> list[ScoredLine]:

@@ -35,16 +35,16 @@ def known_range(name: str, declared: Mapping[str, ScoreRange], scores: Iterable[
 
 
 def estimate_mean(
-    scores: ArrayLike, *, clusters: ArrayLike | None = None, n_failed: int = 0, score_range: ScoreRange = UNIT
+    scores: ArrayLike, *, clusters: ArrayLike | None = None, n_failed: int = 0, score_range: ScoreRange | None = UNIT
 ) -> Estimate:
     """Estimate a mean with its interval: Student's t, or Wilson's where all scores are an end of their range.
 
     Where lines share a cluster, either uses the clustered standard error and t on clusters - 1 (Miller 2024).
     ``n_failed`` is passed through. One line (one cluster) has no interval, unless its score is an end of the range.
     """
-    low, high = score_range
+    low, high = score_range or UNIT
     unit = _estimate_unit_mean((finite(scores) - low) / (high - low), clusters, n_failed)
-    if score_range == UNIT:
+    if score_range in (UNIT, None):
         return unit
     shares = {"mean": unit.mean, "low": unit.low, "high": unit.high}
     scaled = {name: None if share is None else low + share * (high - low) for name, share in shares.items()}

@@ -34,12 +34,19 @@ class ScoringLine:
 def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
     """Say which lines an evaluation flow could not score; return how many lack a score that they should have."""
     scores = run.scores(evaluation)
-    failed = [score for score in scores if score.status == "Failed"]
+    reading = "count as the worst score" if run.metrics(evaluation).failed_lines == "least" else "are left out"
+    failed = [score for score in scores if not score.answered]
     if failed:
         terminal.note(
-            f"{evaluation}: {len(failed)} of {len(scores)} lines have no score; the first: {_reason(failed[0])}"
+            f"{evaluation}: {len(failed)} of {len(scores)} lines failed in the run and {reading}; the first: "
+            f"{_reason(failed[0])}"
         )
-    without = [score for score in scores if score.failures]
+    unscored = [score for score in scores if score.answered and score.status == "Failed"]
+    if unscored:
+        terminal.note(
+            f"{evaluation}: {len(unscored)} of {len(scores)} lines have no score; the first: {_reason(unscored[0])}"
+        )
+    without = [score for score in scores if score.status == "Completed" and score.failures]
     if without:
         name, reason = next(iter(without[0].failures.items()))
         terminal.note(
@@ -48,7 +55,7 @@ def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
         )
     if missing := run.manifest.counts.total - len(scores):
         terminal.note(f"{run.name} is {run.manifest.status}: {missing} lines were not run yet, and are not scored")
-    return len(failed) + len(without)
+    return len(failed) + len(unscored) + len(without)
 
 
 def _reason(score: LineScore) -> str:

@@ -1,0 +1,83 @@
+"""What measures a run: an evaluation flow, where its inputs come from, and who judges."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from phi3flow.errors import Phi3flowError
+from phi3flow.flows import Flow, load_flow
+from phi3flow.flows.evaluation import complete_evaluation
+from phi3flow.records.lines import LineResult
+from phi3flow.records.scores import JudgeIdentity, Judging, Ruler
+from phi3flow.runs.folder import RunFolder
+from phi3flow.storage.jsonl import Row
+
+_OUTPUTS = "${run.outputs."
+
+
+def output_names(run: RunFolder, results: Iterable[LineResult], flow: Flow, mapping: Mapping[str, str]) -> list[str]:
+    """Return the names of the run's outputs; where no line has any, those that the run's flow declares.
+
+    Where that is gone too, they are those that the mapping names, and the inputs of ``flow`` that the data lacks.
+    """
+    if names := _names(result.outputs or {} for result in results):
+        return names
+    if declared := _declared_outputs(run):
+        return declared
+    named = [str(value)[len(_OUTPUTS) : -1] for value in mapping.values() if str(value).startswith(_OUTPUTS)]
+    columns = set(_names(run.data_rows())) | set(mapping)
+    return list(dict.fromkeys([*named, *(name for name in flow.inputs if name not in columns)]))
+
+
+def complete_columns(
+    mapping: Mapping[str, str],
+    *,
+    run: RunFolder,
+    flow: Flow,
+    outputs: Sequence[str],
+    results: Iterable[LineResult],
+    rows: Iterable[Row],
+) -> dict[str, Any]:
+    """Return the mapping of the flow's inputs over the run, complete. Raises ColumnMappingError."""
+    return complete_evaluation(
+        flow,
+        {"run.outputs": outputs, "data": _names(rows), "run.inputs": _names(result.inputs for result in results)},
+        where=f"{flow.folder} over run {run.name}",
+        mapping=mapping,
+        own_history=run.manifest.parameters.history == "own",
+    )
+
+
+def describe_ruler(flow: Flow, mapping: Mapping[str, Any], outputs: Sequence[str], judging: Judging | None) -> Ruler:
+    """Return what measured a run whose outputs have these names."""
+    return Ruler(
+        flow=str(flow.folder),
+        flow_fingerprint=flow.fingerprint,
+        column_mapping={name: str(value) for name, value in mapping.items()},
+        run_outputs=sorted(outputs),
+        judge=_identify(flow, judging) if judging else None,
+    )
+
+
+def _identify(flow: Flow, judging: Judging) -> JudgeIdentity | None:
+    """Return who judged; a judge that does not say it is known by what took the place of the flow's own settings."""
+    overrides = ", ".join(f"{key}={value}" for key, value in sorted(flow.overrides.items()))
+    model = judging.model or overrides or None
+    if not (judging.connections or model or judging.package or judging.prompts):
+        return None
+    return JudgeIdentity(model=model, package=judging.package, prompts=judging.prompts)
+
+
+def _declared_outputs(run: RunFolder) -> list[str]:
+    for folder in (run.path / "snapshot", Path(run.manifest.flow)):
+        with contextlib.suppress(Phi3flowError, OSError):
+            if names := list(load_flow(folder).definition.get("outputs") or {}):
+                return names
+    return []
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
