@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from phi3flow.cli.main import main
+from phi3flow.records.scores import Estimate
+from phi3flow.runs.folder import find_run
 from tests.support.folders.answered_runs import make_run
+from tests.support.folders.run_folders import ruler
 from tests.support.paths import ROOT
 from tests.support.servers.fault_endpoint import FaultEndpoint, Request
 
@@ -39,7 +42,7 @@ def test_json_has_the_documented_shape(runs_dir, capsys):
     metric = printed["metrics"]["answer_match.value_accuracy"]
     documented = {
         *("baseline", "candidate", "difference", "p", "p_permutation", "p_holm", "wins", "losses", "ties"),
-        *("minimum_detectable_effect", "lines_needed"),
+        *("minimum_detectable_effect", "lines_needed", "verdict", "verdict_answered_only", "reason"),
     }
     assert documented <= set(metric)
     assert set(metric["difference"]) == {"mean", "low", "high"}
@@ -170,3 +173,70 @@ def test_what_cannot_be_compared_exits_2_and_says_why(runs_dir, capsys, argument
     make_run(runs_dir, "elsewhere", [{"question": "z"}], ["x"], scores={"answer_match": {"f1": [0.5]}})
     assert _compare(runs_dir, *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_margin_makes_two_runs_equivalent_and_a_wrong_one_exits_2(runs_dir, capsys):
+    flags = ("--metric", "f1", "--margin", "0.3", "--json")
+    assert _compare(runs_dir, "base", "tuned", *flags) == 0
+    metric = json.loads(capsys.readouterr().out)["metrics"]["answer_match.f1"]
+    assert (metric["verdict"], metric["margin"], metric["verdict_answered_only"]) == ("equivalent", 0.3, "equivalent")
+    assert _compare(runs_dir, "base", "tuned", "--metric", "f1", "--margin", "f1=-1") == 2
+    assert "--margin f1=-1: is not NUMBER or METRIC=NUMBER" in capsys.readouterr().err
+    assert _compare(runs_dir, "base", "tuned", "--metric", "f1", "--margin", "value_accuracy=0.1") == 2
+    assert "--margin value_accuracy=0.1: metric 'value_accuracy' is unknown" in capsys.readouterr().err
+
+
+def test_failed_lines_are_shown_with_both_readings_and_the_command_that_tries_them_again(runs_dir, capsys):
+    right = [1.0] * 25 + [0.0] * 15
+    answers = ["x"] * 26 + [None] * 14
+    make_run(runs_dir, "failing", ROWS, answers, scores={"answer_match": {"value_accuracy": right}})
+    assert _compare(runs_dir, "tuned", "failing", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    metric = printed["metrics"]["answer_match.value_accuracy"]
+    assert (printed["failed"], metric["failed"]) == (
+        {"baseline": 0, "candidate": 14},
+        {"baseline": 0, "candidate": 14},
+    )
+    assert (metric["n"], metric["answered_only"]["n"]) == (40, 26)
+    assert "14 lines of failing failed by the endpoint (503: 14)" in printed["notes"][0]
+    assert _compare(runs_dir, "tuned", "failing") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "40 lines paired; 14 lines of failing failed." in output
+    assert "Both answered 26 lines: undecided, -0.038" in output
+    assert "give its batch-run command again" in output
+
+
+def test_slices_have_p_holm_failures_and_a_verdict(tmp_path, capsys):
+    runs_dir, rows = tmp_path / ".runs", [{"question": f"q{n}", "kind": "ab"[n % 2]} for n in range(40)]
+    for name, right, answers in (("base", [0.0] * 40, ["x"] * 40), ("tuned", [1.0, 0.0] * 20, ["x"] * 39 + [None])):
+        make_run(runs_dir, name, rows, answers, scores={"answer_match": {"f1": right}})
+    assert _compare(runs_dir, "base", "tuned", "--by", "kind") == 0
+    output = capsys.readouterr().out
+    header, first, second = (line for line in output.splitlines() if line.startswith((" slice", " kind: ")))
+    assert [name in header for name in ("p_holm", "failed", "verdict")] == [True] * 3
+    assert "p (Holm)" not in output
+    assert first.split()[-2:] == ["0/0", "better"]
+    assert second.split()[-2:] == ["0/1", "undecided"]
+
+
+def test_runs_that_were_measured_by_different_rulers_exit_2_with_the_command(runs_dir, capsys):
+    other = find_run("tuned", runs_dir)
+    metrics = other.metrics("answer_match")
+    edited = metrics.model_copy(update={"evaluation": ruler("answer_match", "f" * 64)})
+    other.write_scores("answer_match", other.scores("answer_match"), edited)
+    assert _compare(runs_dir, "base", "tuned") == 2
+    error = capsys.readouterr().err
+    assert "answer_match measured base and tuned differently" in error
+    assert "phi3flow score tuned --flow flows/eval/answer_match" in error
+
+
+def test_runs_that_have_only_aggregated_metrics_are_shown_with_that_said(runs_dir, capsys):
+    for name, accuracy in (("base", 0.5), ("tuned", 0.75)):
+        run = find_run(name, runs_dir)
+        scores = [line.model_copy(update={"scores": {}}) for line in run.scores("answer_match")]
+        estimates = {"accuracy": Estimate(mean=accuracy, n=40, method="aggregation")}
+        run.write_scores("answer_match", scores, run.metrics("answer_match").model_copy(update={"metrics": estimates}))
+    assert _compare(runs_dir, "base", "tuned") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "answer_match.accuracy 0.500 0.750 +0.250" in output
+    assert "Only the whole run has it, not its lines: there is no interval and no test." in output

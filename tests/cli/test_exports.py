@@ -44,13 +44,14 @@ def test_runs_list_writes_a_row_for_each_run(runs_dir: Path, tmp_path: Path) -> 
     assert tuned["answer_match.f1.low"] < tuned["answer_match.f1"] < tuned["answer_match.f1.high"]
 
 
-def test_score_writes_a_row_for_each_line(runs_dir: Path, tmp_path: Path) -> None:
-    file = tmp_path / "scores.parquet"
-    flow = str(FLOWS / "eval" / "answer_match")
-    arguments = ["tuned", "--flow", flow, "--runs-dir", str(runs_dir), "--output", str(file), "--quiet"]
+def test_score_writes_a_row_for_each_line(tmp_path: Path) -> None:
+    """A line that failed has what it counts as, and says that it failed."""
+    file, flow = tmp_path / "scores.parquet", str(FLOWS / "eval" / "answer_match")
+    make_run(tmp_path / ".runs", "tuned", ROWS, ["a"] * 9 + [None])
+    arguments = ["tuned", "--flow", flow, "--runs-dir", str(tmp_path / ".runs"), "--output", str(file), "--quiet"]
     assert main(["score", *arguments]) == 1
     rows = parquet.read_table(file).to_pylist()
-    assert [row["exact_match"] for row in rows] == [1.0] * 9 + [None]
+    assert [row["exact_match"] for row in rows] == [1.0] * 9 + [0.0]
     assert (rows[0]["evaluation"], rows[9]["status"], rows[9]["error"]) == (
         *("answer_match", "Failed"),
         "the endpoint answered 503",

@@ -1,49 +1,69 @@
-"""What a comparison shows of a metric: a verdict, and the sentence that says it."""
+"""The sentences that say what a comparison shows of a metric."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from phi3flow.records.comparisons import Comparison, MetricComparison
-from phi3flow.stats import ALPHA
-
-Verdict = Literal["better", "worse", "undecided", "no difference", "not comparable"]
-
-
-def conclude(metric: MetricComparison) -> Verdict:
-    """Return what the comparison shows at the 5 % level, by ``p_holm`` where the metric is confirmatory."""
-    p = _decisive_p(metric)
-    if metric.n == 0 or metric.difference.mean is None:
-        return "not comparable"
-    if metric.difference.low == metric.difference.high == 0 or metric.wins == metric.losses == 0:
-        return "no difference"
-    if p is None or p >= ALPHA:
-        return "undecided"
-    return "better" if (metric.difference.mean > 0) != metric.lower_is_better else "worse"
+from phi3flow.records.comparisons import AnsweredOnly, Comparison, Difference, MetricComparison, Sides
+from phi3flow.text import plural
 
 
 def describe_verdict(name: str, comparison: Comparison) -> str:
-    """Return one sentence on the metric ``name``: what is shown, or what it would take to show it."""
+    """Return what is shown of the metric ``name`` and by what, then why nothing is or what is to be known about it."""
     metric = comparison.metrics[name]
-    verdict, difference = conclude(metric), metric.difference
-    if verdict == "not comparable":
-        return f"{name}: not comparable: no line has a score in both runs."
-    if verdict == "no difference":
-        return f"{name}: no difference: all {metric.n:,} lines score the same."
-    p = _decisive_p(metric)
-    evidence = [] if p is None else ["p < 0.001" if p < 0.001 else f"p = {p:.3f}"]
-    if difference.low is not None and difference.high is not None:
-        evidence.insert(0, f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}")
-    evidence.append(f"{metric.n:,} lines")
-    finding = f"{difference.mean:+.3f} ({', '.join(evidence)})"
-    if verdict != "undecided":
-        return f"{name}: {comparison.candidate} is {verdict} than {comparison.baseline}: {finding}."
-    sentence = f"{name}: undecided: {finding}."
-    if metric.lines_needed is not None:
-        sentence += f" A difference of this size takes about {metric.lines_needed:,} lines to show"
-        sentence += f"; these lines show one of {metric.minimum_detectable_effect:.3f} or more (80 % power)."
-    return sentence
+    subject = name if metric.confirmatory else f"{name} (exploratory)"
+    sentences = [f"{subject}: {_claim(metric, comparison)}{_finding(metric, comparison)}."]
+    if metric.reason:
+        sentences.append(f"{metric.reason[0].upper()}{metric.reason[1:]}.")
+    if metric.answered_only:
+        sentences.append(_second_reading(metric, metric.answered_only))
+    return " ".join(sentences)
 
 
-def _decisive_p(metric: MetricComparison) -> float | None:
-    return metric.p if metric.p_holm is None else metric.p_holm
+def describe_p(metric: MetricComparison) -> str | None:
+    """Return the p that decides by its name, "p_holm = 0.012" for a confirmatory metric; None where there is none."""
+    name, p = ("p", metric.p) if metric.p_holm is None else ("p_holm", metric.p_holm)
+    return None if p is None else f"{name} < 0.001" if p < 0.001 else f"{name} = {p:.3f}"
+
+
+def describe_failures(failed: Sides, *, baseline: str, candidate: str) -> str | None:
+    """Return "12 lines of base and 40 lines of tuned failed", None where none did."""
+    sides = [(failed.baseline, baseline), (failed.candidate, candidate)]
+    counts = [f"{plural(count, 'line')} of {run}" for count, run in sides if count]
+    return f"{' and '.join(counts)} failed" if counts else None
+
+
+def _claim(metric: MetricComparison, comparison: Comparison) -> str:
+    if metric.verdict == "undecided":
+        return "undecided"
+    if metric.verdict == "equivalent":
+        return f"{comparison.candidate} is equivalent to {comparison.baseline} within {metric.margin:g}"
+    return f"{comparison.candidate} is {metric.verdict} than {comparison.baseline}"
+
+
+def _finding(metric: MetricComparison, comparison: Comparison) -> str:
+    evidence = [f"95 % interval {_interval(metric.difference)}"] if _interval(metric.difference) else []
+    if shared := metric.simultaneous and _interval(metric.simultaneous):
+        evidence.append(f"at the level that all tests share {shared}")
+    if p := describe_p(metric):
+        evidence.append(p)
+    if metric.n:
+        evidence.append(plural(metric.n, "line"))
+    if metric.lower_is_better:
+        evidence.append("lower is better")
+    failures = describe_failures(metric.failed, baseline=comparison.baseline, candidate=comparison.candidate)
+    remarks = "; ".join(filter(None, [", ".join(evidence), failures]))
+    difference = "" if metric.difference.mean is None else f": {metric.difference.mean:+.3f}"
+    return f"{difference} ({remarks})" if remarks else difference
+
+
+def _second_reading(metric: MetricComparison, answered: AnsweredOnly) -> str:
+    text = f"Both answered {plural(answered.n, 'line')}: {metric.verdict_answered_only}"
+    if answered.difference.mean is None:
+        return f"{text}."
+    interval = _interval(answered.difference)
+    return f"{text}, {answered.difference.mean:+.3f}{f' ({interval})' if interval else ''}."
+
+
+def _interval(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return ""
+    return f"{difference.low:+.3f} to {difference.high:+.3f}"

@@ -1,9 +1,11 @@
-"""Which metrics a comparison is made for: those that the user names, else the first of two."""
+"""Which metrics a comparison is made for: those that the user names, else one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from phi3flow.comparison.readings import PairedMetric
+from phi3flow.comparison.rulers import Mismatch
 from phi3flow.errors import ConfigError
 
 _DEFAULT = ("value_accuracy", "f1")
@@ -27,6 +29,42 @@ def default_metric(available: Iterable[str]) -> str | None:
     """Return value_accuracy, else f1, by its full name; None where there is neither."""
     available = list(available)
     return next((full for short in _DEFAULT for full in available if _short(full) == short), None)
+
+
+def choose_confirmatory(
+    names: Sequence[str] | None,
+    paired: Mapping[str, PairedMetric],
+    whole_run: Iterable[str],
+    unlike: Sequence[Mismatch],
+) -> list[str]:
+    """Return the metrics that a comparison is made for: ``names``, else value_accuracy where it applies to at least
+    half of the pairs, else f1, else the first that lines have.
+
+    ``whole_run`` are metrics without lines' scores. Raises ConfigError for an unknown or ambiguous name, and where what
+    is to be compared was measured by different rulers (``unlike``).
+    """
+    unlike_metrics = {metric: mismatch for mismatch in unlike for metric in mismatch.metrics}
+    if names:
+        chosen = resolve_metrics(names, dict.fromkeys([*paired, *whole_run, *unlike_metrics]))
+    else:
+        default = _default(paired)
+        instead = None if default and _short(default) in _DEFAULT else default_metric(unlike_metrics)
+        chosen = [name for name in (instead or default or next(iter(whole_run), None),) if name]
+    for name in chosen:
+        if name in unlike_metrics and name not in paired:
+            raise ConfigError(unlike_metrics[name].problem)
+    return chosen
+
+
+def _default(paired: Mapping[str, PairedMetric]) -> str | None:
+    usable = {name: metric for name, metric in paired.items() if metric.n_both}
+    rare = [
+        name
+        for name, metric in usable.items()
+        if _short(name) == _DEFAULT[0] and 2 * metric.n_applies < len(metric.clusters)
+    ]
+    common = [name for name in usable if name not in rare]
+    return default_metric(common) or next(iter(common or rare), None)
 
 
 def _short(full: str) -> str:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phi3flow.errors import ConfigError
-from phi3flow.records.scores import LineScore, RunMetrics, ScoreRange
+from phi3flow.comparison.rulers import Measured, Mismatch, match_evaluations
+from phi3flow.records.lines import LineError
+from phi3flow.records.scores import FailedLines, LineScore, RunMetrics, ScoreRange
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.repeats import average_repeats
 
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run as an evaluation flow scored it; ``scores`` are by the line's number in the data, averaged over repeats."""
+    """A run as an evaluation flow scored it; ``scores`` are by the line's number in the data, averaged over repeats.
 
-    folder: RunFolder
+    ``failed`` has those lines that failed in the run averaged without their failed executions, ``failures`` why the
+    first of these did.
+    """
+
+    measured: Measured
     scores: Mapping[int, LineScore]
-    metrics: RunMetrics
+    failed: Mapping[int, LineScore]
+    failures: Mapping[int, LineError]
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run."""
+        return self.measured.run
 
     @property
     def name(self) -> str:
         """The run's name."""
         return self.folder.name
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """The estimates of the run alone."""
+        return self.measured.metrics
 
 
 @dataclass(frozen=True)
@@ -34,48 +50,40 @@ class ScoredRuns:
     candidate: ScoredRun
 
     @property
+    def failed_lines(self) -> FailedLines:
+        """How failed lines are read, in both."""
+        return self.baseline.metrics.failed_lines
+
+    @property
     def lower_is_better(self) -> frozenset[str]:
         """The metrics that count something bad, as the evaluation flow of either run says."""
         return frozenset([*self.baseline.metrics.lower_is_better, *self.candidate.metrics.lower_is_better])
 
     @property
     def score_ranges(self) -> Mapping[str, ScoreRange]:
-        """The ranges other than 0 to 1, as the evaluation flow of either run says."""
-        return self.baseline.metrics.score_ranges | self.candidate.metrics.score_ranges
+        """The ranges other than 0 to 1, as the evaluation flow says."""
+        return self.baseline.metrics.score_ranges
 
 
-def read_scored_runs(baseline: RunFolder, candidate: RunFolder) -> list[ScoredRuns]:
-    """Return the two runs by each evaluation flow that scored both. Raises ConfigError where there is none."""
-    return [
-        ScoredRuns(evaluation, _read_scores(baseline, evaluation), _read_scores(candidate, evaluation))
-        for evaluation in _common_evaluations(baseline, candidate)
+def read_scored_runs(baseline: RunFolder, candidate: RunFolder) -> tuple[list[ScoredRuns], list[Mismatch]]:
+    """Return the two runs by each ruler that measured both, and the evaluations whose rulers differ.
+
+    Raises ConfigError where no ruler measured both.
+    """
+    matches = match_evaluations(baseline, candidate)
+    runs = [
+        ScoredRuns(match.name, _read_scores(match.baseline), _read_scores(match.candidate)) for match in matches.alike
     ]
+    return runs, matches.unlike
 
 
-def refuse_unlike_failures(evaluations: Iterable[ScoredRuns]) -> None:
-    """Raise ConfigError where failed lines are read otherwise in one run than in the other."""
-    for runs in evaluations:
-        readings = [run.metrics.failed_lines for run in (runs.baseline, runs.candidate)]
-        if readings[0] != readings[1]:
-            raise ConfigError(
-                f"{runs.evaluation} reads failed lines of {runs.baseline.name} as {readings[0]!r} and of "
-                f"{runs.candidate.name} as {readings[1]!r}: score either again with the other's --failed-lines"
-            )
-
-
-def _common_evaluations(baseline: RunFolder, candidate: RunFolder) -> list[str]:
-    scored = {run: run.evaluations() for run in (baseline, candidate)}
-    common = [name for name in scored[baseline] if name in scored[candidate]]
-    if common:
-        return common
-    lacking = candidate if scored[baseline] else baseline
-    flow = next(iter(scored[baseline] or scored[candidate]), "answer_match")
-    raise ConfigError(
-        f"run {lacking.name} is not scored{f' by {flow}' if any(scored.values()) else ''}: "
-        f"phi3flow score {lacking.name} --flow flows/eval/{flow}"
-    )
-
-
-def _read_scores(run: RunFolder, evaluation: str) -> ScoredRun:
-    scores = average_repeats(run.scores(evaluation), run.manifest.lines)
-    return ScoredRun(run, {score.line_number: score for score in scores}, run.metrics(evaluation))
+def _read_scores(measured: Measured) -> ScoredRun:
+    executions, lines = measured.run.scores(measured.folder), measured.run.manifest.lines
+    failures: dict[int, LineError] = {}
+    for score in executions:
+        if not score.answered and score.error:
+            failures.setdefault(score.line_number % lines, score.error)
+    scores = {score.line_number: score for score in average_repeats(executions, lines)}
+    failed = [score for score in executions if not scores[score.line_number % lines].answered]
+    without = {score.line_number: score for score in average_repeats(failed, lines, "left out")}
+    return ScoredRun(measured, scores, without, failures)

@@ -76,6 +76,15 @@ def describe_failure(error: BaseException) -> Failure:
     )
 
 
+def is_endpoint_failure(error: LineError) -> bool:
+    """Whether the endpoint caused a line's failure (a status of RETRYABLE_STATUS, 424, any other 5xx, no connection, no
+    answer in time), so that the same line may well be answered when it is tried again.
+    """
+    if error.status_code is None:
+        return error.type in _CONNECTION_ERRORS or error.type.endswith(("Timeout", "TimeoutError"))
+    return error.status_code in RETRYABLE_STATUS or error.status_code == 424 or error.status_code >= 500
+
+
 def parse_retry_after(value: str | None) -> float | None:
     """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
 

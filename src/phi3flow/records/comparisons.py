@@ -8,7 +8,7 @@ from pydantic import Field
 
 from phi3flow.records.lines import LineError
 from phi3flow.records.record import Record
-from phi3flow.records.scores import Judging
+from phi3flow.records.scores import FailedLines, Judging
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 """What a comparison shows; equivalent is within a margin that the user states, undecided has a reason."""
@@ -60,7 +60,7 @@ class AnsweredOnly(Record):
     candidate: float | None
     difference: Difference
     p: float | None
-    n: int
+    n: int = 0
 
 
 class MetricComparison(Record):
@@ -73,7 +73,8 @@ class MetricComparison(Record):
     power; ``lines_needed`` resolve the observed difference at 80 % power; both at that level. ``se`` is the standard
     error. ``failed`` lines, to which the metric applies, failed in the run of that side, ``unscored`` in its scoring.
     ``verdict`` is that of the whole comparison, ``reason`` why it is undecided or what is to be known about it;
-    ``answered_only`` is there where lines failed.
+    ``answered_only`` is there where lines failed, unless ``failed_lines`` are left out anyhow. What is not
+    ``confirmatory`` is exploratory: its verdict is by its own ``p`` and interval.
     """
 
     baseline: float | None
@@ -91,7 +92,9 @@ class MetricComparison(Record):
     n: int
     method: str
     lower_is_better: bool = False
+    confirmatory: bool = False
     se: float | None = None
+    failed_lines: FailedLines = "least"
     failed: Sides = Sides()
     unscored: Sides = Sides()
     answered_only: AnsweredOnly | None = None
@@ -102,7 +105,7 @@ class MetricComparison(Record):
 
 
 class SliceComparison(Record):
-    """The confirmatory metrics over the lines whose ``column`` is ``value``; ``p_holm`` counts the column's slices."""
+    """The confirmatory metrics over the lines whose ``column`` is ``value``; ``p_holm`` counts all slices."""
 
     column: str
     value: str
@@ -113,7 +116,8 @@ class SliceComparison(Record):
 class Comparison(Record):
     """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline.
 
-    ``failed`` are the lines of each run, among those paired, that failed in it.
+    ``failed`` are the lines of each run, among those paired, that failed in it. ``notes`` say what is left out, and
+    which failures another try may mend.
     """
 
     baseline: str
@@ -124,6 +128,7 @@ class Comparison(Record):
     metrics: dict[str, MetricComparison]
     slices: list[SliceComparison] = Field(default_factory=list)
     slices_note: str | None = None
+    notes: list[str] = Field(default_factory=list)
 
 
 class Preferences(Record):

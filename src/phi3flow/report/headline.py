@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from phi3flow.comparison.conclusions import conclude
 from phi3flow.comparison.confirmatory import default_metric
 from phi3flow.records.comparisons import Comparison, Difference, MetricComparison
 from phi3flow.records.scores import Estimate
@@ -93,7 +92,7 @@ def leading_metric(names: Sequence[str]) -> str | None:
 
 def _sign(metric: MetricComparison) -> int:
     """Return 1 or -1 where the candidate is shown to be better or worse, 0 where neither."""
-    return _SIGNS.get(conclude(metric), 0)
+    return _SIGNS.get(metric.verdict, 0)
 
 
 def _claim(comparison: Comparison, signs: dict[str, int]) -> str:
@@ -104,9 +103,9 @@ def _claim(comparison: Comparison, signs: dict[str, int]) -> str:
         return f"{candidate} is better than {baseline} on {_names(better)}, worse on {_names(worse)}"
     if better or worse:
         return f"{candidate} is {'better' if better else 'worse'} than {baseline} on {_names(better or worse)}"
-    if all(conclude(comparison.metrics[name]) == "no difference" for name in signs):
-        return f"{candidate} and {baseline} have the same {_names(signs)} on every line"
-    return f"No difference in {_names(signs)} is shown between {candidate} and {baseline}"
+    if all(comparison.metrics[name].verdict == "equivalent" for name in signs):
+        return f"{candidate} and {baseline} are equivalent on {_names(signs)}"
+    return f"Undecided whether {candidate} or {baseline} is better on {_names(signs)}"
 
 
 def _evidence(metric: MetricComparison, digits: int) -> str:

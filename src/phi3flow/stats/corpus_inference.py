@@ -11,7 +11,7 @@ from scipy import special
 
 from phi3flow.records.scores import Estimate
 from phi3flow.stats.estimates import ALPHA, ROUNDING, Floats, shared_clusters, sum_by_cluster, t_quantile
-from phi3flow.stats.pairs import PairedComparison, lines_needed, minimum_detectable_effect
+from phi3flow.stats.pairs import PairedComparison, lines_needed, minimum_detectable_effect, widened
 from phi3flow.stats.resampling import DRAWS, bootstrap_sums, swapped_sums
 
 Metric = Callable[[Floats], Floats]
@@ -54,6 +54,7 @@ def compare_corpora(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
+    tests: int = 1,
 ) -> list[PairedComparison]:
     """Compare metrics of two runs from the counts, (n, K) of the baseline and of the candidate, of their common lines.
 
@@ -81,7 +82,7 @@ def compare_corpora(
         comparisons |= {index: PairedComparison(n=n, method=method, mean=means[index]) for index in differing}
     elif differing:
         compared = _compare_tables(
-            [tables[index] for index in differing], [means[index] for index in differing], n, rng, draws
+            [tables[index] for index in differing], [means[index] for index in differing], n, rng, draws, tests
         )
         comparisons |= dict(zip(differing, compared, strict=True))
     return [comparisons[index] for index in range(len(tables))]
@@ -91,7 +92,7 @@ _Table = tuple[Floats, Metric]
 
 
 def _compare_tables(
-    tables: Sequence[_Table], means: Sequence[float], n: int, rng: np.random.Generator, draws: int
+    tables: Sequence[_Table], means: Sequence[float], n: int, rng: np.random.Generator, draws: int, tests: int
 ) -> Iterable[PairedComparison]:
     """Yield the comparison of each table: the clusters' sums, (C, 2K), and the difference of a metric."""
     count = len(tables[0][0])
@@ -110,6 +111,7 @@ def _compare_tables(
             p_permutation=p,
             minimum_detectable_effect=minimum_detectable_effect(se, df=count - 1) if se else None,
             lines_needed=lines_needed(se * math.sqrt(n), mean) if se and mean else None,
+            simultaneous=widened(mean, low, high, tests),
         )
 
 

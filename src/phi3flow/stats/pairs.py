@@ -55,6 +55,15 @@ class PairedComparison:
     p_permutation: float | None = None
     minimum_detectable_effect: float | None = None
     lines_needed: int | None = None
+    simultaneous: tuple[float, float] | None = None
+    note: str | None = None
+
+
+def widened(mean: float, low: float | None, high: float | None, tests: int) -> tuple[float, float] | None:
+    if tests == 1 or low is None or high is None:
+        return None
+    ratio = float(special.ndtri(1 - ALPHA / 2 / tests)) / Z_TWO_SIDED
+    return mean - (mean - low) * ratio, mean + (high - mean) * ratio
 
 
 def compare_pairs(
@@ -64,7 +73,8 @@ def compare_pairs(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
-    score_range: ScoreRange = UNIT,
+    score_range: ScoreRange | None = UNIT,
+    tests: int = 1,
 ) -> PairedComparison:
     """Compare two runs' scores of the same lines.
 
@@ -73,6 +83,7 @@ def compare_pairs(
     permutation test by cluster.
     All differences zero: difference 0, interval [0, 0], p = 1.
     """
+    score_range = score_range or UNIT
     left, right = finite(baseline), finite(candidate)
     if left.shape != right.shape:
         raise ValueError(f"paired scores come in pairs, not {len(left)} against {len(right)}")
@@ -95,6 +106,7 @@ def compare_pairs(
         p_permutation=sign_flip_p(differences.values, rng=rng, clusters=differences.clusters, draws=draws),
         minimum_detectable_effect=differences.minimum_detectable_effect,
         lines_needed=differences.lines_needed,
+        simultaneous=widened(differences.mean, optional(inference.low), optional(inference.high), tests),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from phi3flow.records.lines import LineError, LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest
-from phi3flow.records.scores import LineScore, RunMetrics
+from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import estimate_mean
 from phi3flow.storage.jsonl import file_sha256
@@ -64,7 +64,7 @@ def write_run(
     (folder / "results.jsonl").write_text("".join(result.model_dump_json() + "\n" for result in results))
     run = RunFolder(folder)
     for evaluation, metrics in (scores or {}).items():
-        run.write_scores(evaluation, _line_scores(results, metrics), _run_metrics(results, metrics))
+        run.write_scores(evaluation, _line_scores(results, metrics), _run_metrics(results, evaluation, metrics))
     return run
 
 
@@ -99,23 +99,38 @@ def _manifest(name: str, results: Sequence[LineResult], data: Path, changes: Map
     return Manifest.model_validate(fields | changes)
 
 
+def ruler(evaluation: str, fingerprint: str = "e" * 64) -> Ruler:
+    """Return what measured a run: flows/eval/EVALUATION as it was by that fingerprint, over the output ``answer``."""
+    return Ruler(
+        flow=f"flows/eval/{evaluation}",
+        flow_fingerprint=fingerprint,
+        column_mapping={"answer": "${run.outputs.answer}"},
+        run_outputs=["answer"],
+    )
+
+
 def _line_scores(results: Sequence[LineResult], metrics: Mapping[str, Sequence[float | None]]) -> list[LineScore]:
+    """Return each line's scores; a line that failed counts as 0 in each metric that has a score for it."""
     return [
         LineScore(
             line_number=result.line_number,
             line_id=result.line_id,
             status=result.status,
+            answered=result.outputs is not None,
             scores={name: column[place] for name, column in metrics.items()} if result.outputs else {},
+            counted_as={} if result.outputs else {n: 0.0 for n, column in metrics.items() if column[place] is not None},
             error=result.error,
         )
         for place, result in enumerate(results)
     ]
 
 
-def _run_metrics(results: Sequence[LineResult], metrics: Mapping[str, Sequence[float | None]]) -> RunMetrics:
+def _run_metrics(
+    results: Sequence[LineResult], evaluation: str, metrics: Mapping[str, Sequence[float | None]]
+) -> RunMetrics:
     estimates = {}
     for name, column in metrics.items():
-        scored = [score for score, result in zip(column, results, strict=True) if result.outputs and score is not None]
-        failed = sum(result.status == "Failed" for result in results)
-        estimates[name] = estimate_mean(scored, n_failed=failed)
-    return RunMetrics(metrics=estimates)
+        applies = [(result, score) for score, result in zip(column, results, strict=True) if score is not None]
+        scores = [score if result.outputs else 0.0 for result, score in applies]
+        estimates[name] = estimate_mean(scores, n_failed=sum(not result.outputs for result, _ in applies))
+    return RunMetrics(metrics=estimates, evaluation=ruler(evaluation))

@@ -32,12 +32,12 @@ def test_the_verdict_says_worse_where_it_is_shown(tmp_path: Path) -> None:
 
 def test_the_verdict_claims_no_difference_that_is_not_shown(tmp_path: Path) -> None:
     sentence = verdict(tmp_path, [0.1, 0.9, 0.5], [0.9, 0.2, 0.6])
-    assert sentence.startswith("No difference in f1 is shown between tuned and base: ")
+    assert sentence.startswith("Undecided whether tuned or base is better on f1: ")
     assert "would be needed to show it" in sentence
 
 
-def test_the_verdict_says_alike_where_no_line_differs(tmp_path: Path) -> None:
-    assert verdict(tmp_path, [0.1, 0.9], [0.1, 0.9]).startswith("tuned and base have the same f1 on every line")
+def test_the_verdict_is_undecided_where_no_line_differs(tmp_path: Path) -> None:
+    assert verdict(tmp_path, [0.1, 0.9], [0.1, 0.9]).startswith("Undecided whether tuned or base is better on f1: ")
 
 
 def test_a_metric_out_of_a_hundred_has_fewer_decimals(tmp_path: Path) -> None:

@@ -24,10 +24,8 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     """Return a comparison as a person reads it: the table, a sentence for each confirmatory metric, the slices."""
     from rich.console import Group
 
-    from phi3flow.comparison.conclusions import describe_verdict
-
     table = _table(f"{comparison.candidate} against {comparison.baseline}", "metric", "baseline", "candidate")
-    for name in ("difference [95 %]", "p", "won/lost/tied"):
+    for name in ("difference [95 %]", "p", "p_holm", "won/lost/tied", "verdict"):
         table.add_column(name, justify="right")
     confirmatory = _confirmatory(comparison)
     for name, metric in comparison.metrics.items():
@@ -37,14 +35,25 @@ def render_comparison(comparison: Comparison) -> RenderableType:
             style="bold" if name in confirmatory else None,
             end_section=bool(confirmatory) and name == confirmatory[-1],
         )
+    slices = [_slices(comparison, name) for name in confirmatory if comparison.slices]
+    note = [f"Slices: {comparison.slices_note}."] if comparison.slices_note else []
+    return Group(table, "\n".join(_sentences(comparison, confirmatory)), *slices, *note)
+
+
+def _sentences(comparison: Comparison, confirmatory: Sequence[str]) -> list[str]:
+    from phi3flow.comparison.conclusions import describe_failures, describe_verdict
+
     unmatched = comparison.unmatched
     lines = f"{comparison.n_paired} lines paired"
     if unmatched.baseline or unmatched.candidate:
         lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
+    runs = {"baseline": comparison.baseline, "candidate": comparison.candidate}
+    if failures := describe_failures(comparison.failed, **runs):
+        lines += f"; {failures}"
     sentences = [describe_verdict(name, comparison) for name in confirmatory]
-    slices = [_slices(comparison, name) for name in confirmatory if comparison.slices]
-    note = [f"Slices: {comparison.slices_note}."] if comparison.slices_note else []
-    return Group(table, "\n".join([lines + ".", *sentences]), *slices, *note)
+    if len(comparison.metrics) > len(confirmatory):
+        sentences.append("All other metrics are exploratory: a verdict on one is by its own p alone.")
+    return [f"{lines}.", *sentences, *(f"{note}." for note in comparison.notes)]
 
 
 def describe_preferences(preferences: Preferences) -> str:
@@ -68,20 +77,20 @@ def _matrix(comparisons: Sequence[Comparison]) -> Table:
     for name, first in comparisons[0].metrics.items():
         metrics = [comparison.metrics.get(name) for comparison in comparisons]
         cells = [_difference(metric) if metric else "none" for metric in metrics]
-        bold = any(metric and metric.p_holm is not None for metric in metrics)
+        bold = any(metric and metric.confirmatory for metric in metrics)
         table.add_row(name, _number(first.baseline), *cells, style="bold" if bold else None)
     return table
 
 
 def _slices(comparison: Comparison, name: str) -> Table:
     table = _table(f"{name} by slice", "slice", "lines", "baseline", "candidate")
-    for header in ("difference [95 %]", "p (Holm)", "won/lost/tied"):
+    for header in ("difference [95 %]", "p_holm", "won/lost/tied", "failed", "verdict"):
         table.add_column(header, justify="right")
     for slice_ in comparison.slices:
         metric = slice_.metrics[name]
-        before, after, difference, _, counts = _row(metric)
-        label = f"{slice_.column}: {slice_.value}"
-        table.add_row(label, str(metric.n), before, after, difference, _p(metric.p_holm), counts)
+        before, after, difference, _, p_holm, counts, verdict = _row(metric)
+        label, failed = f"{slice_.column}: {slice_.value}", f"{metric.failed.baseline}/{metric.failed.candidate}"
+        table.add_row(label, str(metric.n), before, after, difference, p_holm, counts, failed, verdict)
     return table
 
 
@@ -89,22 +98,23 @@ def _table(title: str, first: str, *numbers: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in numbers:
         table.add_column(name, justify="right")
     return table
 
 
-def _row(metric: MetricComparison) -> tuple[str, str, str, str, str]:
+def _row(metric: MetricComparison) -> tuple[str, str, str, str, str, str, str]:
     counts = "" if metric.wins is None else f"{metric.wins}/{metric.losses}/{metric.ties}"
-    return _number(metric.baseline), _number(metric.candidate), _difference(metric), _p(metric.p), counts
+    p_holm = _p(metric.p_holm) if metric.confirmatory else ""
+    before, after = _number(metric.baseline), _number(metric.candidate)
+    return before, after, _difference(metric), _p(metric.p), p_holm, counts, metric.verdict
 
 
 def _confirmatory(comparison: Comparison) -> list[str]:
-    """Return the metrics that the comparison was made for; they come first, also where none has a p."""
-    named = [name for name, metric in comparison.metrics.items() if metric.p_holm is not None]
-    return named or list(comparison.metrics)[:1]
+    """Return the metrics that the comparison was made for; they come first."""
+    return [name for name, metric in comparison.metrics.items() if metric.confirmatory]
 
 
 def _difference(metric: MetricComparison) -> str:

@@ -1,0 +1,180 @@
+"""What an inferred metric shows: one verdict of both readings of failed lines, and why it is undecided.
+
+A verdict is ``stats.decide``'s. Where the two readings end in different ones, the failed lines decide, and nobody knows
+how they would have been answered: undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phi3flow.comparison.inference import InferredMetric, Reading
+from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides, Verdict
+from phi3flow.stats import ALPHA, PairedComparison, decide, mcnemar_mid_p
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """Holm's adjusted p values of a confirmatory metric, by the two readings; None where it has no p."""
+
+    primary: float | None
+    answered_only: float | None
+
+
+def judge_metric(
+    inferred: InferredMetric, *, adjusted: Adjusted | None, margin: float | None, void: str | None
+) -> MetricComparison:
+    """Return the metric's comparison with its verdict.
+
+    ``adjusted`` is given for a confirmatory metric, whose verdict is at the level that all tests share; an exploratory
+    one's is by its own p. ``void`` says why nothing can be decided of these lines, where nothing can.
+    """
+    evidence = _Evidence(inferred, adjusted, margin)
+    reason = void or evidence.obstacle
+    verdict = "undecided" if reason else evidence.verdict
+    if verdict == "undecided" and reason is None:
+        reason = evidence.doubt
+    return _figures(inferred).model_copy(
+        update={
+            "confirmatory": adjusted is not None,
+            "p_holm": adjusted.primary if adjusted else None,
+            "margin": margin,
+            "verdict": verdict,
+            "verdict_answered_only": "undecided" if void else evidence.verdict_answered_only,
+            "reason": "; ".join(filter(None, [reason, *evidence.remarks])) or None,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What decides a metric, and what there is to say of it."""
+
+    inferred: InferredMetric
+    adjusted: Adjusted | None
+    margin: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the reading that the scores are made with."""
+        return self._decide(self.inferred.primary, self.adjusted.primary if self.adjusted else None)
+
+    @property
+    def verdict_answered_only(self) -> Verdict:
+        """That of the lines that both answered."""
+        reading = self.inferred.answered_only
+        if reading is None:
+            return self.verdict
+        return self._decide(reading, self.adjusted.answered_only if self.adjusted else None)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing is decided, whatever the figures say."""
+        metric, paired = self.inferred.metric, self.inferred.primary.paired
+        if paired.n == 0:
+            return "no line has a score in both runs"
+        if metric.failed_lines == "least" and metric.n_uncounted:
+            return (
+                f"nobody can say what {metric.n_uncounted:,} failed lines count as: the metric has no declared range "
+                "(the evaluation flow's tag score_ranges), or may not apply to them"
+            )
+        if self.verdict != self.verdict_answered_only:
+            return (
+                f"the failed lines decide: {self.verdict} where they count as the worst score, "
+                f"{self.verdict_answered_only} over the lines that both answered"
+            )
+        return None
+
+    @property
+    def doubt(self) -> str:
+        """Why the figures decide nothing."""
+        paired, tests = self.inferred.primary.paired, self.inferred.tests
+        if paired.low is None or paired.high is None:
+            return paired.note or f"it has no interval ({paired.method})"
+        outside = paired.low > 0 or paired.high < 0
+        if tests > 1 and outside and paired.p is not None and paired.p < ALPHA:
+            return f"it is not shown at the level that {tests} tests share"
+        if outside:
+            return f"p is not below {ALPHA:g}: few lines differ"
+        return _few_lines(paired, self.margin)
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What is to be known beside the verdict."""
+        metric, paired = self.inferred.metric, self.inferred.primary.paired
+        if paired.note and paired.low is not None:
+            yield paired.note
+        if metric.failed_lines == "left out" and self.inferred.failed != Sides():
+            yield "failed lines are left out"
+        alone = metric.unscored_alone
+        if mcnemar_mid_p(alone.baseline, alone.candidate) < ALPHA:
+            yield (
+                f"scoring failed more often on one side ({metric.unscored.baseline:,} lines of the baseline, "
+                f"{metric.unscored.candidate:,} of the candidate), which may tilt the difference"
+            )
+
+    def _decide(self, reading: Reading, p_holm: float | None) -> Verdict:
+        paired = reading.paired
+        low, high = paired.simultaneous or (paired.low, paired.high)
+        if self.inferred.metric.lower_is_better and low is not None and high is not None:
+            low, high = -high, -low
+        return decide(low, high, p_holm if self.adjusted else paired.p, margin=self.margin)
+
+
+def _few_lines(paired: PairedComparison, margin: float | None) -> str:
+    """Return that the interval holds 0, and what it would take."""
+    effect, needed = paired.minimum_detectable_effect, paired.lines_needed
+    text = f"few lines: {paired.n:,} of them"
+    if effect is not None:
+        text += f" show a difference of {effect:.3f} or more (80 % power)"
+        text += f", one of this size takes about {needed:,}" if needed is not None and needed > paired.n else ""
+    else:
+        text += f" leave {paired.low:+.3f} to {paired.high:+.3f} open"
+    return text if margin is None else f"{text}; the interval is not within {margin:g}"
+
+
+def _figures(inferred: InferredMetric) -> MetricComparison:
+    """Return what was inferred, without a verdict."""
+    metric, paired = inferred.metric, inferred.primary.paired
+    wins, losses = (paired.losses, paired.wins) if metric.lower_is_better else (paired.wins, paired.losses)
+    return MetricComparison(
+        baseline=inferred.primary.baseline,
+        candidate=inferred.primary.candidate,
+        difference=Difference(mean=paired.mean, low=paired.low, high=paired.high),
+        p=paired.p,
+        p_permutation=paired.p_permutation,
+        simultaneous=_simultaneous(paired),
+        wins=wins,
+        losses=losses,
+        ties=paired.ties,
+        minimum_detectable_effect=paired.minimum_detectable_effect,
+        lines_needed=paired.lines_needed,
+        n=paired.n,
+        method=paired.method,
+        lower_is_better=metric.lower_is_better,
+        se=paired.se,
+        failed_lines=metric.failed_lines,
+        failed=inferred.failed,
+        unscored=metric.unscored,
+        answered_only=_answered_only(inferred.answered_only),
+    )
+
+
+def _simultaneous(paired: PairedComparison) -> Difference | None:
+    if paired.simultaneous is None:
+        return None
+    return Difference(mean=paired.mean, low=paired.simultaneous[0], high=paired.simultaneous[1])
+
+
+def _answered_only(reading: Reading | None) -> AnsweredOnly | None:
+    if reading is None:
+        return None
+    paired = reading.paired
+    return AnsweredOnly(
+        baseline=reading.baseline,
+        candidate=reading.candidate,
+        difference=Difference(mean=paired.mean, low=paired.low, high=paired.high),
+        p=paired.p,
+        n=paired.n,
+    )
