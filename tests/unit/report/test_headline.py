@@ -33,7 +33,7 @@ def test_the_verdict_says_worse_where_it_is_shown(tmp_path: Path) -> None:
 def test_the_verdict_claims_no_difference_that_is_not_shown(tmp_path: Path) -> None:
     sentence = verdict(tmp_path, [0.1, 0.9, 0.5], [0.9, 0.2, 0.6])
     assert sentence.startswith("Undecided whether tuned or base is better on f1: ")
-    assert "would be needed to show it" in sentence
+    assert "; few lines: 3 of them show a difference of " in sentence
 
 
 def test_the_verdict_is_undecided_where_no_line_differs(tmp_path: Path) -> None:
@@ -49,4 +49,4 @@ def test_a_single_run_is_judged_by_its_headline_metric(tmp_path: Path) -> None:
     scores = {"answer_match": {"f1": [0.5, 0.5, None], "value_accuracy": [1.0, 0.0, None]}}
     sentence = str(run_headline(view_run(write_run(tmp_path / "run", results, scores=scores))))
     assert sentence.startswith("run: value accuracy 0.500 (95 % interval ")
-    assert sentence.endswith("over 2 scored lines; 1 line failed.")
+    assert sentence.endswith("over 2 lines; 1 line failed, none to which it applies.")
