@@ -19,7 +19,7 @@ from phi3flow.report.gains import GainsFigure, gains_figure
 from phi3flow.report.headline import Headline, comparison_headline, leading_metric, run_headline, unscored_headline
 from phi3flow.report.notes import run_notes
 from phi3flow.report.page_code import read_page_code
-from phi3flow.report.run_view import RunView, view_run
+from phi3flow.report.run_view import RunView, view_runs
 from phi3flow.report.slice_tables import SliceTable, compared_slices, run_slices
 from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.tokens_view import token_rows
@@ -49,7 +49,7 @@ def write_report(
     unknown, DatasetError where a run's files are damaged.
     """
     comparisons = [comparison] if isinstance(comparison, Comparison) else list(comparison or ())
-    html = render([view_run(run) for run in runs], comparisons=comparisons, training=training, by=by)
+    html = render(view_runs(runs), comparisons=comparisons, training=training, by=by)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_file(output, html.encode())

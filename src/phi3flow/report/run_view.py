@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
-from phi3flow.comparison.rulers import Measured
-from phi3flow.errors import DatasetError
+from phi3flow.comparison.rulers import Measured, match_evaluations
+from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.pacing.failures import is_endpoint_failure
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SHORT = 8  # of a fingerprint, as in the names of folders
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -194,22 +197,43 @@ class RunView:
         return line is not None and line.status == "Failed"
 
 
-def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
-    """Read everything the report shows of a run; ``data`` holds what was read of its data before."""
+def view_runs(runs: Sequence[RunFolder], data: DataViews | None = None) -> list[RunView]:
+    """Read runs that are shown beside the first: an evaluation flow has one name in all, as comparisons say it.
+
+    Folders of one name may hold the scores of two flows, and folders of two names those of one.
+    """
+    names: list[dict[str, str]] = [{} for _ in runs]
+    for run, of_run in zip(runs[1:], names[1:], strict=True):
+        with contextlib.suppress(ConfigError):  # they share no evaluation
+            for match in match_evaluations(runs[0], run).alike:
+                names[0].setdefault(match.baseline.folder, match.name)
+                of_run[match.candidate.folder] = match.name
+    data = data or DataViews()
+    return [view_run(run, data, of_run) for run, of_run in zip(runs, names, strict=True)]
+
+
+def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, str] = MappingProxyType({})) -> RunView:
+    """Read everything the report shows of a run; ``data`` holds what was read of its data before.
+
+    ``names`` are those of evaluations by the folder of their scores; a folder that it does not name has its own name,
+    with the fingerprint where that is another's.
+    """
     results = run.results()
     rows, note = _rows(run, results)
-    evaluations = run.evaluations()
-    measured = [Measured(run, evaluation, run.metrics(evaluation)) for evaluation in evaluations]
+    measured = {
+        names.get(evaluation.folder, _own_name(evaluation, names)): evaluation
+        for evaluation in (Measured(run, folder, run.metrics(folder)) for folder in run.evaluations())
+    }
     return RunView(
         name=run.name,
         manifest=run.manifest,
         results={line.line_id: line for line in results},
         rows=rows,
         data_note=note,
-        metrics={evaluation.folder: evaluation.metrics for evaluation in measured},
-        scored={evaluation: run.scores(evaluation) for evaluation in evaluations},
+        metrics={name: evaluation.metrics for name, evaluation in measured.items()},
+        scored={name: run.scores(evaluation.folder) for name, evaluation in measured.items()},
         score_again={
-            evaluation.folder: evaluation.score_again() for evaluation in measured if evaluation.ruler is None
+            name: evaluation.score_again() for name, evaluation in measured.items() if evaluation.ruler is None
         },
         data=(data or DataViews()).of(run),
     )
@@ -268,6 +292,12 @@ def texts(value: object) -> list[str]:
 def as_text(value: object) -> str:
     """Return a text as it is and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _own_name(evaluation: Measured, names: Mapping[str, str]) -> str:
+    if evaluation.folder in names.values() and evaluation.ruler:
+        return f"{evaluation.folder}-{evaluation.ruler.flow_fingerprint[:_SHORT]}"
+    return evaluation.folder
 
 
 def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:

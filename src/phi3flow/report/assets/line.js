@@ -127,7 +127,7 @@ function buildScores(position) {
   for (const run of shownRuns()) {
     const cells = METRICS.map((metric) => element("td", "", number(score(run, position, metric), metric.digits)));
     const header = rowHeader(RUNS[run].name, side(run));
-    if (RUNS[run].error[position] !== null) header.append(element("small", "", "failed: counts as"));
+    if (RUNS[run].error[position] !== null) header.append(" ", element("small", "", "failed: counts as"));
     body.append(element("tr", "", header, ...cells));
   }
   if (PAIRED) {
