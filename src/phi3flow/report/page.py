@@ -152,7 +152,7 @@ def _notes(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list
         is_compared = bool(by_candidate) if run is baseline else run.name in by_candidate
         notes += [(run.name, note) for note in run_notes(run, compared_with=other if is_compared else None)]
     compared = dict.fromkeys(note for comparison in by_candidate.values() for note in comparison.notes)
-    return notes + [(None, f"{note[0].upper()}{note[1:]}.") for note in compared]
+    return notes + [(None, f"{note}.") for note in compared]
 
 
 def _line_metrics(tables: Sequence[MetricTable], lines: EmbeddedLines) -> list[dict[str, str | int | bool]]:

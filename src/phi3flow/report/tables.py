@@ -41,7 +41,7 @@ class MetricTable:
     """The metrics of one run, or of a baseline and a candidate, by evaluation flow.
 
     ``sentences`` say what each compared metric shows, as ``compare`` says it. Runs that are compared have no row for
-    what both have and nothing compares; each run's own estimates are in its view.
+    what different rulers measured; each run's own estimates are in its view.
     """
 
     runs: list[RunView]
@@ -111,9 +111,9 @@ def _row(
     row = MetricRow(
         name, own, None, False, scale, difference_scale(alike, reverse=lower), lower, answered if any(answered) else []
     )
-    if comparison is None or name not in comparison.metrics:
+    metric = comparison.metrics.get(name) if comparison else None
+    if metric is None or metric.difference.mean is None:
         return row
-    metric = comparison.metrics[name]
     return replace(
         row,
         estimates=paired_means(metric, own),

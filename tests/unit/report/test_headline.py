@@ -51,9 +51,9 @@ def run_with_failures(folder: Path, scores: Sequence[float | None], *, n: int, m
 
 
 def test_the_verdict_says_better_where_it_is_shown(tmp_path: Path) -> None:
-    sentence = verdict(tmp_path, [0.1, 0.2, 0.1, 0.3] * 5, [0.9, 0.8, 0.7, 0.9] * 5)
+    sentence = verdict(tmp_path, [0.1, 0.2, 0.1, 0.3] * 15, [0.9, 0.8, 0.7, 0.9] * 15)
     assert sentence.startswith("tuned is better than base on f1: 0.825 against 0.175, a difference of +0.650 (95 % int")
-    assert sentence.endswith("over 20 paired lines.")
+    assert sentence.endswith("over 60 paired lines.")
 
 
 def test_the_verdict_says_worse_where_it_is_shown(tmp_path: Path) -> None:

@@ -121,3 +121,11 @@ def test_runs_with_aggregated_metrics_only_are_compared_with_that_said(tmp_path:
     assert "only the whole run has it, not its lines" in html
     assert "+0.100" in html
     assert "whole run</small>" in html
+
+
+def test_a_metric_of_one_run_is_said_to_be_its_own(tmp_path: Path) -> None:
+    base = scored_run(tmp_path / "base", [0.5, 0.6])
+    results = [line(0, "a"), line(1, "b")]
+    tuned = write_run(tmp_path / "tuned", results, scores={"answer_match": {"f1": [0.5, 0.6], "chrf": [40.0, 50.0]}})
+    path = write_report([base, tuned], comparison=compare_runs(base, tuned), output=tmp_path / "r.html")
+    assert "not compared: base has none, this is tuned's own" in path.read_text(encoding="utf-8")

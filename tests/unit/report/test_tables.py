@@ -125,3 +125,13 @@ def test_scores_of_one_folder_name_by_two_flows_are_not_taken_for_each_other(tmp
     for view in views:
         assert set(view.scores["eval-11111111.f1"].values()) == {0.2}
         assert set(view.scores["eval-22222222.f1"].values()) == {0.8}
+
+
+def test_where_no_line_has_both_scores_each_run_keeps_its_own(tmp_path: Path) -> None:
+    base = scored_run(tmp_path / "base", [0.5, None])
+    tuned = scored_run(tmp_path / "tuned", [None, 0.7])
+    table = compared_table(base, tuned)
+    [row] = table.rows
+    assert row.comparison is None
+    assert [estimate and estimate.mean for estimate in row.estimates] == [0.5, 0.7]
+    assert table.sentences == []
