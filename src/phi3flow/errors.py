@@ -3,7 +3,8 @@
     Phi3flowError
     ├── ConfigError              2   usage, settings, connections, names
     │   ├── ColumnMappingError       a mapping names a column that is not there
-    │   └── ResumeMismatchError      a run folder was made by another flow, data, mapping or variant
+    │   ├── ResumeMismatchError      a run folder was made by another flow, data, mapping or variant
+    │   └── RulerMismatchError       two runs were measured by different rulers
     ├── DatasetError             2   a data file breaks its format
     ├── FlowError                2   a flow folder does not load or does not compute what it promises
     ├── MissingExtraError        2   an optional dependency is not installed
@@ -37,6 +38,10 @@ class ColumnMappingError(ConfigError):
 
 class ResumeMismatchError(ConfigError):
     """A run folder exists, but the flow, data, mapping or variant has changed since."""
+
+
+class RulerMismatchError(ConfigError):
+    """Two runs were measured differently, so that their scores are not compared; the message says how to mend it."""
 
 
 class DatasetError(Phi3flowError):

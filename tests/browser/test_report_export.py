@@ -77,6 +77,7 @@ def test_the_lines_shown_are_saved_as_json_lines(
                 "attempts": 1,
                 "usage": {"prompt_tokens": 10, "completion_tokens": 5},
                 "scores": {"answer_match.f1": score},
+                "texts": {},
             }
             for name, answer, score in (("base", "<b>", 1), ("tuned run", "B", 0))
         },

@@ -29,7 +29,7 @@ VALUES = [["Bill Gates"], ["90 hours"], [], [], []]
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[RunFolder, RunFolder]:
-    """Two runs of five lines: two wins, a tie, a loss, and a line that failed in the second run."""
+    """Two runs of five lines: two wins, a tie, a loss, and one that failed in the second run, which counts as a tie."""
     rows = [
         {"ground_truth": truth, "values": values, "context": "The manual says so."}
         for truth, values in zip(TRUTHS, VALUES, strict=True)
@@ -52,7 +52,7 @@ def runs(tmp_path: Path) -> tuple[RunFolder, RunFolder]:
 def test_the_verdict_the_metrics_and_the_counts_are_on_the_page(open_report: Open, runs: tuple[RunFolder, ...]) -> None:
     report = open_report(*runs, training=[training_record()])
     assert "f1" in report.texts("h1")[0]
-    assert report.page.title() == report.texts("h1")[0].removeprefix("≈ ")
+    assert report.page.title() == report.texts("h1")[0].removeprefix("? ")
     assert report.page.get_by_role("row", name=re.compile("base baseline 5 5 0")).count() == 1
     assert report.page.get_by_role("row", name=re.compile("tuned 5 4 ✕ 1")).count() == 1
     for section in ("Metrics", "Failures", "Latency, tokens and cost", "Training", "Lines", "Provenance"):
@@ -70,7 +70,11 @@ def test_filters_show_the_lines_that_compare_counted(open_report: Open, runs: tu
         "= Ties": str(counted.ties),
         "✕ Failed": "1",
     }
-    for label, expected in (("Wins", QUESTIONS[:2]), ("Losses", QUESTIONS[3:4]), ("Ties", QUESTIONS[2:3])):
+    for label, expected in (
+        ("Wins", QUESTIONS[:2]),
+        ("Losses", QUESTIONS[3:4]),
+        ("Ties", [QUESTIONS[2], QUESTIONS[4]]),
+    ):
         report.choose(label)
         assert report.questions() == expected
     report.choose("Failed")
@@ -105,10 +109,10 @@ def test_lines_sort_by_difference_and_by_latency(open_report: Open, runs: tuple[
     report = open_report(*runs)
     sort = report.page.get_by_label("Sort")
     for label, order in (
-        ("Difference: greatest gain first", [0, 1, 2, 3, 4]),
-        ("Difference: greatest loss first", [3, 2, 1, 0, 4]),
+        ("Difference: greatest gain first", [0, 1, 2, 4, 3]),
+        ("Difference: greatest loss first", [3, 2, 4, 1, 0]),
         ("Latency: slowest first", [3, 0, 1, 2, 4]),
-        ("Score: lowest first", [3, 0, 1, 2, 4]),
+        ("Score: lowest first", [4, 3, 0, 1, 2]),
         ("Order of the data", [0, 1, 2, 3, 4]),
     ):
         sort.select_option(label=label)
@@ -324,3 +328,33 @@ def test_lines_of_one_run_only_are_named(open_report: Open, tmp_path: Path) -> N
     report = open_report(first, second)
     report.choose("In one run only")
     assert report.texts(".line-answer.candidate .said") == ["not in this run", "c"]
+
+
+def test_a_line_that_failed_counts_and_says_what_as(open_report: Open, tmp_path: Path) -> None:
+    base = write_run(tmp_path / "base", [line(0, "a")], scores={"quality": {"fluency": [0.8]}})
+    tuned = write_run(tmp_path / "tuned", [line(0, None)], scores={"quality": {"fluency": [0.0]}})
+    report = open_report(base, tuned)
+    assert report.texts("#filters button:visible") == ["All 1", "▲ Wins 0", "▼ Losses 1", "= Ties 0", "✕ Failed 1"]
+    report.page.locator(".line-question button").click()
+    assert report.texts(".line-facts .chip") == ["▼ loss", "✕ failed"]
+    assert report.texts(".scores tbody tr") == [
+        "base 0.800",
+        "tuned failed: counts as 0.000",
+        "difference −0.800",
+    ]
+
+
+def test_an_open_line_shows_what_the_judge_said_as_text(open_report: Open, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [line(0, "a"), line(1, "b")], scores={"quality": {"fluency": [0.8, None]}})
+    scores = run.scores("quality")
+    reason = "<b>fluent</b><script>alert(1)</script>"
+    scores[0] = scores[0].model_copy(update={"texts": {"fluency_reason": reason}})
+    scores[1] = scores[1].model_copy(update={"failures": {"fluency": "the verdict '<i>good</i>' is no number"}})
+    run.write_scores("quality", scores, run.metrics("quality"))
+    report = open_report(run)
+    report.page.locator(".line-question button").first.click()
+    assert report.texts(".answer .block") == [f"fluency reason {reason}"]
+    report.page.keyboard.press("j")
+    assert report.texts(".answer .problem") == ["✕ not scored: quality.fluency: the verdict '<i>good</i>' is no number"]
+    report.page.get_by_role("searchbox").fill("alert(1)")
+    assert len(report.questions()) == 1

@@ -40,7 +40,7 @@ def test_a_comparison_shows_the_difference_within_each_slice(open_report: Open, 
     report = open_report(*runs, by=["kind"], fragment="#slices")
     rows = {text.split()[0]: text for text in report.texts(".slices tbody tr")}
     assert list(rows) == list(compared) == ["setup", "billing"]
-    assert rows["setup"].startswith("setup 60 ")
+    assert rows["setup"].startswith("setup better 60 ")
     assert "+0.250" in rows["setup"]
     assert "▲ 60 ▼ 0 = 0" in rows["setup"]
     assert "▲ 0 ▼ 0 = 30" in rows["billing"]
@@ -89,6 +89,6 @@ def test_small_slices_are_warned_of(open_report: Open, runs: tuple[RunFolder, ..
 def test_failed_lines_of_a_slice_are_counted_beside_it(open_report: Open, tmp_path: Path) -> None:
     rows = [{"kind": "a"}, {"kind": "a"}, {"kind": "b"}]
     results = [line(0, "x"), line(1, None), line(2, "y")]
-    run = write_run(tmp_path / "run", results, rows=rows, scores={"e": {"f1": [0.5, None, 1.0]}})
+    run = write_run(tmp_path / "run", results, rows=rows, scores={"e": {"f1": [0.5, 0.0, 1.0]}})
     report = open_report(run, by=["kind"], fragment="#slices")
-    assert report.texts(".slices tbody tr")[0].startswith("a 1 ✕ 1 failed 0.500")
+    assert report.texts(".slices tbody tr")[0].startswith("a 2 ✕ 1 failed 0.250")

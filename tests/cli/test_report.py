@@ -11,8 +11,9 @@ from phi3flow.cli.main import main
 from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 from phi3flow.report.wording import p_value
 from phi3flow.runs.folder import RunFolder
-from tests.support.folders.run_folders import line, write_run
+from tests.support.folders.run_folders import line, ruler, write_run
 from tests.support.folders.training_records import training_record
+from tests.support.folders.version_1_run import version_1_run
 
 
 @pytest.fixture
@@ -110,9 +111,30 @@ def test_several_candidates_share_one_level(runs_dir: Path, tmp_path: Path) -> N
     assert together[1].metrics["answer_match.f1"].p_holm != compare_runs(runs[0], runs[2]).metrics["answer_match.f1"].p
     html = output.read_text(encoding="utf-8")
     for comparison in together:
-        assert f'data-label="p">{p_value(comparison.metrics["answer_match.f1"].p_holm)}<' in html
+        assert f'data-label="p">{p_value(comparison.metrics["answer_match.f1"].p_holm)} <small>p_holm<' in html
 
 
 def test_serve_writes_no_file(runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(runs_dir, "base", "--serve", "--output", str(tmp_path / "report.html")) == 2
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_runs_that_were_measured_differently_are_refused(runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder(runs_dir / "tuned")
+    metrics = run.metrics("answer_match").model_copy(update={"evaluation": ruler("answer_match", "a" * 64)})
+    run.write_scores("answer_match", run.scores("answer_match"), metrics)
+    assert report(runs_dir, "base", "tuned") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "answer_match measured base and tuned differently" in message
+    assert "phi3flow score " in message
+    assert not (runs_dir / "tuned" / "report.html").exists()
+
+
+def test_a_run_of_version_1_is_shown_and_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, output = version_1_run(tmp_path / ".runs"), tmp_path / "report.html"
+    assert report(run.path.parent, "old", "--output", str(output)) == 0
+    assert "phi3flow score old --flow " in output.read_text(encoding="utf-8")
+    results = [line(number, "a") for number in range(3)]
+    write_run(run.path.parent / "new", results, scores={"answer_match": {"f1": [0.1, 0.2, 0.3]}})
+    assert report(run.path.parent, "old", "new", "--output", str(output)) == 2
+    assert "phi3flow score old --flow " in " ".join(capsys.readouterr().err.split())

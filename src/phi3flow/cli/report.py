@@ -13,7 +13,8 @@ Examples:
   phi3flow report @latest --serve
   MLFLOW_TRACKING_URI=http://127.0.0.1:5000 phi3flow report base-run tuned-run --mlflow
 
-Exit codes: 0 written; 2 usage, no such run, damaged files; 130 --serve was interrupted.
+Exit codes: 0 written; 2 usage, no such run, damaged files, runs that were measured differently; 130 --serve was
+interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from phi3flow.cli.arguments import add_runs_dir
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import ConfigError
+from phi3flow.errors import ConfigError, RulerMismatchError
 
 if TYPE_CHECKING:
     from phi3flow.records.comparisons import Comparison
@@ -136,7 +137,8 @@ def _find_runs(references: Sequence[str], runs_dir: Path) -> list[RunFolder]:
 def _compare(runs: Sequence[RunFolder], by: Sequence[str], note: Callable[[str], None]) -> list[Comparison]:
     """Compare every run with the first; one that cannot be compared is noted, and reported without.
 
-    Raises ConfigError where the data have no column of ``by``.
+    Raises ConfigError where the data have no column of ``by``, RulerMismatchError where different rulers measured the
+    runs: their scores would stand side by side.
     """
     from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 
@@ -144,6 +146,8 @@ def _compare(runs: Sequence[RunFolder], by: Sequence[str], note: Callable[[str],
     for candidate in runs[1:]:
         try:
             comparisons[candidate] = compare_runs(runs[0], candidate)
+        except RulerMismatchError:
+            raise
         except ConfigError as error:
             note(f"without a comparison: {error}")
     if by or len(comparisons) > 1:  # once more, together: p_holm counts all candidates

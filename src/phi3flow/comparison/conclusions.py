@@ -26,9 +26,19 @@ def describe_p(metric: MetricComparison) -> str | None:
 
 def describe_failures(failed: Sides, *, baseline: str, candidate: str) -> str | None:
     """Return "12 lines of base and 40 lines of tuned failed", None where none did."""
-    sides = [(failed.baseline, baseline), (failed.candidate, candidate)]
-    counts = [f"{plural(count, 'line')} of {run}" for count, run in sides if count]
-    return f"{' and '.join(counts)} failed" if counts else None
+    counts = _count_sides(failed, "line", baseline, candidate)
+    return f"{counts} failed" if counts else None
+
+
+def describe_unscored(unscored: Sides, *, baseline: str, candidate: str) -> str | None:
+    """Return "3 answers of tuned could not be scored", None where all could."""
+    counts = _count_sides(unscored, "answer", baseline, candidate)
+    return f"{counts} could not be scored" if counts else None
+
+
+def _count_sides(sides: Sides, noun: str, baseline: str, candidate: str) -> str:
+    runs = [(sides.baseline, baseline), (sides.candidate, candidate)]
+    return " and ".join(f"{plural(count, noun)} of {run}" for count, run in runs if count)
 
 
 def _claim(metric: MetricComparison, comparison: Comparison) -> str:

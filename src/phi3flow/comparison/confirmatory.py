@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from phi3flow.comparison.readings import PairedMetric
 from phi3flow.comparison.rulers import Mismatch
-from phi3flow.errors import ConfigError
+from phi3flow.errors import ConfigError, RulerMismatchError
 
 _DEFAULT = ("value_accuracy", "f1")
 
@@ -40,8 +40,8 @@ def choose_confirmatory(
     """Return the metrics that a comparison is made for: ``names``, else value_accuracy where it applies to at least
     half of the pairs, else f1, else the first that lines have.
 
-    ``whole_run`` are metrics without lines' scores. Raises ConfigError for an unknown or ambiguous name, and where what
-    is to be compared was measured by different rulers (``unlike``).
+    ``whole_run`` are metrics without lines' scores. Raises ConfigError for an unknown or ambiguous name, and
+    RulerMismatchError where what is to be compared was measured by different rulers (``unlike``).
     """
     unlike_metrics = {metric: mismatch for mismatch in unlike for metric in mismatch.metrics}
     if names:
@@ -52,7 +52,7 @@ def choose_confirmatory(
         chosen = [name for name in (instead or default or next(iter(whole_run), None),) if name]
     for name in chosen:
         if name in unlike_metrics and name not in paired:
-            raise ConfigError(unlike_metrics[name].problem)
+            raise RulerMismatchError(unlike_metrics[name].problem)
     return chosen
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phi3flow.errors import ConfigError, FlowError
+from phi3flow.errors import ConfigError, FlowError, RulerMismatchError
 from phi3flow.flows import fingerprint
 from phi3flow.project.paths import ANSWER_MATCH
 from phi3flow.records.scores import JudgeIdentity, Ruler, RunMetrics
@@ -80,7 +80,7 @@ class Matches:
 def match_evaluations(baseline: RunFolder, candidate: RunFolder) -> Matches:
     """Pair the evaluations of two runs by the flow that made them.
 
-    Raises ConfigError where they share none, or only such as were made by different rulers.
+    Raises ConfigError where they share none, RulerMismatchError where they share only such as different rulers made.
     """
     before, after = _measured(baseline), _measured(candidate)
     pairs: list[tuple[Measured, Measured]] = []
@@ -97,7 +97,7 @@ def match_evaluations(baseline: RunFolder, candidate: RunFolder) -> Matches:
         Mismatch(match.name, match.candidate.folder, problem, _metrics(match)) for match, problem in problems if problem
     ]
     if not alike:
-        raise ConfigError(unlike[0].problem) if unlike else _not_scored(baseline, candidate)
+        raise RulerMismatchError(unlike[0].problem) if unlike else _not_scored(baseline, candidate)
     return Matches(sorted(alike, key=lambda match: match.name), unlike)
 
 

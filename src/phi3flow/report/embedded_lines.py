@@ -20,7 +20,7 @@ from phi3flow.report.run_view import RunView, answer, as_text, history, question
 from phi3flow.runs.conversations import CLUSTER_COLUMN
 from phi3flow.storage.jsonl import Row
 
-BUDGET_BYTES = 4_700_000
+BUDGET_BYTES = 4_600_000
 LONGEST_TEXT = 20_000
 SHORTEST_CUT = 100
 _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
@@ -53,7 +53,8 @@ class LineColumns(TypedDict):
 class RunColumns(TypedDict):
     """What one run answered; ``answer`` and ``error`` (type, message, status) are both None where it lacks a line.
 
-    ``tokens`` are those of the prompt and of the completion; ``score_errors`` are by the line's index.
+    ``tokens`` are those of the prompt and of the completion; ``score_errors`` are by the line's index; ``texts`` are
+    what an evaluation said of the line in words.
     """
 
     name: str
@@ -64,6 +65,7 @@ class RunColumns(TypedDict):
     tokens: list[list[int] | None]
     scores: dict[str, list[float | int | None]]
     score_errors: dict[str, list[Text]]
+    texts: dict[str, list[Text | None]]
 
 
 class SliceColumn(TypedDict):
@@ -91,7 +93,7 @@ class EmbeddedLines(Columns):
 def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> EmbeddedLines:
     """Return the lines of ``runs`` for the page's script, with a slice column for each data column of ``by``.
 
-    The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.7 MB.
+    The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.6 MB.
     """
     without_texts = len(to_json(_columns(runs, lambda _: "", by)).encode())
     limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
@@ -202,6 +204,10 @@ def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> RunColumns:
             for index, line_id in enumerate(line_ids)
             if line_id in run.score_errors
         },
+        "texts": {
+            name: [cut(by_line[line_id]) if line_id in by_line else None for line_id in line_ids]
+            for name, by_line in run.line_texts.items()
+        },
     }
 
 
@@ -227,6 +233,7 @@ def _texts(runs: Sequence[RunView]) -> list[str]:
     for run in runs:
         carried += [line.error.message if line.error else answer(line) for line in run.results.values()]
         carried += [text for errors in run.score_errors.values() for text in errors]
+        carried += [text for by_line in run.line_texts.values() for text in by_line.values()]
     columns = ("context", "ground_truth")
     return carried + [text for row in _rows(runs).values() for name in columns for text in texts(row.get(name))]
 

@@ -46,13 +46,13 @@ class GainsFigure:
 
 
 def gains_figure(metric: str, comparison: Comparison, runs: Sequence[RunView]) -> GainsFigure | None:
-    """Return the figure of one metric of two runs; None where lines have no scores of it, or no pair."""
+    """Return the figure of one metric of two runs; None where the lines that its difference is of are not these."""
     compared = comparison.metrics[metric]
     before, after = (run.mean_scores.get(metric, {}) for run in runs)
     sign = -1 if compared.lower_is_better else 1
     pairs = [(before[line_id], after.get(line_id)) for line_id in before]
     gains = sorted(sign * (b - a) for a, b in pairs if a is not None and b is not None)
-    if not gains or compared.difference.mean is None:
+    if not gains or len(gains) != compared.n or compared.difference.mean is None:
         return None
     axis = Scale(min(gains[0], 0.0) or -1e-9, max(gains[-1], 0.0) or 1e-9)
     return GainsFigure(

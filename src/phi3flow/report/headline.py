@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from phi3flow.comparison.conclusions import describe_failures, describe_unscored
 from phi3flow.comparison.confirmatory import default_metric
-from phi3flow.records.comparisons import Comparison, Difference, MetricComparison
+from phi3flow.records.comparisons import Comparison, Difference, MetricComparison, Verdict
 from phi3flow.records.scores import Estimate
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, signed
 from phi3flow.text import plural, shorten
 
-_SIGNS = {"better": 1, "worse": -1}
+_RELATIONS: dict[Verdict, str] = {
+    "better": "better than",
+    "worse": "worse than",
+    "equivalent": "equivalent to",
+    "undecided": "undecided",
+}
 
 
 @dataclass(frozen=True)
@@ -28,61 +34,66 @@ class Headline:
 
 
 def comparison_headline(comparison: Comparison, *, baseline: RunView, candidate: RunView) -> Headline:
-    """Return what a comparison shows on its confirmatory metrics, by the rule of ``compare``."""
-    if not candidate.completed:
-        return _all_failed(candidate)
+    """Return what a comparison shows of its confirmatory metrics: its verdicts, and why one is undecided."""
+    for run in (candidate, baseline):
+        if not run.is_answered:
+            return _all_failed(run)
     names = confirmatory(comparison)
     if not names:
         claim = f"{comparison.candidate} and {comparison.baseline} cannot be compared"
-        return Headline(claim, ": they share no scored line.", "none")
-    signs = {name: _sign(comparison.metrics[name]) for name in names}
+        lacking = "no line has a score in both runs" if comparison.metrics else "they share no metric"
+        return Headline(claim, f": {lacking}.", "none")
     runs = (baseline, candidate)
-    evidence = [_evidence(comparison.metrics[name], scale_of(name, runs).digits) for name in names]
+    evidence = ["; ".join(_evidence(comparison, name, scale_of(name, runs).digits)) for name in names]
     if len(names) > 1:
-        evidence = [f"{metric_name(name)} {text}" for name, text in zip(names, evidence, strict=True)]
-    return Headline(_claim(comparison, signs), f": {'; '.join(evidence)}.", _tone(list(signs.values())))
+        evidence = [f"{metric_name(name)}: {text}" for name, text in zip(names, evidence, strict=True)]
+    verdicts = {name: comparison.metrics[name].verdict for name in names}
+    return Headline(_claim(comparison, verdicts), f": {'. '.join(evidence)}.", _tone(set(verdicts.values())))
 
 
 def run_headline(run: RunView) -> Headline:
     """Return what one run's scores say, or why they say nothing."""
     if not run.results:
         return Headline(f"{run.name} has no line", f": the run is {run.manifest.status}.", "none")
-    if not run.completed:
+    if not run.is_answered:
         return _all_failed(run)
-    name = leading_metric(list(run.estimates))
-    estimate = run.estimates.get(name) if name else None
-    if name is None or estimate is None or estimate.mean is None:
+    if not run.evaluations:
         return Headline(
             f"{run.name} is not scored", f": {_completed(run)}; phi3flow score {run.name} scores it.", "none"
         )
+    name = leading_metric([name for name, estimate in run.estimates.items() if estimate.mean is not None])
+    if name is None:
+        return Headline(
+            f"{run.name} is scored, but has no figure", f": {_completed(run)}; {_without_figure(run)}.", "none"
+        )
     digits = scale_of(name, [run]).digits
     return Headline(
-        f"{run.name}: {metric_name(name)} {number(estimate.mean, digits)}",
-        f"{_bounds(estimate, digits)} over {plural(estimate.n, 'scored line')}{_failed(run)}.",
+        f"{run.name}: {metric_name(name)} {number(run.estimates[name].mean, digits)}",
+        f"{'; '.join(_run_evidence(run, name, digits))}.",
         "none",
     )
 
 
 def unscored_headline(runs: Sequence[RunView]) -> Headline:
-    """Return that several runs have no evaluation in common, so that only their answers can be compared."""
+    """Return why several runs are not compared, so that only their answers can be."""
     without = [run.name for run in runs if not run.evaluations]
-    if not without:
+    if without:
+        verb = "is" if len(without) == 1 else "are"
         return Headline(
-            "These runs were not scored by the same evaluation", ": only their answers can be compared.", "none"
+            f"{' and '.join(without)} {verb} not scored",
+            f": only the answers can be compared; phi3flow score {without[0]}.",
+            "none",
         )
-    names = " and ".join(without)
-    verb = "is" if len(without) == 1 else "are"
+    if all(runs[0].results.keys().isdisjoint(run.results) for run in runs[1:]):
+        return Headline("These runs cannot be compared", ": they share no line.", "none")
     return Headline(
-        f"{names} {verb} not scored", f": only the answers can be compared; phi3flow score {without[0]}.", "none"
+        "These runs were not scored by the same evaluation", ": only their answers can be compared.", "none"
     )
 
 
 def confirmatory(comparison: Comparison) -> list[str]:
-    """Return the metrics that the comparison was made for; where it names none, the leading one alone."""
-    usable = {name: metric for name, metric in comparison.metrics.items() if metric.difference.mean is not None}
-    named = [name for name, metric in usable.items() if metric.p_holm is not None]
-    first = leading_metric(list(usable))
-    return named or ([first] if first else [])
+    """Return the metrics that the comparison was made for."""
+    return [name for name, metric in comparison.metrics.items() if metric.confirmatory]
 
 
 def leading_metric(names: Sequence[str]) -> str | None:
@@ -90,59 +101,109 @@ def leading_metric(names: Sequence[str]) -> str | None:
     return default_metric(names) or next(iter(names), None)
 
 
-def _sign(metric: MetricComparison) -> int:
-    """Return 1 or -1 where the candidate is shown to be better or worse, 0 where neither."""
-    return _SIGNS.get(metric.verdict, 0)
-
-
-def _claim(comparison: Comparison, signs: dict[str, int]) -> str:
+def _claim(comparison: Comparison, verdicts: dict[str, Verdict]) -> str:
+    """Return each verdict with its metrics, the decided ones first."""
     candidate, baseline = comparison.candidate, comparison.baseline
-    better = [name for name, sign in signs.items() if sign > 0]
-    worse = [name for name, sign in signs.items() if sign < 0]
-    if better and worse:
-        return f"{candidate} is better than {baseline} on {_names(better)}, worse on {_names(worse)}"
-    if better or worse:
-        return f"{candidate} is {'better' if better else 'worse'} than {baseline} on {_names(better or worse)}"
-    if all(comparison.metrics[name].verdict == "equivalent" for name in signs):
-        return f"{candidate} and {baseline} are equivalent on {_names(signs)}"
-    return f"Undecided whether {candidate} or {baseline} is better on {_names(signs)}"
+    if set(verdicts.values()) == {"undecided"}:
+        return f"Undecided whether {candidate} or {baseline} is better on {_names(verdicts)}"
+    claims = list[str]()
+    for verdict, relation in _RELATIONS.items():
+        names = [_within(name, comparison) for name, other in verdicts.items() if other == verdict]
+        if names and not claims:
+            claims.append(f"{candidate} is {relation} {baseline} on {' and '.join(names)}")
+        elif names:
+            claims.append(f"{verdict} on {' and '.join(names)}")
+    return ", ".join(claims)
 
 
-def _evidence(metric: MetricComparison, digits: int) -> str:
-    text = (
-        f"{number(metric.candidate, digits)} against {number(metric.baseline, digits)}, "
-        f"a difference of {signed(metric.difference.mean, digits)}{_bounds(metric.difference, digits, write=signed)} "
-        f"over {plural(metric.n, 'paired line')}"
-    )
+def _within(name: str, comparison: Comparison) -> str:
+    """Return the metric's name, with the margin of its equivalence."""
+    metric = comparison.metrics[name]
+    return f"{metric_name(name)} within {metric.margin:g}" if metric.verdict == "equivalent" else metric_name(name)
+
+
+def _evidence(comparison: Comparison, name: str, digits: int) -> Iterator[str]:
+    metric, runs = comparison.metrics[name], {"baseline": comparison.baseline, "candidate": comparison.candidate}
+    if metric.difference.mean is not None:
+        yield _difference(metric, digits)
     if metric.lower_is_better:
-        text += "; lower is better"
-    if _sign(metric) == 0 and metric.lines_needed and metric.lines_needed > metric.n:
-        text += f"; about {metric.lines_needed:,} would be needed to show it"
-    return text
+        yield "lower is better"
+    if failures := describe_failures(metric.failed, **runs):
+        yield failures
+    elif failures := describe_failures(comparison.failed, **runs):
+        yield f"{failures}, none to which it applies"
+    if unscored := describe_unscored(metric.unscored, **runs):
+        yield unscored
+    if metric.reason:
+        yield metric.reason
+
+
+def _difference(metric: MetricComparison, digits: int) -> str:
+    means = f"{number(metric.candidate, digits)} against {number(metric.baseline, digits)}, "
+    over = f" over {plural(metric.n, 'paired line')}" if metric.n else ""
+    label = "sequential interval" if metric.method == "confidence sequence" else "95 % interval"
+    bounds = _bounds(metric.difference, digits, label=label, write=signed)
+    difference = f"a difference of {signed(metric.difference.mean, digits)}{bounds}{over}"
+    return difference if metric.baseline is None else f"{means}{difference}"
+
+
+def _run_evidence(run: RunView, name: str, digits: int) -> Iterator[str]:
+    estimate = run.estimates[name]
+    n_failed = estimate.n_failed - estimate.n_unscored
+    yield f"{_bounds(estimate, digits)} over {plural(estimate.n, 'line')}"
+    if name in run.lower_is_better:
+        yield "lower is better"
+    if n_failed:
+        is_counted = run.metrics[name.rpartition(".")[0]].failed_lines == "least"
+        reading = "" if estimate.note else ", counted as the worst score" if is_counted else ", left out"
+        yield f"{plural(n_failed, 'line')} failed{reading}"
+    elif run.failed:
+        yield f"{plural(run.failed, 'line')} failed, none to which it applies"
+    if estimate.n_unscored:
+        yield f"{plural(estimate.n_unscored, 'answer')} could not be scored"
+    if estimate.method == "aggregation":
+        yield "only the whole run has it, not its lines: there is no interval"
+    if estimate.note:
+        yield estimate.note
+
+
+def _without_figure(run: RunView) -> str:
+    """Return why no metric of a scored run has a value."""
+    for evaluation, metrics in run.metrics.items():
+        if error := metrics.aggregation_error:
+            return f"the aggregation of {evaluation} failed: {error.type}: {shorten(error.message.rstrip('.'), 160)}"
+    if run.score_errors:
+        first = next(iter(run.score_errors.values()))[0]
+        return f"{plural(len(run.score_errors), 'answer')} could not be scored: {shorten(first.rstrip('.'), 160)}"
+    if run.estimates:
+        return f"{_names(run.estimates)} {'applies' if len(run.estimates) == 1 else 'apply'} to none of its lines"
+    return f"{' and '.join(run.evaluations)} gave no number"
 
 
 def _names(names: Iterable[str]) -> str:
     return " and ".join(metric_name(name) for name in names)
 
 
-def _tone(signs: list[int]) -> str:
-    if any(signs) and min(signs) * max(signs) >= 0:
-        return "better" if max(signs) > 0 else "worse"
-    return "mixed" if any(signs) else "undecided"
+def _tone(verdicts: set[Verdict]) -> str:
+    if {"better", "worse"} <= verdicts:
+        return "mixed"
+    return next(verdict for verdict in _RELATIONS if verdict in verdicts)
 
 
-def _bounds(of: Estimate | Difference, digits: int, *, write: Callable[[float | None, int], str] = number) -> str:
+def _bounds(
+    of: Estimate | Difference,
+    digits: int,
+    *,
+    label: str = "95 % interval",
+    write: Callable[[float | None, int], str] = number,
+) -> str:
     if of.low is None or of.high is None:
         return ""
-    return f" (95 % interval {write(of.low, digits)} to {write(of.high, digits)})"
+    return f" ({label} {write(of.low, digits)} to {write(of.high, digits)})"
 
 
 def _completed(run: RunView) -> str:
     return f"{run.completed:,} of {plural(run.total, 'line')} completed"
-
-
-def _failed(run: RunView) -> str:
-    return f"; {plural(run.failed, 'line')} failed" if run.failed else ""
 
 
 def _all_failed(run: RunView) -> Headline:

@@ -14,7 +14,7 @@ from phi3flow.records.comparisons import Comparison
 from phi3flow.records.training import TrainingRecord
 from phi3flow.report.data_view import DataViews
 from phi3flow.report.page import render
-from phi3flow.report.run_view import view_run
+from phi3flow.report.run_view import view_runs
 from phi3flow.runs.folder import RunFolder
 
 HOST = "127.0.0.1"
@@ -43,8 +43,7 @@ def serve_report(
     data = DataViews()
 
     def build(version: int) -> str:
-        views = [view_run(run, data) for run in runs]
-        return render(views, comparisons=compare(), training=training, by=by, live=version)
+        return render(view_runs(runs, data), comparisons=compare(), training=training, by=by, live=version)
 
     page = _Page(runs, build)
     page.make()

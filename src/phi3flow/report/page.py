@@ -17,8 +17,9 @@ from phi3flow.report.embedded_lines import LONGEST_TEXT, EmbeddedLines, embed, t
 from phi3flow.report.figures import histograms
 from phi3flow.report.gains import GainsFigure, gains_figure
 from phi3flow.report.headline import Headline, comparison_headline, leading_metric, run_headline, unscored_headline
+from phi3flow.report.notes import run_notes
 from phi3flow.report.page_code import read_page_code
-from phi3flow.report.run_view import RunView, view_run
+from phi3flow.report.run_view import RunView, view_runs
 from phi3flow.report.slice_tables import SliceTable, compared_slices, run_slices
 from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.tokens_view import token_rows
@@ -48,7 +49,7 @@ def write_report(
     unknown, DatasetError where a run's files are damaged.
     """
     comparisons = [comparison] if isinstance(comparison, Comparison) else list(comparison or ())
-    html = render([view_run(run) for run in runs], comparisons=comparisons, training=training, by=by)
+    html = render(view_runs(runs), comparisons=comparisons, training=training, by=by)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_file(output, html.encode())
@@ -74,15 +75,14 @@ def render(
     tables = _tables(runs, by_candidate)
     headlines = _headlines(runs, by_candidate)
     lines = embed(runs, by=by)
-    code = read_page_code(live=live is not None)
     return _template().render(
-        policy=code.policy,
-        script=Markup(code.script),
-        style=Markup(code.style),
+        code=read_page_code(live=live is not None),
         data=Markup(to_json({**lines, "metrics": _line_metrics(tables, lines), "live": live})),
         title=str(headlines[0]),
         headlines=headlines,
         leaks=_leaks(runs),
+        notes=_notes(runs, by_candidate),
+        texts=list(dict.fromkeys(name for run in runs for name in run.texts)),
         runs=runs,
         tables=tables,
         gains=[_gains(table) for table in tables],
@@ -141,6 +141,18 @@ def _headlines(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> 
         if run.name in by_candidate
     ]
     return compared or [unscored_headline(runs)]
+
+
+def _notes(runs: Sequence[RunView], by_candidate: dict[str, Comparison]) -> list[tuple[str | None, str]]:
+    """Return what is to be known of each run, under its name, then what comparisons say of their two, each once."""
+    baseline = runs[0]
+    notes: list[tuple[str | None, str]] = []
+    for run in runs:
+        other = next(iter(by_candidate), None) if run is baseline else baseline.name
+        is_compared = bool(by_candidate) if run is baseline else run.name in by_candidate
+        notes += [(run.name, note) for note in run_notes(run, compared_with=other if is_compared else None)]
+    compared = dict.fromkeys(note for comparison in by_candidate.values() for note in comparison.notes)
+    return notes + [(None, f"{note}.") for note in compared]
 
 
 def _line_metrics(tables: Sequence[MetricTable], lines: EmbeddedLines) -> list[dict[str, str | int | bool]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
 
-from phi3flow.errors import DatasetError
+from phi3flow.comparison.rulers import Measured, match_evaluations
+from phi3flow.errors import ConfigError, DatasetError
+from phi3flow.pacing.failures import is_endpoint_failure
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
-from phi3flow.records.scores import Estimate, Judging, LineScore, RunMetrics, ScoreRange
+from phi3flow.records.scores import Estimate, LineScore, RunMetrics
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
@@ -21,6 +26,9 @@ from phi3flow.storage.jsonl import Row
 if TYPE_CHECKING:
     from phi3flow.runs.folder import RunFolder
 
+T = TypeVar("T")
+
+_SHORT = 8  # of a fingerprint, as in the names of folders
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -37,12 +45,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run: its results and scores by line_id, metrics by full name (``answer_match.f1``).
+    """One run: its results by line_id; scores and metrics by full name (``answer_match.f1``).
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
-    answers and scores can still be read without it. ``lower_is_better`` names the metrics that count something bad,
-    ``score_ranges`` has the ranges of scores that are not 0 to 1, ``judging`` who gave an evaluation's scores.
-    ``mean_scores`` are those of the data's lines, averaged where lines ran repeatedly.
+    answers and scores can still be read without it. ``metrics`` and ``scored``, the scores of its lines, are by
+    evaluation; ``score_again`` has the command that scores anew for those of an earlier build, which did not note what
+    measured them.
     """
 
     name: str
@@ -50,30 +58,35 @@ class RunView:
     results: dict[str, LineResult]
     rows: dict[str, Row]
     data_note: str | None
-    evaluations: list[str]
-    estimates: dict[str, Estimate]
-    scores: dict[str, dict[str, float | None]]
-    mean_scores: dict[str, dict[str, float | None]]
-    score_errors: dict[str, list[str]]
-    lower_is_better: frozenset[str]
-    score_ranges: dict[str, ScoreRange]
-    judging: dict[str, Judging]
+    metrics: dict[str, RunMetrics]
+    scored: dict[str, list[LineScore]]
+    score_again: dict[str, str]
     data: DataView
 
     @property
     def total(self) -> int:
-        """How many lines the run has, attempted or not."""
-        return max(self.manifest.counts.total, len(self.results))
+        """How many lines of the data the run has, attempted or not."""
+        return max(self.manifest.counts.total // self.manifest.repeats, self._count(self.results.values()))
 
     @property
     def completed(self) -> int:
-        """How many lines have an answer."""
-        return sum(line.status == "Completed" for line in self.results.values())
+        """How many lines of the data have an answer; one that ran repeatedly, in each of its executions."""
+        return self._count(self.results.values()) - self.failed
 
     @property
     def failed(self) -> int:
-        """How many lines were attempted and have none."""
-        return len(self.results) - self.completed
+        """How many lines of the data were attempted and have none; one that ran repeatedly, in some execution."""
+        return self._count(line for line in self.results.values() if line.status == "Failed")
+
+    @property
+    def endpoint_failed(self) -> int:
+        """How many of the failed lines the endpoint failed: another try may answer them."""
+        return self._count(line for line in self.results.values() if line.error and is_endpoint_failure(line.error))
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any execution of a line has an answer."""
+        return any(line.status == "Completed" for line in self.results.values())
 
     @property
     def latencies(self) -> list[float]:
@@ -101,41 +114,127 @@ class RunView:
             if error
         ]
 
+    @property
+    def evaluations(self) -> list[str]:
+        """The evaluations that scored the run."""
+        return list(self.metrics)
 
-def view_run(run: RunFolder, data: DataViews | None = None) -> RunView:
-    """Read everything the report shows of a run; ``data`` holds what was read of its data before."""
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """The run's own estimates, over all of its lines, by the reading of failed lines that it is scored with."""
+        return self._by_metric(lambda metrics: metrics.metrics)
+
+    @cached_property
+    def answered_only(self) -> dict[str, Estimate]:
+        """Those that differ where failed lines are left out."""
+        return self._by_metric(lambda metrics: metrics.answered_only)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """What its aggregations logged as text."""
+        return self._by_metric(lambda metrics: metrics.texts)
+
+    @cached_property
+    def lower_is_better(self) -> frozenset[str]:
+        """The metrics that count something bad."""
+        return frozenset(self._by_metric(lambda metrics: dict.fromkeys(metrics.lower_is_better)))
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """The score of each execution of a line by its line_id: what a failed one counts as, where it counts."""
+        return _scores_by_metric(self.scored, self.metrics)
+
+    @cached_property
+    def lines(self) -> dict[str, list[LineScore]]:
+        """The scores of the data's lines by evaluation, averaged where lines ran repeatedly."""
+        if self.manifest.repeats == 1:
+            return self.scored
+        return {
+            evaluation: average_repeats(lines, self.manifest.lines, self.metrics[evaluation].failed_lines)
+            for evaluation, lines in self.scored.items()
+        }
+
+    @cached_property
+    def mean_scores(self) -> dict[str, dict[str, float | None]]:
+        """The score of each of the data's lines by its line_id."""
+        return self.scores if self.manifest.repeats == 1 else _scores_by_metric(self.lines, self.metrics)
+
+    @cached_property
+    def score_errors(self) -> dict[str, list[str]]:
+        """What went wrong while the answers were scored, by line_id: the judge's failures, not the run's."""
+        errors: dict[str, list[str]] = {}
+        for evaluation, lines in self.scored.items():
+            for line in lines:
+                if line.answered and not self._has_failed(line.line_id) and (problems := _problems(evaluation, line)):
+                    errors.setdefault(line.line_id, []).extend(problems)
+        return errors
+
+    @cached_property
+    def line_texts(self) -> dict[str, dict[str, str]]:
+        """What the evaluations said of lines in words, such as a judge's reason: by full name, then line_id."""
+        texts: dict[str, dict[str, str]] = {}
+        for evaluation, lines in self.scored.items():
+            for line in lines:
+                for name, text in line.texts.items():
+                    texts.setdefault(f"{evaluation}.{name}", {})[line.line_id] = text
+        return texts
+
+    def _by_metric(self, read: Callable[[RunMetrics], Mapping[str, T]]) -> dict[str, T]:
+        return {
+            f"{evaluation}.{name}": value
+            for evaluation, metrics in self.metrics.items()
+            for name, value in read(metrics).items()
+        }
+
+    def _count(self, executions: Iterable[LineResult]) -> int:
+        lines = self.manifest.lines or 1
+        if self.manifest.repeats == 1:
+            return sum(1 for _ in executions)
+        return len({line.line_number % lines for line in executions})
+
+    def _has_failed(self, line_id: str) -> bool:
+        line = self.results.get(line_id)
+        return line is not None and line.status == "Failed"
+
+
+def view_runs(runs: Sequence[RunFolder], data: DataViews | None = None) -> list[RunView]:
+    """Read runs that are shown beside the first: an evaluation flow has one name in all, as comparisons say it.
+
+    Folders of one name may hold the scores of two flows, and folders of two names those of one.
+    """
+    names: list[dict[str, str]] = [{} for _ in runs]
+    for run, of_run in zip(runs[1:], names[1:], strict=True):
+        with contextlib.suppress(ConfigError):  # they share no evaluation
+            for match in match_evaluations(runs[0], run).alike:
+                names[0].setdefault(match.baseline.folder, match.name)
+                of_run[match.candidate.folder] = match.name
+    data = data or DataViews()
+    return [view_run(run, data, of_run) for run, of_run in zip(runs, names, strict=True)]
+
+
+def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, str] = MappingProxyType({})) -> RunView:
+    """Read everything the report shows of a run; ``data`` holds what was read of its data before.
+
+    ``names`` are those of evaluations by the folder of their scores; a folder that it does not name has its own name,
+    with the fingerprint where that is another's.
+    """
     results = run.results()
     rows, note = _rows(run, results)
-    evaluations = run.evaluations()
-    metrics = {evaluation: run.metrics(evaluation) for evaluation in evaluations}
-    scored = {evaluation: run.scores(evaluation) for evaluation in evaluations}
-    manifest = run.manifest
+    measured = {
+        names.get(evaluation.folder, _own_name(evaluation, names)): evaluation
+        for evaluation in (Measured(run, folder, run.metrics(folder)) for folder in run.evaluations())
+    }
     return RunView(
         name=run.name,
-        manifest=manifest,
+        manifest=run.manifest,
         results={line.line_id: line for line in results},
         rows=rows,
         data_note=note,
-        evaluations=evaluations,
-        estimates={
-            f"{evaluation}.{metric}": estimate
-            for evaluation, run_metrics in metrics.items()
-            for metric, estimate in run_metrics.metrics.items()
+        metrics={name: evaluation.metrics for name, evaluation in measured.items()},
+        scored={name: run.scores(evaluation.folder) for name, evaluation in measured.items()},
+        score_again={
+            name: evaluation.score_again() for name, evaluation in measured.items() if evaluation.ruler is None
         },
-        scores=_scores_by_metric(scored, metrics),
-        mean_scores=_scores_by_metric(_averaged(scored, manifest), metrics),
-        score_errors=_score_errors(scored),
-        lower_is_better=frozenset(
-            f"{evaluation}.{metric}"
-            for evaluation, run_metrics in metrics.items()
-            for metric in run_metrics.lower_is_better
-        ),
-        score_ranges={
-            f"{evaluation}.{metric}": bounds
-            for evaluation, run_metrics in metrics.items()
-            for metric, bounds in run_metrics.score_ranges.items()
-        },
-        judging={evaluation: run_metrics.judging for evaluation, run_metrics in metrics.items() if run_metrics.judging},
         data=(data or DataViews()).of(run),
     )
 
@@ -195,18 +294,18 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _own_name(evaluation: Measured, names: Mapping[str, str]) -> str:
+    if evaluation.folder in names.values() and evaluation.ruler:
+        return f"{evaluation.folder}-{evaluation.ruler.flow_fingerprint[:_SHORT]}"
+    return evaluation.folder
+
+
 def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:
     try:
         rows = run.data_rows()
     except DatasetError as error:
         return {}, str(error)
     return {line.line_id: rows[line.line_number] for line in results if line.line_number < len(rows)}, None
-
-
-def _averaged(scored: Mapping[str, list[LineScore]], manifest: Manifest) -> Mapping[str, list[LineScore]]:
-    if manifest.repeats == 1:
-        return scored
-    return {evaluation: average_repeats(lines, manifest.lines) for evaluation, lines in scored.items()}
 
 
 def _scores_by_metric(
@@ -222,11 +321,8 @@ def _scores_by_metric(
     return by_metric
 
 
-def _score_errors(scored: Mapping[str, list[LineScore]]) -> dict[str, list[str]]:
-    """Return what went wrong while scoring, by line_id."""
-    errors: dict[str, list[str]] = {}
-    for evaluation, lines in scored.items():
-        for line in lines:
-            if line.error:
-                errors.setdefault(line.line_id, []).append(f"{evaluation}: {line.error.type}: {line.error.message}")
-    return errors
+def _problems(evaluation: str, line: LineScore) -> list[str]:
+    """Return why an answer has no score: the one reason of all of its metrics, else each metric's."""
+    if line.error:
+        return [f"{evaluation}: {line.error.type}: {line.error.message}"]
+    return [f"{evaluation}.{metric}: {reason}" for metric, reason in line.failures.items()]

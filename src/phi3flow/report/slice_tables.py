@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.comparison.slices import SMALL_SLICE, slice_rows
 from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.records.scores import Estimate
 from phi3flow.report.headline import leading_metric
 from phi3flow.report.run_view import RunView, scale_of
-from phi3flow.report.tables import MetricRow, difference_scale
+from phi3flow.report.tables import MetricRow, answered_means, difference_scale, paired_means
 from phi3flow.runs.conversations import cluster_labels
-from phi3flow.stats import UNIT, estimate_mean
+from phi3flow.stats import estimate_mean, known_range
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import plural
 
@@ -27,6 +28,15 @@ class SliceTable:
     comparison: Comparison | None
     rows: list[MetricRow]
     note: str | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What each slice of a comparison shows."""
+        if self.comparison is None:
+            return []
+        compared = {row.name: row.comparison for row in self.rows if row.comparison}
+        of_slices = self.comparison.model_copy(update={"metrics": compared})
+        return [describe_verdict(value, of_slices) for value in compared]
 
 
 def compared_slices(runs: Sequence[RunView], comparison: Comparison) -> list[SliceTable]:
@@ -51,19 +61,22 @@ def run_slices(run: RunView, columns: Sequence[str]) -> list[SliceTable]:
     if metric is None or not run.rows:
         return []
     data = _rows(run)
-    line_ids = list(data)
-    clusters = dict(zip(line_ids, cluster_labels(list(data.values())), strict=True))
+    lines, estimate = list(data), _estimator(run, metric, cluster_labels(list(data.values())))
     scale, lower = scale_of(metric, [run]), metric in run.lower_is_better
     tables = []
     for column in columns:
         slices = slice_rows(list(data.values()), column)
-        estimates = {
-            line_slice.value: _estimate(run, metric, [line_ids[index] for index in line_slice.positions], clusters)
-            for line_slice in slices
-        }
         rows = [
-            MetricRow(value, [estimate], None, False, scale, difference_scale([], reverse=lower), lower)
-            for value, estimate in estimates.items()
+            MetricRow(
+                line_slice.value,
+                [estimate([lines[index] for index in line_slice.positions], line_slice.positions)],
+                None,
+                False,
+                scale,
+                difference_scale([], reverse=lower),
+                lower,
+            )
+            for line_slice in slices
         ]
         tables.append(
             SliceTable(column, metric, [run], None, rows, _note([len(line_slice.positions) for line_slice in slices]))
@@ -90,26 +103,41 @@ def _compared_rows(compared: dict[str, MetricComparison], name: str, runs: Seque
     lower = any(name in run.lower_is_better for run in runs)
     scale, differences = scale_of(name, runs), difference_scale(list(compared.values()), reverse=lower)
     return [
-        MetricRow(value, _means(metric), metric, False, scale, differences, lower) for value, metric in compared.items()
+        MetricRow(
+            value,
+            paired_means(metric),
+            metric,
+            False,
+            scale,
+            differences,
+            lower,
+            answered_means(metric),
+        )
+        for value, metric in compared.items()
     ]
 
 
-def _means(compared: MetricComparison) -> list[Estimate | None]:
-    means = (compared.baseline, compared.candidate)
-    return [Estimate(mean=mean, n=compared.n, method=compared.method) for mean in means]
+def _estimator(
+    run: RunView, metric: str, clusters: Sequence[str]
+) -> Callable[[Sequence[str], Sequence[int]], Estimate]:
+    """Return what estimates a slice: line_ids, at positions in ``clusters``; failed lines are read as in the whole."""
+    evaluation, _, name = metric.rpartition(".")
+    scores, lines = run.mean_scores[metric], {line.line_id: line for line in run.lines[evaluation]}
+    present = [score for score in scores.values() if score is not None]
+    score_range = known_range(name, run.metrics[evaluation].score_ranges, [present])
 
+    def estimate(line_ids: Sequence[str], positions: Sequence[int]) -> Estimate:
+        scored = [
+            (score, clusters[position])
+            for line_id, position in zip(line_ids, positions, strict=True)
+            if (score := scores.get(line_id)) is not None
+        ]
+        of_slice = [lines[line_id] for line_id in line_ids if line_id in lines]
+        return estimate_mean(
+            [score for score, _ in scored],
+            clusters=[cluster for _, cluster in scored],
+            n_failed=sum(name in line.failures or name in line.counted_as for line in of_slice),
+            score_range=score_range,
+        ).model_copy(update={"n_unscored": sum(name in line.failures for line in of_slice)})
 
-def _estimate(run: RunView, metric: str, line_ids: Iterable[str], clusters: dict[str, str]) -> Estimate:
-    """Return the mean over the slice's scored lines with its interval; the others count as failed where they did."""
-    scores = {line_id: run.mean_scores[metric].get(line_id) for line_id in line_ids}
-    values = {line_id: score for line_id, score in scores.items() if score is not None}
-    failed = sum(
-        score is None and (run.results[line_id].error is not None or line_id in run.score_errors)
-        for line_id, score in scores.items()
-    )
-    return estimate_mean(
-        list(values.values()),
-        clusters=[clusters[line_id] for line_id in values],
-        n_failed=failed,
-        score_range=run.score_ranges.get(metric, UNIT),
-    )
+    return estimate

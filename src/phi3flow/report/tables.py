@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.records.comparisons import Comparison, MetricComparison
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import Estimate
@@ -17,9 +19,11 @@ from phi3flow.report.wording import duration, judging_lines
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric: each run's estimate on ``scale``, and the paired difference on ``difference_scale``.
+    """One metric: an estimate a run on ``scale``, and the paired difference on ``difference_scale``.
 
-    What is better lies to the right on the second: it is reversed where ``lower_is_better``.
+    What is better lies to the right on the second: it is reversed where ``lower_is_better``. Where it is compared, the
+    ``estimates`` are of the lines that the difference is of. ``answered`` are those of answered lines only, a list
+    without any where that is no other reading.
     """
 
     name: str
@@ -29,11 +33,16 @@ class MetricRow:
     scale: Scale
     difference_scale: Scale
     lower_is_better: bool = False
+    answered: list[Estimate | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """The metrics of one run, or of a baseline and a candidate, by evaluation flow."""
+    """The metrics of one run, or of a baseline and a candidate, by evaluation flow.
+
+    ``sentences`` say what each compared metric shows, as ``compare`` says it. Runs that are compared have no row for
+    what different rulers measured; each run's own estimates are in its view.
+    """
 
     runs: list[RunView]
     comparison: Comparison | None
@@ -43,6 +52,13 @@ class MetricTable:
     def rows(self) -> list[MetricRow]:
         """All rows, in order."""
         return [row for rows in self.groups.values() for row in rows]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What each compared metric shows."""
+        if self.comparison is None:
+            return []
+        return [describe_verdict(row.name, self.comparison) for row in self.rows if row.comparison]
 
 
 @dataclass(frozen=True)
@@ -63,25 +79,67 @@ def metric_table(runs: Sequence[RunView], comparison: Comparison | None) -> Metr
     compared = comparison.metrics if comparison else {}
     leading = confirmatory(comparison) if comparison else []
     names = list(dict.fromkeys([*leading, *compared, *(name for run in runs for name in run.estimates)]))
+    if comparison:
+        names = [name for name in names if name in compared or sum(name in run.estimates for run in runs) == 1]
     names.sort(key=_evaluation)
     scales = {name: scale_of(name, runs) for name in names}
-    lower = frozenset[str]().union(*(run.lower_is_better for run in runs))
     rows = [
-        MetricRow(
-            name=name,
-            estimates=[run.estimates.get(name) for run in runs],
-            comparison=compared.get(name),
-            confirmatory=name in leading,
+        _row(
+            name,
+            runs,
+            comparison,
             scale=scale,
-            difference_scale=difference_scale(
-                [compared[other] for other in compared if scales[other] == scale], reverse=name in lower
-            ),
-            lower_is_better=name in lower,
+            alike=[compared[other] for other in compared if scales[other] == scale],
         )
         for name, scale in scales.items()
     ]
     groups = {evaluation: list(group) for evaluation, group in groupby(rows, lambda row: _evaluation(row.name))}
     return MetricTable(list(runs), comparison, groups)
+
+
+def _row(
+    name: str,
+    runs: Sequence[RunView],
+    comparison: Comparison | None,
+    *,
+    scale: Scale,
+    alike: Sequence[MetricComparison],
+) -> MetricRow:
+    own = [run.estimates.get(name) for run in runs]
+    answered = [run.answered_only.get(name) for run in runs]
+    lower = any(name in run.lower_is_better for run in runs)
+    row = MetricRow(
+        name, own, None, False, scale, difference_scale(alike, reverse=lower), lower, answered if any(answered) else []
+    )
+    metric = comparison.metrics.get(name) if comparison else None
+    if metric is None or metric.difference.mean is None:
+        return row
+    return replace(
+        row,
+        estimates=paired_means(metric, own),
+        comparison=metric,
+        confirmatory=metric.confirmatory,
+        answered=answered_means(metric),
+    )
+
+
+def paired_means(metric: MetricComparison, own: Sequence[Estimate | None] = (None, None)) -> list[Estimate | None]:
+    """Return what a metric is of either run over the paired lines; with the run's own interval where they are all."""
+    means = (metric.baseline, metric.candidate)
+    return [
+        estimate
+        if estimate and estimate.n == metric.n and _is_equal(estimate.mean, mean)
+        else Estimate(mean=mean, n=metric.n, method=metric.method)
+        for mean, estimate in zip(means, own, strict=True)
+    ]
+
+
+def answered_means(metric: MetricComparison) -> list[Estimate | None]:
+    """Return what a metric is of either run over the lines that both answered; none where that is no other reading."""
+    answered = metric.answered_only
+    if answered is None:
+        return []
+    return [Estimate(mean=mean, n=answered.n, method=metric.method) for mean in (answered.baseline, answered.candidate)]
 
 
 def difference_scale(alike: Sequence[MetricComparison], *, reverse: bool) -> Scale:
@@ -93,10 +151,14 @@ def difference_scale(alike: Sequence[MetricComparison], *, reverse: bool) -> Sca
 
 def provenance(runs: Sequence[RunView]) -> list[ProvenanceRow]:
     """Return the manifests and what is known of their data side by side, without the facts that no run has."""
-    facts = [_facts(run.manifest) | run.data.facts | _judges(run) for run in runs]
+    facts = [_facts(run.manifest) | run.data.facts | _measured(run) for run in runs]
     names = dict.fromkeys(name for fact in facts for name in fact)
     rows = [ProvenanceRow(name, [fact.get(name, "") for fact in facts]) for name in names]
     return [row for row in rows if any(row.values)]
+
+
+def _is_equal(left: float | None, right: float | None) -> bool:
+    return left is not None and right is not None and math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _evaluation(metric: str) -> str:
@@ -125,8 +187,19 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _judges(run: RunView) -> dict[str, str]:
-    return {f"scores of {evaluation}": "\n".join(judging_lines(judging)) for evaluation, judging in run.judging.items()}
+def _measured(run: RunView) -> dict[str, str]:
+    """Return what measured the run, and who judged it."""
+    facts = {}
+    for evaluation, metrics in run.metrics.items():
+        if metrics.evaluation:
+            ruler = metrics.evaluation
+            mapping = _pairs(ruler.column_mapping)
+            facts[f"measured by {evaluation}"] = (
+                f"{ruler.flow}\nfingerprint = {ruler.flow_fingerprint}\n{mapping}".rstrip()
+            )
+        if metrics.judging:
+            facts[f"scores of {evaluation}"] = "\n".join(judging_lines(metrics.judging))
+    return facts
 
 
 def _pairs(values: dict[str, object] | dict[str, str]) -> str:

@@ -74,8 +74,8 @@ def compare_pairs(
 
     Scores that are all an end of their range, as 0/1 are, without shared clusters: Tango's interval and the mid-p
     McNemar test. Others of a range: t with a pseudo difference at each end (``infer_bounded_difference``). Without a
-    range: Student's t. Where lines share a cluster, each by cluster. Beside it, the sign-flip permutation test by cluster.
-    No interval has width zero. What differs by rounding only is a tie.
+    range: Student's t. Where lines share a cluster, each by cluster. Beside it, the sign-flip permutation test by
+    cluster. No interval has width zero. What differs by rounding only is a tie.
     """
     left, right = finite(baseline), finite(candidate)
     if left.shape != right.shape:

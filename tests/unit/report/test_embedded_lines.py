@@ -96,3 +96,11 @@ def test_an_id_and_its_rest_make_the_whole(tmp_path: Path) -> None:
 
 def test_every_repeat_of_a_conversation_is_one_of_its_own(repeated: RunFolder) -> None:
     assert embed([view_run(repeated)])["lines"]["conversation"] == [0, 0, 1, 1, 2, 2]
+
+
+def test_texts_of_evaluations_are_embedded_and_cut_like_all_others(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [line(0, "a"), line(1, "b")], scores={"q": {"f1": [0.5, 0.5]}})
+    scores = run.scores("q")
+    scores[1] = scores[1].model_copy(update={"texts": {"reason": "<b>" + "x" * 20_000}})
+    run.write_scores("q", scores, run.metrics("q"))
+    assert embed([view_run(run)])["runs"][0]["texts"] == {"q.reason": [None, ["<b>" + "x" * 19_997, 3]]}

@@ -67,3 +67,16 @@ def test_repeats_of_a_line_are_one_difference(repeated: RunFolder, tmp_path: Pat
     figure = gains_figure(F1, compare_runs(*runs), [view_run(run) for run in runs])
     assert figure is not None
     assert (figure.wins, figure.losses) == (1, 0)
+
+
+def test_the_figure_is_of_the_lines_that_the_difference_is_of(tmp_path: Path) -> None:
+    base = scored_run(tmp_path / "base", [0.5] * 4)
+    results = [line(number, "a" if number else None) for number in range(4)]
+    tuned = write_run(tmp_path / "tuned", results, scores={"answer_match": {"f1": [0.0, 0.8, 0.8, 0.5]}})
+    runs, comparison = [view_run(base), view_run(tuned)], compare_runs(base, tuned)
+    figure = gains_figure(F1, comparison, runs)
+    assert figure is not None
+    assert (figure.wins, figure.losses, figure.ties) == (2, 1, 1)
+    assert [column.outcome for column in figure.columns] == ["loss", "win"]
+    other = comparison.metrics[F1].model_copy(update={"n": 3})
+    assert gains_figure(F1, comparison.model_copy(update={"metrics": {F1: other}}), runs) is None

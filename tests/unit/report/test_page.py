@@ -13,6 +13,7 @@ import pytest
 
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
+from phi3flow.records.scores import Estimate, RunMetrics
 from phi3flow.report import write_report
 from tests.support.folders.run_folders import line, scored_run, write_run
 from tests.support.folders.training_records import training_record
@@ -98,3 +99,33 @@ def _luminance(colour: str) -> float:
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_what_an_aggregation_logged_as_text_is_shown_as_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [line(0, "a")])
+    run.write_scores("eval", [], RunMetrics(metrics={}, texts={"label": "<i>excellent</i>"}))
+    html = write_report([run], output=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;i&gt;excellent&lt;/i&gt;" in html
+    assert "run is scored, but has no figure" in html
+    assert ">Metric</th>" in html
+
+
+def test_runs_with_aggregated_metrics_only_are_compared_with_that_said(tmp_path: Path) -> None:
+    runs = []
+    for name, mean in (("base", 0.6), ("tuned", 0.7)):
+        runs.append(write_run(tmp_path / name, [line(0, "a"), line(1, "b")], scores={"eval": {}}))
+        estimate = Estimate(mean=mean, n=2, method="aggregation")
+        metrics = runs[-1].metrics("eval").model_copy(update={"metrics": {"kappa": estimate}})
+        runs[-1].write_scores("eval", runs[-1].scores("eval"), metrics)
+    html = write_report(runs, comparison=compare_runs(*runs), output=tmp_path / "report.html").read_text("utf-8")
+    assert "only the whole run has it, not its lines" in html
+    assert "+0.100" in html
+    assert "whole run</small>" in html
+
+
+def test_a_metric_of_one_run_is_said_to_be_its_own(tmp_path: Path) -> None:
+    base = scored_run(tmp_path / "base", [0.5, 0.6])
+    results = [line(0, "a"), line(1, "b")]
+    tuned = write_run(tmp_path / "tuned", results, scores={"answer_match": {"f1": [0.5, 0.6], "chrf": [40.0, 50.0]}})
+    path = write_report([base, tuned], comparison=compare_runs(base, tuned), output=tmp_path / "r.html")
+    assert "not compared: base has none, this is tuned's own" in path.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
+from phi3flow.records.comparisons import Sides
 from phi3flow.report.embedded_lines import embed
 from phi3flow.report.run_view import view_run
 from phi3flow.report.slice_tables import compared_slices, run_slices
@@ -39,3 +40,29 @@ def test_repeats_of_a_line_count_once_in_its_slice(repeated: RunFolder) -> None:
         "a": (1, pytest.approx(0.3), 0),
         "b": (1, pytest.approx(0.6), 0),
     }
+
+
+def test_a_slice_of_one_run_counts_its_failed_lines_as_the_run_does(tmp_path: Path) -> None:
+    results = [line(number, None if number in (0, 1) else "a") for number in range(8)]
+    rows = [{"kind": "ab"[number % 2]} for number in range(8)]
+    run = write_run(tmp_path / "run", results, rows=rows, scores={"answer_match": {"f1": [0.0, None] + [0.8] * 6}})
+    [table] = run_slices(view_run(run), ["kind"])
+    slices = {row.name: row.estimates[0] for row in table.rows}
+    assert {name: (estimate.n, estimate.n_failed) for name, estimate in slices.items() if estimate} == {
+        "a": (4, 1),
+        "b": (3, 0),
+    }
+    assert slices["a"] is not None
+    assert slices["a"].mean == pytest.approx(0.6)
+
+
+def test_the_failures_of_a_slice_are_said_for_each_side(tmp_path: Path) -> None:
+    base = run_of_kinds(tmp_path / "base", [0.5] * 8)
+    results = [line(number, None if number == 1 else "a") for number in range(8)]
+    rows = [{"kind": "ab"[number % 2]} for number in range(8)]
+    tuned = write_run(tmp_path / "tuned", results, rows=rows, scores={"answer_match": {"f1": [0.5, 0.0] + [0.5] * 6}})
+    [table] = compared_slices([view_run(base), view_run(tuned)], compare_runs(base, tuned, by=["kind"]))
+    failed = {row.name: (row.comparison.failed, len(row.answered)) for row in table.rows if row.comparison}
+    assert failed == {"a": (Sides(), 0), "b": (Sides(candidate=1), 2)}
+    assert [("failed" in sentence) for sentence in table.sentences] == [False, True]
+    assert all("undecided" in sentence for sentence in table.sentences)

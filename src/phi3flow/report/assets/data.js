@@ -64,21 +64,27 @@ function slowdown(i) {
 /** Tell whether the shown runs share a metric, so that their lines can win and lose. */
 const comparable = () => METRICS.some(({ name }) => shownRuns().every((run) => name in RUNS[run].scores));
 
-/** Return the key in OUTCOMES of a line: for two runs by the chosen metric, for one by its status. */
+/** Tell whether a line failed in one of the shown runs. */
+const failed = (i) => shownRuns().some((run) => RUNS[run].error[i] !== null);
+
+/** Return the key in OUTCOMES of a line: for two runs by the chosen metric, where a failed line may count, for one by its status. */
 function outcome(i) {
   const runs = shownRuns().map((run) => RUNS[run]);
-  if (runs.some((run) => run.error[i] !== null)) return "failed";
-  if (runs.some((run) => run.answer[i] === null)) return "unmatched";
+  if (failed(i) && !(PAIRED && comparable() && gain(i) !== null)) return "failed";
+  if (runs.some((run) => run.answer[i] === null && run.error[i] === null)) return "unmatched";
   if (!PAIRED) return "done";
   if (!comparable()) return full(runs[0].answer[i]) === full(runs[1].answer[i]) ? "same" : "differ";
   const change = gain(i);
   return change === null ? "unscored" : change > 0 ? "win" : change < 0 ? "loss" : "tie";
 }
 
+/** Tell whether a line is of an outcome; one that failed is so whatever it counts as. */
+const isOf = (i, key) => outcome(i) === key || (key === "failed" && failed(i));
+
 /** Return how many of the lines at `positions` have each outcome. */
 function countOutcomes(positions) {
-  const counts = {};
-  for (const i of positions) counts[outcome(i)] = (counts[outcome(i)] ?? 0) + 1;
+  const counts = { failed: positions.filter(failed).length };
+  for (const i of positions) if (outcome(i) !== "failed") counts[outcome(i)] = (counts[outcome(i)] ?? 0) + 1;
   return counts;
 }
 
@@ -109,19 +115,22 @@ const queryWords = () => view.query.toLowerCase().split(/\s+/).filter(Boolean);
 
 const searchTexts = [];
 
+/** Return what evaluations said of a run's line in words, as [name, text]. */
+const lineTexts = (run, i) => Object.entries(run.texts).map(([name, texts]) => [name, texts[i]]).filter(([, text]) => text !== null);
+
 /** Return everything a reader may look for in a line, in lower case; made on first use. */
 function searchable(i) {
   searchTexts[i] ??= [
     LINES.question[i], ...LINES.history[i].map(([, text]) => text), ...LINES.context[i],
     ...LINES.truths[i], ...LINES.values[i],
-    ...RUNS.flatMap((run) => [run.answer[i], ...(run.error[i] ?? []), ...(run.score_errors[i] ?? [])]),
+    ...RUNS.flatMap((run) => [run.answer[i], ...(run.error[i] ?? []), ...(run.score_errors[i] ?? []), ...lineTexts(run, i).map(([, text]) => text)]),
   ].map((text) => full(text) ?? "").join("\n").toLowerCase();
   return searchTexts[i];
 }
 
 /** Return the positions to show, filtered and sorted; what has no key comes last. */
 function chosen(positions) {
-  const kept = view.show === "all" ? positions : positions.filter((i) => outcome(i) === view.show);
+  const kept = view.show === "all" ? positions : positions.filter((i) => isOf(i, view.show));
   if (view.sort === "file") return kept;
   const keyed = kept.map((i) => [SORTS[view.sort].key(i), i]);
   return keyed.sort(([a, i], [b, j]) => (a === null) - (b === null) || a - b || i - j).map(([, i]) => i);

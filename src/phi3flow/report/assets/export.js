@@ -45,6 +45,7 @@ function exportedRun(run, position, whole) {
     attempts: run.attempts[position],
     usage: tokens && { prompt_tokens: tokens[0], completion_tokens: tokens[1] },
     scores: Object.fromEntries(Object.entries(run.scores).map(([name, scores]) => [name, scores[position]])),
+    texts: Object.fromEntries(lineTexts(run, position).map(([name, text]) => [name, whole(text, "texts")])),
   };
 }
 

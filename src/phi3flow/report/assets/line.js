@@ -59,7 +59,9 @@ function buildOpen(position) {
   link.href = `#${new URLSearchParams({ line: LINES.id[position] })}`;
   link.title = "Link to this line";
   const { sign, one } = OUTCOMES[outcome(position)];
-  facts.append(element("span", `chip ${outcome(position)}`, `${sign} ${one}`), link);
+  facts.append(element("span", `chip ${outcome(position)}`, `${sign} ${one}`));
+  if (failed(position) && outcome(position) !== "failed") facts.append(element("span", "chip failed", "✕ failed"));
+  facts.append(link);
   const parts = [facts, buildTurns(position)];
   if (LINES.history[position].length) parts.push(buildHistory(position));
   LINES.context[position].forEach((text) => parts.push(block("Context", text)));
@@ -93,6 +95,7 @@ function buildAnswer(position, run) {
   for (const problem of score_errors[position] ?? []) {
     box.append(element("p", "problem", `✕ not scored: ${full(problem)}`));
   }
+  box.append(...lineTexts(RUNS[run], position).map(([name, text]) => block(metricName({ name }), text)));
   const figures = [];
   if (answer[position] !== null || error[position] !== null) figures.push(latency(ms[position]));
   if (attempts[position] > 1) figures.push(`${attempts[position]} attempts`);
@@ -123,7 +126,9 @@ function buildScores(position) {
   const body = element("tbody");
   for (const run of shownRuns()) {
     const cells = METRICS.map((metric) => element("td", "", number(score(run, position, metric), metric.digits)));
-    body.append(element("tr", "", rowHeader(RUNS[run].name, side(run)), ...cells));
+    const header = rowHeader(RUNS[run].name, side(run));
+    if (RUNS[run].error[position] !== null) header.append(" ", element("small", "", "failed: counts as"));
+    body.append(element("tr", "", header, ...cells));
   }
   if (PAIRED) {
     const cells = METRICS.map((metric) => element("td", "", signed(difference(position, metric), metric.digits)));
