@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 _SETTINGS = {
@@ -26,6 +27,9 @@ _SETTINGS = {
     "NO_COLOR": "1",
     "COLUMNS": "120",
 }
+hypothesis.settings.register_profile("no clock", deadline=None)
+hypothesis.settings.load_profile("no clock")
+
 _UNSET = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _PROJECT = (
     "PHI3_ENDPOINT",

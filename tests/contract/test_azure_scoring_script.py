@@ -168,7 +168,7 @@ def test_a_bad_body_is_refused_as_by_the_local_server(
     assert _verdict(reply) == _verdict(local.post("/score", body))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(body=SCORE.filter(lambda body: not isinstance(body, dict) or "messages" not in body))
 def test_any_json_gets_the_verdict_of_the_local_server(script: ModuleType, body: Any) -> None:
     sent = json.dumps(body).encode()

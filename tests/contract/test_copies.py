@@ -192,7 +192,7 @@ def http() -> ModuleType:
 def test_any_retry_after_is_no_wait_or_a_time_to_come_for_the_flows_and_the_runner_alike(
     http: ModuleType, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(value=RETRY_AFTER)
     def check(value: str | None) -> None:
         wait_s = http.parse_retry_after(value)
@@ -300,7 +300,7 @@ ODDITIES = ["nothing", "a parameter", "a message", "nested messages", "the input
 def test_the_scoring_script_takes_and_refuses_what_the_server_does_in_the_same_words(
     script: ModuleType, oddity: str
 ) -> None:
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(body=_bodies(oddity))
     def check(body: bytes) -> None:
         assert _read_by_script(script, body) == _read_by_server(body)

@@ -117,14 +117,14 @@ def test_bleu_and_chrf_of_a_run_equal_sacrebleu(pairs):
 
 
 @given(st.text(), st.text())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_squad_tokens_equal_the_official_normalisation_on_any_text(answer, truth):
     assert " ".join(text.squad_tokens(answer)) == squad_normalize(answer)
     assert metrics.f1(answer, [truth]) == pytest.approx(squad_f1(answer, truth), abs=TOLERANCE)
 
 
 @given(st.text(st.sampled_from(string.printable[10:95])), st.text(st.sampled_from(string.printable[10:95])))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_on_ascii_without_digits_the_unicode_metrics_equal_the_squad_metrics(answer, truth):
     assert metrics.f1_unicode(answer, [truth]) == metrics.f1(answer, [truth])
     assert metrics.exact_match_unicode(answer, [truth]) == metrics.exact_match(answer, [truth])

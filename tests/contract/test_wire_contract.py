@@ -193,7 +193,7 @@ OPENAI = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     request=st.tuples(st.just("/score"), SCORE) | st.tuples(st.just("/v1/chat/completions"), OPENAI),
 )

@@ -50,7 +50,7 @@ def _negative(difference: Difference) -> list[float | None]:
     return [None if bound is None else -bound for bound in (difference.mean, difference.high, difference.low)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(line, min_size=2, max_size=40), st.booleans(), st.none() | st.just(0.3))
 def test_swapping_the_runs_mirrors_everything(
     lines: list[tuple[float, float, bool, bool]], lower: bool, margin: float | None
@@ -72,7 +72,7 @@ def test_swapping_the_runs_mirrors_everything(
     assert (back.p, back.n, back.ties) == (pytest.approx(forth.p), forth.n, forth.ties)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(line, min_size=2, max_size=40))
 def test_better_and_worse_have_an_interval_and_a_p_and_both_readings(
     lines: list[tuple[float, float, bool, bool]],
@@ -90,7 +90,7 @@ def test_better_and_worse_have_an_interval_and_a_p_and_both_readings(
         assert metric.reason
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(score, score), min_size=2, max_size=30), st.lists(score, min_size=1, max_size=20))
 def test_lines_more_that_fail_in_the_candidate_never_make_it_better(
     lines: list[tuple[float, float]], more: list[float]
@@ -103,7 +103,7 @@ def test_lines_more_that_fail_in_the_candidate_never_make_it_better(
         assert metric.verdict == "better"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(binary, min_size=5, max_size=60), st.data())
 def test_lines_of_0_and_1_that_fail_in_the_candidate_never_turn_a_verdict_towards_better(
     lines: list[tuple[float, float]], data: st.DataObject

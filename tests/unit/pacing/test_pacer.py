@@ -203,7 +203,7 @@ def test_idle_time_is_not_saved_up_for_a_burst() -> None:
     assert started <= 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     concurrency=st.none() | st.integers(1, 40),
     rpm=st.none() | st.integers(1, 600),
