@@ -103,7 +103,7 @@ def test_by_shows_slices_and_an_unknown_column_is_named(
 
 def test_several_candidates_share_one_level(runs_dir: Path, tmp_path: Path) -> None:
     results = [line(0, "a"), line(1, "b")]
-    write_run(runs_dir / "third", results, scores={"answer_match": {"f1": [0.15, 0.35]}})
+    write_run(runs_dir / "third", results, scores={"answer_match": {"f1": [0.9, 0.95]}})
     output = tmp_path / "report.html"
     assert report(runs_dir, "base", "tuned", "third", "--output", str(output)) == 0
     runs = [RunFolder(runs_dir / name) for name in ("base", "tuned", "third")]

@@ -63,7 +63,7 @@ def test_score_writes_each_lines_scores_and_each_metrics_estimate(runs_dir, caps
     assert metrics["value_accuracy"].method == "wilson"
     chrf = metrics["corpus_chrf"]
     assert chrf.method == "bootstrap, 10,000 draws"
-    assert (chrf.low, chrf.note) == (None, "2 lines: at least 6 are needed for a verdict")
+    assert (chrf.low, chrf.note) == (None, "3 lines: at least 6 are needed for a verdict")
     assert printed["run"] == "first"
     assert printed["metrics"]["answer_match.f1"] == metrics["f1"].model_dump()
 
@@ -73,7 +73,7 @@ def test_score_shows_full_metric_names_and_intervals_and_what_failed(runs_dir, c
     _score(run)
     output = capsys.readouterr()
     assert "answer_match.value_accuracy" in output.out
-    assert "[0.0300, 1.0000]" in output.out
+    assert "[0.0101, 0.8964]" in output.out
     assert "1 of 3 lines failed in the run and count as the worst score; the first: line 2: Endpoint" in output.err
 
 

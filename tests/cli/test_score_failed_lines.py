@@ -95,7 +95,7 @@ def test_the_ways_to_read_failed_lines_stand_side_by_side(runs_dir: Path, capsys
     assert _score(run, "--quiet") == 1
     table = " ".join(capsys.readouterr().out.split())
     assert "answered only lines failed method" in table
-    assert "0.3333 [0.0968, 0.7000] 0.6667 6 3" in table
+    assert "0.3333 [0.0477, 0.7655] 0.6667 6 3" in table
 
 
 def test_failed_lines_are_left_out_where_the_user_says_so(runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.records.comparisons import MetricComparison
 from phi3flow.records.scores import Estimate, ScoreRange
-from phi3flow.stats import UNIT, Discordance, Share, Spread, clustered_share_interval
+from phi3flow.stats import LEAST_CONVERSATIONS, UNIT, Discordance, Share, Spread, clustered_share_interval
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ def plan_threshold(rule: Threshold, estimate: Estimate, *, score_range: ScoreRan
     if "wilson" in estimate.method:
         low, high = score_range or UNIT
         share, limit = (estimate.mean - low) / (high - low), (rule.threshold - low) / (high - low)
-        needed = Share(_design_effect(estimate, share, high - low)).lines_needed(share, limit=limit)
+        effect = _design_effect(estimate, share, high - low)
+        needed = Share(effect).lines_needed(share, limit=limit)
+        if "clustered" in estimate.method and not estimate.se and needed is not None:
+            needed = math.ceil(effect * _agreeing_conversations(share, limit))
     return None if needed is None else Plan(max(needed, estimate.n + 1))
 
 
@@ -68,6 +71,19 @@ def _scatter(compared: MetricComparison, score_range: ScoreRange | None) -> Disc
     if compared.method.startswith("Tango"):
         return Discordance(((compared.wins or 0) + (compared.losses or 0)) / compared.n, high - low)
     return Spread.of_differences((compared.se or 0.0) * math.sqrt(compared.n), high - low if score_range else None)
+
+
+def _agreeing_conversations(share: float, limit: float) -> int:
+    """Return how many conversations of one length, which all score 0 or all 1, have an interval without ``limit``."""
+
+    def distance(conversations: int) -> float:
+        low, high = clustered_share_interval(np.full(conversations, share), np.arange(conversations))
+        return limit - float(high) if share == 0 else float(low) - limit
+
+    enough = LEAST_CONVERSATIONS
+    while distance(enough) < 0:
+        enough *= 2
+    return enough // 2 + bisect_left(range(enough // 2, enough), 0.0, key=distance)
 
 
 def _design_effect(estimate: Estimate, share: float, width: float) -> float:

@@ -34,6 +34,7 @@ from phi3flow.stats.corpus_inference import compare_corpora, estimate_corpora
 from phi3flow.stats.decisions import decide
 from phi3flow.stats.estimates import (
     ALPHA,
+    LEAST_CONVERSATIONS,
     UNIT,
     known_range,
     standard_error,
@@ -56,6 +57,7 @@ from phi3flow.stats.shares import (
 __all__ = [
     "ALPHA",
     "CORPUS_METRICS",
+    "LEAST_CONVERSATIONS",
     "POWER",
     "UNIT",
     "BoundedMean",

@@ -146,9 +146,7 @@ def test_a_threshold_is_held_against_the_bound_and_not_the_value(runs_dir):
     first, undecided = result.rules[:2]
     assert (first.value, first.low, first.high, first.n) == (estimate.mean, estimate.low, estimate.high, 100)
     assert (first.metric, first.threshold, first.margin, first.lines_needed) == ("answer_match.f1", 0.57, None, None)
-    assert undecided.lines_needed == Spread(estimate.se * 10, ends=UNIT, weight=1.0).lines_needed(
-        estimate.mean, limit=0.59
-    )
+    assert undecided.lines_needed == Spread(estimate.se * 10, ends=UNIT).lines_needed(estimate.mean, limit=0.59)
     assert f"About {undecided.lines_needed:,} lines would decide with 80 % power" in undecided.sentence
 
 
@@ -157,14 +155,14 @@ def test_a_margin_is_held_against_the_bound_of_the_paired_difference(runs_dir):
     before = rng.uniform(0.2, 0.8, 200)
     a = _run(runs_dir, "a", {"f1": list(before)})
     b = _run(runs_dir, "b", {"f1": list(before - 0.1 + rng.normal(0, 0.05, 200))})
-    rules = [f"f1 no worse than baseline by {margin}" for margin in (0.12, 0.1, 0.05)]
+    rules = [f"f1 no worse than baseline by {margin}" for margin in (0.125, 0.1, 0.05)]
     result = _gate(b, *rules, "f1 better than baseline", baseline=a)
     assert [rule.outcome for rule in result.rules] == ["passed", "undecided", "failed", "failed"]
     assert (result.run, result.baseline, result.n_paired) == ("b", "a", 200)
     assert result.rules[0].high < 0
-    assert (result.rules[0].margin, result.rules[0].threshold) == (0.12, None)
+    assert (result.rules[0].margin, result.rules[0].threshold) == (0.125, None)
     assert [rule.outcome for rule in _gate(a, "f1 better than baseline by 8%", baseline=b).rules] == ["passed"]
-    assert _only(_gate(a, "f1 better than baseline by 0.12", baseline=b)).outcome == "failed"
+    assert _only(_gate(a, "f1 better than baseline by 0.125", baseline=b)).outcome == "failed"
 
 
 def test_where_lower_is_better_no_worse_and_better_are_mirrored(runs_dir):

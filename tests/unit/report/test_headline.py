@@ -63,7 +63,7 @@ def test_the_verdict_says_worse_where_it_is_shown(tmp_path: Path) -> None:
 def test_the_verdict_claims_no_difference_that_is_not_shown(tmp_path: Path) -> None:
     sentence = verdict(tmp_path, [0.1, 0.9, 0.5], [0.9, 0.2, 0.6])
     assert sentence.startswith("Undecided whether tuned or base is better on f1: ")
-    assert "; few lines: 3 of them show a difference of " in sentence
+    assert "; few lines: 3 of them leave " in sentence
 
 
 def test_the_verdict_is_undecided_where_no_line_differs(tmp_path: Path) -> None:
