@@ -27,6 +27,7 @@ _REQUESTS_TAG = "requests_per_line"
 _OUTPUTS = "${run.outputs."
 _EMPTY: Mapping[str, Callable[[], Any]] = {"list": list, "object": dict, "int": int, "double": float, "bool": bool}
 _LONGEST_TEXT = 4_000
+_PLAIN = frozenset((int, float))
 _ROUNDING = 1e-9  # of the range: sacrebleu's BLEU of a perfect answer is 100.00000000000004
 _UNIT: ScoreRange = (0.0, 1.0)  # what a score is of where the flow says nothing else
 
@@ -195,8 +196,9 @@ def read_scores(
     """
     scores: dict[str, float | None] = {}
     for name, value in outputs.items():
-        if value is None:
-            scores[name] = None
+        low, high = ranges.get(name, _UNIT)
+        if value is None or (type(value) is float and low <= value <= high):
+            scores[name] = value
         elif (number := as_number(value)) is not None:
             if not math.isfinite(number):
                 raise FlowError(f"the evaluation flow's output {name} is {number}")
@@ -232,14 +234,21 @@ def read_logged(values: Mapping[str, Any], *, redact: Callable[[str], str]) -> L
 def read_counts(aggregation_inputs: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the lists of numbers among what the aggregation will want, by their names without ``_statistics``."""
     values = [value for value in aggregation_inputs.values() if isinstance(value, dict)]
-    return {
-        name.removesuffix(_COUNTS): [float(count) for count in counts]
+    lists = {
+        name.removesuffix(_COUNTS): _as_numbers(counts)
         for value in values
         for name, counts in value.items()
-        if name.endswith(_COUNTS)
-        and isinstance(counts, list)
-        and all(isinstance(count, int | float) or as_number(count) is not None for count in counts)
+        if name.endswith(_COUNTS) and isinstance(counts, list)
     }
+    return {name: numbers for name, numbers in lists.items() if numbers is not None}
+
+
+def _as_numbers(counts: list[Any]) -> list[float] | None:
+    """Return a list of numbers as floats, None where it holds something else."""
+    if _PLAIN.issuperset(map(type, counts)):
+        return list(map(float, counts))
+    numbers = [as_number(count) for count in counts]
+    return None if None in numbers else [number for number in numbers if number is not None]
 
 
 def _bounded(text: str) -> str:

@@ -43,6 +43,8 @@ def count_failed(
     A line whose scoring failed says why in each metric that applies to it, and counts as nothing.
     """
     completed = [score for score in scores if score.status == "Completed"]
+    if len(completed) == len(scores):
+        return completed
     lower = set(lower_is_better)
     worst = {name: bounds and bounds[name in lower] for name, bounds in ranges.items()}
     decide = {name: _decision(name, completed, evidence) for name in ranges}

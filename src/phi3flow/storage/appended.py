@@ -33,14 +33,14 @@ class AppendedLines:
 
     def append(self, content: bytes) -> None:
         """Append one or more lines, each with its end. What the disk refuses leaves no torn line behind."""
-        position = self._file.seek(0, os.SEEK_END)
-        unwritten = memoryview(content)
+        written = 0
         try:
-            while unwritten:
-                unwritten = unwritten[self._file.write(unwritten) :]
+            while written < len(content):
+                written += self._file.write(content[written:] if written else content)
         except OSError as error:
-            self._file.truncate(position)
+            self._file.truncate(self._end)
             raise _refusal(self.path, error) from error
+        self._end += written
 
     def reopen(self) -> None:
         """Go on in the file that has taken the place of this one."""
@@ -53,7 +53,9 @@ class AppendedLines:
 
     def _open(self) -> Any:
         try:
-            return self.path.open("ab", buffering=0)
+            file = self.path.open("ab", buffering=0)
+            self._end = file.seek(0, os.SEEK_END)
+            return file
         except OSError as error:
             raise _refusal(self.path, error) from error
 
