@@ -174,7 +174,7 @@ def test_a_quota_that_tears_a_line_loses_nothing(project):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 
     with FaultEndpoint(key=KEY) as endpoint:
-        uncovered = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+        uncovered = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": "", "PYTHONDONTWRITEBYTECODE": "1"}
         ended = project.finish(endpoint, "--concurrency", 1, preexec_fn=small_files, environment=uncovered)
         assert ended.returncode == 2
         assert "cannot be written: File too large; what was done so far is kept" in ended.stderr

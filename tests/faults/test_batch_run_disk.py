@@ -18,7 +18,7 @@ from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
 LINES = 120
 CONCURRENCY = 4
-UNCOVERED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+UNCOVERED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": "", "PYTHONDONTWRITEBYTECODE": "1"}
 """Coverage's data would not fit either."""
 
 
