@@ -201,7 +201,8 @@ class Batcher:
     def _admit(self) -> None:
         """Read the waiting prompts for which there is a slot, unless it pays to wait for more."""
         busy = 2 * len(self._active) > self._cache.slots
-        rows = sum(len(conversation.prompt) for conversation in self._waiting)
+        with self._changed:  # requests come in meanwhile, and a deque that grows cannot be gone through
+            rows = sum(len(conversation.prompt) for conversation in self._waiting)
         if busy and self._waited < PATIENCE and rows < READ_TOGETHER:
             self._waited += 1
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -168,3 +169,17 @@ def test_requests_may_come_from_many_threads(model: LoadedModel, prompts: list[l
     batcher.close()
     assert len(answers) == 2 * SLOTS
     assert 1 < max(sizes) <= SLOTS
+
+
+def test_requests_may_come_while_those_that_wait_are_counted(model: LoadedModel, prompts: list[list[int]]) -> None:
+    class SlowlyCounted(list[int]):
+        def __len__(self) -> int:
+            time.sleep(0.0002)  # lets other threads submit
+            return super().__len__()
+
+    batcher = Batcher(model)
+    with ThreadPoolExecutor(2 * SLOTS) as pool:
+        submitted = pool.map(lambda prompt: batcher.submit(SlowlyCounted(prompt), GREEDY), prompts[: 2 * SLOTS])
+        answers = [future.result(60) for future in submitted]
+    batcher.close()
+    assert len(answers) == 2 * SLOTS
