@@ -120,14 +120,15 @@ def _score(run: RunFolder, order: _Order, held: ExitStack) -> RunMetrics:
     outputs = output_names(run, results, flow, order.column_mapping)
     mapping = complete_columns(order.column_mapping, run=run, flow=flow, outputs=outputs, results=results, rows=rows)
     lines = [AnsweredLine(result, rows[result.line_number]) for result in results]
-    scoring = _score_lines(lines, order, mapping, run.path / "scores" / run.evaluation_of(flow), held)
+    evaluation = run.evaluation_of(flow)
+    scoring = _score_lines(lines, order, mapping, run.path / "scores" / evaluation, held)
     metrics = _measure(run, flow, scoring, rows, order.failed_lines).model_copy(
         update={"evaluation": describe_ruler(flow, mapping, outputs, scoring.judging), "repeats": order.repeats}
     )
-    run.write_scores(run.evaluation_of(flow), scoring.scores, metrics)
+    run.write_scores(evaluation, scoring.scores, metrics)
     write_pf_metrics(run)
     scoring.executions.end()
-    return run.metrics(run.evaluation_of(flow))
+    return metrics
 
 
 def _score_lines(
