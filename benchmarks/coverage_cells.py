@@ -46,7 +46,8 @@ class Errors:
 class Cell:
     """One row: what the scores are, how many lines or conversations, what erred before and what errs now.
 
-    ``one_sided`` is the error of the bound that a gate reads.
+    ``one_sided`` is the error of a gate at its margin: of the bound that it reads and, where scores are 0 or 1, of the
+    exact count that has to agree.
     """
 
     scores: str
@@ -67,7 +68,9 @@ def exact_shares() -> Iterator[Cell]:
             chance = np.exp(_log_choose(n, hits) + special.xlogy(hits, share) + special.xlogy(n - hits, 1 - share))
             before = _errors(stats.wilson_interval(hits / n, n), share, chance)
             after = _errors(stats.share_interval(hits, n), share, chance)
-            yield Cell(f"0/1, {share:.0%} ones", str(n), before, after, after.above)
+            agrees = [stats.share_tail(hit, n, share, above=True) <= stats.MOST_ONE_SIDED for hit in hits.tolist()]
+            passes = (stats.share_interval(hits, n)[0] > share + NO_TRUTH) & agrees
+            yield Cell(f"0/1, {share:.0%} ones", str(n), before, after, float(chance[passes].sum()))
 
 
 SHARES_THAT_DIFFER = (
@@ -83,13 +86,27 @@ def exact_differences() -> Iterator[Cell]:
         for n in SIZES:
             wins, losses, chance = outcomes(n, win, loss)
             low, high = stats.tango_interval(wins, losses, n)
-            low, high = (np.where(wins + losses == 0, 0.0, bound) for bound in (low, high))
-            now, p = stats.share_difference_interval(wins, losses, n), stats.mcnemar_mid_p(wins, losses)
+            now, p = (low, high), stats.mcnemar_mid_p(wins, losses)
+            low, high = (np.where(wins + losses == 0, 0.0, bound) for bound in now)
             significant = [(p < stats.ALPHA), (p < stats.ALPHA) & ((now[0] > 0) | (now[1] < 0))]
             false = [float(chance[found].sum()) if win == loss else None for found in significant]
             before = _errors((low, high), win - loss, chance, false[0])
             after = _errors(now, win - loss, chance, false[1])
-            yield Cell(f"0/1, {win:.1%} win, {loss:.1%} lose", str(n), before, after, after.larger)
+            one_sided = max(after.above, _worse_by_count(wins, losses, n, loss - win, now[1], chance))
+            yield Cell(f"0/1, {win:.1%} win, {loss:.1%} lose", str(n), before, after, one_sided)
+
+
+def _worse_by_count(
+    wins: NDArray[np.intp], losses: NDArray[np.intp], n: int, margin: float, high: Floats, chance: Floats
+) -> float:
+    """Return how often a gate calls a run worse by more than the ``margin`` by which it is worse."""
+    called = high < -margin - NO_TRUTH
+    if margin == 0:
+        return float(chance[called & (stats.mcnemar_mid_p(wins, losses) < stats.ALPHA)].sum())
+    for index in np.flatnonzero(called & (chance > 1e-9)):
+        tail = stats.share_difference_tail(int(losses[index]), int(wins[index]), n, margin)
+        called[index] = tail <= stats.MOST_ONE_SIDED
+    return float(chance[called].sum())
 
 
 def outcomes(n: int, win: float, loss: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from phi3flow.stats import ALPHA, UNIT, infer_bounded_difference, mcnemar_mid_p, share_difference_interval
+from phi3flow.stats import ALPHA, UNIT, infer_bounded_difference, mcnemar_mid_p, tango_interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -97,7 +97,7 @@ def _is_better(baseline: Floats, candidate: Floats) -> Bools:
     """Return for each sample, (samples, lines), whether the tool calls the candidate better."""
     if np.isin(baseline, UNIT).all() and np.isin(candidate, UNIT).all():
         wins, losses = (candidate > baseline).sum(axis=1), (candidate < baseline).sum(axis=1)
-        low, _ = share_difference_interval(wins, losses, baseline.shape[1])
+        low, _ = tango_interval(wins, losses, baseline.shape[1])
         return np.asarray((low > 0) & (mcnemar_mid_p(wins, losses) < ALPHA))
     inferred = infer_bounded_difference(candidate - baseline, None, 1.0)
     return np.asarray((inferred.interval()[0] > 0) & (inferred.p() < ALPHA))

@@ -5,6 +5,8 @@ passes with a chance of at most 2.5 %. It fails where even the opposite bound vi
 undecided. "Better than baseline" is decided as a comparison's verdict is, by ``stats.decide``, with its p. Intervals
 are not widened for several rules: docs/decisions/0010-gates.md.
 
+Of 0/1 scores the exact count has to agree with the bound: Wilson's and Tango's pass with a chance of up to 4.3 %.
+
 Where lines failed, a rule is decided twice: with them as the worst there is, and without them. Two outcomes make it
 undecided.
 """
@@ -18,18 +20,22 @@ from phi3flow.gating.evidence import Evidence, Reading
 from phi3flow.gating.rules import COMPARATORS, Comparator, MetricRule, NoWorse, Threshold
 from phi3flow.records.comparisons import Verdict
 from phi3flow.records.gates import Outcome
-from phi3flow.stats import decide
+from phi3flow.stats import MOST_ONE_SIDED, decide
 
 _OUTCOMES: dict[Verdict, Outcome] = {"better": "passed", "worse": "failed"}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A rule's ``outcome``, and that of either reading: ``answered_only`` is None where there is but one."""
+    """A rule's ``outcome``, and that of either reading: ``answered_only`` is None where there is but one.
+
+    ``chance`` is there where the bound alone would decide: of a count that goes as far, were the rule's number true.
+    """
 
     outcome: Outcome
     reading: Outcome
     answered_only: Outcome | None
+    chance: float | None = None
 
     @property
     def readings_disagree(self) -> bool:
@@ -49,9 +55,14 @@ def decide_rule(rule: MetricRule, evidence: Evidence) -> Decision:
     It is undecided, too, where something stands in the way of any decision.
     """
     reading = _decide_reading(rule, evidence, evidence.reading)
+    chance = evidence.count.chance(rule, reading) if evidence.count else None
+    if chance is not None and chance > MOST_ONE_SIDED:
+        reading = "undecided"
+    else:
+        chance = None
     answered_only = _decide_reading(rule, evidence, evidence.answered_only) if evidence.answered_only else None
     agree = answered_only in (None, reading) and not evidence.obstacle
-    return Decision(reading if agree else "undecided", reading, answered_only)
+    return Decision(reading if agree else "undecided", reading, answered_only, chance)
 
 
 def decide_by_bound(low: float | None, high: float | None, comparator: Comparator, limit: float) -> Outcome:

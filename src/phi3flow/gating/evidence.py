@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from phi3flow.gating.counts import CountedPairs, CountedShare
 from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.records.comparisons import Difference, MetricComparison, Sides
-from phi3flow.records.scores import Estimate, FailedLines
+from phi3flow.records.scores import Estimate, FailedLines, ScoreRange
 from phi3flow.stats import ALPHA
 
 _UNCOUNTED = "nobody can say what the failed lines count as"
@@ -29,7 +30,7 @@ class Evidence:
 
     ``reading`` is the one that the scores were made for; ``answered_only`` the second, where it differs. ``obstacle``
     says why nothing can be decided, whatever the interval says. ``level`` is that of the interval and of p, at which
-    the run was ``watched`` while it ran.
+    the run was ``watched`` while it ran. ``count`` is what ``reading`` counts of 0/1 scores.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Evidence:
     compares: bool
     level: float = ALPHA
     watched: bool = False
+    count: CountedShare | CountedPairs | None = None
 
     @classmethod
     def of_run(cls, metric: ScoredMetric) -> Evidence:
@@ -63,11 +65,22 @@ class Evidence:
             method=estimate.method,
             note=estimate.note,
             compares=False,
+            count=CountedShare.of(estimate, metric.score_range),
         )
 
     @classmethod
-    def of_comparison(cls, metric: str, compared: MetricComparison, *, level: float | None = None) -> Evidence:
-        """Return what the paired difference shows; ``level`` is that of a test which watched a run while it ran."""
+    def of_comparison(
+        cls,
+        metric: str,
+        compared: MetricComparison,
+        *,
+        score_range: ScoreRange | None = None,
+        level: float | None = None,
+    ) -> Evidence:
+        """Return what the paired difference shows; ``level`` is that of a test which watched a run while it ran.
+
+        ``score_range`` is the metric's, None where it has none.
+        """
         second = compared.answered_only
         return cls(
             metric=metric,
@@ -83,6 +96,7 @@ class Evidence:
             compares=True,
             level=ALPHA if level is None else level,
             watched=level is not None,
+            count=CountedPairs.of(compared, score_range),
         )
 
 

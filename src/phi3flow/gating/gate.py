@@ -95,8 +95,9 @@ class _Compared:
     def check(self, rule: NoWorse | Better, metric: ScoredMetric) -> RuleResult:
         name = self.names[metric.full_name]
         compared = self.comparison.metrics[name]
-        evidence = Evidence.of_comparison(metric.full_name, compared, level=self._level(name))
-        return check_comparison(rule, evidence, compared, score_range=metric.score_range)
+        score_range = metric.score_range
+        evidence = Evidence.of_comparison(metric.full_name, compared, score_range=score_range, level=self._level(name))
+        return check_comparison(rule, evidence, compared, score_range=score_range)
 
     def _level(self, name: str) -> float | None:
         """Return the level of the test that watched either run, tested against the other, while it ran."""

@@ -19,7 +19,7 @@ from phi3flow.gating.rules import (
 )
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.gates import Outcome
-from phi3flow.stats import CORPUS_METRICS
+from phi3flow.stats import CORPUS_METRICS, MOST_ONE_SIDED
 from phi3flow.text import plural
 
 
@@ -76,6 +76,8 @@ def _finding(rule: MetricRule, evidence: Evidence, decision: Decision) -> str:
         return f"{statement}: undecided: {evidence.obstacle}."
     if decision.readings_disagree:
         return f"{statement}: undecided: it depends on the lines that failed."
+    if decision.chance is not None:
+        return f"{statement}: undecided: {_miscounted(rule, decision.chance)}."
     return f"{statement}: {decision.outcome}: {_reason(rule, decision.outcome)}{_significance(rule, reading)}."
 
 
@@ -119,6 +121,14 @@ def _reason(rule: MetricRule, outcome: Outcome) -> str:
         "failed": f"the run is not better{by}",
         "undecided": f"that the run is better{by} is neither shown nor ruled out",
     }[outcome]
+
+
+def _miscounted(rule: MetricRule, chance: float) -> str:
+    number = f"{rule.threshold:g}" if isinstance(rule, Threshold) else f"difference of {rule.margin:g}"
+    return (
+        f"the bound alone would decide, but counted exactly, a true {number} gets as far with a chance of "
+        f"{100 * chance:.3g} %, above {100 * MOST_ONE_SIDED:g} %"
+    )
 
 
 def _failures(rule: MetricRule, evidence: Evidence, decision: Decision) -> list[str]:

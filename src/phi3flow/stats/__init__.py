@@ -42,15 +42,16 @@ from phi3flow.stats.estimates import (
     t_test,
 )
 from phi3flow.stats.means import clustered_share_interval, estimate_mean
-from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
+from phi3flow.stats.paired_shares import mcnemar_mid_p, share_difference_tail, tango_interval
 from phi3flow.stats.pairs import PairedComparison, compare_pairs, holm
 from phi3flow.stats.power import POWER, Discordance, Share, Spread
 from phi3flow.stats.resampling import sign_flip_p
 from phi3flow.stats.sequential import SequentialTest, anytime_p
 from phi3flow.stats.shares import (
+    MOST_ONE_SIDED,
     clustered_wilson_interval,
-    share_difference_interval,
     share_interval,
+    share_tail,
     wilson_interval,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "ALPHA",
     "CORPUS_METRICS",
     "LEAST_CONVERSATIONS",
+    "MOST_ONE_SIDED",
     "POWER",
     "UNIT",
     "BoundedMean",
@@ -81,8 +83,9 @@ __all__ = [
     "infer_bounded_mean",
     "known_range",
     "mcnemar_mid_p",
-    "share_difference_interval",
+    "share_difference_tail",
     "share_interval",
+    "share_tail",
     "sign_flip_p",
     "standard_error",
     "t_interval",

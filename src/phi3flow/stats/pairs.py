@@ -28,10 +28,9 @@ from phi3flow.stats.estimates import (
     t_test,
     within,
 )
-from phi3flow.stats.paired_shares import mcnemar_mid_p
+from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
 from phi3flow.stats.power import Discordance, Spread
 from phi3flow.stats.resampling import DRAWS, sign_flip_p
-from phi3flow.stats.shares import share_difference_interval
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class _Differences:
 
     def _infer_share(self, width: float) -> _Inference:
         def interval(level: float) -> tuple[float, float]:
-            low, high = share_difference_interval(self.wins, self.losses, len(self.values), level)
+            low, high = tango_interval(self.wins, self.losses, len(self.values), level)
             return float(low) * width, float(high) * width
 
         return _Inference("Tango interval, mid-p McNemar", float(mcnemar_mid_p(self.wins, self.losses)), interval)

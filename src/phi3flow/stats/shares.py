@@ -1,6 +1,6 @@
-"""Shares of 0/1 scores, and their differences: intervals that keep their errors where few lines are there or differ.
+"""Shares of 0/1 scores: intervals that keep their errors where few lines are there, and the chance of a count.
 
-Arrays of any shape; a line, or a pair of lines, is a trial.
+Arrays of any shape; a line is a trial.
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from phi3flow.stats.estimates import ALPHA, Floats, t_quantile
-from phi3flow.stats.paired_shares import tango_interval
 
 FEW = 30  # trials, below which Wilson's interval is widened
-_FEW_OF_ALL = 0.2  # share of trials that differ, below which Tango's is
-
-# Of a two-sided level, what an exact bound may miss on its side: one-sided 3 % where the level is 5 %.
-_ONE_SIDE = 0.6
+MOST_ONE_SIDED = 0.03  # what a bound of a 95 % interval may miss on its side, counted exactly
 
 
 def wilson_interval(proportion: ArrayLike, n: ArrayLike, quantile: float | None = None) -> tuple[Floats, Floats]:
@@ -37,7 +33,7 @@ def share_interval(successes: ArrayLike, n: int) -> tuple[Floats, Floats]:
     low, high = wilson_interval(np.asarray(successes) / n, n)
     if n >= FEW:
         return low, high
-    least, most = _exact_bounds(successes, n, ALPHA)
+    least, most = _exact_bounds(successes, n)
     return np.minimum(low, least), np.maximum(high, most)
 
 
@@ -53,25 +49,17 @@ def clustered_wilson_interval(proportion: ArrayLike, se: ArrayLike, n: int, df: 
     return wilson_interval(share, np.minimum(effective, n), t_quantile(1 - ALPHA / 2, df))
 
 
-def share_difference_interval(
-    wins: ArrayLike, losses: ArrayLike, n: int, level: float = ALPHA
-) -> tuple[Floats, Floats]:
-    """Return the interval of (wins - losses) / n: Tango's, whose inner bound is exact where few differ, all one way.
+def share_tail(successes: int, n: int, share: float, *, above: bool) -> float:
+    """Return the chance of so many ``successes`` or more (``above``), else or fewer, in ``n`` trials of a ``share``.
 
-    Tango's own inner bound then errs as Wilson's near 0 does: 2 % of 200 lines win, none loses, and in 4.9 % of all
-    samples it lies above 0.02.
+    Wilson's interval of 50 trials lies above 0.5 with a chance of 0.0325 where 0.025 is meant.
     """
-    low, high = tango_interval(wins, losses, n, level)
-    won, lost = np.asarray(wins), np.asarray(losses)
-    few = won + lost < _FEW_OF_ALL * n
-    low = np.where(few & (won > 0) & (lost == 0), np.minimum(low, _exact_bounds(won, n, level)[0]), low)
-    high = np.where(few & (lost > 0) & (won == 0), np.maximum(high, -_exact_bounds(lost, n, level)[0]), high)
-    return low, high
+    return float(special.bdtrc(successes - 1.0, n, share) if above else special.bdtr(successes, n, share))
 
 
-def _exact_bounds(successes: ArrayLike, n: int, level: float) -> tuple[Floats, Floats]:
-    """Return the bounds that each err in at most 0.6 ``level`` of all samples (Clopper and Pearson 1934)."""
-    hits, tail = np.asarray(successes, dtype=float), _ONE_SIDE * level
-    low = special.betaincinv(np.maximum(hits, 1), n - np.maximum(hits, 1) + 1, tail)
-    high = special.betaincinv(np.minimum(hits, n - 1) + 1, n - np.minimum(hits, n - 1), 1 - tail)
+def _exact_bounds(successes: ArrayLike, n: int) -> tuple[Floats, Floats]:
+    """Return the bounds that each err in at most 3 % of all samples (Clopper and Pearson 1934)."""
+    hits = np.asarray(successes, dtype=float)
+    low = special.betaincinv(np.maximum(hits, 1), n - np.maximum(hits, 1) + 1, MOST_ONE_SIDED)
+    high = special.betaincinv(np.minimum(hits, n - 1) + 1, n - np.minimum(hits, n - 1), 1 - MOST_ONE_SIDED)
     return np.where(hits > 0, low, 0.0), np.where(hits < n, high, 1.0)

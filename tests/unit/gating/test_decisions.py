@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from phi3flow.gating import RuleResult, checks
 from phi3flow.gating.decisions import decide_by_bound
@@ -15,7 +16,7 @@ from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.gating.scored_metrics import ScoredMetric
 from phi3flow.records.comparisons import Difference, MetricComparison
 from phi3flow.records.scores import Estimate
-from phi3flow.stats import Spread, estimate_mean, standard_error, t_interval
+from phi3flow.stats import UNIT, PairedComparison, Spread, compare_pairs, estimate_mean, standard_error, t_interval
 
 SPREAD = Spread(0.3)
 
@@ -131,4 +132,52 @@ def test_a_run_that_is_truly_two_hundredths_worse_is_shown_to_be_with_the_stated
     twice = NoWorse("f1 no worse than baseline by 0.01", "f1", 0.01)
     assert _rates(twice, truth=-0.02, n=SPREAD.lines_needed(0.01), draws=1600)["failed"] == pytest.approx(
         0.80, abs=0.03
+    )
+
+
+# 0/1 scores: the exact count beside the bound
+
+
+def test_half_of_fifty_lines_is_not_passed_by_wilsons_bound_alone():
+    """33 of 50 pass; 32 have a bound above 0.5, as have 3.25 of 100 runs of a true 0.5."""
+    for ones, outcome in [(33, "passed"), (32, "undecided")]:
+        estimate = estimate_mean([1.0] * ones + [0.0] * (50 - ones))
+        assert (estimate.low or 0.0) > 0.5
+        metric = ScoredMetric("answer_match", "exact_match", estimate)
+        result = checks.check_threshold(Threshold("exact_match >= 0.5", "exact_match", ">=", 0.5), metric)
+        assert result.outcome == outcome
+    assert "a true 0.5 gets as far with a chance of 3.25 %, above 3 %" in result.sentence
+    assert (result.lines_needed or 0) > 50
+
+
+@pytest.mark.parametrize(
+    ("text", "wins_are"), [("better than baseline by", "wins"), ("no worse than baseline by", "losses")]
+)
+def test_a_margin_is_not_decided_by_tangos_bound_alone(text, wins_are):
+    """Eight of 200 lines differ, all one way: the bound is beyond 0.02, as of 4.9 of 100 runs of a true 0.02."""
+    decided, beyond = {}, {}
+    for count in range(3, 12):
+        changed = np.where(np.arange(200) < count, 1.0, 0.0)
+        sides = (np.zeros(200), changed) if wins_are == "wins" else (changed, np.zeros(200))
+        paired = compare_pairs(*sides, rng=np.random.default_rng(0))
+        assert paired.low is not None
+        assert paired.high is not None
+        beyond[count] = paired.low > 0.02 if wins_are == "wins" else paired.high < -0.02
+        compared = _counted(paired)
+        evidence = Evidence.of_comparison("m", compared, score_range=UNIT)
+        rule = (Better if wins_are == "wins" else NoWorse)(f"m {text} 0.02", "m", 0.02)
+        decided[count] = checks.check_comparison(rule, evidence, compared, score_range=UNIT)
+    first_beyond = min(count for count in beyond if beyond[count])
+    least = min(count for count, result in decided.items() if result.outcome != "undecided")
+    assert binom.sf(least - 1, 200, 0.02) <= 0.03 < binom.sf(first_beyond - 1, 200, 0.02)
+    assert "a true difference of 0.02 gets as far with a chance of" in decided[first_beyond].sentence
+
+
+def _counted(paired: PairedComparison) -> MetricComparison:
+    of_pairs = {
+        name: getattr(paired, name) for name in ("wins", "losses", "ties", "p", "p_permutation", "n", "method", "se")
+    }
+    return MetricComparison(
+        **of_pairs | dict.fromkeys(("baseline", "candidate", "minimum_detectable_effect", "lines_needed")),
+        difference=Difference(mean=paired.mean, low=paired.low, high=paired.high),
     )

@@ -233,8 +233,9 @@ def test_the_interval_of_a_share_covers_and_a_gate_on_it_errs_in_at_most_3_of_10
     low, high = stats.share_interval(successes, n)
     chance = scipy_stats.binom.pmf(successes, n, share)
     assert chance[(low <= share) & (share <= high)].sum() >= 0.93
-    if (n, share) != (50, 0.5):  # 0.0325: half of 50 lines have no outcome between 0.0164 and that
-        assert chance[low > share + 1e-12].sum() <= 0.03
+    tails = np.array([stats.share_tail(hits, n, share, above=True) for hits in successes.tolist()])
+    assert tails == pytest.approx(chance[::-1].cumsum()[::-1], abs=1e-12)
+    assert chance[(low > share + 1e-12) & (tails <= stats.MOST_ONE_SIDED)].sum() <= 0.03
 
 
 @pytest.mark.parametrize("n", [30, 300])

@@ -13,6 +13,7 @@ from scipy import special
 from scipy import stats as scipy_stats
 
 from phi3flow import stats
+from phi3flow.stats.paired_shares import tango_statistic
 from tests.support.simulations import rng
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=40)
@@ -226,13 +227,45 @@ def _tables(n: int, *, win: float, loss: float) -> tuple[np.ndarray, np.ndarray,
 PAIRED_SHARES = [(0.02, 0.02), (0.5, 0.5), (0.02, 0.05), (0.02, 0.1), (0, 0.02), (0.5, 0.6), (0.5, 0.9), (0.1, 0.95)]
 
 
-@pytest.mark.parametrize("n", [5, 10, 20, 50, 200])
-@pytest.mark.parametrize(("win", "loss"), [(0, 0.01), (0, 0.02), (0, 0.05), (0, 0.1), (0.01, 0.01), (0.025, 0.025)])
-def test_both_bounds_of_a_difference_err_in_at_most_3_of_100_where_few_lines_differ(n, win, loss):
+FEW_WIN = [(0.01, 0.0), (0.02, 0.0), (0.1, 0.0), (0.02, 0.01), (0.04, 0.02), (0.2, 0.1), (0.33, 0.03), (0.5, 0.002)]
+
+
+@pytest.mark.parametrize("n", [5, 20, 30, 50, 100, 200])
+@pytest.mark.parametrize(("win", "loss"), FEW_WIN)
+def test_counted_exactly_a_true_margin_is_passed_by_at_most_3_of_100(n, win, loss):
+    """Where Tango's bound alone passes up to 4.3 of 100."""
     wins, losses, chance = _tables(n, win=win, loss=loss)
-    low, high = stats.share_difference_interval(wins, losses, n)
-    assert chance[low > win - loss + 1e-9].sum() <= 0.03
-    assert chance[high < win - loss - 1e-9].sum() <= 0.03
+    passes = np.flatnonzero((stats.tango_interval(wins, losses, n)[0] > win - loss + 1e-9) & (chance > 1e-9))
+    tails = [stats.share_difference_tail(int(wins[i]), int(losses[i]), n, win - loss) for i in passes]
+    assert sum(chance[i] for i, tail in zip(passes, tails, strict=True) if tail <= stats.MOST_ONE_SIDED) <= 0.03
+
+
+@given(st.integers(1, 12), st.integers(0, 12), st.integers(0, 12), st.floats(0.01, 0.6))
+def test_the_exact_tail_is_that_of_all_outcomes_at_the_worst_share_of_losses(n, wins, losses, margin):
+    wins = min(wins, n)
+    losses = min(losses, n - wins)
+    won, lost = (grid.ravel() for grid in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
+    beyond = (won + lost <= n) & (
+        tango_statistic(won, lost, n, margin) >= float(tango_statistic(wins, losses, n, margin)) - 1e-9
+    )
+    counts = np.stack([won, lost, n - won - lost], axis=1)[beyond]
+    shares = np.linspace(0, (1 - margin) / 2, 400)
+    chances = np.array(
+        [
+            scipy_stats.multinomial.pmf(counts, n, [share + margin, share, max(0.0, 1 - margin - 2 * share)]).sum()
+            for share in shares
+        ]
+    )
+    tail = stats.share_difference_tail(wins, losses, n, margin)
+    assert tail <= chances.max() + 0.003
+    if losses / n <= shares[-1]:
+        assert tail >= chances[np.abs(shares - losses / n).argmin()] - 0.003
+
+
+def test_the_exact_tail_of_many_lines_takes_a_moment_and_is_the_normal_one():
+    tail = stats.share_difference_tail(12_000, 9_900, 100_000, 0.02)
+    z = float(tango_statistic(12_000, 9_900, 100_000, 0.02))
+    assert tail == pytest.approx(special.ndtr(-z) + 0.001, abs=0.002)
 
 
 @pytest.mark.parametrize("n", [30, 300])

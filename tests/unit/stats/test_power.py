@@ -42,7 +42,7 @@ def _outcomes(n: int, wins: float, losses: float) -> tuple[np.ndarray, np.ndarra
 def test_the_power_of_a_margin_is_the_chance_of_all_outcomes_whose_bound_clears_it(n, share, mean, limit, level):
     differing = max(share, abs(mean))
     won, lost, chance = _outcomes(n, (differing + mean) / 2, (differing - mean) / 2)
-    low, high = stats.share_difference_interval(won, lost, n, level)
+    low, high = stats.tango_interval(won, lost, n, level)
     decided = low >= limit if mean >= limit else high <= limit
     assert Discordance(share).power(n, mean, limit=limit, level=level) == pytest.approx(chance[decided].sum(), abs=1e-9)
 
@@ -51,7 +51,7 @@ def test_the_power_of_a_margin_is_the_chance_of_all_outcomes_whose_bound_clears_
 def test_the_power_to_show_a_difference_is_that_of_the_decision_itself(n, share, mean, level):
     differing = max(share, abs(mean))
     won, lost, chance = _outcomes(n, (differing + mean) / 2, (differing - mean) / 2)
-    low, high = stats.share_difference_interval(won, lost, n, level)
+    low, high = stats.tango_interval(won, lost, n, level)
     p = stats.mcnemar_mid_p(won, lost)
     verdict = "better" if mean >= 0 else "worse"
     decided = [
@@ -201,7 +201,10 @@ def test_the_power_of_a_share_is_the_chance_of_all_outcomes_whose_interval_exclu
     low, high = stats.share_interval(hits, n)
     chance = scipy_stats.binom.pmf(hits, n, share)
     edge = np.abs(low - limit).min() < 1e-9 or np.abs(high - limit).min() < 1e-9
-    expected = chance[low >= limit if share >= limit else high <= limit].sum()
+    above = share >= limit
+    tails = np.array([stats.share_tail(hit, n, limit, above=above) for hit in hits.tolist()])
+    expected = chance[(low >= limit if above else high <= limit) & (tails <= stats.MOST_ONE_SIDED)].sum()
+    edge |= np.abs(tails - stats.MOST_ONE_SIDED).min() < 1e-9
     assert edge or Share().power(n, share, limit=limit) == pytest.approx(expected, abs=1e-9)
 
 
