@@ -6,13 +6,15 @@ What is changed, and why, is in docs/decisions/0008-batch-runs.md. What a flow c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import logging
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -42,7 +44,10 @@ def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> An
 
         common.SandboxedEnvironment = _template_environment
     storage = DummyRunStorage()  # what a line left behind is the runner's to keep
-    executor = FlowExecutor.create(file, provider, flow.folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
+    with contextlib.nullcontext() if _uses_builtin_tools(flow) else _without_builtin_tools():
+        executor = FlowExecutor.create(
+            file, provider, flow.folder, storage=storage, raise_ex=True, init_kwargs=flow.init
+        )
     if flow.is_flex:
         _prepare_flex(executor)
     return executor
@@ -115,11 +120,42 @@ def _provider(connections: ConnectionSource) -> Any:
     return _Provider()
 
 
+def _uses_builtin_tools(flow: Flow) -> bool:
+    """Whether a node is none of the flow's own Python: a prompt, a model, or a tool of a package."""
+    nodes = flow.definition.get("nodes", ())
+    return any(node.get("type") != "python" or node.get("source", {}).get("type") == "package" for node in nodes)
+
+
+@contextlib.contextmanager
+def _without_builtin_tools() -> Iterator[None]:
+    """Keep promptflow's resolver of tools from importing those of promptflow-tools, and openai with them."""
+    from promptflow.executor._tool_resolver import ToolResolver
+
+    name, begin = "promptflow.tools", ToolResolver.__init__
+
+    def begin_without(self: Any, *args: Any, **kwargs: Any) -> None:
+        imported = sys.modules.get(name)
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            begin(self, *args, **kwargs)
+        finally:
+            del sys.modules[name]
+            if imported:
+                sys.modules[name] = imported
+
+    ToolResolver.__init__ = begin_without
+    try:
+        yield
+    finally:
+        ToolResolver.__init__ = begin
+
+
 @functools.cache
 def _prepare_for_batches() -> None:
     """Take out what promptflow does for each line and a batch does once, or not at all."""
     from promptflow._utils import logger_utils
     from promptflow.executor import _async_nodes_scheduler, _dag_manager, flow_executor
+    from promptflow.tracing import _start_trace
 
     # A record a node, failures, which are ours to tell, and advice at each use of a connection's attribute.
     advice = logging.getLogger("promptflow.core._connection")
@@ -132,7 +168,8 @@ def _prepare_for_batches() -> None:
     _dag_manager.inspect = SimpleNamespace(signature=functools.cache(inspect.signature), Parameter=inspect.Parameter)
     flow_executor.RunTracker = _line_tracker()
     flow_executor.ThreadPoolExecutorWithContext = lambda: _TOOL_THREADS
-    flow_executor.inject_openai_api = functools.cache(flow_executor.inject_openai_api)
+    for module in (flow_executor, _start_trace):
+        module.inject_openai_api = lambda: None  # done as openai is loaded
 
 
 def _line_tracker() -> Any:
@@ -222,8 +259,9 @@ def _keeping_error(executor: Any, aggregate: Any) -> Any:
 def _import_core_only() -> None:
     """Import promptflow as where only promptflow-core is installed: its client half costs a second and 60 MB.
 
-    Three modules would load that half. Each is put off until something is asked of it that the executor and the
-    built-in tools do not need; then it is loaded as ever (``from promptflow import PFClient`` works).
+    Some modules would load that half, or openai, which costs as much as the rest of the executor and which many flows
+    never ask for. Each is put off until something is asked of it that the executor and the built-in tools do not need;
+    then it is loaded as ever (``from promptflow import PFClient`` works).
     """
     if "promptflow" in sys.modules:
         return
@@ -238,6 +276,37 @@ def _import_core_only() -> None:
         },
     )
     _put_off("promptflow._cli._utils", {"get_workspace_triad_from_local": __name__})
+    _put_off(
+        "promptflow.core",
+        {
+            "AzureOpenAIModelConfiguration": "promptflow.core._model_configuration",
+            "ModelConfiguration": "promptflow.core._model_configuration",
+            "OpenAIModelConfiguration": "promptflow.core._model_configuration",
+            "ToolProvider": "promptflow._core.tool",
+            "log_metric": "promptflow._core.metric_logger",
+            "tool": "promptflow._core.tool",
+        },
+    )
+    if "openai" not in sys.modules:
+        _put_off("openai", {}, then=_trace_openai)
+        _import_without("promptflow.core._errors", "openai", "OpenAIError")  # annotates a parameter with it
+        # It asks whether it was given one in place of a file.
+        _import_without("promptflow.executor.flow_executor", "promptflow.core", "Prompty")
+
+
+def _import_without(name: str, put_off: str, unneeded: str) -> None:
+    """Import a module with a stand-in for what it takes from one that is put off, but does not need as it is used."""
+    names = sys.modules[put_off].__dict__
+    names[unneeded] = type(unneeded, (), {})
+    importlib.import_module(name)
+    del names[unneeded]
+
+
+def _trace_openai() -> None:
+    """Have the client of openai, now loaded, say what it is asked and answers, as promptflow has it."""
+    from promptflow.tracing._integrations._openai_injector import inject_openai_api
+
+    inject_openai_api()
 
 
 def get_workspace_triad_from_local() -> Any:
@@ -247,26 +316,42 @@ def get_workspace_triad_from_local() -> Any:
     return module.get_workspace_triad_from_local()
 
 
-def _put_off(name: str, elsewhere: Mapping[str, str]) -> None:
-    """Put a module in place that runs its own code only when asked for a name not in ``elsewhere``: name, module."""
-    *parents, _ = name.split(".")
+def _put_off(name: str, elsewhere: Mapping[str, str], then: Callable[[], None] | None = None) -> None:
+    """Put a module in place that runs its own code only when asked for a name not in ``elsewhere``: name, module.
+
+    ``then`` is called once it has run.
+    """
+    *parents, last = name.split(".")
     locations = [str(Path(path, *parents[1:])) for path in sys.modules[parents[0]].__path__] if parents else None
     spec = PathFinder.find_spec(name, locations)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    module, loader, lock = importlib.util.module_from_spec(spec), spec.loader, threading.RLock()
+    is_loading = False
 
     def load() -> None:
-        del module.__dict__["__getattr__"]
-        loader.exec_module(module)
+        nonlocal is_loading
+        is_loading = True
+        try:
+            loader.exec_module(module)
+        finally:
+            is_loading = False
+        if module.__dict__["__getattr__"] is find:  # else the module's own
+            del module.__dict__["__getattr__"]
+        if then:
+            then()
 
     def find(attribute: str) -> Any:
         if attribute in elsewhere:
             return getattr(importlib.import_module(elsewhere[attribute]), attribute)
-        if attribute == "__path__":  # the import statement asks whether it is a package
-            raise AttributeError(attribute)
-        load()
+        with lock:  # a tool in another thread may ask at the same time
+            if attribute == "__path__" or is_loading:  # the import statement asks whether it is a package
+                raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
+            if module.__dict__.get("__getattr__") is find:
+                load()
         return getattr(module, attribute)
 
     module.__dict__.update(__getattr__=find, __load__=load)
     sys.modules[name] = module
+    if parents and ".".join(parents) in sys.modules:
+        sys.modules[".".join(parents)].__dict__[last] = module

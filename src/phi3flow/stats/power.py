@@ -47,8 +47,8 @@ class Discordance:
     def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
         """Return the chance that ``n`` pairs show the mean difference to lie beyond ``limit``: -M for no worse by M.
 
-        By the bound of ``tango_interval`` at ``level``, and mid-p McNemar where the limit is 0; the exact count beyond a
-        margin, which it leaves out, takes up to 0.03.
+        By the bound of ``tango_interval`` at ``level``, and mid-p McNemar where the limit is 0. Beyond a margin the
+        exact count, which is left out, takes up to 0.03 of it.
         """
         sign = 1 if mean >= limit else -1
         wins, losses = self._shares(sign * mean)
