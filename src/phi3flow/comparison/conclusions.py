@@ -12,9 +12,7 @@ def describe_verdict(name: str, comparison: Comparison) -> str:
     subject = name if metric.confirmatory else f"{name} (exploratory)"
     sentences = [f"{subject}: {_claim(metric, comparison)}{_finding(metric, comparison)}."]
     if metric.reason:
-        begins_with_name = metric.reason.startswith((comparison.candidate, comparison.baseline))
-        first = metric.reason[0] if begins_with_name else metric.reason[0].upper()
-        sentences.append(f"{first}{metric.reason[1:]}.")
+        sentences.append(f"{metric.reason[0].upper()}{metric.reason[1:]}.")
     if metric.answered_only:
         sentences.append(_second_reading(metric, metric.answered_only))
     return " ".join(sentences)

@@ -62,8 +62,8 @@ def watched_runs(baseline: RunFolder, candidate: RunFolder) -> Watched:
             outcome = early if run is candidate else _mirrored(early, baseline.name)
         if early.verdict != "undecided":
             (own if is_own else foreign).append(
-                f"{run.name} was stopped by its test of {early.metric} against {early.baseline}: its lines were not "
-                "fixed beforehand (batch-run without --stop-when-decided runs all)"
+                f"run {run.name} was stopped by its test of {early.metric} against {early.baseline}: its lines were "
+                "not fixed beforehand (batch-run without --stop-when-decided runs all)"
             )
     return Watched(outcome, own, foreign)
 

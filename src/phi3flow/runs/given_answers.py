@@ -13,7 +13,7 @@ from phi3flow.flows import Flow
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.runs import Counts, Manifest, RunParameters
 from phi3flow.runs.folder import RunFolder
-from phi3flow.runs.promptflow_record import write_pf_answers
+from phi3flow.runs.promptflow_record import write_pf_record
 from phi3flow.runs.writer import RunWriter
 from phi3flow.storage.jsonl import Row, file_sha256, read_rows, with_line_ids
 
@@ -51,7 +51,7 @@ def run_of_answers(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str]
         writer.append_all(_results(data, rows, answers))
         writer.finish("Completed", duration_s=0.0)
         run = RunFolder(writer.path)
-        write_pf_answers(run)
+        write_pf_record(run, None)
     return run
 
 

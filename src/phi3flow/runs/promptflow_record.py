@@ -26,10 +26,11 @@ from phi3flow.storage.files import write_file
 _ABSENT = -1
 
 
-def write_pf_record(run: RunFolder, flow: Flow) -> None:
+def write_pf_record(run: RunFolder, flow: Flow | None) -> None:
     """Write or replace the promptflow files in ``run``'s folder. ``pf`` shows failed lines as ``(Failed)``.
 
-    Raises StorageError where the disk refuses; the run itself is whole then, and the same command writes them again.
+    Of a run that no ``flow`` gave, with what ``pf`` asks of a snapshot: inputs and outputs. Raises StorageError where
+    the disk refuses; the run itself is whole then, and the same command writes them again.
     """
     try:
         _write_record(run, flow)
@@ -38,17 +39,6 @@ def write_pf_record(run: RunFolder, flow: Flow) -> None:
             f"{run.path}: the files for pf cannot be written: {error.strerror}; the results are kept: make room and "
             "give the same command again"
         ) from error
-
-
-def write_pf_answers(run: RunFolder) -> None:
-    """Write the promptflow files of a run that no flow gave, with what ``pf`` asks of a snapshot: inputs and outputs.
-
-    Raises StorageError where the disk refuses.
-    """
-    try:
-        _write_record(run, None)
-    except OSError as error:
-        raise StorageError(f"{run.path}: the files for pf cannot be written: {error.strerror}; make room") from error
 
 
 def _write_record(run: RunFolder, flow: Flow | None) -> None:

@@ -89,7 +89,7 @@ def test_a_run_that_ended_without_a_verdict_reports_the_same_test(tmp_path: Path
 def test_other_metrics_of_a_run_that_was_stopped_and_other_baselines_decide_nothing(tmp_path: Path) -> None:
     base, other = _run(tmp_path, "base"), _run(tmp_path, "other")
     tuned = _run(tmp_path, "tuned", STOP, score=0.9)
-    reason = "tuned was stopped by its test of answer_match.f1 against base: its lines were not fixed beforehand"
+    reason = "run tuned was stopped by its test of answer_match.f1 against base: its lines were not fixed beforehand"
     for metric in (compare_runs(base, tuned).metrics["answer_match.bleu"], compare_runs(other, tuned).metrics[F1]):
         assert (metric.verdict, metric.verdict_answered_only) == ("undecided", "undecided")
         assert (metric.reason or "").startswith(reason)
