@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phi3flow.connections.connection import CUSTOM
 from phi3flow.connections.definition import ConnectionDefinition
 from phi3flow.errors import ConfigError
+from phi3flow.storage.yaml_text import YamlError, dump_yaml, parse_yaml
 
 SCHEMA = "https://azuremlschemas.azureedge.net/promptflow/latest/CustomConnection.schema.json"
 _IRREGULAR_TYPES = {"azure_open_ai": "AzureOpenAI", "open_ai": "OpenAI", "azure_ai_services": "AzureAIServices"}
@@ -27,7 +26,7 @@ def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: st
         "configs": {"endpoint": endpoint, **({"protocol": protocol} if protocol else {})},
         "secrets": {"key": f"${{env:{key_variable}}}"},
     }
-    return yaml.safe_dump(content, sort_keys=False).encode()
+    return dump_yaml(content).encode()
 
 
 def read_files(folder: Path) -> dict[str, ConnectionDefinition]:
@@ -49,14 +48,13 @@ def read_files(folder: Path) -> dict[str, ConnectionDefinition]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)  # the whole message would quote a key
-        raise ConfigError(f"{path}{f':{line + 1}' if line is not None else ''}: is not YAML") from None
+    except YamlError as error:  # the whole message might quote a key
+        raise ConfigError(f"{path}{f':{error.line}' if error.line else ''}: is not YAML") from None
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
         raise ConfigError(f"{path}: is not a connection: it has no type (custom, open_ai, azure_open_ai, serverless …)")
     return content

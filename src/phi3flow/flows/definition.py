@@ -12,31 +12,39 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows.entry import entry_inputs
+from phi3flow.flows.flow_yaml import (
+    apply_variants,
+    check_nodes,
+    find_variant,
+    read_flow_yaml,
+    set_connections,
+    variant_reference,
+)
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.records.scores import ScoreRange
+from phi3flow.storage.yaml_text import change_yaml
 
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"
 _SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
 _SKIPPED_FOLDERS |= {"process_log"}  # pf's, for as long as a run of its own lasts
 _RANGE = re.compile(r"(?P<name>\S+)\s+(?P<low>-?\d+(\.\d+)?)\.\.(?P<high>-?\d+(\.\d+)?)")
-_VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 
 
 @dataclass(frozen=True)
 class Flow:
     """A DAG flow with one variant chosen, or a flex flow.
 
-    ``definition`` is the YAML; a DAG's holds no variants any more. ``init`` has the arguments of a flex flow's class,
-    ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
+    ``text`` is the YAML that promptflow executes: the user's, with nothing changed but what a variant or a connection
+    asks for. ``definition`` is what it says; a DAG's holds no variants any more. ``init`` has the arguments of a flex
+    flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
     """
 
     folder: Path
     file: str
+    text: str = field(repr=False)
     definition: dict[str, Any] = field(repr=False)
     inputs: dict[str, FlowInput]
     fingerprint: str
@@ -109,27 +117,10 @@ class Flow:
         if self.is_flex:
             words = " ".join(f"{key}={name}" for key, name in overrides.items())
             raise ConfigError(f"--connections {words}: {self.name} is a flex flow and has no nodes; use --init")
-        definition = copy.deepcopy(self.definition)
-        nodes = {node["name"]: node for node in definition["nodes"]}
-        for key, connection in overrides.items():
-            node_name, _, input_name = key.partition(".")
-            if node_name not in nodes or not input_name:
-                raise ConfigError(
-                    f"--connections {key}={connection}: write NODE.INPUT=NAME; the flow {self.name} has the nodes "
-                    f"{', '.join(nodes)}"
-                )
-            node = nodes[node_name]
-            inputs = node.setdefault("inputs", {})
-            if input_name == "connection" and ("connection" in node or node.get("type") == "llm"):
-                node["connection"] = connection
-            elif input_name in inputs:
-                inputs[input_name] = connection
-            else:
-                raise ConfigError(
-                    f"--connections {key}={connection}: node {node_name} has no input {input_name!r}; "
-                    f"its inputs are {', '.join(inputs) or 'none'}"
-                )
-        return replace(self, definition=definition, overrides={**self.overrides, **overrides})
+        definition, text = copy.deepcopy(self.definition), self.text
+        set_connections(definition, overrides, flow=self.name)
+        text = change_yaml(text, lambda content: set_connections(content, overrides, flow=self.name))
+        return replace(self, text=text, definition=definition, overrides={**self.overrides, **overrides})
 
     def with_init(self, arguments: Mapping[str, Any]) -> Flow:
         """Return the flex flow with arguments for its class, as ``pf run --init`` gives them."""
@@ -146,23 +137,27 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     """
     file = path if path.is_file() else _flow_file(path)
     folder = file.parent.resolve()
-    definition = _read_yaml(file)
+    text, definition = read_flow_yaml(file)
     declared = definition.get("inputs") or {}
     inputs = {name: FlowInput.declared(name, body or {}) for name, body in declared.items()}
     if file.name == FLEX_FILE:
         if variant:
             raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
         inputs = inputs or entry_inputs(folder, definition.get("entry"), where=file)
-        return Flow(folder, FLEX_FILE, definition, inputs, fingerprint(folder))
-    _check_nodes(definition, file)
-    chosen = _find_variant(definition, variant, file) if variant else None
+        return Flow(folder, FLEX_FILE, text, definition, inputs, fingerprint(folder))
+    check_nodes(definition, file)
+    chosen = find_variant(definition, variant, file) if variant else None
+    apply_variants(definition, chosen, file)
+    if chosen:
+        text = change_yaml(text, lambda content: apply_variants(content, chosen, file))
     return Flow(
         folder=folder,
         file=file.name,
-        definition=_apply_variant(definition, chosen, file),
+        text=text,
+        definition=definition,
         inputs=inputs,
         fingerprint=fingerprint(folder),
-        variant=_reference(chosen) if chosen else None,
+        variant=variant_reference(chosen) if chosen else None,
     )
 
 
@@ -193,66 +188,6 @@ def _flow_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FlowError(f"{folder / DAG_FILE}: there is no such file; a flow is a folder with {DAG_FILE} or {FLEX_FILE}")
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        definition = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FlowError(f"{file}: is not YAML: {error}") from error
-    if not isinstance(definition, dict):
-        raise FlowError(f"{file}: is not a flow: it holds {type(definition).__name__}, not a mapping")
-    for section in ("inputs", "outputs", "environment_variables"):
-        if not isinstance(definition.get(section) or {}, dict):
-            raise FlowError(f"{file}: {section} must map names to definitions, not {definition[section]!r}")
-    return definition
-
-
-def _check_nodes(definition: dict[str, Any], file: Path) -> None:
-    if not isinstance(definition.get("nodes"), list) or not definition["nodes"]:
-        raise FlowError(f"{file}: is not a flow: it has no list of nodes")
-    for node in definition["nodes"]:
-        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-            raise FlowError(f"{file}: a node has no name: {node!r}")
-
-
-def _find_variant(dag: dict[str, Any], variant: str, file: Path) -> tuple[str, str]:
-    available = [
-        (node, name) for node, body in (dag.get("node_variants") or {}).items() for name in body.get("variants") or {}
-    ]
-    reference = _VARIANT.match(variant)
-    requested = f"{reference.group(1)}.{reference.group(2)}" if reference else variant
-    matches = [(node, name) for node, name in available if requested in (name, f"{node}.{name}")]
-    if len(matches) == 1:
-        return matches[0]
-    names = ", ".join(_reference(pair) for pair in available) or "none"
-    problem = "several nodes have it" if matches else "there is none of that name"
-    raise ConfigError(f"{file}: variant {variant!r}: {problem}; the variants are {names}")
-
-
-def _reference(variant: tuple[str, str]) -> str:
-    node, name = variant
-    return f"${{{node}.{name}}}"
-
-
-def _apply_variant(dag: dict[str, Any], chosen: tuple[str, str] | None, file: Path) -> dict[str, Any]:
-    """Put each node's chosen or default variant in its place, as promptflow's own submitter does."""
-    dag = copy.deepcopy(dag)
-    variants = dag.pop("node_variants", None) or {}
-    nodes = []
-    for node in dag["nodes"]:
-        name = node["name"]
-        if not node.get("use_variants"):
-            nodes.append(node)
-            continue
-        body = variants.get(name) or {}
-        variant = chosen[1] if chosen and chosen[0] == name else body.get("default_variant_id")
-        try:
-            nodes.append({"name": name, **copy.deepcopy(body["variants"][variant]["node"])})
-        except (KeyError, TypeError) as error:
-            raise FlowError(f"{file}: node {name} uses variants, but variant {variant!r} is not defined") from error
-    dag["nodes"] = nodes
-    return dag
 
 
 def _git_files(folder: Path) -> set[Path] | None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi3flow.errors import ConfigError
 from phi3flow.records.validation import first_problem
+from phi3flow.storage.yaml_text import YamlError, parse_yaml
 from phi3flow.text import shorten
 
 _SHOWN_CHARACTERS = 80
@@ -38,11 +38,13 @@ class RunConfig(BaseModel):
 def load_run_config(path: Path) -> RunConfig:
     """Read a run.yml. Raises ConfigError that names the file, the key and the value."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    except YamlError as error:
+        raise ConfigError(f"{path}{f':{error.line}' if error.line else ''}: is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8: {error}") from error
     try:
         config = RunConfig.model_validate(content or {})
     except ValidationError as error:

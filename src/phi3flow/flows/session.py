@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
@@ -123,7 +121,7 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
         from phi3flow.flows.promptflow_core import create_executor
 
         file = Path(temporary) / flow.file
-        file.write_text(yaml.safe_dump(flow.definition, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        file.write_text(flow.text, encoding="utf-8")
         try:
             executor = create_executor(flow, file, resolve)
         except Exception as error:

@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
 from phi3flow.errors import StorageError
 from phi3flow.flows import DAG_FILE, Flow, flow_files
 from phi3flow.records.lines import LineResult
@@ -109,8 +107,7 @@ def write_snapshot(folder: Path, flow: Flow) -> None:
     for name in flow_files(flow.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(flow.folder / name, folder / name)
-    dag = yaml.safe_dump(flow.definition, allow_unicode=True, sort_keys=False)
-    (folder / DAG_FILE).write_text(dag, encoding="utf-8")
+    (folder / DAG_FILE).write_text(flow.text, encoding="utf-8")
 
 
 def _last_results(file: BinaryIO) -> Iterator[LineResult]:

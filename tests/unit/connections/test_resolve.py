@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.connections.files import dump_connection
 from phi3flow.connections.resolve import read_variable, resolve_connection
 from phi3flow.errors import BackendError, ConfigError
+from phi3flow.storage.yaml_text import parse_yaml
 from tests.support.paths import ROOT
 
 KEY = "key-of-the-test-0123456789"
@@ -158,7 +158,7 @@ def test_a_variable_that_is_nowhere_is_named(tmp_path: Path) -> None:
 @given(name=st.from_regex(r"[a-z_][a-z0-9_]{0,20}", fullmatch=True), path=st.text(max_size=30))
 def test_a_dumped_connection_reads_back(name: str, path: str) -> None:
     endpoint = f"https://host/{path}"
-    content = yaml.safe_load(dump_connection(name, endpoint=endpoint, key_variable="PHI3_KEY", protocol="openai"))
+    content = parse_yaml(dump_connection(name, endpoint=endpoint, key_variable="PHI3_KEY", protocol="openai").decode())
     assert content["name"] == name
     assert content["configs"] == {"endpoint": endpoint, "protocol": "openai"}
     assert content["secrets"] == {"key": "${env:PHI3_KEY}"}
@@ -175,7 +175,7 @@ def test_the_repositorys_connections_hold_references_only(path: Path, monkeypatc
     connection = resolve_connection(path.stem, folder=ROOT / "connections")
     assert set(connection.secrets) <= set(references)
     assert connection.host == next(f"{key}.test" for key in ("endpoint", "base_url", "api_base") if key in references)
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["$schema"].endswith(f"/{connection.type}.schema.json")
+    assert parse_yaml(path.read_text(encoding="utf-8"))["$schema"].endswith(f"/{connection.type}.schema.json")
 
 
 def test_an_azure_workspace_that_cannot_be_asked_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
-
 from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.preflight import check_flow_job
@@ -36,6 +34,7 @@ from phi3flow.flows import DAG_FILE, fingerprint
 from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.storage.jsonl import Row, read_rows
+from phi3flow.storage.yaml_text import change_yaml
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -170,10 +169,13 @@ def _mark(folder: Path) -> None:
     It names a component after its YAML alone: without the tag, a changed flow would get the name of the one before.
     """
     file = folder / DAG_FILE
-    definition = yaml.safe_load(file.read_text(encoding="utf-8"))
-    tags = {**(definition.get("tags") or {}), "content": f"{folder.name}:{fingerprint(folder)}"}
-    content = {**definition, "$schema": SCHEMA, "tags": tags}
-    file.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    content = f"{folder.name}:{fingerprint(folder)}"
+
+    def mark(definition: Any) -> None:
+        definition["$schema"] = SCHEMA
+        definition["tags"] = {**(definition.get("tags") or {}), "content": content}
+
+    file.write_text(change_yaml(file.read_text(encoding="utf-8"), mark), encoding="utf-8")
 
 
 def _output_rows(folder: Path) -> Iterator[Row]:
