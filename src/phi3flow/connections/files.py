@@ -9,7 +9,7 @@ from typing import Any
 from phi3flow.connections.connection import CUSTOM
 from phi3flow.connections.definition import ConnectionDefinition
 from phi3flow.errors import ConfigError
-from phi3flow.storage.yaml_text import YamlError, dump_yaml, parse_yaml
+from phi3flow.records.yaml_text import YamlError, dump_yaml, parse_yaml
 
 SCHEMA = "https://azuremlschemas.azureedge.net/promptflow/latest/CustomConnection.schema.json"
 _IRREGULAR_TYPES = {"azure_open_ai": "AzureOpenAI", "open_ai": "OpenAI", "azure_ai_services": "AzureAIServices"}

@@ -24,7 +24,7 @@ from phi3flow.flows.flow_yaml import (
 )
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.records.scores import ScoreRange
-from phi3flow.storage.yaml_text import change_yaml
+from phi3flow.records.yaml_text import change_yaml
 
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"
@@ -117,10 +117,16 @@ class Flow:
         if self.is_flex:
             words = " ".join(f"{key}={name}" for key, name in overrides.items())
             raise ConfigError(f"--connections {words}: {self.name} is a flex flow and has no nodes; use --init")
-        definition, text = copy.deepcopy(self.definition), self.text
-        set_connections(definition, overrides, flow=self.name)
-        text = change_yaml(text, lambda content: set_connections(content, overrides, flow=self.name))
-        return replace(self, text=text, definition=definition, overrides={**self.overrides, **overrides})
+
+        def change(dag: dict[str, Any]) -> None:
+            apply_variants(dag, None, self.folder / self.file)
+            set_connections(dag, overrides, flow=self.name)
+
+        definition = copy.deepcopy(self.definition)
+        change(definition)
+        return replace(
+            self, text=change_yaml(self.text, change), definition=definition, overrides={**self.overrides, **overrides}
+        )
 
     def with_init(self, arguments: Mapping[str, Any]) -> Flow:
         """Return the flex flow with arguments for its class, as ``pf run --init`` gives them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import ConfigError, FlowError
-from phi3flow.storage.yaml_text import YamlError, parse_yaml
+from phi3flow.records.yaml_text import YamlError, parse_yaml
 
 _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 

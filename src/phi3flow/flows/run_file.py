@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phi3flow.errors import ConfigError
 from phi3flow.records.validation import first_problem
-from phi3flow.storage.yaml_text import YamlError, parse_yaml
+from phi3flow.records.yaml_text import YamlError, parse_yaml
 from phi3flow.text import shorten
 
 _SHOWN_CHARACTERS = 80

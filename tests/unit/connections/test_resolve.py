@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from phi3flow.connections.files import dump_connection
 from phi3flow.connections.resolve import read_variable, resolve_connection
 from phi3flow.errors import BackendError, ConfigError
-from phi3flow.storage.yaml_text import parse_yaml
+from phi3flow.records.yaml_text import parse_yaml
 from tests.support.paths import ROOT
 
 KEY = "key-of-the-test-0123456789"

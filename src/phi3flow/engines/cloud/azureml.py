@@ -33,8 +33,8 @@ from phi3flow.errors import BackendError, ConfigError, DatasetError, ForbiddenEr
 from phi3flow.flows import DAG_FILE, fingerprint
 from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.yaml_text import change_yaml
 from phi3flow.storage.jsonl import Row, read_rows
-from phi3flow.storage.yaml_text import change_yaml
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob

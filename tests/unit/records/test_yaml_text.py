@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.storage.yaml_text import YamlError, change_yaml, dump_yaml, parse_yaml
+from phi3flow.records.yaml_text import YamlError, change_yaml, dump_yaml, parse_yaml
 
 LOOKS = (  # what is not so bare in YAML 1.2, or only in YAML 1.1
     *("yes", "no", "on", "off", "Yes", "ON", "y", "true", "True", "TRUE", "'true'", "null", "Null", "~", "''", '""'),
