@@ -12,7 +12,7 @@ from phi3flow.comparison.scored_runs import ScoredRun, ScoredRuns
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.records.comparisons import Sides
 from phi3flow.runs.conversations import cluster_labels
-from phi3flow.storage.jsonl import Row
+from phi3flow.storage.jsonl import Row, identity
 from phi3flow.text import shorten
 
 
@@ -66,7 +66,8 @@ def _keys_by_column(run: ScoredRun, column: str) -> dict[str, int]:
             raise ConfigError(
                 f"--pair-by {column}: line {number} of run {run.name} has no such column; it has {', '.join(row)}"
             )
-        key = json.dumps(row[column], sort_keys=True, ensure_ascii=False)
+        name = identity(row[column])
+        key = json.dumps(row[column] if name is None else name, sort_keys=True, ensure_ascii=False)
         if key in keys:
             raise ConfigError(
                 f"--pair-by {column}: lines {keys[key]} and {number} of run {run.name} both have {shorten(key)}: "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
-from phi3flow.storage.jsonl import Row, line_id, parse_row, read_lines, with_line_ids
+from phi3flow.storage.jsonl import Row, identity, line_id, parse_row, read_lines, with_line_ids
 from phi3flow.text import shorten
 
 ROLES = ("system", "user", "assistant")
@@ -100,7 +100,7 @@ def questions(row: Row) -> list[str]:
 
 def conversation_id(row: Row) -> str | None:
     """Return the row's own name for its conversation, None where it has none."""
-    return next((row[key] for key in _IDENTITIES if isinstance(row.get(key), str) and row[key]), None)
+    return next((name for key in _IDENTITIES if (name := identity(row.get(key))) is not None), None)
 
 
 def evaluation_lines(rows: Iterable[Row], *, last_turn_only: bool = False) -> Iterator[Row]:

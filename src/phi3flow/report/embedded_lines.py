@@ -16,9 +16,9 @@ from typing import TypedDict
 from phi3flow.comparison.slices import slice_rows
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
-from phi3flow.report.run_view import RunView, answer, as_text, history, question, texts
+from phi3flow.report.run_view import RunView, answer, history, question, texts
 from phi3flow.runs.conversations import CLUSTER_COLUMN
-from phi3flow.storage.jsonl import Row
+from phi3flow.storage.jsonl import Row, identity
 
 BUDGET_BYTES = 4_600_000
 LONGEST_TEXT = 20_000
@@ -152,9 +152,9 @@ def _conversations(lines: Iterable[LineResult], data: Sequence[Row], manifest: M
 
     Where lines ran repeatedly, so did conversations, each for itself.
     """
-    names = [row.get(CLUSTER_COLUMN) for row in data]
+    names = [identity(row.get(CLUSTER_COLUMN)) for row in data]
     repeats = [line.line_number // manifest.lines if manifest.repeats > 1 else 0 for line in lines]
-    keys = [None if name is None else f"{repeat} {as_text(name)}" for repeat, name in zip(repeats, names, strict=True)]
+    keys = [None if name is None else f"{repeat} {name}" for repeat, name in zip(repeats, names, strict=True)]
     shared = [key for key, count in Counter(keys).items() if key is not None and count > 1]
     numbers = {key: number for number, key in enumerate(shared)}
     return [None if key is None else numbers.get(key) for key in keys]

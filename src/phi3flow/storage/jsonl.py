@@ -81,15 +81,27 @@ def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def line_id(row: Row) -> str:
-    """Return the row's own ``line_id`` if it has one, else the SHA-256 of its canonical JSON.
+    """Return the row's own ``line_id`` (``identity``) if it has one, else the SHA-256 of its canonical JSON.
 
     Canonical: keys sorted, compact separators, characters as they are; the key order in the file has no say.
     """
-    own = row.get("line_id")
-    if isinstance(own, str) and own:
+    own = identity(row.get("line_id"))
+    if own is not None:
         return own
     canonical = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def identity(value: Any) -> str | None:
+    """Return a name by its value, as text: 7, 7.0 and "7" are one; None for what names nothing, as a blank text.
+
+    Spreadsheets and tables make numbers of names, and floats of numbers where one is missing.
+    """
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)
 
 
 def repeated_line_id(identity: str, repeat: int) -> str:
@@ -102,12 +114,12 @@ def with_line_ids(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     for row in rows:
-        identity = line_id(row)
-        seen[identity] += 1
-        unique = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
+        name = line_id(row)
+        seen[name] += 1
+        unique = name if seen[name] == 1 else f"{name}#{seen[name]}"
         while unique in taken:
-            seen[identity] += 1
-            unique = f"{identity}#{seen[identity]}"
+            seen[name] += 1
+            unique = f"{name}#{seen[name]}"
         taken.add(unique)
         yield unique, row
 

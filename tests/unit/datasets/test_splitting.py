@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -91,9 +92,10 @@ def test_the_ratios_are_met_and_the_seed_decides() -> None:
     assert [len(held) for _, held in split_conversations(rows, ratios=(80, 20, 0), seed=1).items()] == [160, 40, 0]
 
 
-def test_conversations_of_one_name_or_with_a_shared_question_stay_together() -> None:
+@pytest.mark.parametrize("names", [["one"] * 4, [7] * 4, [7, "7", 7.0, "7"]], ids=["text", "number", "mixed"])
+def test_conversations_of_one_name_or_with_a_shared_question_stay_together(names: list[Any]) -> None:
     rows = [chat(f"question {number}", "a") for number in range(60)]
-    rows += [chat(f"part {number}", "a", conversation_id="one") for number in range(4)]
+    rows += [chat(f"part {number}", "a", conversation_id=name) for number, name in enumerate(names)]
     rows += [chat("Same question?", str(number)) for number in range(4)]
     splits = split_conversations(rows, ratios=(50, 25, 25), seed=0)
     for tied in (rows[60:64], rows[64:]):

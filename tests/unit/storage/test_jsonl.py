@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import DatasetError
-from phi3flow.storage.jsonl import encode_rows, file_sha256, line_id, parse_row, read_rows, with_line_ids, write_rows
+from phi3flow.storage.jsonl import (
+    encode_rows,
+    file_sha256,
+    identity,
+    line_id,
+    parse_row,
+    read_rows,
+    with_line_ids,
+    write_rows,
+)
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _json = st.recursive(
@@ -110,3 +119,21 @@ def test_line_ids_are_unique_even_where_rows_bring_their_own_numbers(names: list
     given_ids = [name for name, _ in with_line_ids({"line_id": name} for name in names)]
     assert len(set(given_ids)) == len(names)
     assert all(given_id.startswith(name) for given_id, name in zip(given_ids, names, strict=True))
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_a_number_names_what_its_text_names(number: int) -> None:
+    assert identity(number) == identity(float(number)) == identity(str(number)) == str(number)
+    assert line_id({"line_id": number, "q": 1}) == line_id({"line_id": str(number), "q": 2}) == str(number)
+
+
+@pytest.mark.parametrize("value", [None, "", " \t", True, False, [], ["a"], {}, {"a": 1}])
+def test_what_names_nothing_leaves_a_line_its_own_hash(value: object) -> None:
+    assert identity(value) is None
+    assert len(line_id({"line_id": value})) == 64
+
+
+@given(_json, _json)
+def test_two_values_are_one_name_only_where_they_read_alike(one: object, other: object) -> None:
+    if identity(one) is not None and identity(one) == identity(other):
+        assert str(one).removesuffix(".0") == str(other).removesuffix(".0") or float(str(one)) == float(str(other))
