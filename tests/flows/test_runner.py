@@ -202,10 +202,10 @@ def test_the_key_stands_in_no_file_even_where_the_flow_leaks_it(tmp_path: Path) 
     assert [path for path in run.path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
 
 
-def test_outputs_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
+def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
     code = ECHO.replace("-> str", "-> dict").replace(
-        "return question.upper()", "return {'x': float('nan'), 'p': {1, 1}}"
+        "return question.upper()", "return {'x': float('nan'), 'p': [1, 1]}"
     )
     run = _run(write_flow(tmp_path / "flow", code), tmp_path)
     line = json.loads((run.path / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert line["outputs"] == {"answer": {"x": "NaN", "p": "{1}"}}
+    assert line["outputs"] == {"answer": {"x": "NaN", "p": [1, 1]}}

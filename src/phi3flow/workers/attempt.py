@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic_core import PydanticSerializationError
 
 from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
@@ -17,6 +21,8 @@ from phi3flow.storage.exact_json import encode_exactly
 from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.messages import Attempt, Begin, Ended
 from phi3flow.workers.usage import line_usage
+
+_LOG = logging.getLogger(__name__)
 
 
 class BegunAttempts:
@@ -49,7 +55,7 @@ class Attempts:
         self._redactor = Redactor(session)
 
     async def run(self, attempt: Attempt) -> Ended:
-        """Execute one attempt. It never raises: an error is described."""
+        """Execute one attempt. It never raises: an error is described, also one of what the flow returned."""
         row = parse_row(attempt.row)
         inputs: dict[str, Any] = row
         started_s = time.perf_counter()
@@ -57,9 +63,9 @@ class Attempts:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
             started_s = self._begun.add(attempt.number)
             line = await self._session.exec_line(inputs, line_number=attempt.number, timeout_s=self._begin.timeout_s)
+            return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
         except Exception as error:
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
-        return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
 
     def _completed(
         self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], line: FlowLine, latency_s: float
@@ -75,7 +81,7 @@ class Attempts:
             latency_ms=_milliseconds(latency_s),
             usage=usage,
         )
-        content = self._redactor.json(result.model_dump_json().encode())
+        content = self._redactor.json(_encode(result))
         return Ended(
             attempt.number,
             content,
@@ -106,7 +112,7 @@ class Attempts:
             attempts=attempt.attempts,
             latency_ms=_milliseconds(latency_s),
         )
-        content = self._redactor.json(result.model_dump_json().encode())
+        content = self._redactor.json(_encode(result))
         return Ended(attempt.number, content, latency_s, failure=failure, begun=self._begun.take())
 
 
@@ -131,16 +137,52 @@ def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:
         attempts=attempt.attempts,
         latency_ms=0.0,
     )
-    return Ended(attempt.number, result.model_dump_json().encode(), 0.0, failure=Failure(error, retryable=False))
+    return Ended(attempt.number, _encode(result), 0.0, failure=Failure(error, retryable=False))
 
 
 def _jsonable(outputs: dict[str, Any]) -> dict[str, Any]:
-    """Turn outputs that JSON does not know into text; NaN and infinity too, which no JSON reader accepts."""
+    """Return outputs as JSON has them, as ``pf`` does: dataclasses by their fields, nan and infinity as text.
+
+    Raises TypeError where one is nothing of the kind.
+    """
     try:
         json.dumps(outputs, allow_nan=False)
         return outputs
-    except (TypeError, ValueError):
-        return json.loads(json.dumps(outputs, default=str), parse_constant=str)  # type: ignore[no-any-return]
+    except (TypeError, ValueError, RecursionError):
+        return {name: _as_json(name, value) for name, value in outputs.items()}
+
+
+def _as_json(name: str, value: Any) -> Any:
+    from promptflow._utils.utils import default_json_encoder
+
+    def encode(part: Any) -> Any:
+        if dataclasses.is_dataclass(part) and not isinstance(part, type):
+            return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        return default_json_encoder(part)
+
+    try:
+        return json.loads(json.dumps(value, default=encode), parse_constant=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"the output {name!r} is no JSON: {error}") from error
+
+
+def _encode(result: LineResult) -> bytes:
+    """Return the line of results.jsonl; half a character, which UTF-8 has not, becomes U+FFFD, and stderr says so."""
+    try:
+        return result.model_dump_json().encode()
+    except PydanticSerializationError:
+        error = result.error and result.error.model_copy(update={"message": _whole(result.error.message)})
+        texts = {name: _whole(getattr(result, name)) for name in ("line_id", "inputs", "outputs")}
+        _LOG.warning("line %d: half a character (a lone surrogate) became U+FFFD", result.line_number)
+        return result.model_copy(update={**texts, "error": error}).model_dump_json().encode()
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _milliseconds(latency_s: float) -> float:

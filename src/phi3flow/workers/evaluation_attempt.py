@@ -32,15 +32,15 @@ class EvaluationAttempts:
         try:
             line = AnsweredLine(result, parse_row(attempt.row))
             execution = await self._evaluator.execute(line, timeout_s=self._timeout_s)
+            return Ended(
+                attempt.number,
+                self._redactor.json(line_score(result, execution).model_dump_json().encode()),
+                time.perf_counter() - started_s,
+                usage=line_usage(execution.inputs, execution.line, None),
+                begun=self._begun.take(),
+            )
         except Exception as error:
             return self._failed(result, error, time.perf_counter() - started_s)
-        return Ended(
-            attempt.number,
-            self._redactor.json(line_score(result, execution).model_dump_json().encode()),
-            time.perf_counter() - started_s,
-            usage=line_usage(execution.inputs, execution.line, None),
-            begun=self._begun.take(),
-        )
 
     def _failed(self, result: LineResult, error: Exception, latency_s: float) -> Ended:
         failure = self._redactor.failure(describe_failure(error))
