@@ -50,7 +50,8 @@ def deep():
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("odd")
     table = "{" + ", ".join(f"{name!r}: lambda: {value}" for name, value in VALUES.items()) + "}"
-    code = HELPERS + ECHO.replace("-> str", "-> object").replace("return question.upper()", f"return {table}[question]()")
+    echo = ECHO.replace("-> str", "-> object")
+    code = HELPERS + echo.replace("return question.upper()", f"return {table}[question]()")
     assert code.count("lambda") == len(VALUES)
     plan = RunPlan(
         load_flow(write_flow(folder / "flow", code)),
