@@ -109,7 +109,7 @@ class _Evidence:
         if tests > 1 and outside and paired.p is not None and paired.p < ALPHA:
             return f"it is not shown at the level that {tests} tests share"
         if outside:
-            return f"p is not below {ALPHA:g}: few lines differ"
+            return f"few lines differ: p is not below {ALPHA:g}, though the interval excludes 0"
         return _few_lines(paired, self.margin)
 
     @property
