@@ -76,7 +76,7 @@ def main() -> int:
     too_wide = _print_widths()
     print(f"Holm over three correlated metrics: at least one false positive in {_holm():.3f} of all comparisons.\n")
     print(lines_needed_section())
-    print(corpus_bootstrap_section(SIMULATIONS))
+    print(corpus_bootstrap_section())
     print(failed_lines.section())
     early_stopping.main()
     failures = [*(f"{cell.scores}, {cell.n}" for cell in outside), *too_wide]

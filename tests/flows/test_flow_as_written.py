@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from phi3flow.flows import load_flow, open_flow
 from phi3flow.runs.promptflow_record import write_snapshot
-from tests.unit.records.test_yaml_text import LOOKS
+from tests.support.yaml_scalars import LOOKS
 
 TOOL = """
 from promptflow.core import tool

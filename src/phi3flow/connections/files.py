@@ -54,7 +54,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8") from error
     except YamlError as error:  # the whole message might quote a key
-        raise ConfigError(f"{path}{f':{error.line}' if error.line else ''}: is not YAML") from None
+        raise ConfigError(f"{error.place(path)}: is not YAML") from None
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
         raise ConfigError(f"{path}: is not a connection: it has no type (custom, open_ai, azure_open_ai, serverless …)")
     return content

@@ -20,7 +20,7 @@ def read_flow_yaml(file: Path) -> tuple[str, dict[str, Any]]:
         text = file.read_text(encoding="utf-8-sig")
         definition = parse_yaml(text)
     except YamlError as error:
-        raise FlowError(f"{file}{f':{error.line}' if error.line else ''}: is not YAML: {error}") from error
+        raise FlowError(f"{error.place(file)}: is not YAML: {error}") from error
     except UnicodeDecodeError as error:
         raise FlowError(f"{file}: is not UTF-8: {error}") from error
     if not isinstance(definition, dict):

@@ -123,7 +123,7 @@ def _provider(connections: ConnectionSource) -> Any:
 def _uses_builtin_tools(flow: Flow) -> bool:
     """Whether a node is none of the flow's own Python: a prompt, a model, or a tool of a package."""
     nodes = flow.definition.get("nodes", ())
-    return any(node.get("type") != "python" or node.get("source", {}).get("type") == "package" for node in nodes)
+    return any(node.get("type") != "python" or (node.get("source") or {}).get("type") == "package" for node in nodes)
 
 
 @contextlib.contextmanager

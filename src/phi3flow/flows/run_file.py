@@ -42,7 +42,7 @@ def load_run_config(path: Path) -> RunConfig:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except YamlError as error:
-        raise ConfigError(f"{path}{f':{error.line}' if error.line else ''}: is not YAML: {error}") from error
+        raise ConfigError(f"{error.place(path)}: is not YAML: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8: {error}") from error
     try:

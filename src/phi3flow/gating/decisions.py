@@ -54,13 +54,8 @@ def decide_rule(rule: MetricRule, evidence: Evidence) -> Decision:
 
     It is undecided, too, where something stands in the way of any decision.
     """
-    reading = _decide_reading(rule, evidence, evidence.reading)
-    chance = evidence.count.chance(rule, reading) if evidence.count else None
-    if chance is not None and chance > MOST_ONE_SIDED:
-        reading = "undecided"
-    else:
-        chance = None
-    answered_only = _decide_reading(rule, evidence, evidence.answered_only) if evidence.answered_only else None
+    reading, chance = _decide_reading(rule, evidence, evidence.reading)
+    answered_only = _decide_reading(rule, evidence, evidence.answered_only)[0] if evidence.answered_only else None
     agree = answered_only in (None, reading) and not evidence.obstacle
     return Decision(reading if agree else "undecided", reading, answered_only, chance)
 
@@ -74,7 +69,14 @@ def decide_by_bound(low: float | None, high: float | None, comparator: Comparato
     return "passed" if holds(worst, limit) else "undecided" if holds(best, limit) else "failed"
 
 
-def _decide_reading(rule: MetricRule, evidence: Evidence, reading: Reading) -> Outcome:
+def _decide_reading(rule: MetricRule, evidence: Evidence, reading: Reading) -> tuple[Outcome, float | None]:
+    """Return the outcome; where the exact count does not agree with the bound, undecided with the chance."""
+    outcome = _decide_by_interval(rule, evidence, reading)
+    chance = reading.count.chance(rule, outcome) if reading.count else None
+    return ("undecided", chance) if chance is not None and chance > MOST_ONE_SIDED else (outcome, None)
+
+
+def _decide_by_interval(rule: MetricRule, evidence: Evidence, reading: Reading) -> Outcome:
     low, high = reading.low, reading.high
     if isinstance(rule, Threshold):
         return decide_by_bound(low, high, rule.comparator, rule.threshold)

@@ -15,13 +15,17 @@ _UNCOUNTED = "nobody can say what the failed lines count as"
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric of the run, or its difference from the baseline, with its interval and p, over ``n`` lines."""
+    """A metric of the run, or its difference from the baseline, with its interval and p, over ``n`` lines.
+
+    ``count`` is what it counts of 0/1 scores, as far as that is known.
+    """
 
     mean: float | None
     low: float | None
     high: float | None
     n: int
     p: float | None = None
+    count: CountedShare | CountedPairs | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Evidence:
 
     ``reading`` is the one that the scores were made for; ``answered_only`` the second, where it differs. ``obstacle``
     says why nothing can be decided, whatever the interval says. ``level`` is that of the interval and of p, at which
-    the run was ``watched`` while it ran. ``count`` is what ``reading`` counts of 0/1 scores.
+    the run was ``watched`` while it ran.
     """
 
     metric: str
@@ -46,17 +50,16 @@ class Evidence:
     compares: bool
     level: float = ALPHA
     watched: bool = False
-    count: CountedShare | CountedPairs | None = None
 
     @classmethod
     def of_run(cls, metric: ScoredMetric) -> Evidence:
         """Return what the run's estimates show."""
-        estimate, left_out = metric.estimate, metric.failed_lines == "left out"
+        estimate, second, left_out = metric.estimate, metric.answered_only, metric.failed_lines == "left out"
         in_run = estimate.n_failed - estimate.n_unscored
         return cls(
             metric=metric.full_name,
-            reading=_of_estimate(estimate),
-            answered_only=None if left_out or metric.answered_only is None else _of_estimate(metric.answered_only),
+            reading=_of_estimate(estimate, metric.score_range),
+            answered_only=_of_estimate(second, metric.score_range) if second and not left_out else None,
             failed_lines=metric.failed_lines,
             failed=Sides(candidate=in_run),
             unscored=Sides(candidate=estimate.n_unscored),
@@ -65,7 +68,6 @@ class Evidence:
             method=estimate.method,
             note=estimate.note,
             compares=False,
-            count=CountedShare.of(estimate, metric.score_range),
         )
 
     @classmethod
@@ -84,7 +86,7 @@ class Evidence:
         second = compared.answered_only
         return cls(
             metric=metric,
-            reading=_of_difference(compared.difference, compared.n, compared.p),
+            reading=_of_difference(compared.difference, compared.n, compared.p, CountedPairs.of(compared, score_range)),
             answered_only=_of_difference(second.difference, second.n, second.p) if second else None,
             failed_lines=compared.failed_lines,
             failed=compared.failed,
@@ -96,13 +98,13 @@ class Evidence:
             compares=True,
             level=ALPHA if level is None else level,
             watched=level is not None,
-            count=CountedPairs.of(compared, score_range),
         )
 
 
-def _of_estimate(estimate: Estimate) -> Reading:
-    return Reading(estimate.mean, estimate.low, estimate.high, estimate.n)
+def _of_estimate(estimate: Estimate, score_range: ScoreRange | None) -> Reading:
+    count = CountedShare.of(estimate, score_range)
+    return Reading(estimate.mean, estimate.low, estimate.high, estimate.n, count=count)
 
 
-def _of_difference(difference: Difference, n: int, p: float | None) -> Reading:
-    return Reading(difference.mean, difference.low, difference.high, n, p)
+def _of_difference(difference: Difference, n: int, p: float | None, count: CountedPairs | None = None) -> Reading:
+    return Reading(difference.mean, difference.low, difference.high, n, p, count)

@@ -74,10 +74,10 @@ def _finding(rule: MetricRule, evidence: Evidence, decision: Decision) -> str:
     statement += f" ({_interval(evidence, reading)})"
     if evidence.obstacle:
         return f"{statement}: undecided: {evidence.obstacle}."
-    if decision.readings_disagree:
-        return f"{statement}: undecided: it depends on the lines that failed."
     if decision.chance is not None:
         return f"{statement}: undecided: {_miscounted(rule, decision.chance)}."
+    if decision.readings_disagree:
+        return f"{statement}: undecided: it depends on the lines that failed."
     return f"{statement}: {decision.outcome}: {_reason(rule, decision.outcome)}{_significance(rule, reading)}."
 
 

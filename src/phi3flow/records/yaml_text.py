@@ -24,6 +24,10 @@ class YamlError(ValueError):
         super().__init__(problem)
         self.line = line
 
+    def place(self, path: object) -> str:
+        """Return "flow.dag.yaml:3", the file alone where no line is known."""
+        return f"{path}:{self.line}" if self.line else str(path)
+
 
 def parse_yaml(text: str) -> Any:
     """Return the content in dicts, lists and plain scalars; None where there is none. Raises YamlError."""

@@ -171,10 +171,9 @@ def _encode(result: LineResult) -> bytes:
     try:
         return result.model_dump_json().encode()
     except PydanticSerializationError:
-        error = result.error and result.error.model_copy(update={"message": _whole(result.error.message)})
-        texts = {name: _whole(getattr(result, name)) for name in ("line_id", "inputs", "outputs")}
+        whole = result.model_copy(update={"inputs": _whole(result.inputs), "outputs": _whole(result.outputs)})
         _LOG.warning("line %d: half a character (a lone surrogate) became U+FFFD", result.line_number)
-        return result.model_copy(update={**texts, "error": error}).model_dump_json().encode()
+        return whole.model_dump_json().encode()
 
 
 def _whole(value: Any) -> Any:

@@ -9,12 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.records.yaml_text import YamlError, change_yaml, dump_yaml, parse_yaml
-
-LOOKS = (  # what is not so bare in YAML 1.2, or only in YAML 1.1
-    *("yes", "no", "on", "off", "Yes", "ON", "y", "true", "True", "TRUE", "'true'", "null", "Null", "~", "''", '""'),
-    *("09123", "0123", "0o17", "0x1F", "1_000", "+1", "-1", "12:30", "'09123'", '"1e3"', "1.10", ".5", "1e3", ".inf"),
-    *(".nan", "2024-02-01", "2024-02-01T10:00:00", "'2024-02-01'", "1.2.3", "0.10.0", "v1", "a b", "a#b", "- a"),
-)
+from tests.support.yaml_scalars import LOOKS
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 contents = st.dictionaries(
