@@ -5,7 +5,9 @@ A flow is executed as its folder says, never imported and never reimplemented.
 """
 
 from phi3flow.flows.connections import TOOLS_FILE, ConnectionSource, PromptflowConnection, connection_names
-from phi3flow.flows.definition import DAG_FILE, Flow, fingerprint, flow_files, load_flow
+from phi3flow.flows.definition import Flow, load_flow
+from phi3flow.flows.fingerprint import fingerprint
+from phi3flow.flows.flow_files import DAG_FILE, flow_files, ignored_files
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.session import SINGLE_ATTEMPTS, FlowLine, FlowSession, open_flow
 
@@ -22,6 +24,7 @@ __all__ = [
     "connection_names",
     "fingerprint",
     "flow_files",
+    "ignored_files",
     "load_flow",
     "open_flow",
 ]

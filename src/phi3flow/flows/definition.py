@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows.entry import entry_inputs
+from phi3flow.flows.fingerprint import fingerprinted_files
+from phi3flow.flows.flow_files import DAG_FILE, FLEX_FILE
 from phi3flow.flows.flow_yaml import (
     apply_variants,
     check_nodes,
@@ -23,13 +23,10 @@ from phi3flow.flows.flow_yaml import (
     variant_reference,
 )
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.own_files import digest_of
 from phi3flow.records.scores import ScoreRange
 from phi3flow.records.yaml_text import change_yaml
 
-DAG_FILE = "flow.dag.yaml"
-FLEX_FILE = "flow.flex.yaml"
-_SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
-_SKIPPED_FOLDERS |= {"process_log"}  # pf's, for as long as a run of its own lasts
 _RANGE = re.compile(r"(?P<name>\S+)\s+(?P<low>-?\d+(\.\d+)?)\.\.(?P<high>-?\d+(\.\d+)?)")
 
 
@@ -39,7 +36,8 @@ class Flow:
 
     ``text`` is the YAML that promptflow executes: the user's, with nothing changed but what a variant or a connection
     asks for. ``definition`` is what it says; a DAG's holds no variants any more. ``init`` has the arguments of a flex
-    flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
+    flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}. ``files`` are
+    what it executes and reads, with their SHA-256: see ``flow_files.followed_files``.
     """
 
     folder: Path
@@ -47,7 +45,7 @@ class Flow:
     text: str = field(repr=False)
     definition: dict[str, Any] = field(repr=False)
     inputs: dict[str, FlowInput]
-    fingerprint: str
+    files: Mapping[str, str] = field(repr=False)
     variant: str | None = None
     init: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
@@ -56,6 +54,11 @@ class Flow:
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 over what the flow executes and reads, as hex."""
+        return digest_of(self.files)
 
     @property
     def is_flex(self) -> bool:
@@ -150,7 +153,7 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
         if variant:
             raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
         inputs = inputs or entry_inputs(folder, definition.get("entry"), where=file)
-        return Flow(folder, FLEX_FILE, text, definition, inputs, fingerprint(folder))
+        return Flow(folder, FLEX_FILE, text, definition, inputs, fingerprinted_files(folder))
     check_nodes(definition, file)
     chosen = find_variant(definition, variant, file) if variant else None
     apply_variants(definition, chosen, file)
@@ -162,31 +165,9 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
         text=text,
         definition=definition,
         inputs=inputs,
-        fingerprint=fingerprint(folder),
+        files=fingerprinted_files(folder),
         variant=variant_reference(chosen) if chosen else None,
     )
-
-
-def flow_files(folder: Path) -> list[Path]:
-    """Return the files that make up a flow, relative and sorted: not what git ignores, caches, or .env files."""
-    tracked = _git_files(folder)
-    names = tracked if tracked and tracked & {Path(DAG_FILE), Path(FLEX_FILE)} else _walk(folder)
-    return sorted(
-        name
-        for name in names
-        if not _SKIPPED_FOLDERS.intersection(name.parts)
-        and not name.name.startswith(".env")
-        and (folder / name).is_file()
-    )
-
-
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 over the names and contents of the flow's files, as hex."""
-    digest = hashlib.sha256()
-    for name in flow_files(folder):
-        content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        digest.update(f"{name.as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
 
 
 def _flow_file(folder: Path) -> Path:
@@ -194,20 +175,3 @@ def _flow_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FlowError(f"{folder / DAG_FILE}: there is no such file; a flow is a folder with {DAG_FILE} or {FLEX_FILE}")
-
-
-def _git_files(folder: Path) -> set[Path] | None:
-    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "."]
-    try:
-        listing = subprocess.run(command, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {Path(name) for name in listing.decode(errors="surrogateescape").split("\0") if name}
-
-
-def _walk(folder: Path) -> set[Path]:
-    paths: set[Path] = set()
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
-        paths.update((Path(root) / name).relative_to(folder) for name in files)
-    return paths

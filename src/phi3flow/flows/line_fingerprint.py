@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from phi3flow.flows.definition import Flow, flow_files
+from phi3flow.flows.definition import Flow
+from phi3flow.flows.flow_files import is_outside
+from phi3flow.flows.own_files import sorted_files
 
 _REQUIREMENTS = "requirements.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -27,12 +30,10 @@ def line_fingerprint(flow: Flow) -> str:
     definition = {**flow.definition, "nodes": [node for node in nodes if not node.get("aggregation")]}
     content = [definition, sorted(map(str, wanted)), flow.init, list(_versions(flow.folder))]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    files = flow_files(flow.folder)
-    own = _own_sources(flow.folder, nodes, [name for name in files if name.suffix == ".py"])
-    for name in files:
-        if name != Path(flow.file) and name not in own:
-            file_digest = hashlib.sha256((flow.folder / name).read_bytes()).hexdigest()
-            digest.update(f"{name.as_posix()}\0{file_digest}\n".encode())
+    own = _own_sources(flow.folder, nodes, _modules(flow))
+    for name, file_digest in sorted_files(flow.files):
+        if name != flow.file and Path(name) not in own:
+            digest.update(os.fsencode(f"{name}\0{file_digest}\n"))
     return digest.hexdigest()
 
 
@@ -43,6 +44,11 @@ def _own_sources(folder: Path, nodes: list[dict[str, Any]], modules: list[Path])
         if path := (node.get("source") or {}).get("path"):
             sources[bool(node.get("aggregation"))].add(Path(path))
     return {source for source in sources[True] - sources[False] if not _is_imported(folder, source, modules)}
+
+
+def _modules(flow: Flow) -> list[Path]:
+    names = (Path(name) for name in flow.files if name.endswith(".py") and not is_outside(name))
+    return [name for name in names if (flow.folder / name).is_file()]
 
 
 def _is_imported(folder: Path, source: Path, modules: list[Path]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.watched import FolderWatch, watch_files
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
@@ -42,10 +43,13 @@ class FlowLine:
 class FlowSession:
     """An open flow: promptflow's executor, one for the whole run. Made by ``open_flow``."""
 
-    def __init__(self, flow: Flow, executor: Any, used_connections: dict[str, PromptflowConnection]) -> None:
+    def __init__(
+        self, flow: Flow, executor: Any, used_connections: dict[str, PromptflowConnection], watch: FolderWatch
+    ) -> None:
         self.flow = flow
         self.used_connections = used_connections
         self._executor = executor
+        self._watch = watch
 
     @property
     def has_aggregation(self) -> bool:
@@ -67,6 +71,8 @@ class FlowSession:
             )
         except Exception as error:
             raise _root_error(error)  # noqa: B904  # it keeps its own cause
+        finally:
+            self._watch.look_around()
         output = promptflow_core.as_dict(result.output) if self.flow.is_flex else result.output
         return FlowLine(
             outputs={name: value for name, value in output.items() if name != "line_number"},
@@ -107,10 +113,10 @@ def open_flow(
         stack.enter_context(_own_modules(flow.folder))
         stack.enter_context(contextlib.chdir(flow.folder))
         stack.enter_context(_own_streams())
-        yield _create_session(flow, connections)
+        yield _create_session(flow, connections, stack.enter_context(watch_files(flow)))
 
 
-def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
+def _create_session(flow: Flow, connections: ConnectionSource, watch: FolderWatch) -> FlowSession:
     used: dict[str, PromptflowConnection] = {}
 
     def resolve(name: str) -> PromptflowConnection:
@@ -129,7 +135,7 @@ def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
             if isinstance(cause, Phi3flowError):
                 raise cause from None
             raise FlowError(f"{flow.folder / flow.file}: does not load: {cause}") from error
-    return FlowSession(flow, executor, used)
+    return FlowSession(flow, executor, used, watch)
 
 
 def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -92,7 +92,7 @@ async def _run(
             await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
         early = _early_stop(plan, planned.lines, scorers, fresh=fresh) if scorers else None
-        with RunWriter.open(plan.runs_dir, planned.manifest, fresh=fresh) as writer:
+        with RunWriter.open(plan.runs_dir, planned.manifest, flow_files=plan.flow.files, fresh=fresh) as writer:
             on_start(writer.manifest)
             before = writer.manifest.stopped_early
             is_over = early.is_decided_by(before) if early else writer.counts.completed >= planned.to_run

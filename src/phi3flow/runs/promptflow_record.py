@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from phi3flow.errors import StorageError
-from phi3flow.flows import DAG_FILE, Flow, flow_files
+from phi3flow.flows import DAG_FILE, Flow, flow_files, ignored_files
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.runs.folder import RunFolder, dump_line
@@ -102,9 +102,12 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
 
 
 def write_snapshot(folder: Path, flow: Flow) -> None:
-    """Copy the flow, with the chosen variant and connections in place, as ``pf`` does."""
+    """Copy the flow, with the chosen variant and connections in place; as by ``pf``, without what git ignores."""
     shutil.rmtree(folder, ignore_errors=True)
+    ignored = ignored_files(flow.folder)
     for name in flow_files(flow.folder):
+        if name in ignored:
+            continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(flow.folder / name, folder / name)
     (folder / DAG_FILE).write_text(flow.text, encoding="utf-8")

@@ -25,6 +25,8 @@ from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
 
+FLOW_FILES_FILE = "flow_files.json"
+_MOST_NAMED = 10
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -44,9 +46,12 @@ class RunWriter:
         self._held = ExitStack()
 
     @classmethod
-    def open(cls, runs_dir: Path, manifest: Manifest, *, fresh: bool = False) -> RunWriter:
+    def open(
+        cls, runs_dir: Path, manifest: Manifest, *, flow_files: Mapping[str, str] | None = None, fresh: bool = False
+    ) -> RunWriter:
         """Create the folder of ``manifest.name`` under ``runs_dir``, or go on where it was left.
 
+        ``flow_files`` are the flow's files with their SHA-256, kept to name what has changed.
         Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
         (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
         """
@@ -57,7 +62,9 @@ class RunWriter:
             held.enter_context(lock(path))
             if fresh:
                 _clear(path)
-            manifest, outcomes = _resume(path, manifest)
+            manifest, outcomes = _resume(path, manifest, flow_files or {})
+            if flow_files:
+                write_file(path / FLOW_FILES_FILE, json.dumps(flow_files, indent=2).encode())
             writer = cls(held.enter_context(AppendedLines(path / "results.jsonl")), manifest, outcomes)
             writer._write_manifest()
             writer._held = held.pop_all()
@@ -159,14 +166,14 @@ class RunWriter:
         write_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
-def _resume(path: Path, manifest: Manifest) -> tuple[Manifest, LineOutcomes]:
+def _resume(path: Path, manifest: Manifest, flow_files: Mapping[str, str]) -> tuple[Manifest, LineOutcomes]:
     outcomes = LineOutcomes(manifest.counts.total, lines=manifest.lines)
     file = path / "manifest.json"
     if not file.is_file():
         return manifest, outcomes
     before = read_record(Manifest, file)
     _refuse_version(before)
-    _refuse_changes(before, manifest)
+    _refuse_changes(before, manifest, _changed_files(path / FLOW_FILES_FILE, flow_files))
     repair_tail(path / "results.jsonl")
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
@@ -200,13 +207,29 @@ def _refuse_version(before: Manifest) -> None:
         )
 
 
-def _refuse_changes(before: Manifest, now: Manifest) -> None:
+def _changed_files(file: Path, now: Mapping[str, str]) -> str:
+    """Say which of the flow's files are not what they were when the run began, as far as its folder tells."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    said = [
+        f"{name} {'is new' if name not in before else 'has changed' if name in now else 'is gone'}"
+        for name in differing
+    ]
+    return ", ".join([*said[:_MOST_NAMED], *(["…"] if len(said) > _MOST_NAMED else [])])
+
+
+def _refuse_changes(before: Manifest, now: Manifest, changed_files: str) -> None:
     made_of = ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
     values = [(name, getattr(before, name), getattr(now, name)) for name in made_of]
     for name in ("connections", "init", "history"):
         was, is_now = (getattr(manifest.parameters, name) or {} for manifest in (before, now))
         values.append((name, was, is_now))
     changes = [f"{name} was {was!r}, is {is_now!r}" for name, was, is_now in values if was != is_now]
+    if changed_files and before.flow_fingerprint != now.flow_fingerprint:
+        changes[0] = f"{changes[0]} ({changed_files})"
     if before.lines != now.lines and max(before.repeats, now.repeats) > 1:
         changes.append(f"it had {before.lines} lines to repeat, now {now.lines}")
     if changes:

@@ -133,7 +133,7 @@ def test_two_equal_runs_of_which_one_fails_where_it_is_wrong_are_seldom_decided(
 
 
 def test_a_baseline_scored_by_another_flow_than_is_there_now_is_refused(tmp_path: Path) -> None:
-    flow = replace(load_flow(EVALUATION), fingerprint="0" * 64)
+    flow = replace(load_flow(EVALUATION), files={"another": "0" * 64})
     run = measured_by(scored_run(tmp_path / "base", [0.0, 1.0]), flow, MAPPING)
     with pytest.raises(ConfigError, match="is not what it was when it scored it.*phi3flow score base --flow"):
         StopRule.of(run, "answer_match.f1")

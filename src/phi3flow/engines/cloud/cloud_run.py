@@ -118,7 +118,8 @@ class CloudRun:
         """Return the run's writer; it is opened once, where the run starts over only when that is certain."""
         if self._writer is None:
             manifest = _manifest(self._planned, self._engine, self._jobs)
-            opened = RunWriter.open(self._plan.runs_dir, manifest, fresh=self._fresh)
+            files = self._plan.flow.files
+            opened = RunWriter.open(self._plan.runs_dir, manifest, flow_files=files, fresh=self._fresh)
             self._writer = self._held.enter_context(opened)
         return self._writer
 

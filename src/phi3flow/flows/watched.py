@@ -1,0 +1,191 @@
+"""What an open flow does to files: what it writes is its own and no change of the flow, what it reads belongs to it.
+
+Python says which files are opened, renamed, removed or made (its audit events); what another program or a library in
+C writes is seen as new in a folder of the flow after each line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import source_from_cache
+from pathlib import Path
+from typing import Any
+
+from phi3flow.flows.definition import Flow
+from phi3flow.flows.flow_files import is_outside, project_of
+from phi3flow.flows.folder_files import is_tools
+from phi3flow.flows.modules import is_installed
+from phi3flow.flows.own_files import content_mark, is_among, read_record, record
+
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_TICK_NS = 50_000_000
+_watching: list[FolderWatch] = []
+
+
+class FolderWatch:
+    """Records what one open flow writes and reads, in its folder and in the project around it."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._folder = os.path.realpath(flow.folder)
+        self._project = str(project_of(flow.folder))
+        own = read_record(flow.folder)
+        self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
+        self._read = dict(own.read)
+        self._passed: set[object] = set()
+        self._databases: dict[str, tuple[int, int]] = {}
+        folders = {Path(self._folder, name).parent for name in flow.files if not is_outside(name)}
+        folders |= {outer for folder in folders for outer in folder.parents if Path(self._folder) in outer.parents}
+        self._changed_ns = {path: _changed_ns(path) for path in {self._folder, *map(str, folders)}}
+        self._lock = threading.Lock()
+
+    def opened(self, path: Any, mode: Any, flags: Any) -> None:
+        """A file is about to be opened."""
+        if isinstance(flags, int) and flags & _WRITES:
+            self.written(path)
+        elif path not in self._passed and isinstance(path, str | bytes | os.PathLike):
+            self._passed.add(path)
+            self._note_reading(_absolute(path))
+
+    def made_folder(self, path: Any, *_: Any) -> None:
+        """A folder is about to be made; one that is there already will not be."""
+        if isinstance(path, str | bytes | os.PathLike) and not Path(os.fsdecode(path)).is_dir():
+            self._note_writing(_absolute(path), end="/")
+
+    def written(self, *paths: Any) -> None:
+        """Files are about to be written, renamed or removed."""
+        for path in paths:
+            if isinstance(path, str | bytes | os.PathLike) and path:
+                self._note_writing(_absolute(path))
+
+    def connected(self, database: Any) -> None:
+        """A database of SQLite is about to be opened, to be read, as far as anybody knows."""
+        path = _absolute(os.fsdecode(database).removeprefix("file:").partition("?")[0])
+        if Path(path).is_file():
+            self._databases.setdefault(path, _state(path))
+        elif ":memory:" not in path:
+            self._note_writing(path)
+
+    def look_around(self) -> None:
+        """See what came into the flow's folders, and which databases were written, since this was done last."""
+        for path, before in list(self._databases.items()):
+            if _state(path) != before:
+                del self._databases[path]
+                self._note_writing(path)
+        for folder, changed_ns in self._changed_ns.items():
+            if (now_ns := _changed_ns(folder)) != changed_ns or not now_ns:
+                self._changed_ns[folder] = now_ns
+                with contextlib.suppress(OSError):
+                    for entry in list(os.scandir(folder)):
+                        if (name := self._name(entry.path)) and name not in self._flow.files and not self._holds(name):
+                            self._add_written({name + "/" * entry.is_dir(): None})
+
+    def _note_writing(self, path: str, end: str = "") -> None:
+        name = self._name(path)
+        if name is None:
+            return
+        below: dict[str, str | None] = {
+            file: was for file, was in self._flow.files.items() if file == name or file.startswith(name + "/")
+        }
+        self._add_written(below or {name + end: None})
+
+    def _add_written(self, files: dict[str, str | None]) -> None:
+        with self._lock:
+            new = {name: was for name, was in files.items() if not is_among(name, self._wrote)}
+            self._wrote.update(new)
+            record(self._flow.folder, self._flow.fingerprint, "wrote", new.items())
+
+    def _note_reading(self, path: str) -> None:
+        if is_installed(path):
+            return
+        if path.endswith(".pyc"):
+            with contextlib.suppress(ValueError):
+                path = source_from_cache(path)
+        name = self._name(path, of_code=path.endswith(".py"))
+        if name is None or name in self._flow.files or name in self._read or not Path(path).is_file():
+            return
+        with self._lock:
+            self._wrote.update(read_record(self._flow.folder).wrote.get(self._flow.fingerprint, {}))  # by others
+            if not is_among(name, self._wrote) and not self._is_imported(path):
+                self._read[name] = content_mark(Path(path))
+                record(self._flow.folder, self._flow.fingerprint, "read", [(name, self._read[name])])
+
+    def _is_imported(self, path: str) -> bool:
+        """Whether a file outside is one of the flow's files, named after where it is imported from."""
+        return any(name.startswith("<import>/") and path.endswith(name[8:]) for name in self._flow.files)
+
+    def _holds(self, folder: str) -> bool:
+        return any(name.startswith(folder + "/") for name in self._flow.files)
+
+    def _name(self, path: str, *, of_code: bool = False) -> str | None:
+        """Return a path as the flow's files are named; None for what is a tool's, or lies outside of the project."""
+        for folder in (str(self._flow.folder), self._folder):
+            if path.startswith(folder + os.sep):
+                name = path[len(folder) + 1 :].replace(os.sep, "/")
+                return None if is_tools(name) else name
+        if not of_code and not path.startswith(self._project + os.sep):
+            return None
+        name = os.path.relpath(path, self._folder).replace(os.sep, "/")
+        hidden = any(part.startswith(".") and part != ".." for part in name.split("/"))
+        return None if hidden or is_tools(name) else name
+
+
+_SEEN: dict[str, Callable[..., None]] = {
+    "open": FolderWatch.opened,
+    "os.mkdir": FolderWatch.made_folder,
+    "os.rename": lambda watch, source, target, *_: watch.written(source, target),
+    "os.remove": lambda watch, path, *_: watch.written(path),
+    "os.truncate": lambda watch, path, *_: watch.written(path),
+    "os.link": lambda watch, _, target, *__: watch.written(target),
+    "os.symlink": lambda watch, _, target, *__: watch.written(target),
+    "sqlite3.connect": FolderWatch.connected,
+}
+
+
+@contextlib.contextmanager
+def watch_files(flow: Flow) -> Iterator[FolderWatch]:
+    """Watch what this process does to files while the flow is open."""
+    _begin_to_listen()
+    watch = FolderWatch(flow)
+    _watching.append(watch)
+    try:
+        yield watch
+    finally:
+        _watching.remove(watch)
+        watch.look_around()
+
+
+@cache
+def _begin_to_listen() -> None:
+    sys.addaudithook(_listen)  # for good: Python takes none off again
+
+
+def _listen(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watching and event in _SEEN:
+        for watch in _watching:
+            with contextlib.suppress(Exception):  # what is raised here would be raised in the flow
+                _SEEN[event](watch, *arguments)
+
+
+def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  # as it is named, through links
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _changed_ns(folder: str) -> int:
+    """Return when a folder was changed; 0, which is seen as a change, where that may not have been the last."""
+    changed_ns = _state(folder)[1]
+    return changed_ns if time.time_ns() - changed_ns > _TICK_NS else 0
