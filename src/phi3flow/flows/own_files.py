@@ -47,7 +47,7 @@ def as_it_began(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     ``files`` are those of now. Where one of the flows that ran differs from them in nothing but what it wrote, they are
     returned as they were when it began; else as they are.
     """
-    own = read_record(folder)
+    own = read_own_files(folder)
     now = dict(files)
     for name, was in own.read.items():
         if name not in now and (is_now := content_mark(folder / name)) != was:
@@ -68,7 +68,7 @@ def is_among(name: str, wrote: Mapping[str, Any]) -> bool:
     return any("/".join(parts[:depth]) + "/" in wrote for depth in range(1, len(parts)))
 
 
-def read_record(folder: Path) -> OwnFiles:
+def read_own_files(folder: Path) -> OwnFiles:
     """Return what is recorded; a torn or foreign line says nothing."""
     own = OwnFiles()
     try:

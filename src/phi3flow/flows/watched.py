@@ -21,9 +21,10 @@ from phi3flow.flows.definition import Flow
 from phi3flow.flows.flow_files import is_outside, project_of
 from phi3flow.flows.folder_files import is_tools
 from phi3flow.flows.modules import is_installed
-from phi3flow.flows.own_files import content_mark, is_among, read_record, record
+from phi3flow.flows.own_files import content_mark, is_among, read_own_files, record
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_BESIDE_DATABASES = ("-journal", "-wal", "-shm")
 _TICK_NS = 50_000_000
 _watching: list[FolderWatch] = []
 
@@ -35,7 +36,7 @@ class FolderWatch:
         self._flow = flow
         self._folder = os.path.realpath(flow.folder)
         self._project = str(project_of(flow.folder))
-        own = read_record(flow.folder)
+        own = read_own_files(flow.folder)
         self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
         self._read = dict(own.read)
         self._passed: set[object] = set()
@@ -43,26 +44,26 @@ class FolderWatch:
         folders = {Path(self._folder, name).parent for name in flow.files if not is_outside(name)}
         folders |= {outer for folder in folders for outer in folder.parents if Path(self._folder) in outer.parents}
         self._changed_ns = {path: _changed_ns(path) for path in {self._folder, *map(str, folders)}}
-        self._lock = threading.Lock()
+        self._there = {entry.path for path in self._changed_ns for entry in _entries(path)}
+        self._lock = threading.RLock()
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
         """A file is about to be opened."""
         if isinstance(flags, int) and flags & _WRITES:
             self.written(path)
-        elif path not in self._passed and isinstance(path, str | bytes | os.PathLike):
+        elif path not in self._passed and not isinstance(path, int):
             self._passed.add(path)
             self._note_reading(_absolute(path))
 
-    def made_folder(self, path: Any, *_: Any) -> None:
+    def made_folder(self, path: Any, mode: Any, folder_fd: int) -> None:
         """A folder is about to be made; one that is there already will not be."""
-        if isinstance(path, str | bytes | os.PathLike) and not Path(os.fsdecode(path)).is_dir():
-            self._note_writing(_absolute(path), end="/")
+        if not Path(whole := _absolute(path, folder_fd)).is_dir():
+            self._note_writing(whole, end="/")
 
-    def written(self, *paths: Any) -> None:
-        """Files are about to be written, renamed or removed."""
-        for path in paths:
-            if isinstance(path, str | bytes | os.PathLike) and path:
-                self._note_writing(_absolute(path))
+    def written(self, path: Any, folder_fd: int = -1) -> None:
+        """A file is about to be written, renamed or removed."""
+        if not isinstance(path, int):
+            self._note_writing(_absolute(path, folder_fd))
 
     def connected(self, database: Any) -> None:
         """A database of SQLite is about to be opened, to be read, as far as anybody knows."""
@@ -71,6 +72,8 @@ class FolderWatch:
             self._databases.setdefault(path, _state(path))
         elif ":memory:" not in path:
             self._note_writing(path)
+        for end in _BESIDE_DATABASES:  # SQLite's own, seen by nobody, and left there where the process is killed
+            self._note_writing(path + end)
 
     def look_around(self) -> None:
         """See what came into the flow's folders, and which databases were written, since this was done last."""
@@ -81,10 +84,10 @@ class FolderWatch:
         for folder, changed_ns in self._changed_ns.items():
             if (now_ns := _changed_ns(folder)) != changed_ns or not now_ns:
                 self._changed_ns[folder] = now_ns
-                with contextlib.suppress(OSError):
-                    for entry in list(os.scandir(folder)):
-                        if (name := self._name(entry.path)) and name not in self._flow.files and not self._holds(name):
-                            self._add_written({name + "/" * entry.is_dir(): None})
+                for entry in _entries(folder):
+                    if entry.path not in self._there and (name := self._name(entry.path)):
+                        self._there.add(entry.path)
+                        self._add_written({name + "/" * entry.is_dir(): self._flow.files.get(name)})
 
     def _note_writing(self, path: str, end: str = "") -> None:
         name = self._name(path)
@@ -102,16 +105,18 @@ class FolderWatch:
             record(self._flow.folder, self._flow.fingerprint, "wrote", new.items())
 
     def _note_reading(self, path: str) -> None:
+        self._passed.add(path)  # to take its SHA-256 is to open it
         if is_installed(path):
             return
         if path.endswith(".pyc"):
             with contextlib.suppress(ValueError):
                 path = source_from_cache(path)
+                self._passed.add(path)
         name = self._name(path, of_code=path.endswith(".py"))
         if name is None or name in self._flow.files or name in self._read or not Path(path).is_file():
             return
         with self._lock:
-            self._wrote.update(read_record(self._flow.folder).wrote.get(self._flow.fingerprint, {}))  # by others
+            self._wrote.update(read_own_files(self._flow.folder).wrote.get(self._flow.fingerprint, {}))  # by others
             if not is_among(name, self._wrote) and not self._is_imported(path):
                 self._read[name] = content_mark(Path(path))
                 record(self._flow.folder, self._flow.fingerprint, "read", [(name, self._read[name])])
@@ -119,9 +124,6 @@ class FolderWatch:
     def _is_imported(self, path: str) -> bool:
         """Whether a file outside is one of the flow's files, named after where it is imported from."""
         return any(name.startswith("<import>/") and path.endswith(name[8:]) for name in self._flow.files)
-
-    def _holds(self, folder: str) -> bool:
-        return any(name.startswith(folder + "/") for name in self._flow.files)
 
     def _name(self, path: str, *, of_code: bool = False) -> str | None:
         """Return a path as the flow's files are named; None for what is a tool's, or lies outside of the project."""
@@ -136,14 +138,19 @@ class FolderWatch:
         return None if hidden or is_tools(name) else name
 
 
-_SEEN: dict[str, Callable[..., None]] = {
+def _renamed(watch: FolderWatch, source: Any, target: Any, source_fd: int, target_fd: int) -> None:
+    watch.written(source, source_fd)
+    watch.written(target, target_fd)
+
+
+_SEEN: dict[str, Callable[..., None]] = {  # what Python tells of each: docs.python.org/3/library/audit_events.html
     "open": FolderWatch.opened,
     "os.mkdir": FolderWatch.made_folder,
-    "os.rename": lambda watch, source, target, *_: watch.written(source, target),
-    "os.remove": lambda watch, path, *_: watch.written(path),
-    "os.truncate": lambda watch, path, *_: watch.written(path),
-    "os.link": lambda watch, _, target, *__: watch.written(target),
-    "os.symlink": lambda watch, _, target, *__: watch.written(target),
+    "os.rename": _renamed,
+    "os.remove": FolderWatch.written,
+    "os.truncate": lambda watch, path, _: watch.written(path),
+    "os.link": lambda watch, _, target, __, folder_fd: watch.written(target, folder_fd),
+    "os.symlink": lambda watch, _, target, folder_fd: watch.written(target, folder_fd),
     "sqlite3.connect": FolderWatch.connected,
 }
 
@@ -173,8 +180,17 @@ def _listen(event: str, arguments: tuple[Any, ...]) -> None:
                 _SEEN[event](watch, *arguments)
 
 
-def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  # as it is named, through links
+def _absolute(path: str | bytes | os.PathLike[Any], folder_fd: int = -1) -> str:
+    """Return a path as it is named, through links; what is relative to an open folder by the folder's own path."""
+    folder = "" if folder_fd == -1 else f"/proc/self/fd/{folder_fd}"
+    return os.path.abspath(Path(folder and os.readlink(folder), os.fsdecode(path)))  # noqa: PTH100, PTH115
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:
+        return []
 
 
 def _state(path: str) -> tuple[int, int]:

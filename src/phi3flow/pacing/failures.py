@@ -5,10 +5,11 @@ For our own flow's EndpointError and for what requests, httpx, aiohttp and opena
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -30,6 +31,8 @@ _CONNECTION_ERRORS = frozenset(
     }
 )
 _LONGEST_MESSAGE = 2000
+_LONGEST_WAIT_S = 1e9
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,24 @@ class Failure:
         return self.error.message
 
 
-def describe_failure(error: BaseException) -> Failure:
-    """Read an exception and its causes: the first that carries a status or says ``retryable`` decides."""
+def describe_failure(error: BaseException, redact: Callable[[str], str] = str) -> Failure:
+    """Read an exception and its causes: the first that carries a status or says ``retryable`` decides.
+
+    It never raises, whatever the exception does when it is asked. ``redact`` sees the whole message, before it is cut.
+    """
     status, retryable, retry_after_s = None, False, None
     for cause in _causes(error):
         status = _status(cause)
         headers = _headers(cause)
-        retry_after_s = getattr(cause, "retry_after_s", None)
+        retry_after_s = _seconds(_attribute(cause, "retry_after_s"))
         if retry_after_s is None:
             retry_after_s = parse_retry_after(headers.get("retry-after"))
-        declared = getattr(cause, "retryable", None)
-        retryable = bool(declared) if declared is not None else _retryable(cause, status, headers)
+        declared = _attribute(cause, "retryable")
+        retryable = bool(declared) if isinstance(declared, bool | int) else _retryable(cause, status, headers)
         if status is not None or declared is not None or retryable:
             break
     return Failure(
-        error=LineError(type=type(error).__name__, message=_message(error), status_code=status),
+        error=LineError(type=type(error).__name__, message=_message(error, redact), status_code=status),
         retryable=retryable,
         retry_after_s=retry_after_s,
         timed_out=isinstance(error, TimeoutError),
@@ -106,28 +112,42 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        hidden = getattr(error, "_ex", None)  # promptflow-tools' WrappedOpenAIError keeps openai's error there
+        hidden = _attribute(error, "_ex")  # promptflow-tools' WrappedOpenAIError keeps openai's error there
         error = error.__cause__ or (hidden if isinstance(hidden, BaseException) else None)
 
 
 def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     for value in (
-        getattr(error, "status_code", None),
-        getattr(response, "status_code", None),
-        getattr(error, "status", None),
+        _attribute(error, "status_code"),
+        _attribute(response, "status_code"),
+        _attribute(error, "status"),
     ):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1000:
+            return int(value)
     return None
 
 
 def _headers(error: BaseException) -> dict[str, str]:
-    for holder in (getattr(error, "response", None), error):
-        headers: Any = getattr(holder, "headers", None)
-        if isinstance(headers, Mapping):
-            return {str(name).lower(): str(value) for name, value in headers.items()}
+    for holder in (_attribute(error, "response"), error):
+        headers: Any = _attribute(holder, "headers")
+        with contextlib.suppress(Exception):
+            if isinstance(headers, Mapping):
+                return {str(name).lower(): str(value) for name, value in headers.items()}
     return {}
+
+
+def _attribute(holder: object, name: str) -> Any:
+    """Return an attribute, None where there is none or asking for it raises."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
+def _seconds(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < _LONGEST_WAIT_S else None  # type: ignore[operator, arg-type]
 
 
 def _retryable(error: BaseException, status: int | None, headers: Mapping[str, str]) -> bool:
@@ -138,6 +158,11 @@ def _retryable(error: BaseException, status: int | None, headers: Mapping[str, s
     return any(base.__name__ in _CONNECTION_ERRORS for base in type(error).__mro__)
 
 
-def _message(error: BaseException) -> str:
-    text = str(error).strip() or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
+def _message(error: BaseException, redact: Callable[[str], str]) -> str:
+    try:
+        text = str(error).strip()
+        text = text or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
+    except Exception as unreadable:
+        text = f"its message cannot be read: {type(unreadable).__name__}"
+    text = _ADDRESS.sub("", redact(text))  # of an object: says nothing, and is another one each time
     return cut(text, _LONGEST_MESSAGE).encode("utf-8", "replace").decode()  # halves of surrogate pairs

@@ -12,7 +12,6 @@ from phi3flow.errors import FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, open_flow
 from phi3flow.flows.evaluation import input_defaults
 from phi3flow.flows.numbers import as_number
-from phi3flow.pacing.failures import describe_failure
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.runs.folder import RunFolder
 
@@ -47,7 +46,7 @@ def aggregate(
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
             return Aggregated(len(completed), json.loads(redactor.json(content.encode())))
         except Exception as error:
-            return Aggregated(len(completed), error=redactor.failure(describe_failure(error)).error)
+            return Aggregated(len(completed), error=redactor.describe(error).error)
 
 
 def _lines(run: RunFolder, flow: Flow, completed: Sequence[LineResult]) -> list[FlowLine]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import ConfigError, ResumeMismatchError
+from phi3flow.flows.own_files import is_among, read_own_files
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
@@ -173,7 +174,7 @@ def _resume(path: Path, manifest: Manifest, flow_files: Mapping[str, str]) -> tu
         return manifest, outcomes
     before = read_record(Manifest, file)
     _refuse_version(before)
-    _refuse_changes(before, manifest, _changed_files(path / FLOW_FILES_FILE, flow_files))
+    _refuse_changes(before, manifest, _changed_files(path / FLOW_FILES_FILE, before, flow_files))
     repair_tail(path / "results.jsonl")
     for result in read_results(path / "results.jsonl"):
         completed = result.status == "Completed"
@@ -207,16 +208,18 @@ def _refuse_version(before: Manifest) -> None:
         )
 
 
-def _changed_files(file: Path, now: Mapping[str, str]) -> str:
+def _changed_files(file: Path, before: Manifest, now: Mapping[str, str]) -> str:
     """Say which of the flow's files are not what they were when the run began, as far as its folder tells."""
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        began = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    wrote = read_own_files(Path(before.flow)).wrote.get(before.flow_fingerprint, {})
+    differing = (name for name in sorted({*began, *now}) if began.get(name) != now.get(name))
     said = [
-        f"{name} {'is new' if name not in before else 'has changed' if name in now else 'is gone'}"
+        f"{name} {'is new' if name not in began else 'has changed' if name in now else 'is gone'}"
         for name in differing
+        if not is_among(name, wrote)
     ]
     return ", ".join([*said[:_MOST_NAMED], *(["…"] if len(said) > _MOST_NAMED else [])])
 

@@ -20,7 +20,6 @@ from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import AnsweredLine, Logged, read_logged, requests_per_line, unscored
-from phi3flow.pacing.failures import describe_failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate, FailedLines, Judging, LineScore, RunMetrics, ScoreRange
@@ -217,7 +216,7 @@ def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logg
             [execution.inputs for execution in executions], [execution.line for execution in executions]
         )
     except Exception as error:
-        return Logged(), redactor.failure(describe_failure(error)).error
+        return Logged(), redactor.describe(error).error
     return read_logged(values, redact=redactor.text), None
 
 

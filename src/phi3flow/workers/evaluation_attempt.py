@@ -7,7 +7,6 @@ import time
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
 from phi3flow.flows.evaluation import AnsweredLine, Evaluator, line_score, unscored
-from phi3flow.pacing.failures import describe_failure
 from phi3flow.records.lines import LineResult
 from phi3flow.storage.jsonl import parse_row
 from phi3flow.workers.attempt import BegunAttempts
@@ -43,6 +42,6 @@ class EvaluationAttempts:
             return self._failed(result, error, time.perf_counter() - started_s)
 
     def _failed(self, result: LineResult, error: Exception, latency_s: float) -> Ended:
-        failure = self._redactor.failure(describe_failure(error))
+        failure = self._redactor.describe(error)
         content = unscored(result, failure.error).model_dump_json().encode()
         return Ended(result.line_number, content, latency_s, failure=failure, begun=self._begun.take())
