@@ -88,7 +88,9 @@ def test_an_edit_between_two_goes_is_refused_by_its_name(tmp_path: Path, kind: s
     (flow / "added.py").write_text("", encoding="utf-8")
     with pytest.raises(ResumeMismatchError) as refusal:
         _run(flow, tmp_path)
-    assert "(added.py is new, flow.dag.yaml has changed, gone.txt is gone, prompt.txt has changed)" in str(refusal.value)
+    assert "(added.py is new, flow.dag.yaml has changed, gone.txt is gone, prompt.txt has changed)" in str(
+        refusal.value
+    )
     assert _run(flow, tmp_path, fresh=True).manifest.counts.completed == len(LINES)
     assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)
 
@@ -143,6 +145,8 @@ def test_a_module_from_where_only_the_environment_knows_is_noticed_once_it_is_im
     library.mkdir(parents=True)
     (library / "util.py").write_text("NAME = 1", encoding="utf-8")
     monkeypatch.setenv("TEAM", str(library))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))  # what lies in there is nobody's for long
     flow = _flow(tmp_path / "project" / "flow", "import sys; sys.path.append(os.environ['TEAM']); import util")
     before = load_flow(flow).fingerprint
     _run(flow, tmp_path, limit=2)
@@ -159,7 +163,9 @@ def test_a_plain_flow_gets_no_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", [1, 3])
 def test_a_killed_run_of_a_flow_that_writes_goes_on_under_its_name(tmp_path: Path, moment: int) -> None:
-    body = f"{WRITERS['a file that was there']}; {WRITERS['a log']}; {WRITERS['a database']}; import time; time.sleep(.3)"
+    body = (
+        f"{WRITERS['a file that was there']}; {WRITERS['a log']}; {WRITERS['a database']}; import time; time.sleep(.3)"
+    )
     flow = _flow(tmp_path / "flow", body)
     lines = write_lines(tmp_path / "lines.jsonl", LINES * 3)
     command = [sys.executable, "-m", "phi3flow", "batch-run", str(flow), "--data", str(lines), "--concurrency", "1"]

@@ -23,7 +23,8 @@ from typing import Any
 
 from phi3flow.flows.connections import ConnectionSource
 from phi3flow.flows.definition import Flow
-from phi3flow.flows.threads import ToolThreads
+from phi3flow.flows.threads import ToolThreads, as_line_failure
+from phi3flow.flows.yielded import join_yielded
 
 _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
@@ -50,6 +51,8 @@ def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> An
         )
     if flow.is_flex:
         _prepare_flex(executor)
+    else:  # promptflow's own loses a generator's error, and leaves the generator in the text's place
+        executor._stringify_generator_output_async = lambda outputs: join_yielded(outputs, _TOOL_THREADS)
     return executor
 
 
@@ -166,6 +169,9 @@ def _prepare_for_batches() -> None:
     _async_nodes_scheduler.ThreadPoolExecutor = _NoThreads
     _async_nodes_scheduler.AsyncNodesScheduler._sync_function_to_async_task = staticmethod(_invoke_sync_tool)
     _dag_manager.inspect = SimpleNamespace(signature=functools.cache(inspect.signature), Parameter=inspect.Parameter)
+    _async_nodes_scheduler.FlowExecutionContext.invoke_tool_async = _invoke_async_tool(
+        _async_nodes_scheduler.FlowExecutionContext.invoke_tool_async
+    )
     flow_executor.RunTracker = _line_tracker()
     flow_executor.ThreadPoolExecutorWithContext = lambda: _TOOL_THREADS
     for module in (flow_executor, _start_trace):
@@ -216,6 +222,15 @@ async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: An
         return context.invoke_tool(node, function, arguments)
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_TOOL_THREADS, context.invoke_tool, node, function, arguments)
+
+
+def _invoke_async_tool(invoke: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(invoke)
+    async def invoke_or_fail(*arguments: Any, **keywords: Any) -> Any:
+        with as_line_failure():
+            return await invoke(*arguments, **keywords)
+
+    return invoke_or_fail
 
 
 def _prepare_flex(executor: Any) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any
+
+ENDS_OF_TOOLS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
+"""What a tool may raise that is no Exception: it ends the tool, and neither the process nor the loop of lines."""
 
 _Call = tuple[Future[Any], Callable[[], Any]]
 
@@ -48,6 +53,27 @@ def _complete(future: Future[Any], function: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(function())
+        with as_line_failure():
+            future.set_result(function())
     except BaseException as error:
         future.set_exception(error)
+
+
+@contextlib.contextmanager
+def as_line_failure() -> Iterator[None]:
+    """Turn what would end the loop of all lines, or never reach it, into an error like any other."""
+    try:
+        yield
+    except (*ENDS_OF_TOOLS, StopIteration) as error:
+        if is_cancelled():
+            raise
+        raise RuntimeError(f"the tool raised {type(error).__name__}: {error}") from error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked for the end of the task at work: it was no tool that raised CancelledError by itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread, which has no loop
+        return False
+    return task is not None and task.cancelling() > 0

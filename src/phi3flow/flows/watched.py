@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,7 +132,8 @@ class FolderWatch:
             if path.startswith(folder + os.sep):
                 name = path[len(folder) + 1 :].replace(os.sep, "/")
                 return None if is_tools(name) else name
-        if not of_code and not path.startswith(self._project + os.sep):
+        is_temporary = path.startswith(tempfile.gettempdir() + os.sep)
+        if not path.startswith(self._project + os.sep) and (is_temporary or not of_code):
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")
         hidden = any(part.startswith(".") and part != ".." for part in name.split("/"))

@@ -82,6 +82,15 @@ def describe_failure(error: BaseException, redact: Callable[[str], str] = str) -
     )
 
 
+def error_text(error: BaseException) -> str:
+    """Return what an exception says, whatever it does when it is asked."""
+    try:
+        text = str(error).strip()
+        return text or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
+    except Exception as unreadable:
+        return f"its message cannot be read: {type(unreadable).__name__}"
+
+
 def is_endpoint_failure(error: LineError) -> bool:
     """Whether the endpoint caused a line's failure (a status of RETRYABLE_STATUS, 424, any other 5xx, no connection, no
     answer in time), so that the same line may well be answered when it is tried again.
@@ -159,10 +168,6 @@ def _retryable(error: BaseException, status: int | None, headers: Mapping[str, s
 
 
 def _message(error: BaseException, redact: Callable[[str], str]) -> str:
-    try:
-        text = str(error).strip()
-        text = text or ("no answer within the time limit" if isinstance(error, TimeoutError) else repr(error))
-    except Exception as unreadable:
-        text = f"its message cannot be read: {type(unreadable).__name__}"
+    text = error_text(error)
     text = _ADDRESS.sub("", redact(text))  # of an object: says nothing, and is another one each time
     return cut(text, _LONGEST_MESSAGE).encode("utf-8", "replace").decode()  # halves of surrogate pairs

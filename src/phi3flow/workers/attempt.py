@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import pickle
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_line
-from phi3flow.pacing.failures import Failure, describe_failure
+from phi3flow.flows.threads import ENDS_OF_TOOLS, is_cancelled
+from phi3flow.pacing.failures import Failure, error_text
 from phi3flow.records.lines import LineError, LineResult
+from phi3flow.records.validation import first_problem
 from phi3flow.storage.exact_json import encode_exactly
 from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.messages import Attempt, Begin, Ended
@@ -61,10 +65,13 @@ class Attempts:
         started_s = time.perf_counter()
         try:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
+            given = pickle.loads(pickle.dumps(inputs))  # a tool may change it
             started_s = self._begun.add(attempt.number)
-            line = await self._session.exec_line(inputs, line_number=attempt.number, timeout_s=self._begin.timeout_s)
+            line = await self._session.exec_line(given, line_number=attempt.number, timeout_s=self._begin.timeout_s)
             return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
-        except Exception as error:
+        except (Exception, *ENDS_OF_TOOLS) as error:
+            if is_cancelled():
+                raise
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
 
     def _completed(
@@ -81,7 +88,7 @@ class Attempts:
             latency_ms=_milliseconds(latency_s),
             usage=usage,
         )
-        content = self._redactor.json(_encode(result))
+        content = self._redactor.json(_read_back(_encode(result)))
         return Ended(
             attempt.number,
             content,
@@ -96,13 +103,13 @@ class Attempts:
             return None
         try:
             return self._redactor.json(encode_exactly(line.aggregation_inputs))
-        except ValueError:
+        except Exception:
             return b"null"
 
     def _failed(
-        self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], error: Exception, latency_s: float
+        self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], error: BaseException, latency_s: float
     ) -> Ended:
-        failure = self._redactor.failure(describe_failure(error))
+        failure = self._redactor.describe(error)
         result = LineResult(
             line_number=attempt.number,
             line_id=attempt.line_id or line_id(row),
@@ -143,13 +150,12 @@ def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:
 def _jsonable(outputs: dict[str, Any]) -> dict[str, Any]:
     """Return outputs as JSON has them, as ``pf`` does: dataclasses by their fields, nan and infinity as text.
 
-    Raises TypeError where one is nothing of the kind.
+    Raises TypeError where one is nothing of the kind, or does something else when it is asked.
     """
     try:
-        json.dumps(outputs, allow_nan=False)
-        return outputs
-    except (TypeError, ValueError, RecursionError):
-        return {name: _as_json(name, value) for name, value in outputs.items()}
+        return json.loads(json.dumps(outputs, allow_nan=False))  # type: ignore[no-any-return]
+    except Exception:
+        return {str(name): _as_json(str(name), value) for name, value in outputs.items()}
 
 
 def _as_json(name: str, value: Any) -> Any:
@@ -162,8 +168,17 @@ def _as_json(name: str, value: Any) -> Any:
 
     try:
         return json.loads(json.dumps(value, default=encode), parse_constant=str)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"the output {name!r} is no JSON: {error}") from error
+    except Exception as error:
+        raise TypeError(f"the output {name!r} is no JSON: {error_text(error)}") from error
+
+
+def _read_back(content: bytes) -> bytes:
+    """Return a line of results.jsonl that can be read. Raises TypeError where it cannot: its numbers, or its depth."""
+    try:
+        LineResult.model_validate_json(content)
+    except ValidationError as error:
+        raise TypeError(f"the outputs cannot be read back: {first_problem(error)}") from error
+    return content
 
 
 def _encode(result: LineResult) -> bytes:

@@ -7,6 +7,7 @@ import time
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
 from phi3flow.flows.evaluation import AnsweredLine, Evaluator, line_score, unscored
+from phi3flow.flows.threads import ENDS_OF_TOOLS, is_cancelled
 from phi3flow.records.lines import LineResult
 from phi3flow.storage.jsonl import parse_row
 from phi3flow.workers.attempt import BegunAttempts
@@ -38,10 +39,12 @@ class EvaluationAttempts:
                 usage=line_usage(execution.inputs, execution.line, None),
                 begun=self._begun.take(),
             )
-        except Exception as error:
+        except (Exception, *ENDS_OF_TOOLS) as error:
+            if is_cancelled():
+                raise
             return self._failed(result, error, time.perf_counter() - started_s)
 
-    def _failed(self, result: LineResult, error: Exception, latency_s: float) -> Ended:
+    def _failed(self, result: LineResult, error: BaseException, latency_s: float) -> Ended:
         failure = self._redactor.describe(error)
         content = unscored(result, failure.error).model_dump_json().encode()
         return Ended(result.line_number, content, latency_s, failure=failure, begun=self._begun.take())

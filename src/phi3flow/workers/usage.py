@@ -27,7 +27,7 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
     if count is None:
         return None
     messages = next((sent for answer in answers if (sent := getattr(answer, "messages", None))), None)
-    prompt = [message["content"] for message in messages] if messages else list(_texts(inputs.values()))
+    prompt = list(_texts([message["content"] for message in messages] if messages else inputs.values()))
     overhead = TOKENS_PER_MESSAGE * len(prompt) + TOKENS_TO_PRIME_REPLY
     return Usage(
         prompt_tokens=sum(map(count, prompt)) + overhead,

@@ -112,7 +112,9 @@ def _nested_repository(flow: Path) -> Path:
 
 
 def _module_of_the_parent_folder(flow: Path) -> Path:
-    _tool(flow, "import sys", "from pathlib import Path", "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))")
+    _tool(
+        flow, "import sys", "from pathlib import Path", "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
+    )
     (flow / "ask.py").write_text((flow / "ask.py").read_text() + "\nimport common.util\n", encoding="utf-8")
     _write(flow.parent / "common" / "__init__.py", "")
     return _write(flow.parent / "common" / "util.py")

@@ -1,0 +1,38 @@
+"""What a tool yields, joined to one text as ``pf`` joins it; an error on the way is the line's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import Any
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
+
+
+async def join_yielded(outputs: dict[str, Any], threads: Executor) -> dict[str, Any]:
+    """Return outputs with the text of what each generator among them yields; synchronous ones run in a thread.
+
+    Raises what a generator raises, TypeError where it yields what has no text but where it lies in memory.
+    """
+    return {name: await _text_of(value, threads) for name, value in outputs.items()}
+
+
+async def _text_of(value: Any, threads: Executor) -> Any:
+    if isinstance(value, AsyncIterator):
+        return _join([part async for part in value])
+    if isinstance(value, Iterator):
+        return await asyncio.get_running_loop().run_in_executor(threads, _join, value)
+    return value
+
+
+def _join(parts: Iterable[Any]) -> str:
+    return "".join(map(_text, parts))
+
+
+def _text(part: Any) -> str:
+    text = str(part)
+    if not isinstance(part, str) and _ADDRESS.search(text):
+        raise TypeError(f"a generator yielded a {type(part).__qualname__}, which has no text of its own")
+    return text
