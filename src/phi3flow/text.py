@@ -20,6 +20,11 @@ def shorten(text: str, limit: int = 60) -> str:
     return cut(" ".join(text.split()), limit)
 
 
+def whole(text: str) -> str:
+    """Return ``text`` with U+FFFD for half a character (a lone surrogate), which UTF-8 and tokenizers have not."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def first_sentence(error: Exception) -> str:
     """Return the first sentence of what an error says, cut to 200 characters; its type where it says nothing."""
     return cut(str(error).strip().split("\n")[0].split(". ")[0].rstrip("."), 200) or type(error).__name__

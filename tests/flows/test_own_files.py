@@ -41,7 +41,7 @@ WRITERS = {
     "code": "Path('made.py').write_text('NAME = 1'); import made",
     "byte code": "import helper",
     "of promptflow": "os.makedirs('.promptflow', exist_ok=True); open('.promptflow/x', 'w').write('x')",
-    "what it reads later": "p = Path('memory.txt'); q = p.read_text() if p.exists() else ''; p.write_text(q + question)",
+    "what it reads later": "p = Path('kept.txt'); q = p.read_text() if p.exists() else ''; p.write_text(q + question)",
 }
 IMPORTS = "import json, os, shelve, sqlite3, subprocess\nfrom pathlib import Path\n"
 

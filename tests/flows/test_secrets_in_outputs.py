@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from phi3flow.flows import load_flow
 from phi3flow.runner import RunPlan, run_flow
@@ -98,10 +99,19 @@ def test_odd_usage_ends_no_run(tmp_path: Path) -> None:
     assert {result.error.type for result in results if result.error} <= {"ZeroDivisionError", "TypeError", "ValueError"}
 
 
-def _run(folder: Path, expressions: list[str], secret: str) -> RunFolder:
+def test_half_a_character_is_counted_as_what_it_becomes(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"half": 0, "?": 1}, unk_token="?"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    expressions = ["'half \\ud83d'"]
+    results = _run(tmp_path, expressions, "key-of-the-test", tokenizer=tmp_path / "tokenizer.json").results()
+    assert [result.error for result in results] == [None]
+    assert results[0].usage is not None
+
+
+def _run(folder: Path, expressions: list[str], secret: str, **more: Any) -> RunFolder:
     flow = load_flow(write_flow(folder / "flow", CODE, connection="endpoint"))
     lines = write_lines(folder / "lines.jsonl", [{"question": text} for text in expressions])
-    options = run_options(concurrency=4, timeout_s=30.0, max_retries=0)
+    options = run_options(concurrency=4, timeout_s=30.0, max_retries=0, **more)
     plan = RunPlan(flow, lines, folder / "runs", name="run", options=options)
     return run_flow(plan, connections=lambda name: connection("http://127.0.0.1:9", key=secret))
 

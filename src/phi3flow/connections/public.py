@@ -98,13 +98,12 @@ def _encode(value: Any) -> bytes:
 
 def _forms(secret: str) -> Iterator[str]:
     """Yield a secret as it is, and as it stands in JSON, in Python and in a URL."""
-    yield from (
-        secret,
-        repr(secret)[1:-1],
-        quote(secret, safe="", errors="replace"),
-        quote_plus(secret, errors="replace"),
-    )
-    yield from (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True))
+    yield from (secret, repr(secret)[1:-1])
+    yield from (quote(secret, safe=safe, errors="replace") for safe in ("", "/"))
+    yield quote_plus(secret, errors="replace")
+    for is_ascii in (False, True):
+        once = json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
+        yield from (once, json.dumps(once)[1:-1])  # a body in JSON, in another
 
 
 def connection_uses(session: FlowSession) -> dict[str, ConnectionUse]:

@@ -11,9 +11,6 @@ from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any
 
-ENDS_OF_TOOLS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
-"""What a tool may raise that is no Exception: it ends the tool, and neither the process nor the loop of lines."""
-
 _Call = tuple[Future[Any], Callable[[], Any]]
 
 
@@ -64,8 +61,8 @@ def as_line_failure() -> Iterator[None]:
     """Turn what would end the loop of all lines, or never reach it, into an error like any other."""
     try:
         yield
-    except (*ENDS_OF_TOOLS, StopIteration) as error:
-        if is_cancelled():
+    except BaseException as error:
+        if is_cancelled() or (isinstance(error, Exception) and not isinstance(error, StopIteration)):
             raise
         raise RuntimeError(f"the tool raised {type(error).__name__}: {error}") from error
 

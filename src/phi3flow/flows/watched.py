@@ -37,6 +37,7 @@ class FolderWatch:
         self._flow = flow
         self._folder = os.path.realpath(flow.folder)
         self._project = str(project_of(flow.folder))
+        self._temporary = tempfile.gettempdir()  # not asked while files are opened: it opens some itself, under a lock
         own = read_own_files(flow.folder)
         self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
         self._read = dict(own.read)
@@ -132,7 +133,7 @@ class FolderWatch:
             if path.startswith(folder + os.sep):
                 name = path[len(folder) + 1 :].replace(os.sep, "/")
                 return None if is_tools(name) else name
-        is_temporary = path.startswith(tempfile.gettempdir() + os.sep)
+        is_temporary = path.startswith(self._temporary + os.sep)
         if not path.startswith(self._project + os.sep) and (is_temporary or not of_code):
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")

@@ -17,12 +17,13 @@ from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_line
-from phi3flow.flows.threads import ENDS_OF_TOOLS, is_cancelled
+from phi3flow.flows.threads import is_cancelled
 from phi3flow.pacing.failures import Failure, error_text
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.validation import first_problem
 from phi3flow.storage.exact_json import encode_exactly
 from phi3flow.storage.jsonl import line_id, parse_row
+from phi3flow.text import whole
 from phi3flow.workers.messages import Attempt, Begin, Ended
 from phi3flow.workers.usage import line_usage
 
@@ -69,7 +70,7 @@ class Attempts:
             started_s = self._begun.add(attempt.number)
             line = await self._session.exec_line(given, line_number=attempt.number, timeout_s=self._begin.timeout_s)
             return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
-        except (Exception, *ENDS_OF_TOOLS) as error:
+        except BaseException as error:
             if is_cancelled():
                 raise
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
@@ -119,7 +120,11 @@ class Attempts:
             attempts=attempt.attempts,
             latency_ms=_milliseconds(latency_s),
         )
-        content = self._redactor.json(_encode(result))
+        try:
+            content = _read_back(_encode(result))
+        except (TypeError, ValueError):  # what went in has no end of depth: the reason counts
+            content = _encode(result.model_copy(update={"inputs": {}}))
+        content = self._redactor.json(content)
         return Ended(attempt.number, content, latency_s, failure=failure, begun=self._begun.take())
 
 
@@ -186,14 +191,14 @@ def _encode(result: LineResult) -> bytes:
     try:
         return result.model_dump_json().encode()
     except PydanticSerializationError:
-        whole = result.model_copy(update={"inputs": _whole(result.inputs), "outputs": _whole(result.outputs)})
+        mended = result.model_copy(update={"inputs": _whole(result.inputs), "outputs": _whole(result.outputs)})
         _LOG.warning("line %d: half a character (a lone surrogate) became U+FFFD", result.line_number)
-        return whole.model_dump_json().encode()
+        return mended.model_dump_json().encode()
 
 
 def _whole(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole(value)
     if isinstance(value, dict):
         return {_whole(key): _whole(item) for key, item in value.items()}
     return [_whole(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ import time
 from phi3flow.connections.public import Redactor
 from phi3flow.flows import FlowSession
 from phi3flow.flows.evaluation import AnsweredLine, Evaluator, line_score, unscored
-from phi3flow.flows.threads import ENDS_OF_TOOLS, is_cancelled
+from phi3flow.flows.threads import is_cancelled
 from phi3flow.records.lines import LineResult
 from phi3flow.storage.jsonl import parse_row
 from phi3flow.workers.attempt import BegunAttempts
@@ -39,7 +39,7 @@ class EvaluationAttempts:
                 usage=line_usage(execution.inputs, execution.line, None),
                 begun=self._begun.take(),
             )
-        except (Exception, *ENDS_OF_TOOLS) as error:
+        except BaseException as error:
             if is_cancelled():
                 raise
             return self._failed(result, error, time.perf_counter() - started_s)

@@ -8,6 +8,7 @@ from typing import Any
 from phi3flow.datasets.tokens import TOKENS_PER_MESSAGE, TOKENS_TO_PRIME_REPLY
 from phi3flow.flows import FlowLine
 from phi3flow.records.lines import Usage
+from phi3flow.text import whole
 
 
 def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str], int] | None) -> Usage | None:
@@ -31,7 +32,7 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
     overhead = TOKENS_PER_MESSAGE * len(prompt) + TOKENS_TO_PRIME_REPLY
     return Usage(
         prompt_tokens=sum(map(count, prompt)) + overhead,
-        completion_tokens=sum(map(count, answers)),
+        completion_tokens=sum(count(whole(answer)) for answer in answers),
         counted_by="tokenizer",
     )
 
