@@ -18,7 +18,8 @@ from phi3flow.storage.jsonl import Row, encode_rows, file_sha256, parse_row, rea
 from phi3flow.storage.opened import BYTE_ORDER_MARK, is_packed, open_data
 from phi3flow.storage.parquet import read_parquet
 
-_FORMS: dict[str, Callable[[Path], Iterator[tuple[int, bytes | Row | ValueError]]]] = {
+_Reader = Callable[[Path], Iterator[tuple[int, bytes | Row | ValueError]]]
+_FORMS: dict[str, _Reader] = {
     ".jsonl": read_lines,
     ".json": read_json,
     ".csv": read_csv,
@@ -82,6 +83,11 @@ def data_files(path: Path) -> list[Path]:
     return files
 
 
+def is_json_lines(file: Path) -> bool:
+    """Whether a file is read as JSON Lines, by its name."""
+    return _reader(file) is read_lines
+
+
 def data_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal, or that of the names and hashes of a folder's files."""
     if not path.is_dir():
@@ -92,9 +98,12 @@ def data_sha256(path: Path) -> str:
 
 def _read(path: Path) -> Iterator[tuple[Place, bytes | Row | ValueError]]:
     for file in data_files(path):
-        read_form = _FORMS.get(_form(file), read_lines)
-        for line, item in read_form(file):
+        for line, item in _reader(file)(file):
             yield Place(file, line), item
+
+
+def _reader(file: Path) -> _Reader:
+    return _FORMS.get(_form(file), read_lines)
 
 
 def _form(file: Path) -> str:
