@@ -51,8 +51,6 @@ def _read(path: Path, separator: str | None) -> Iterator[tuple[int, dict[str, An
     for line, cells in _records(path, reader):
         if not columns:
             columns = _header(f"{path}:{line}", cells)
-        elif len(cells) == 1 < len(columns) and not cells[0].strip():
-            continue
         elif len(cells) != len(columns):
             reason = f"{plural(len(cells), 'cell')} where the header has {plural(len(columns), 'column')}"
             yield line, ValueError(f"{reason}: {shorten(separator.join(cells))}")
@@ -73,11 +71,11 @@ def _records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         for cells in reader:
-            if cells:
+            if cells and not (len(cells) == 1 and cells[0].isspace()):  # else a blank line
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(f"{path}:{line}: not CSV: {error}") from error
+        raise DatasetError(f"{path}:{line}: not CSV: {error}: the row that begins here has a stray quote") from error
 
 
 def _separator(header: str) -> str:
