@@ -184,8 +184,8 @@ class _Left:
     def _suggestion(self, name: str) -> str:
         meaning = self._meaning(name)
         idle = [column for column in self.unused if column.is_idle]
-        asked = [column for column in self.unused if column.meaning == "question" and meaning is None]
-        likely = [self._meant_for(name), *(idle if len(idle) == 1 else []), *asked]
+        questions = [column for column in self.unused if column.meaning == "question" and meaning is None]
+        likely = [self._meant_for(name), *(idle if len(idle) == 1 else []), *questions]
         column = next(filter(None, likely), None)
         source = "run.outputs" if "run.outputs" in self.columns and meaning == "answer" else "data"
         return (column or Column(source, "COLUMN")).reference
