@@ -32,7 +32,7 @@ def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: st
 
 @dataclass(frozen=True)
 class ConnectionFiles:
-    """What a folder's YAML files say: the connection that was asked for, the names there are, and what is no connection.
+    """What a folder's YAML files say: the connection asked for, the names there are, and what is no connection.
 
     ``not_understood`` says of each other file why; such files may belong to another tool.
     """
