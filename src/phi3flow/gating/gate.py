@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
@@ -50,13 +51,22 @@ def gate_run(
         baseline=baseline.name if baseline else None,
         outcome=combine([result.outcome for result in results]),
         rules=results,
-        n_paired=compared.comparison.n_paired if compared else None,
-        unmatched=compared.comparison.unmatched if compared else None,
         failures=Sides(baseline=len(compared.baseline.failures) if compared else 0, candidate=len(scored.failures)),
         notes=[
             note for side in (compared and compared.baseline, scored) if side and (note := side.endpoint_failures())
         ],
+        **(_pairing(compared.comparison) if compared else {}),
     )
+
+
+def _pairing(comparison: Comparison) -> dict[str, Any]:
+    """Return what a gate's result says of the lines that were compared."""
+    return {
+        "n_paired": comparison.n_paired,
+        "unmatched": comparison.unmatched,
+        "measured_otherwise": comparison.measured_otherwise,
+        "failures_paired": comparison.failed,
+    }
 
 
 def record_gate(result: GateResult, run: RunFolder) -> GateRecord:
@@ -93,19 +103,9 @@ class _Compared:
     names: Mapping[str, str]
 
     def check(self, rule: NoWorse | Better, metric: ScoredMetric) -> RuleResult:
-        name = self.names[metric.full_name]
-        compared = self.comparison.metrics[name]
-        score_range = metric.score_range
-        evidence = Evidence.of_comparison(metric.full_name, compared, score_range=score_range, level=self._level(name))
+        compared, score_range = self.comparison.metrics[self.names[metric.full_name]], metric.score_range
+        evidence = Evidence.of_comparison(metric.full_name, compared, score_range=score_range)
         return check_comparison(rule, evidence, compared, score_range=score_range)
-
-    def _level(self, name: str) -> float | None:
-        """Return the level of the test that watched either run, tested against the other, while it ran."""
-        for side, other in ((self.run, self.baseline), (self.baseline, self.run)):
-            early = side.manifest.stopped_early
-            if early and (early.metric, early.baseline) == (name, other.name):
-                return early.level
-        return None
 
 
 def _compare(

@@ -10,12 +10,15 @@ from phi3flow.records.lines import LineError
 from phi3flow.records.record import Record
 from phi3flow.records.scores import FailedLines, Judging
 
+SEQUENTIAL = "confidence sequence"
+"""The method of a comparison that was made while the run went on."""
+
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 """What a comparison shows; equivalent is within a margin that the user states, undecided has a reason."""
 
 
 class Difference(Record):
-    """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
+    """Candidate minus baseline over paired lines, with its interval (None where there is none)."""
 
     mean: float | None
     low: float | None = None
@@ -46,7 +49,8 @@ class StoppedEarly(Record):
     decide, or conversations are too long. ``p`` and the interval hold although the run was watched
     (``stats.SequentialTest``): the interval at 1 - ``level``, which several candidates of one command share.
     ``baseline_mean``, ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines, a failed
-    one counting as the worst; ``answered_only`` is the other reading, where lines failed. At a stop the difference
+    one counting as the worst; ``answered_only`` is the other reading, where lines failed. ``baseline_scores`` is the
+    SHA-256 of the baseline's scores that it was tested against: of others it says nothing. At a stop the difference
     tends to be too large: it stopped because it was large.
     """
 
@@ -65,21 +69,24 @@ class StoppedEarly(Record):
     failed: Sides = Sides()
     answered_only: AnsweredOnly | None = None
     reason: str | None = None
+    baseline_scores: str | None = None
 
 
 class MetricComparison(Record):
     """One metric of two runs, over the lines that both scored; a failed line counts as the worst end of its range.
 
-    ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
-    the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only, as is ``simultaneous``:
-    the difference's interval at the level that all tests of the comparison share (Bonferroni). ``wins`` are
-    lines where the candidate is better; a metric of the whole run has none. ``minimum_detectable_effect`` is at 80 %
-    power; ``lines_needed`` resolve the observed difference at 80 % power; both at that level. ``se`` is the standard
-    error. ``failed`` lines, to which the metric applies, failed in the run of that side, ``unscored`` in its scoring.
-    ``verdict`` is that of the whole comparison, ``reason`` why it is undecided or what is to be known about it;
-    ``answered_only`` is there where lines failed, unless ``failed_lines`` are left out anyhow. What is not
-    ``confirmatory`` is exploratory: its verdict is by its own ``p`` and interval. ``obstacle`` says why nothing can be
-    decided whatever the interval says, ``note`` what is to be known of it; ``reason`` has both.
+    The intervals are at 1 - ``level``, which is 0.05 except where a test that watched a run shared it with others. The
+    lines come in ``conversations``, None where each is one of its own or nobody counted them. ``p`` is the parametric
+    (clustered where lines share a conversation) or score test's, ``p_permutation`` the seeded sign-flip permutation
+    test's, ``p_holm`` is given for confirmatory metrics only, as is ``simultaneous``: the difference's interval at the
+    level that all tests of the comparison share (Bonferroni). ``wins`` are lines where the candidate is better; a
+    metric of the whole run has none. ``minimum_detectable_effect`` is at 80 % power; ``lines_needed`` resolve the
+    observed difference at 80 % power; both at that level. ``se`` is the standard error. ``failed`` lines, to which the
+    metric applies, failed in the run of that side, ``unscored`` in its scoring. ``verdict`` is that of the whole
+    comparison, ``reason`` why it is undecided or what is to be known about it; ``answered_only`` is there where lines
+    failed, unless ``failed_lines`` are left out anyhow. What is not ``confirmatory`` is exploratory: its verdict is by
+    its own ``p`` and interval. ``obstacle`` says why nothing can be decided whatever the interval says, ``note`` what
+    is to be known of it; ``reason`` has both.
     """
 
     baseline: float | None
@@ -96,6 +103,8 @@ class MetricComparison(Record):
     lines_needed: int | None
     n: int
     method: str
+    level: float = 0.05
+    conversations: int | None = None
     lower_is_better: bool = False
     confirmatory: bool = False
     se: float | None = None
@@ -123,7 +132,8 @@ class SliceComparison(Record):
 class Comparison(Record):
     """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline.
 
-    ``failed`` are the lines of each run, among those paired, that failed in it. ``notes`` say what is left out, and
+    ``failed`` are the lines of each run, among those paired, that failed in it. ``measured_otherwise`` lines, which
+    both have too, are left out: the data that they were scored by differ. ``notes`` say what is left out, and
     which failures another try may mend.
     """
 
@@ -131,6 +141,7 @@ class Comparison(Record):
     candidate: str
     n_paired: int
     unmatched: Sides
+    measured_otherwise: int = 0
     failed: Sides = Sides()
     metrics: dict[str, MetricComparison]
     slices: list[SliceComparison] = Field(default_factory=list)

@@ -9,7 +9,7 @@ from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, p_value, signed
 from phi3flow.stats import ALPHA
-from phi3flow.text import plural
+from phi3flow.text import confidence, plural
 
 
 def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str]:
@@ -22,11 +22,7 @@ def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str
         yield f"ground truth and required values are not shown. {run.data_note}."
     if run.manifest.stopped_early:
         yield _describe_test(run, run.manifest.stopped_early, compared_with)
-    for evaluation, command in run.score_again.items():
-        yield (
-            f"the scores of {evaluation} are an earlier build's, which did not note what measured them: they are shown "
-            f"as they are, and compared with no other run's. {command} scores it anew."
-        )
+    yield from (f"{reason}." for reason in run.score_again.values())
     if compared_with:
         return
     if run.endpoint_failed:
@@ -61,10 +57,11 @@ def _figures(run: RunView, test: StoppedEarly) -> str:
         means = f"{number(test.candidate_mean, digits)} against {number(test.baseline_mean, digits)}, "
     text = f"{means}a difference of {signed(difference.mean, digits)}"
     if difference.low is not None and difference.high is not None:
-        text += f" (sequential interval {signed(difference.low, digits)} to {signed(difference.high, digits)})"
+        bounds = f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
+        text += f" (sequential {confidence(test.level)} interval {bounds})"
     text += f" over {plural(test.n, 'paired line')}, p {p_value(test.p)}"
     if test.level < ALPHA:
-        text += f" at the level {test.level:g}, which the candidates of its command share"
+        text += ", at a level that the candidates of its command share"
     if test.baseline_mean is not None:
         text += f"; {test.wins:,} better, {test.losses:,} worse, {test.ties:,} alike"
     if test.metric in run.lower_is_better:

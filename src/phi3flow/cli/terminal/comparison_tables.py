@@ -42,9 +42,10 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 def _sentences(comparison: Comparison, confirmatory: Sequence[str]) -> list[str]:
     from phi3flow.comparison.conclusions import describe_failures, describe_verdict
+    from phi3flow.text import plural
 
     unmatched = comparison.unmatched
-    lines = f"{comparison.n_paired} lines paired"
+    lines = f"{plural(comparison.n_paired, 'line')} paired"
     if unmatched.baseline or unmatched.candidate:
         lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
     runs = {"baseline": comparison.baseline, "candidate": comparison.candidate}
@@ -127,7 +128,13 @@ def _number(value: float | None, *, sign: bool = False) -> str:
 
 def _interval(metric: MetricComparison) -> str:
     low, high = metric.difference.low, metric.difference.high
-    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
+    if low is None or high is None:
+        return ""
+    from phi3flow.stats import ALPHA
+    from phi3flow.text import confidence
+
+    share = "" if metric.level == ALPHA else f" ({confidence(metric.level)})"
+    return f"[{low:+.3f}, {high:+.3f}]{share}"
 
 
 def _p(p: float | None) -> str:
