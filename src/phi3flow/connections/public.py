@@ -41,7 +41,8 @@ class Redactor:
     def __init__(self, session: FlowSession) -> None:
         connections = session.used_connections.values()
         secrets = {secret for connection in connections for secret in secret_values(connection)}
-        forms = {form for secret in secrets for form in _forms(secret)}
+        stripped = {secret.strip() for secret in secrets if len(secret.strip()) >= _SHORTEST_SECRET}
+        forms = {form for secret in secrets | stripped for form in _forms(secret)}
         self._forms = sorted(forms, key=len, reverse=True)  # one may be the beginning of another
         self._in_json = {
             json.dumps(form, ensure_ascii=is_ascii)[1:-1].encode() for form in forms for is_ascii in (False, True)

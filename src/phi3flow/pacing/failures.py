@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,6 @@ _CONNECTION_ERRORS = frozenset(
     }
 )
 _LONGEST_MESSAGE = 2000
-_LONGEST_WAIT_S = 1e9
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -155,8 +155,10 @@ def _attribute(holder: object, name: str) -> Any:
 
 
 def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < _LONGEST_WAIT_S else None  # type: ignore[operator, arg-type]
+    with contextlib.suppress(OverflowError):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+            return float(value)
+    return None
 
 
 def _retryable(error: BaseException, status: int | None, headers: Mapping[str, str]) -> bool:

@@ -91,8 +91,8 @@ class AggregationRecord(Record):
 class Manifest(Record):
     """``manifest.json``: everything that says what a run was, and nothing secret.
 
-    ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over the flow folder's files
-    (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
+    ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over what the flow executes and
+    reads (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
     ``cache_hits`` counts the lines that were answered from the cache; ``aggregation`` is told of a flow that has one.
     """
 

@@ -66,9 +66,9 @@ class Attempts:
         started_s = time.perf_counter()
         try:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
-            given = pickle.loads(pickle.dumps(inputs))  # a tool may change it
+            tools_own = pickle.loads(pickle.dumps(inputs))  # a tool may change it
             started_s = self._begun.add(attempt.number)
-            line = await self._session.exec_line(given, line_number=attempt.number, timeout_s=self._begin.timeout_s)
+            line = await self._session.exec_line(tools_own, line_number=attempt.number, timeout_s=self._begin.timeout_s)
             return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
         except BaseException as error:
             if is_cancelled():
