@@ -111,3 +111,15 @@ def test_a_reason_with_half_a_character_costs_no_line(run, tmp_path):
     tool = "def grade(answer: str) -> dict:\n    return {'one': 1, 'reason': chr(0xD83D)}\n"
     assert _score(run, _foreign_flow(tmp_path / "grades", tool, ["one", "reason"])) == 0
     assert run.scores("grades")[0].texts == {"reason": "?"}
+
+
+def test_a_text_where_other_lines_have_a_number_is_a_score_that_failed(tmp_path):
+    flow = _write_flow(tmp_path, 'return {"points": "n/a" if answer == "a3" else 0.5}', ["points"])
+    rows = [{"answer": f"a{k}", "ground_truth": "x"} for k in range(6)]
+    write_lines(tmp_path / "given.jsonl", rows)
+    done = phi3flow("score", "--data", "given.jsonl", "--flow", flow, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    run = RunFolder(tmp_path / ".runs/given")
+    metric = run.metrics(flow.name).metrics["points"]
+    assert (metric.mean, metric.n, metric.n_failed, metric.n_unscored) == (0.5, 5, 1, 1)
+    assert run.scores(flow.name)[3].failures == {"points": "no number: n/a"}
