@@ -117,11 +117,12 @@ class _Left:
 
     def refused(self) -> dict[str, str]:
         """Return why an input must not be left to its default, by input."""
-        reasons = {name: self._refusal(name, declared) for name, declared in self._left()}
-        content = [name for name, declared in self.inputs.items() if declared.is_content and declared.is_read]
-        if not self.mapped.intersection(content):
-            reasons |= {name: reasons[name] or f"no column reaches the flow: {self._rests(name)}" for name in content}
-        return {name: reason for name, reason in reasons.items() if reason}
+        reasons = {name: reason for name, declared in self._left() if (reason := self._refusal(name, declared))}
+        content = {name: own for name, own in self.inputs.items() if own.is_content and own.is_read}
+        if reasons or self.mapped.intersection(content):
+            return reasons
+        samples = [name for name, declared in content.items() if declared.is_sample]
+        return {name: f"no column reaches the flow: {self._rests(name)}" for name in samples or content}
 
     def doubted(self) -> dict[str, str]:
         """Return why it is doubtful that an input is meant to have its default, by input."""
