@@ -169,6 +169,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.flows.run_file import RunConfig, load_run_config
 
     config = load_run_config(args.run) if args.run else RunConfig()
+    if config.ignored:
+        terminal.note(f"{args.run}: {', '.join(config.ignored)}: of no meaning here, ignored")
     variants = args.variant or [config.variant]
     if len(variants) > 1 and args.name:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
