@@ -14,7 +14,7 @@ from typing import Any
 
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns
+from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns, optional_inputs
 
 _REFERENCE = re.compile(r"^\$\{([^{}]+)\}$")
 
@@ -80,9 +80,12 @@ def map_inputs(mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str
     An input is left out, and has its default, where the line lacks it or has a null for a text (promptflow would make
     "None" of it). Raises ColumnMappingError where the default is a sample or the input is what is asked.
     """
-    result = map_line(mapping, sources, optional=[name for name, declared in inputs.items() if declared.is_optional])
-    for name in [name for name, value in result.items() if value is None and not _takes_null(name, inputs[name])]:
-        if not inputs[name].is_optional:
+    optional = optional_inputs(inputs)
+    result = map_line(mapping, sources, optional=optional)
+    for name in [name for name, value in result.items() if value is None]:
+        if _takes_null(name, inputs[name]):
+            continue
+        if name not in optional:
             raise ColumnMappingError(f"{name} is null in this line ({mapping[name]})")
         del result[name]
     return result

@@ -83,6 +83,19 @@ def test_what_a_line_gives_an_input_is_its_value_or_a_failure(declared, value, e
         assert map_inputs({"x": "${data.x}"}, row, inputs) == ({} if expected == "default" else {"x": expected})
 
 
+@pytest.mark.parametrize("row", [{"question": "q", "url": "u"}, {"question": "q", "url": "u", "style": None}])
+def test_a_sample_stands_in_for_what_is_neither_asked_nor_scored_where_the_flow_says_what_is(row) -> None:
+    url, style = (
+        FlowInput("string", "https://example.org", has_default=True),
+        FlowInput("string", "a", has_default=True),
+    )
+    mapping = {"url": "${data.url}", "style": "${data.style}"}
+    with pytest.raises(ColumnMappingError, match="style"):
+        map_inputs(mapping, {"data": row}, {"url": url, "style": style})
+    asks = {"question": TEXT, "url": url, "style": style}
+    assert map_inputs({"question": "${data.question}", **mapping}, {"data": row}, asks) == {"question": "q", "url": "u"}
+
+
 @pytest.mark.parametrize("default", [{"default": "Who?"}, {"default": ""}, {}])
 def test_a_null_in_the_mapping_is_no_question(default) -> None:
     inputs = {"question": FlowInput.declared("question", {"is_chat_input": True, **default})}
