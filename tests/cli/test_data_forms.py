@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from phi3flow.errors import DatasetError
 from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.promptflow_runs import open_run
 from tests.support.command_line import Done, phi3flow
 from tests.support.data_forms import FORMS, write_csv, write_form
 from tests.support.flows.answer_match import FLOW as ANSWER_MATCH
@@ -191,11 +193,12 @@ def test_check_data_names_the_file_of_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pf_answers_every_form_alike(folder: Path) -> None:
-    """The real ``pf run create`` over the same files: a folder's too, and its runs are scored here."""
+def test_pf_answers_every_form_alike(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real ``pf run create`` over the same files: a folder's too, and its runs are runs here."""
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.delenv("PF_HOME_DIRECTORY", raising=False)
     environment = {
         **os.environ,
-        "HOME": str(folder / "home"),
         "PF_TRACING_SKIP_LOCAL_SETUP": "true",
         "PF_DISABLE_TRACING": "true",
         "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
@@ -214,7 +217,16 @@ def test_pf_answers_every_form_alike(folder: Path) -> None:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert batch_run(folder, form, "--name", f"ours-{data.stem}").returncode == 0
-        theirs = (folder / "home" / ".promptflow" / ".runs" / f"pf-{data.stem}" / "outputs.jsonl").read_text()
-        assert [json.loads(line)["answer"] for line in theirs.splitlines()] == [
-            outputs["answer"] for *_, outputs in answers(folder, f"ours-{data.stem}")
+        ours = RunFolder(folder / ".runs" / f"ours-{data.stem}").results()
+        outputs = (folder / "home" / ".promptflow" / ".runs" / f"pf-{data.stem}" / "outputs.jsonl").read_text()
+        assert [json.loads(line)["answer"] for line in outputs.splitlines()] == [
+            result.outputs["answer"] for result in ours if result.outputs
         ], form
+        if form == "f":
+            with pytest.raises(DatasetError, match="is not a file"):  # in which order pf read it is not known
+                open_run("pf-f", folder / ".runs")
+        else:
+            theirs = open_run(f"pf-{data.stem}", folder / ".runs").results()
+            assert [(result.line_id, result.outputs) for result in theirs] == [
+                (result.line_id, result.outputs) for result in ours
+            ]
