@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from phi3flow.errors import DatasetError
 from phi3flow.runs.folder import RunFolder
@@ -105,6 +106,42 @@ def test_a_run_yml_names_a_table(folder: Path) -> None:
     done = phi3flow("batch-run", "flow", "--run", "run.yml", "--name", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert [outputs for *_, outputs in answers(folder, "run")] == [{"answer": "HI"}]
+
+
+TYPED = """
+from promptflow.core import tool
+
+@tool
+def ask(question: str, count: int, share: float, known: bool, chat_history: list) -> str:
+    return repr((question, count, share, known, chat_history))
+"""
+INPUTS: dict[str, dict[str, Any]] = {
+    "question": {"type": "string"},
+    "count": {"type": "int", "default": 3},
+    "share": {"type": "double", "default": 0.5},
+    "known": {"type": "bool", "default": False},
+    "chat_history": {"type": "list", "default": []},
+}
+
+
+def test_a_cell_is_what_the_flows_input_says_and_an_empty_one_its_default(folder: Path) -> None:
+    flow = write_flow(folder / "typed", TYPED)
+    definition = yaml.safe_load((flow / "flow.dag.yaml").read_text())
+    definition["inputs"] = INPUTS
+    definition["nodes"][0]["inputs"] = {name: f"${{inputs.{name}}}" for name in INPUTS}
+    (flow / "flow.dag.yaml").write_text(yaml.safe_dump(definition))
+    cells = [["007", "7", "0.25", "true", '["a; b"]'], ["q", None, None, None, None], [None, "1", "1", "true", "[]"]]
+    write_csv(folder / "typed.csv", [dict(zip(INPUTS, row, strict=True)) for row in cells], delimiter=";")
+    done = phi3flow("batch-run", "typed", "--data", "typed.csv", "--name", "typed", cwd=folder)
+    assert done.returncode == 1
+    results = RunFolder(folder / ".runs" / "typed").results()
+    assert [result.outputs and result.outputs["answer"] for result in results] == [
+        "('007', 7, 0.25, True, ['a; b'])",
+        "('q', 3, 0.5, False, [])",
+        None,
+    ]
+    assert results[2].error is not None
+    assert "question is null in this line" in results[2].error.message
 
 
 @pytest.mark.parametrize("form", ["a.csv", "a.json", "a.parquet", "a.tsv.gz"])

@@ -78,8 +78,9 @@ def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable
 def map_inputs(mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
     """Apply a complete mapping of a flow's ``inputs`` to one line.
 
-    An input is left out, and has its default, where the line lacks it or has a null for a text, a number or a list, which
-    promptflow makes "None" of or refuses. Raises ColumnMappingError where the default is a sample or the input is what is asked.
+    An input is left out, and has its default, where the line lacks it or has a null for a text, a number or a list
+    (promptflow would make "None" of it, or refuse it). Raises ColumnMappingError where the default is a sample or the
+    input is what is asked.
     """
     result = map_line(mapping, sources, optional=[name for name, declared in inputs.items() if declared.is_optional])
     for name in [name for name, value in result.items() if value is None]:

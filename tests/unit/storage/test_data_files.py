@@ -64,6 +64,19 @@ def test_excels_word_for_its_separator_and_the_line_ends_of_old_macs(tmp_path: P
     assert list(read_data(path)) == [(Place(path, 2), {"q": "1", "a": "2"}), (Place(path, 3), {"q": "3", "a": "4"})]
 
 
+def test_the_separator_is_what_parts_the_names_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for header, names in {
+        '\n \n"the\nquestion, as asked";a;b': ["the\nquestion, as asked", "a", "b"],
+        '"a;b;c",d': ["a;b;c", "d"],
+        "q (yes; or, no),a": ["q (yes; or", " no)", "a"],
+        "only": ["only"],
+    }.items():
+        separator = ";" if names[-1] == "b" else ","
+        path.write_text(f"{header}\n{separator.join('1' for _ in names)}\n")
+        assert rows_of(path) == [dict.fromkeys(names, "1")]
+
+
 def test_a_place_is_the_line_on_which_the_row_begins(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b'"the\nquestion",a\n"x\r\ny",1\n\n  \nz,2\n')
