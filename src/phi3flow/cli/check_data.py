@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="chats in JSON Lines")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="chats in JSON Lines, or whatever prepare-data takes"
+    )
     parser.add_argument(
         "--max-tokens", type=positive_int, default=4096, metavar="N", help="name longer examples (default: 4096)"
     )

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="JSON Lines, CSV or Parquet, with messages, or with question (or prompt) and answer (or completion, "
-        "ground_truth)",
+        help="JSON Lines, JSON, CSV, TSV or Parquet, also .gz, or a folder of these, with messages, or with question "
+        "(or prompt) and answer (or completion, ground_truth)",
     )
     source.add_argument(
         "--sample",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phi3flow.datasets.chat import Breach, checked, locate_rows
+from phi3flow.datasets.chat import Breach, checked, read_jsonl
 from phi3flow.datasets.sources import read_files
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records.record import Record
@@ -83,7 +83,7 @@ def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> Fi
     counted: list[LineTokens] = []
     turns: list[int] = []
     examples = 0
-    rows = locate_rows(path) if is_json_lines(path) else read_files([path])
+    rows = read_jsonl(path) if is_json_lines(path) else read_files([path])
     for item in checked(rows):
         if isinstance(item, Breach):
             wrong.append(LineBreach(line=item.line, reason=item.reason))

@@ -71,6 +71,10 @@ def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
         ({"type": "string", "default": ""}, None, "default"),
         ({"type": "string", "default": " "}, None, "default"),
         ({"type": "object"}, None, None),
+        ({"type": "int"}, None, None),
+        ({"type": "int", "default": 3}, None, "default"),
+        ({"type": "bool", "default": False}, None, "default"),
+        ({"type": "list", "default": []}, None, "default"),
         ({"type": "double", "default": 0.7}, 0, 0),
     ],
 )
