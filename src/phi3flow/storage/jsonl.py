@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,14 +51,33 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def parse_row(raw: bytes) -> Row:
+class WrittenFloat(float):
+    """A number with its text in the file: 1.0 and 1.50 are 1 and 1.5 by value."""
+
+    def __new__(cls, written: str) -> WrittenFloat:
+        number = super().__new__(cls, finite_float(written))
+        number.written = written
+        return number
+
+    written: str
+
+
+def finite_float(text: str) -> float:
+    """Return a number of JSON. Raises ValueError for one that no float can hold, as 1e999: it would become infinite."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{shorten(text)} is beyond what a number can be")
+    return value
+
+
+def parse_row(raw: bytes, *, parse_float: Callable[[str], float] = finite_float) -> Row:
     """Return the JSON object in one line. Raises ValueError "reason: value…" for anything else."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}: {shorten(repr(raw)[2:-1])}") from error
     try:
-        row = json.loads(text, parse_constant=_refuse_constant)
+        row = json.loads(text, parse_float=parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno}): {shorten(text)}") from error
     except (ValueError, RecursionError) as error:

@@ -42,9 +42,7 @@ def test_a_long_chat_is_cut_and_one_without_an_answer_left_is_dropped(tokenizer:
     late = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Yes."}]
     encoded = encode_chats(tokenizer, [CHAT, late], max_tokens=whole - 1)
     assert [len(example["input_ids"]) for example in encoded.examples] == [whole - 1]
-    assert (encoded.n_cut, encoded.n_dropped) == (2, 1)
-    with pytest.raises(ConfigError, match="--max-seq-length 8: no assistant's answer"):
-        encode_chats(tokenizer, [late], max_tokens=8)
+    assert (encoded.n_cut, encoded.beyond, encoded.n_chats) == (1, [1], 2)
 
 
 def test_a_chat_template_that_hides_who_speaks_is_refused(tmp_path: Path) -> None:
