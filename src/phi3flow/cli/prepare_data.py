@@ -18,6 +18,8 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 SPLIT = "train_sft[:1%]"
 RATIOS = (80.0, 10.0, 10.0)
+LISTED_FILES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset: its name on the hub, or a folder")
-    source.add_argument("--input", nargs="+", type=Path, metavar="FILE", help="JSON Lines, CSV or Parquet")
+    source.add_argument(
+        "--input",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="JSON Lines, a JSON array, CSV, TSV or Parquet, packed by gzip (.gz) or not; or a folder of these",
+    )
     source.add_argument(
         "--sample",
         nargs="?",
@@ -130,10 +139,10 @@ def _prepare(args: argparse.Namespace, output: Output, terminal: Terminal) -> Da
 def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any], dict[str, Rows]]:
     """Return what the card says of the source, and the rows by split; what is yet to be split is train."""
     from phi3flow.datasets import sources
-    from phi3flow.storage.jsonl import file_sha256
+    from phi3flow.storage.data_files import data_sha256
 
     if args.input:
-        source = {"files": {str(path): file_sha256(path) for path in args.input}}
+        source = {"files": {str(path): data_sha256(path) for path in args.input}}
         return source, {"train": sources.read_files(args.input)}
     dataset = {"dataset": args.dataset, "config": args.config or "default"}
     folder = Path(args.dataset)
@@ -155,7 +164,10 @@ def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, An
 
 
 def _note_shapes(shapes: ShapeReader, terminal: Terminal) -> None:
-    for source, counts in shapes.read_as.items():
+    read_as: Mapping[str, Mapping[str, int]] = shapes.read_as
+    if len(read_as) > LISTED_FILES:
+        read_as = {plural(len(read_as), "file"): sum(shapes.read_as.values(), Counter())}
+    for source, counts in read_as.items():
         for shape, count in counts.items():
             terminal.note(f"{source}: {plural(count, 'row')} read as {shape}")
 

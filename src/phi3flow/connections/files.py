@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,44 @@ def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: st
     return dump_yaml(content).encode()
 
 
-def read_files(folder: Path) -> dict[str, ConnectionDefinition]:
-    """Return the connections of a folder's YAML files by name.
+@dataclass(frozen=True)
+class ConnectionFiles:
+    """What a folder's YAML files say: the connection asked for, the names there are, and what is no connection.
 
-    Raises ConfigError, which names the file and never quotes a value, for what is no connection and for a second one
-    of the same name.
+    ``not_understood`` says of each other file why; such files may belong to another tool.
     """
-    definitions: dict[str, ConnectionDefinition] = {}
+
+    connection: ConnectionDefinition | None
+    names: list[str]
+    not_understood: list[str]
+
+
+def find_in_files(name: str, folder: Path) -> ConnectionFiles:
+    """Look for a connection in the YAML files of a folder; only the file that has it need be right.
+
+    Raises ConfigError, which names the file and never quotes a value, where the file that has the name, in it or as its
+    own, is no connection, and for a second one of the same name.
+    """
+    names: list[str] = []
+    not_understood: list[str] = []
+    connection: ConnectionDefinition | None = None
+    own_file: ConfigError | None = None
     for path in sorted(path for path in folder.glob("*") if path.suffix in (".yml", ".yaml")):
-        content = _read_yaml(path)
-        name = str(content.get("name", path.stem))
-        if name in definitions:
-            other = definitions[name].source
-            raise ConfigError(f"{path}: the connection {name!r} is also in {other}: rename one of them")
-        definitions[name] = _parse(content, path)
-    return definitions
+        try:
+            content = _read_yaml(path)
+        except ConfigError as error:
+            own_file = error if path.stem == name else own_file
+            not_understood.append(str(error))
+            continue
+        own_name = str(content.get("name") or path.stem)
+        names.append(own_name)
+        if own_name == name:
+            if connection:
+                raise ConfigError(f"{path}: the connection {name!r} is also in {connection.source}: rename one of them")
+            connection = _parse(content, path)
+    if connection is None and own_file:
+        raise own_file
+    return ConnectionFiles(connection, names, not_understood)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from phi3flow.connections.azure_workspace import find_in_workspace
 from phi3flow.connections.connection import CUSTOM, Connection
 from phi3flow.connections.definition import connect_command
-from phi3flow.connections.files import read_files
+from phi3flow.connections.files import find_in_files
 from phi3flow.connections.promptflow_store import find_in_promptflow
 from phi3flow.errors import ConfigError
 from phi3flow.flows import ConnectionSource
@@ -37,12 +37,13 @@ def resolve_connection(name: str, *, folder: Path = CONNECTIONS) -> Connection:
     connection has the name; MissingExtraError and BackendError where the Azure workspace cannot be asked.
     """
     folder = folder.absolute()
-    files = read_files(folder)
-    definition = files.get(name) or find_in_promptflow(name) or find_in_workspace(name, folder.parent)
+    files = find_in_files(name, folder)
+    definition = files.connection or find_in_promptflow(name) or find_in_workspace(name, folder.parent)
     if definition is None:
+        others = "".join(f"; {reason}" for reason in files.not_understood)
         raise ConfigError(
-            f"there is no connection {name!r} in {folder} (it has {', '.join(sorted(files)) or 'none'}), in "
-            f"promptflow's local store or in an Azure workspace: {connect_command(name)}"
+            f"there is no connection {name!r} in {folder} (it has {', '.join(sorted(files.names)) or 'none'}{others}), "
+            f"in promptflow's local store or in an Azure workspace: {connect_command(name)}"
         )
     environment = project_environment(folder.parent)
     configs_at, secrets_at = ("configs.", "secrets.") if definition.type == CUSTOM else ("", "")

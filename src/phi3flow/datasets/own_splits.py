@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.datasets.shapes import Rows
-from phi3flow.datasets.sources import cannot_load, is_readable, plain_rows, read_files
+from phi3flow.datasets.sources import cannot_load, locate, read_files
 from phi3flow.datasets.splitting import SPLITS
 from phi3flow.errors import DatasetError
+from phi3flow.storage.data_files import is_data
 
 _WORDS = {
     "train": ("train", "training"),
@@ -55,7 +56,7 @@ def _saved_splits(folder: Path) -> dict[str, Rows]:
         loaded = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, RuntimeError) as error:
         raise cannot_load(str(folder), None, "its own splits", error) from error
-    return {name: plain_rows(f"{folder}[{name}]", rows) for name, rows in loaded.items()}
+    return {name: locate(f"{folder}[{name}]", rows) for name, rows in loaded.items()}
 
 
 def _split_files(folder: Path, config: str | None) -> dict[str, Rows]:
@@ -68,7 +69,7 @@ def _split_files(folder: Path, config: str | None) -> dict[str, Rows]:
 
 def _rows(folder: Path, config: str | None, name: str, paths: list[Path]) -> Rows:
     """Yield a split's rows out of its files; of a format that only ``datasets`` reads, as it reads them."""
-    if all(map(is_readable, paths)):
+    if all(map(is_data, paths)):
         yield from read_files(paths)
         return
     import datasets
@@ -77,7 +78,7 @@ def _rows(folder: Path, config: str | None, name: str, paths: list[Path]) -> Row
         loaded = datasets.load_dataset(str(folder), config, split=name)
     except (OSError, ValueError, RuntimeError) as error:
         raise cannot_load(str(folder), config, f"split {name}", error) from error
-    yield from plain_rows(f"{folder}[{name}]", loaded)
+    yield from locate(f"{folder}[{name}]", loaded)
 
 
 def _find(folder: Path, config: str | None) -> Mapping[Any, Any]:

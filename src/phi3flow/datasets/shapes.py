@@ -15,7 +15,7 @@ from typing import Any
 
 from phi3flow.datasets.chat import Breach, LocatedRow
 from phi3flow.errors import ConfigError
-from phi3flow.storage.jsonl import Row, WrittenFloat
+from phi3flow.storage.jsonl import Row, WrittenFloat, parse_json
 from phi3flow.text import shorten
 
 Rows = Iterator[LocatedRow | Breach]
@@ -112,7 +112,7 @@ def _system_column(row: Row, messages: Any) -> str | None:
 def _is_messages(value: Any) -> bool:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             return False
     return isinstance(value, list) and any(
@@ -125,7 +125,7 @@ def _parsed(messages: Any, column: str) -> Any:
     if not isinstance(messages, str):
         return messages
     try:
-        return json.loads(messages)
+        return parse_json(messages)
     except ValueError as error:
         raise ValueError(f"{column} is not JSON: {shorten(messages)}") from error
 

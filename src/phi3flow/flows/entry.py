@@ -50,6 +50,7 @@ def _parameters(arguments: ast.arguments) -> dict[str, FlowInput]:
             default=_literal(default),
             has_default=default is not None,
             is_chat_history=argument.arg == "chat_history",
+            is_computed=default is not None and not _is_literal(default),
         )
         for argument, default in pairs
         if argument.arg != "self"
@@ -63,7 +64,12 @@ def _type(annotation: ast.expr | None) -> str:
 
 def _literal(node: ast.expr | None) -> object:
     """Return the default where it is a literal; any other is left to Python, which applies it in the call."""
+    return ast.literal_eval(node) if node is not None and _is_literal(node) else None
+
+
+def _is_literal(node: ast.expr) -> bool:
     try:
-        return ast.literal_eval(node) if node is not None else None
+        ast.literal_eval(node)
     except ValueError:
-        return None
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from phi3flow.errors import FlowError, Phi3flowError
+from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 
@@ -22,6 +23,8 @@ _QUIET = {
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
 
+
+_REFERENCE = re.compile(r"\$\{(?P<connection>[^.{}]+)\.(?P<key>[^.{}]+)\}")
 
 SINGLE_ATTEMPTS: Mapping[str, str] = MappingProxyType({"PHI3_MAX_RETRIES": "0"})
 """What a flow runs with where who executes it tries a line again: its own client does not."""
@@ -99,31 +102,44 @@ def open_flow(
     While it is open the working directory is the flow's folder, as under ``pf``, the flow's environment variables
     and, before them, ``environment`` are set, and what the flow prints goes to stderr. Afterwards the flow's modules
     are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's. One flow can be open at once.
-    Raises FlowError where promptflow refuses the flow.
+    A variable ``${connection.key}`` gets that value of the connection, as under ``pf``. Raises FlowError where
+    promptflow refuses the flow, ConfigError for a variable whose connection has no such value.
     """
-    with contextlib.ExitStack() as stack:
-        variables = {"PF_DISABLE_TRACING": "true", **flow.environment, **(environment or {})}
-        stack.enter_context(_environment(variables))
-        stack.enter_context(_own_modules(flow.folder))
-        stack.enter_context(contextlib.chdir(flow.folder))
-        stack.enter_context(_own_streams())
-        yield _create_session(flow, connections)
-
-
-def _create_session(flow: Flow, connections: ConnectionSource) -> FlowSession:
     used: dict[str, PromptflowConnection] = {}
 
     def resolve(name: str) -> PromptflowConnection:
         used[name] = connections(name)
         return used[name]
 
+    with contextlib.ExitStack() as stack:
+        variables = {**flow.environment, **(environment or {})}
+        variables = {name: _of_connection(name, value, resolve) for name, value in variables.items()}
+        stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **variables}))
+        stack.enter_context(_own_modules(flow.folder))
+        stack.enter_context(contextlib.chdir(flow.folder))
+        stack.enter_context(_own_streams())
+        yield _create_session(flow, resolve, used)
+
+
+def _of_connection(variable: str, value: str, connections: ConnectionSource) -> str:
+    """Return an environment variable's value, where it is ``${connection.key}`` the connection's."""
+    match = _REFERENCE.fullmatch(value.strip())
+    if not match:
+        return value
+    values = connections(match["connection"])["value"]
+    if match["key"] not in values:
+        raise ConfigError(f"environment variable {variable}: {value}: the connection has {', '.join(values) or 'none'}")
+    return str(values[match["key"]])
+
+
+def _create_session(flow: Flow, connections: ConnectionSource, used: dict[str, PromptflowConnection]) -> FlowSession:
     with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
         from phi3flow.flows.promptflow_core import create_executor
 
         file = Path(temporary) / flow.file
         file.write_text(flow.text, encoding="utf-8")
         try:
-            executor = create_executor(flow, file, resolve)
+            executor = create_executor(flow, file, connections)
         except Exception as error:
             cause = _root_error(error)
             if isinstance(cause, Phi3flowError):

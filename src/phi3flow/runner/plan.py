@@ -19,14 +19,18 @@ from phi3flow.records.runs import Counts, History, Manifest, RunParameters
 from phi3flow.runner.data_lines import DataLines
 from phi3flow.runner.options import RunOptions
 from phi3flow.runner.stop_rule import StopRule
+from phi3flow.runs.run_name import fit_run_name
 
 
 def default_run_name(flow: Flow, history: History = "given") -> str:
-    """Name a run after flow, variant, replaced connections and fingerprint: the same command finds it again."""
+    """Name a run after flow, variant, replaced connections and fingerprint: the same command finds it again.
+
+    A flow's folder may have any name.
+    """
     variant = flow.variant.strip("${}").split(".", 1)[1] if flow.variant else None
     own_history = "own-history" if history == "own" else None
-    words = [flow.name, variant, *flow.overrides.values(), own_history, flow.fingerprint[:8]]
-    return "-".join(word for word in words if word)
+    words = [flow.name, variant, *flow.overrides.values(), own_history]
+    return f"{fit_run_name('-'.join(word for word in words if word))}-{flow.fingerprint[:8]}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,9 @@ class RunPlan:
             tokenizer_counter(self.options.tokenizer)
         lines = DataLines.scan(self.data, limit=None if self.stop_rule else self.limit, repeats=self.repeats)
         to_run = min(lines.total, self.limit or lines.total) if self.stop_rule else lines.total
-        optional = self.flow.optional_inputs
         mapping = complete_mapping(
             self.column_mapping,
-            inputs={name: name in optional for name in self.flow.inputs},
+            inputs=self.flow.inputs,
             columns={"data": lines.columns},
             where=str(self.flow.folder),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,10 +21,9 @@ from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, R
 from phi3flow.runs.folder import AGGREGATION_INPUTS_FILE, RunFolder, lock, read_record, read_results
 from phi3flow.runs.outcomes import LineOutcomes
 from phi3flow.runs.promptflow_record import write_pf_metrics
+from phi3flow.runs.run_name import is_run_name
 from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
-
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 class RunWriter:
@@ -50,7 +48,7 @@ class RunWriter:
         Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
         (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
         """
-        if not _NAME.match(manifest.name):
+        if not is_run_name(manifest.name):
             raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
         path = runs_dir.resolve() / manifest.name
         with ExitStack() as held:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError
 from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
-from phi3flow.flows.column_mapping import map_line
+from phi3flow.flows.column_mapping import map_inputs
 from phi3flow.pacing.failures import Failure, describe_failure
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.storage.exact_json import encode_exactly
@@ -120,7 +120,7 @@ def line_inputs(
     mapping: Mapping[str, Any], row: Mapping[str, Any], history: list[dict[str, Any]] | None, flow: Flow
 ) -> dict[str, Any]:
     """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one."""
-    inputs = map_line(mapping, {"data": row}, optional=flow.optional_inputs)
+    inputs = map_inputs(mapping, {"data": row}, flow.inputs)
     names = [name for name, flow_input in flow.inputs.items() if flow_input.is_chat_history]
     return inputs if history is None else {**inputs, **dict.fromkeys(names, history)}
 

@@ -142,6 +142,39 @@ def test_two_files_of_one_name_are_refused(folder: Path) -> None:
         resolve_connection("same", folder=folder)
 
 
+OTHERS = {
+    "README.md": b"# Connections",
+    "settings.json": b"{",
+    "notes.yaml": b"- buy milk\n",
+    "deploy.yml": b"kind: Deployment\nname: phi3_endpoint_dev\n",
+    "broken.yml": b"a: [b\n",
+    "empty.yml": b"",
+    "latin.yml": "name: Ä".encode("latin-1"),
+    "typed.yml": b"type: custom\nendpoint: https://h\n",
+    "tagged.yml": b"key: !Ref other\ntype: 3\n",
+    "same_a.yml": b"name: same\ntype: custom\n",
+    "same_b.yml": b"name: same\ntype: custom\n",
+}
+
+
+def test_other_files_do_not_stand_in_the_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_ENDPOINT", "https://host/score")
+    monkeypatch.setenv("TEST_KEY", KEY)
+    write(folder, "mine.yml", CUSTOM.replace("phi3_endpoint", "phi3"))
+    for name, content in OTHERS.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder.yml").mkdir()
+    (folder / "phi3.yaml").write_bytes(b"[another tool's")
+    assert resolve_connection("phi3", folder=folder).configs == {"endpoint": "https://host/score"}
+
+
+def test_an_unknown_name_says_which_files_were_not_understood(folder: Path) -> None:
+    write(folder, "broken.yml", "name: phi3\nsecrets: {key: never-shown\n")
+    with pytest.raises(ConfigError, match=r"no connection 'phi3'.*broken\.yml:\d+: is not YAML") as caught:
+        resolve_connection("phi3", folder=folder)
+    assert "never-shown" not in str(caught.value)
+
+
 def test_an_unknown_name_lists_the_names_there_are_and_the_way_out(folder: Path) -> None:
     write(folder, "phi3_endpoint.yml", CUSTOM)
     with pytest.raises(ConfigError, match="no connection 'phi3_endpiont'") as caught:

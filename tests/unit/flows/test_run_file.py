@@ -28,7 +28,7 @@ def test_run_yml_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("column_maping: {}", "column_maping: Extra inputs are not permitted"),
+        ("column_maping: {}", "column_maping: there is no such field; column_mapping is one"),
         ("column_mapping: [1]", "column_mapping: Input should be a valid dict"),
         ("data: [", "is not YAML"),
         ("just text", "the file: Input should be a valid dict"),
@@ -41,3 +41,43 @@ def test_a_broken_run_yml_names_file_and_key(tmp_path: Path, content: str, messa
         load_run_config(file)
     assert str(file) in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_fields_of_no_meaning_here_are_named_and_left(tmp_path: Path) -> None:
+    file = tmp_path / "run.yml"
+    file.write_text(
+        "$schema: s\nname: n\ndisplay_name: d\ndescription: d\ntags: {a: b}\nproperties: {a: b}\nruntime: auto\n"
+        "resources: {instance_type: x}\nidentity: {type: managed}\nowner: me\ninit:\nconnections:\n",
+        encoding="utf-8",
+    )
+    config = load_run_config(file)
+    assert config.name == "n"
+    others = ["display_name", "description", "tags", "properties", "runtime", "resources", "identity", "owner"]
+    assert config.ignored == others
+
+
+def test_environment_and_init_may_be_files(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\nexport B='two words'\nC\n# no\n", encoding="utf-8")
+    (tmp_path / "init.json").write_text('{"k": 3}', encoding="utf-8")
+    (tmp_path / "init.jsonl").write_text('{"k": 4}\n{"k": 5}\n', encoding="utf-8")
+    for name, k in (("init.json", 3), ("init.jsonl", 4)):
+        file = tmp_path / "run.yml"
+        file.write_text(f"environment_variables: .env\ninit: {name}\n", encoding="utf-8")
+        config = load_run_config(file)
+        assert config.environment_variables == {"A": "1", "B": "two words"}
+        assert config.init == {"k": k}
+
+
+@pytest.mark.parametrize("content", ["environment_variables: no.env", "init: no.json"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "run.yml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.yml: .*no\.(env|json) cannot be read"):
+        load_run_config(file)
+
+
+def test_a_run_of_a_run_is_scored(tmp_path: Path) -> None:
+    file = tmp_path / "run.yml"
+    file.write_text("flow: eval\nrun: base\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="phi3flow score base --flow eval"):
+        load_run_config(file)
