@@ -16,7 +16,7 @@ from phi3flow.training.config import RECORD_FILE, FineTuneConfig
 from phi3flow.training.examples import Encoded, encode_chats
 from phi3flow.training.inputs import ChatFile, TrainingInputs
 from phi3flow.training.tiny_phi3 import base_tokenizer
-from phi3flow.training.weights import load_tokenizer
+from phi3flow.training.weights import load_tokenizer, quieten_libraries
 
 MOST_LEFT_OUT = 0.05
 """The share of a file's examples that may have no answer within the tokens that a training reads."""
@@ -30,14 +30,17 @@ def check(config: FineTuneConfig, inputs: TrainingInputs) -> list[str]:
     Raises DatasetError, which says how to keep them, where more than MOST_LEFT_OUT of a file's examples have no answer
     within the tokens that are read, or where nothing is left to learn.
     """
+    quieten_libraries()
     tokenizer, context = _reader(config, inputs)
     max_tokens = min(config.hyperparameters.max_seq_length, context)
     remarks = []
     for file in (inputs.train, inputs.validation):
         encoded = encode_chats(tokenizer, file.chats, max_tokens=max_tokens)
         remark = describe(encoded, file, remedy=_remedy(encoded, config, context))
-        if len(encoded.beyond) > MOST_LEFT_OUT * encoded.n_chats or not encoded.examples:
-            raise DatasetError(f"{remark} At most {MOST_LEFT_OUT:.0%} may be left out, and something must be learnt")
+        if len(encoded.beyond) > MOST_LEFT_OUT * encoded.n_chats:
+            raise DatasetError(f"{remark} To leave out more than {MOST_LEFT_OUT:.0%} is refused")
+        if not encoded.examples:
+            raise DatasetError(f"{remark} Nothing is left to learn")
         remarks += [remark] if remark else []
     return remarks
 
@@ -77,8 +80,8 @@ def _lines(file: ChatFile, positions: Sequence[int]) -> str:
 def _remedy(encoded: Encoded, config: FineTuneConfig, context: int) -> str:
     if encoded.longest <= context:
         return f" --max-seq-length {encoded.longest} keeps all of them whole."
-    name = f"--model {config.model}" if config.model else "the tiny base model (BaseConfig.context_tokens)"
-    raised = f" --max-seq-length {context} keeps more;" if encoded.max_tokens < context else ""
+    name = f"--model {config.model}" if config.model else "The tiny base model (BaseConfig.context_tokens)"
+    raised = f" --max-seq-length {context} keeps more." if encoded.max_tokens < context else ""
     return f"{raised} {name} reads {context} tokens: shorten them, or take a --model that reads {encoded.longest}."
 
 
