@@ -223,12 +223,26 @@ def _text(value: Any, column: str) -> str | None:
 
 def _remedy(row: Row, questions: Sequence[str], answers: Sequence[str]) -> str:
     """Say which columns there are, and the flag to type: with the likeliest, or NAME where nothing suggests itself."""
-    texts = [path for path, value in _leaves(row) if isinstance(value, str)]
-    free = iter([path for path in texts if path not in (*questions[:1], *answers[:1])])
-    question = questions[0] if questions else next(free, "NAME")
-    answer = answers[0] if answers else next(free, "NAME")
-    flag = f"--columns question={shlex.quote(question)} answer={shlex.quote(answer)}"
+    free = [path for path in _texts(row) if path not in (*questions[:1], *answers[:1])]
+    answer = answers[0] if answers else _likeliest(free, ANSWER_COLUMNS)
+    free = [path for path in free if path != answer]
+    question = questions[0] if questions else _likeliest(free, QUESTION_COLUMNS) or next(iter(free), None)
+    answer = answer or next((path for path in free if path != question), None)
+    flag = f"--columns question={shlex.quote(question or 'NAME')} answer={shlex.quote(answer or 'NAME')}"
     return f"{_listed(row)}; say which are meant: {flag}"
+
+
+def _likeliest(paths: Sequence[str], names: Sequence[str]) -> str | None:
+    return next((path for name in names for path in paths if name in _normalised(path)), None)
+
+
+def _texts(row: Row) -> Iterator[str]:
+    """Yield the paths of texts, and of the first where there is a list of them."""
+    for path, value in _leaves(row):
+        if isinstance(value, str):
+            yield path
+        elif isinstance(value, list) and value and isinstance(value[0], str):
+            yield f"{path}.0"
 
 
 def _listed(row: Row) -> str:

@@ -93,6 +93,10 @@ def test_numbers_and_truth_values_are_as_the_file_writes_them(number: str) -> No
         ('{"question":"q","Question":"r","answer":"a"}', "question and Question may both be the question"),
         ('{"prompt":"q","chosen":"a","rejected":"b"}', "--columns question=prompt answer=chosen"),
         ('{"data":{"my question":"q","a":"a"}}', "--columns question='data.my question' answer=data.a"),
+        (
+            '{"context":"c","question":"q","answers":{"text":["a"],"answer_start":[0]}}',
+            "--columns question=question answer=answers.text.0",
+        ),
         ('{"question":"q","answer":["a","b"]}', 'answer must be a text or a number: ["a", "b"]'),
         ('{"conversations":[{"user":"q"}]}', "the columns are conversations;"),
         ("{}", "the columns are none"),
