@@ -68,7 +68,7 @@ def prepare(
         output=output,
         source=source,
         seed=seed,
-        ratios=drawn if any(drawn[1:]) else None,
+        ratios=drawn if len(left) < len(SPLITS) else None,
         duplicates=Duplicates(
             exact=sum(split.exact for split in left.values()),
             normalised=sum(split.normalised for split in left.values()),
