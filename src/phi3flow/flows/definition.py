@@ -28,6 +28,7 @@ from phi3flow.records.yaml_text import change_yaml
 
 DAG_FILE = "flow.dag.yaml"
 FLEX_FILE = "flow.flex.yaml"
+_FLOW_FILES = (DAG_FILE, "flow.dag.yml", FLEX_FILE, "flow.flex.yml")
 _SKIPPED_FOLDERS = {"__pycache__", ".promptflow", ".runs", ".git", ".venv"}
 _SKIPPED_FOLDERS |= {"process_log"}  # pf's, for as long as a run of its own lasts
 _RANGE = re.compile(r"(?P<name>\S+)\s+(?P<low>-?\d+(\.\d+)?)\.\.(?P<high>-?\d+(\.\d+)?)")
@@ -60,7 +61,7 @@ class Flow:
     @property
     def is_flex(self) -> bool:
         """Whether a Python function or class is the flow, in place of a graph of nodes."""
-        return self.file == FLEX_FILE
+        return "entry" in self.definition
 
     @property
     def chat_output(self) -> str | None:
@@ -146,11 +147,13 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     text, definition = read_flow_yaml(file)
     declared = definition.get("inputs") or {}
     inputs = {name: FlowInput.declared(name, body or {}) for name, body in declared.items()}
-    if file.name == FLEX_FILE:
+    if "entry" in definition:
         if variant:
             raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
-        inputs = inputs or entry_inputs(folder, definition.get("entry"), where=file)
-        return Flow(folder, FLEX_FILE, text, definition, inputs, fingerprint(folder))
+        flow = Flow(folder, file.name, text, definition, inputs, fingerprint(folder))
+        entry = definition["entry"]
+        inputs = inputs or entry_inputs(folder, entry, where=file, environment=flow.environment)
+        return replace(flow, inputs=inputs)
     check_nodes(definition, file)
     chosen = find_variant(definition, variant, file) if variant else None
     apply_variants(definition, chosen, file)
@@ -170,7 +173,7 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
 def flow_files(folder: Path) -> list[Path]:
     """Return the files that make up a flow, relative and sorted: not what git ignores, caches, or .env files."""
     tracked = _git_files(folder)
-    names = tracked if tracked and tracked & {Path(DAG_FILE), Path(FLEX_FILE)} else _walk(folder)
+    names = tracked if tracked and tracked.intersection(map(Path, _FLOW_FILES)) else _walk(folder)
     return sorted(
         name
         for name in names
@@ -190,9 +193,11 @@ def fingerprint(folder: Path) -> str:
 
 
 def _flow_file(folder: Path) -> Path:
-    for name in (DAG_FILE, FLEX_FILE):
-        if (folder / name).is_file():
-            return folder / name
+    files = [folder / name for name in _FLOW_FILES if (folder / name).is_file()]
+    if len(files) > 1:
+        raise FlowError(f"{folder}: has {files[0].name} and {files[1].name}: name the file that is meant")
+    if files:
+        return files[0]
     raise FlowError(f"{folder / DAG_FILE}: there is no such file; a flow is a folder with {DAG_FILE} or {FLEX_FILE}")
 
 

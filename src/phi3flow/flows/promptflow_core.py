@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -14,7 +15,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -221,8 +222,10 @@ async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: An
 def _prepare_flex(executor: Any) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
-    The error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps
-    sys.stdout anew a line, around the wrapper of whichever line began before: not done.
+    What it yields is joined here: promptflow loses the error of an asynchronous generator, and answers with what came
+    before it. The error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps sys.stdout anew a line, around the wrapper of whichever line began before: not
+    done. Where the YAML declares no inputs they have the types of the signature, which ``pf`` writes into the YAML of
+    a run; a sample is no data, also where a line maps nothing.
     """
     is_async = executor._is_async
     call = executor._func_async if is_async else executor._func
@@ -230,17 +233,40 @@ def _prepare_flex(executor: Any) -> None:
     async def entry(**inputs: Any) -> Any:
         try:
             if is_async:
-                return await call(**inputs)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(_TOOL_THREADS, functools.partial(call, **inputs))
+                output = call(**inputs)  # an asynchronous generator is not to be awaited
+                return await _joined(await output if inspect.isawaitable(output) else output)
+            return await _joined(await _in_thread(functools.partial(call, **inputs)))
         except Exception as error:
             _entry_error.set(error)
             raise
 
     executor._func_async = entry
+    executor._inputs_sign = executor._inputs_sign or executor._inputs
+    executor._apply_sample_inputs = lambda inputs: inputs
     if executor.has_aggregation_node:
         executor._aggr_func = _keeping_error(executor, executor._aggr_func)
     executor._exec_line_context = executor._update_operation_context
+
+
+async def _joined(output: Any) -> Any:
+    """Return what an entry returned with generators, on top or as a value by name, as the text of what they yield."""
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = as_dict(output)
+    if isinstance(output, dict):
+        return {name: await _joined_text(value) for name, value in output.items()}
+    return await _joined_text(output)
+
+
+async def _joined_text(value: Any) -> Any:
+    if isinstance(value, AsyncIterator):
+        return "".join([str(part) async for part in value])
+    if isinstance(value, Iterator):
+        return await _in_thread(lambda: "".join(map(str, value)))
+    return value
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_TOOL_THREADS, function)
 
 
 def _keeping_error(executor: Any, aggregate: Any) -> Any:

@@ -119,10 +119,17 @@ class Attempts:
 def line_inputs(
     mapping: Mapping[str, Any], row: Mapping[str, Any], history: list[dict[str, Any]] | None, flow: Flow
 ) -> dict[str, Any]:
-    """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one."""
+    """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one.
+
+    A chat history that neither has, nor a default, is empty, as under ``pf flow test``.
+    """
     inputs = map_line(mapping, {"data": row}, optional=flow.optional_inputs)
-    names = [name for name, flow_input in flow.inputs.items() if flow_input.is_chat_history]
-    return inputs if history is None else {**inputs, **dict.fromkeys(names, history)}
+    for name, flow_input in flow.inputs.items():
+        if flow_input.is_chat_history and history is not None:
+            inputs[name] = history
+        elif flow_input.is_chat_history and not flow_input.has_default:
+            inputs.setdefault(name, [])
+    return inputs
 
 
 def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:
