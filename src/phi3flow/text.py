@@ -30,6 +30,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def confidence(level: float) -> str:
+    """Return "95 %" for the level 0.05 of a test: how sure the interval is that belongs to it."""
+    return f"{100 * (1 - level):.4g} %"
+
+
 def visible(text: str) -> str:
     """Return ``text`` with control, bidirectional and other invisible characters written as ⟨U+202E⟩.
 

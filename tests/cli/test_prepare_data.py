@@ -144,8 +144,8 @@ def test_every_malformed_row_is_listed_and_nothing_is_written(tmp_path: Path) ->
         "a.jsonl:2: messages must be a list of messages: []",
         "a.jsonl:3: no messages, nor a question (question, prompt) with an answer (answer, completion, "
         "ground_truth); the columns are text",
-        "b.csv:2: message 2: content is empty: ''",
-        "b.csv:5: the row does not have the header's 2 columns",
+        "b.csv:2: message 2: content must be a string: missing",
+        "b.csv:5: 1 cell where the header has 2 columns: q2",
         "c.csv:2: messages is not JSON: not json",
     ]
     assert not (tmp_path / "out").exists()
@@ -160,9 +160,9 @@ def test_malformed_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", b"", "a.txt: the suffix must be one of .jsonl, .json, .csv, .parquet"),
+        ("a.txt", b"question;answer\n", "a.txt:1: not JSON"),
         ("a.jsonl", b"", "there is no conversation in the input"),
-        ("a.csv", b"question,answer\n\xff,a\n", "a.csv:2: not UTF-8: \\xff,a"),
+        ("a.csv", b"question,answer\n\xff,a\n", "a.csv:2: not UTF-8 at byte 0: \\xff,a (save it as UTF-8"),
         ("a.csv", b'question,answer\n"open,a\n', "a.csv:2: not CSV: unexpected end of data"),
         ("a.parquet", b"no parquet", "a.parquet cannot be read as Parquet"),
     ],

@@ -158,3 +158,19 @@ def test_pf_shows_the_run(folder):
     assert "Paris" in details
     assert "(Failed)" in details
     assert json.loads(pf("show-metrics", "--name", "theirs"))["answer_match.exact_match"] == pytest.approx(1 / 3, abs=1)
+
+
+def test_answers_that_are_all_null_are_lines_that_failed(folder):
+    rows = [{"question": f"q{k}", "ground_truth": "Paris", "values": ["Paris"], "answer": "Paris"} for k in range(12)]
+    write_lines(folder / "right.jsonl", rows)
+    write_lines(folder / "empty.jsonl", [{**row, "answer": None} for row in rows])
+    done = _score(folder, "empty.jsonl", "--json")
+    assert done.returncode == 1, done.stderr
+    f1 = _run(folder, "empty").metrics("answer_match").metrics["f1"]
+    assert (f1.mean, f1.n, f1.n_failed) == (0.0, 12, 12)
+    assert (f1.low, f1.high) == (0.0, pytest.approx(0.2534, abs=1e-4))
+    assert _score(folder, "right.jsonl").returncode == 0
+    compared = phi3flow("compare", "right", "empty", "--metric", "f1", "--json", cwd=folder)
+    assert json.loads(compared.stdout)["failed"] == {"baseline": 0, "candidate": 12}
+    gated = phi3flow("gate", "empty", "--baseline", "right", "--rule", "f1 no worse than baseline by 0.1", cwd=folder)
+    assert gated.returncode == 1, gated.stderr

@@ -4,6 +4,9 @@ Lines run concurrently, as many as the endpoint takes; a line that fails is reco
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
 a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
+An input takes the column of its name, else its default. A sample default, such as a chat input's, is no data: without a
+column the run is refused with the mapping to type, and a line without a value fails (docs/flow-inputs.md).
+
 --stop-when-decided ends a run once a metric is shown better or worse than --baseline's, at level 5 % although it is
 watched; several variants share that level, and are compared with the baseline. The same command with a larger --limit
 goes on with the same test. docs/statistics.md says what it saves, and where conversations are too long for it.

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from rich.console import Group
 
     from phi3flow.datasets.tokens import check_file
+    from phi3flow.storage.data_files import data_files
 
     count: TokenCounter | None = None
     without: ConfigError | None = None
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         count = _counter(args.tokenizer, args.encoding)
     except ConfigError as error:
         without = error  # the format can be checked all the same
-    checks = [check_file(path, count=count, max_tokens=args.max_tokens) for path in args.files]
+    files = [file for path in args.files for file in data_files(path)]
+    checks = [check_file(file, count=count, max_tokens=args.max_tokens) for file in files]
     data = {
         "tokenizer": args.tokenizer or args.encoding,
         "max_tokens": args.max_tokens,

@@ -80,14 +80,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _prepare(args: argparse.Namespace, terminal: Terminal) -> DataCard:
     from phi3flow.datasets import sources
     from phi3flow.datasets.preparation import prepare
-    from phi3flow.storage.jsonl import file_sha256
+    from phi3flow.storage.data_files import data_sha256
 
     source: dict[str, Any]
     if args.dataset:
         source = {"dataset": args.dataset, "config": args.config or "default", "split": args.split}
         conversations = sources.read_hugging_face(args.dataset, config=args.config, split=args.split)
     else:
-        source = {"files": {str(path): file_sha256(path) for path in args.input}}
+        source = {"files": {str(path): data_sha256(path) for path in args.input}}
         conversations = sources.read_files(args.input)
     with terminal.progress("{task.description}", "{task.completed} rows", transient=True) as progress:
         return prepare(

@@ -4,9 +4,10 @@ A scoring that was interrupted goes on with the same command, and no line is pai
 where it failed. --fresh scores every line anew: a judge may answer otherwise.
 
 An evaluation flow's input takes the column of its own name from the run's outputs, else from the data, else from the
-run's inputs; --column-mapping says otherwise. The scores are kept in the run's folder, under scores/. RUN may
-be one that `pf run create --data` made. A flow that asks an endpoint, such as a judge, is paced, bounded and tried
-again as in batch-run. A line that failed in the run counts as the worst score of each metric that applies to it.
+run's inputs; --column-mapping says otherwise, and no sample default stands in for data (docs/flow-inputs.md). The
+scores are kept in the run's folder, under scores/. RUN may be one that `pf run create --data` made. A flow that asks an
+endpoint, such as a judge, is paced, bounded and tried again as in batch-run. A line that failed in the run counts as
+the worst score of each metric that applies to it.
 
 With --data FILE in place of RUN, answers that are in a file already become a run of the file's name, which compare and
 gate take: the file's column answer, or the one that --column-mapping names. A null is a line that failed.

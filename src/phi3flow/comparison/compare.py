@@ -58,10 +58,10 @@ def compare_with_baseline(
 
     Lines are paired by line_id, or by the data column ``pair_by``; a metric counts those that both runs scored, where a
     line that failed in its run counts as the metric's worst score. ``metrics`` (full or unambiguous short names) are
-    confirmatory: they share one level with those of all candidates, by Holm and by Bonferroni. The default is
-    value_accuracy where it applies to half of the lines, else f1, else the first. They are compared within each slice
-    of the data's columns ``by`` too, where all slices share one level. ``margins`` are those within which runs are
-    equivalent.
+    confirmatory: they share one level with those of all candidates, by Holm and by Bonferroni. The default is the
+    metric whose test watched one of the two runs, else value_accuracy where it applies to half of the lines, else f1,
+    else the first. They are compared within each slice of the data's columns ``by`` too, where all slices share one
+    level. ``margins`` are those within which runs are equivalent.
 
     Raises ConfigError where a run is not scored, or measured by another ruler than the baseline, a metric or column
     is unknown, or no line is common to both.
@@ -157,7 +157,10 @@ def _draft(
         f"{runs.evaluation}.{metric.name}": metric for runs in evaluations for metric in paired_metrics(runs, pairs)
     }
     whole_run = whole_run_metrics(evaluations, paired)
-    confirmatory = choose_confirmatory(metrics, paired, whole_run, unlike)
+    watched = watched_runs(baseline, candidate)
+    confirmatory = choose_confirmatory(
+        metrics, paired, whole_run, unlike, watched=watched.outcome.metric if watched.outcome else None
+    )
     slices = [line_slice for column in by for line_slice in slice_rows(pairs.rows, column)]
     return _Draft(
         opening=Comparison(
@@ -175,7 +178,7 @@ def _draft(
         confirmatory=confirmatory,
         margins=margins.resolve(confirmatory),
         slices=slices,
-        watched=watched_runs(baseline, candidate),
+        watched=watched,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phi3flow.records.comparisons import AnsweredOnly, Comparison, Difference, MetricComparison, Sides
-from phi3flow.text import plural
+from phi3flow.text import confidence, plural
 
 
 def describe_verdict(name: str, comparison: Comparison) -> str:
@@ -50,7 +50,9 @@ def _claim(metric: MetricComparison, comparison: Comparison) -> str:
 
 
 def _finding(metric: MetricComparison, comparison: Comparison) -> str:
-    evidence = [f"95 % interval {_interval(metric.difference)}"] if _interval(metric.difference) else []
+    interval, evidence = _interval(metric.difference), list[str]()
+    if interval:
+        evidence.append(f"{confidence(metric.level)} interval {interval}")
     if shared := metric.simultaneous and _interval(metric.simultaneous):
         evidence.append(f"at the level that all tests share {shared}")
     if p := describe_p(metric):

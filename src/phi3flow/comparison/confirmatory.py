@@ -36,9 +36,10 @@ def choose_confirmatory(
     paired: Mapping[str, PairedMetric],
     whole_run: Iterable[str],
     unlike: Sequence[Mismatch],
+    watched: str | None = None,
 ) -> list[str]:
-    """Return the metrics that a comparison is made for: ``names``, else value_accuracy where it applies to at least
-    half of the pairs, else f1, else the first that lines have.
+    """Return the metrics that a comparison is made for: ``names``, else the one whose test ``watched`` a run, else
+    value_accuracy where it applies to at least half of the pairs, else f1, else the first that lines have.
 
     ``whole_run`` are metrics without lines' scores. Raises ConfigError for an unknown or ambiguous name, and
     RulerMismatchError where what is to be compared was measured by different rulers (``unlike``).
@@ -46,6 +47,8 @@ def choose_confirmatory(
     unlike_metrics = {metric: mismatch for mismatch in unlike for metric in mismatch.metrics}
     if names:
         chosen = resolve_metrics(names, dict.fromkeys([*paired, *whole_run, *unlike_metrics]))
+    elif watched and (watched in paired or watched in unlike_metrics):
+        chosen = [watched]
     else:
         default = _default(paired)
         instead = None if default and _short(default) in _DEFAULT else default_metric(unlike_metrics)

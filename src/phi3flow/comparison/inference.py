@@ -17,7 +17,7 @@ from phi3flow.comparison.readings import PairedMetric, PairedScores
 from phi3flow.project.machine import processors
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.scores import FailedLines
-from phi3flow.stats import CORPUS_METRICS, PairedComparison, compare_corpora, compare_pairs
+from phi3flow.stats import ALPHA, CORPUS_METRICS, PairedComparison, compare_corpora, compare_pairs
 
 _Key = tuple[str, FailedLines]
 
@@ -36,7 +36,7 @@ class InferredMetric:
     """A metric of two runs by the reading that its scores are made with, and by the other where lines failed.
 
     ``tests`` share the level of what decides it: 1 where it is exploratory. ``failed`` lines are of those that it was
-    inferred from; ``is_watched`` where that was done while the run went on.
+    inferred from; ``is_watched`` where that was done while the run went on, at its own ``level``.
     """
 
     metric: PairedMetric
@@ -45,6 +45,7 @@ class InferredMetric:
     primary: Reading
     answered_only: Reading | None
     is_watched: bool = False
+    level: float = ALPHA
 
 
 def infer_metrics(

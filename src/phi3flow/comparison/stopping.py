@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from phi3flow.comparison.inference import InferredMetric, Reading
-from phi3flow.records.comparisons import AnsweredOnly, Difference, Sides, StoppedEarly, Verdict
+from phi3flow.records.comparisons import SEQUENTIAL, AnsweredOnly, Difference, Sides, StoppedEarly, Verdict
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import ALPHA, PairedComparison
 
@@ -47,7 +47,14 @@ class Watched:
         failed = outcome.failed if outcome.baseline_mean is not None else inferred.failed
         primary = Reading(outcome.baseline_mean, outcome.candidate_mean, _as_compared(outcome, inferred))
         answered_only = _read_answered(outcome.answered_only) if outcome.answered_only else None
-        return replace(inferred, failed=failed, primary=primary, answered_only=answered_only, is_watched=True)
+        return replace(
+            inferred,
+            failed=failed,
+            primary=primary,
+            answered_only=answered_only,
+            is_watched=True,
+            level=outcome.level,
+        )
 
 
 def watched_runs(baseline: RunFolder, candidate: RunFolder) -> Watched:
@@ -77,7 +84,7 @@ def _as_compared(outcome: StoppedEarly, inferred: InferredMetric) -> PairedCompa
     biased = "the estimate at a stop is biased away from 0: the run stopped because it was large"
     return PairedComparison(
         n=outcome.n,
-        method="confidence sequence",
+        method=SEQUENTIAL,
         wins=ups if is_counted else None,
         losses=downs if is_counted else None,
         ties=outcome.ties if is_counted else None,
@@ -94,7 +101,7 @@ def _read_answered(outcome: AnsweredOnly) -> Reading:
     difference = outcome.difference
     paired = PairedComparison(
         n=outcome.n,
-        method="confidence sequence",
+        method=SEQUENTIAL,
         mean=difference.mean,
         low=difference.low,
         high=difference.high,

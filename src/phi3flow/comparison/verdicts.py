@@ -134,15 +134,24 @@ class _Evidence:
 
 
 def _few_lines(paired: PairedComparison, margin: float | None) -> str:
-    """Return that the interval holds 0, and what it would take."""
+    """Return that the interval holds 0, of what, and what it would take."""
     effect, needed = paired.minimum_detectable_effect, paired.lines_needed
-    text = f"few lines: {paired.n:,} of them"
+    text = _size(paired)
     if effect is not None:
         text += f" show a difference of {effect:.3f} or more (80 % power)"
         text += f", one of this size takes about {needed:,}" if needed is not None and needed > paired.n else ""
     else:
         text += f" leave {paired.low:+.3f} to {paired.high:+.3f} open"
     return text if margin is None else f"{text}; the interval is not within {margin:g}"
+
+
+def _size(paired: PairedComparison) -> str:
+    """Return what there is too little of: lines, conversations, or others beside one that has half of the lines."""
+    if paired.conversations is None:
+        return f"few lines: {paired.n:,} of them"
+    if paired.longest and 2 * paired.longest >= paired.n:
+        return f"one conversation has {paired.longest:,} of {paired.n:,} lines: together they"
+    return f"few conversations: {paired.n:,} lines in {paired.conversations:,} of them"
 
 
 def _figures(inferred: InferredMetric) -> MetricComparison:
@@ -163,6 +172,8 @@ def _figures(inferred: InferredMetric) -> MetricComparison:
         lines_needed=paired.lines_needed,
         n=paired.n,
         method=paired.method,
+        level=inferred.level,
+        conversations=paired.conversations,
         lower_is_better=metric.lower_is_better,
         se=paired.se,
         failed_lines=metric.failed_lines,

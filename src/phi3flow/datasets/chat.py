@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
-from phi3flow.storage.jsonl import Row, identity, line_id, parse_row, read_lines, with_line_ids
+from phi3flow.storage.data_files import check_data
+from phi3flow.storage.jsonl import Row, identity, line_id, with_line_ids
 from phi3flow.text import shorten
 
 ROLES = ("system", "user", "assistant")
@@ -57,13 +58,13 @@ def breaches(row: Row) -> Iterator[str]:
         yield from _order_breaches([message["role"] for message in messages])
 
 
-def read_jsonl(path: Path) -> Iterator[LocatedRow | Breach]:
-    """Yield every row of a JSON Lines file, or the breach in its place where a line is no JSON object."""
-    for number, raw in read_lines(path):
-        try:
-            yield LocatedRow(str(path), number, parse_row(raw))
-        except ValueError as error:
-            yield Breach(str(path), number, str(error))
+def locate_rows(path: Path) -> Iterator[LocatedRow | Breach]:
+    """Yield every row of a data file or folder, or the breach in its place where it is none."""
+    for (file, line), row in check_data(path):
+        if isinstance(row, ValueError):
+            yield Breach(str(file), line, str(row))
+        else:
+            yield LocatedRow(str(file), line, row)
 
 
 def checked(rows: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breach]:
@@ -77,8 +78,8 @@ def checked(rows: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breach
 
 
 def read_chats(path: Path) -> list[Row]:
-    """Return the chat rows of a JSON Lines file. Raises DatasetError that lists every breach in it."""
-    items = list(checked(read_jsonl(path)))
+    """Return the chat rows of a data file. Raises DatasetError that lists every breach in it."""
+    items = list(checked(locate_rows(path)))
     wrong = [item for item in items if isinstance(item, Breach)]
     if wrong:
         refuse(wrong)

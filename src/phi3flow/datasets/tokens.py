@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phi3flow.datasets.chat import Breach, checked, read_jsonl
+from phi3flow.datasets.chat import Breach, checked, locate_rows
+from phi3flow.datasets.sources import read_files
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records.record import Record
+from phi3flow.storage.data_files import is_json_lines
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
 
@@ -73,13 +75,16 @@ class FileCheck(Record):
 def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> FileCheck:
     """Check every line of a chat file and count the tokens of the right ones, where there is a tokenizer.
 
+    JSON Lines are checked as they stand, for a fine-tuning service takes them so; of a table or an array, the chats
+    that ``prepare-data`` makes of it.
     Raises DatasetError only where the file cannot be read: what is wrong with its lines is a finding.
     """
     wrong: list[LineBreach] = []
     counted: list[LineTokens] = []
     turns: list[int] = []
     examples = 0
-    for item in checked(read_jsonl(path)):
+    rows = locate_rows(path) if is_json_lines(path) else read_files([path])
+    for item in checked(rows):
         if isinstance(item, Breach):
             wrong.append(LineBreach(line=item.line, reason=item.reason))
             continue

@@ -2,16 +2,19 @@
 
 The semantics are promptflow's: ``${data.NAME}``, ``${run.inputs.NAME}`` and ``${run.outputs.NAME}`` name a
 column, everything else is a literal, and an input that no mapping names takes the data column of its own name.
-Unlike promptflow, a mapping is checked against the columns before anything runs.
+Unlike promptflow, a mapping is checked against the columns before anything runs, and a default that is there to try the
+flow with ("Who founded Microsoft?") does not stand in for data: docs/flow-inputs.md.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError
+from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns
 
 _REFERENCE = re.compile(r"^\$\{([^{}]+)\}$")
 
@@ -20,42 +23,32 @@ Sources = Mapping[str, Mapping[str, Any]]
 
 
 def complete_mapping(
-    mapping: Mapping[str, Any],
-    *,
-    inputs: Mapping[str, bool],
-    columns: Mapping[str, Iterable[str]],
-    where: str,
+    mapping: Mapping[str, Any], *, inputs: Mapping[str, FlowInput], columns: Columns, where: str
 ) -> dict[str, Any]:
     """Return the mapping with every input that has a column of its own name added, or say what is missing.
 
-    ``inputs`` gives each flow input's name and whether it has a default; ``columns`` each source's column
-    names (``{"data": [...], "run.outputs": [...]}``; an unnamed input is looked up in that order); ``where``
-    begins the message. Raises ColumnMappingError.
+    ``inputs`` are the flow's; ``columns`` each source's column names (``{"data": [...], "run.outputs": [...]}``; an
+    unnamed input is looked up in that order); ``where`` begins the message. An input that is left to a default which
+    is no data is refused, or warned of where that is less sure. Raises ColumnMappingError.
     """
-    names_by_source = {source: list(names) for source, names in columns.items()}
     for name, value in mapping.items():
         if name not in inputs:
             raise ColumnMappingError(
                 f"{where}: column_mapping.{name} names no input of the flow; the inputs are {_list(inputs)}"
             )
+        if value is None and not _takes_null(name, inputs[name]):
+            raise ColumnMappingError(f"{where}: column_mapping.{name} is null: give it a column or a value")
         reference = _reference(value)
-        if reference and _find(reference, names_by_source) is None:
+        if reference and _find(reference, columns) is None:
             raise ColumnMappingError(
-                f"{where}: column_mapping.{name} refers to {value}; the columns are {_list_columns(names_by_source)}"
+                f"{where}: column_mapping.{name} refers to {value}; the columns are {list_columns(columns)}"
             )
     result = dict(mapping)
-    for name, has_default in inputs.items():
-        if name in result:
-            continue
-        source = next((source for source, names in names_by_source.items() if name in names), None)
-        if source is not None:
+    for name in inputs:
+        source = next((source for source, names in columns.items() if name in names), None)
+        if name not in result and source is not None:
             result[name] = f"${{{source}.{name}}}"
-        elif not has_default:
-            raise ColumnMappingError(
-                f"{where}: the flow's input {name!r} gets no value: it has no default, there is no column {name!r} "
-                f"and no column_mapping names it; the columns are {_list_columns(names_by_source)}. "
-                f"Add --column-mapping {name}='${{data.COLUMN}}'"
-            )
+    check_left_inputs(result, inputs=inputs, columns=columns, used=_used(result, columns), where=where)
     return result
 
 
@@ -81,6 +74,24 @@ def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable
     return result
 
 
+def map_inputs(mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
+    """Apply a complete mapping of a flow's ``inputs`` to one line.
+
+    An input is left out, and has its default, where the line lacks it or has a null for a text (promptflow would make
+    "None" of it). Raises ColumnMappingError where the default is a sample or the input is what is asked.
+    """
+    result = map_line(mapping, sources, optional=[name for name, declared in inputs.items() if declared.is_optional])
+    for name in [name for name, value in result.items() if value is None and not _takes_null(name, inputs[name])]:
+        if not inputs[name].is_optional:
+            raise ColumnMappingError(f"{name} is null in this line ({mapping[name]})")
+        del result[name]
+    return result
+
+
+def _takes_null(name: str, declared: FlowInput) -> bool:
+    return declared.type != "string" and not declared.is_sample and not is_asked(name, declared)
+
+
 def _reference(value: Any) -> str | None:
     match = _REFERENCE.match(value) if isinstance(value, str) else None
     return match.group(1) if match else None
@@ -100,5 +111,8 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _list_columns(columns: Mapping[str, Iterable[str]]) -> str:
-    return ", ".join(f"${{{source}.{name}}}" for source, names in columns.items() for name in names) or "none"
+def _used(mapping: Mapping[str, Any], columns: Columns) -> Iterator[str]:
+    """Yield the names of the columns that a mapping takes."""
+    for reference in filter(None, map(_reference, mapping.values())):
+        if location := _find(reference, columns):
+            yield location[1]

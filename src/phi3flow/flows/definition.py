@@ -103,11 +103,6 @@ class Flow:
         items = str((self.definition.get("tags") or {}).get(tag, "")).split(",")
         return [item.strip() for item in items if item.strip()]
 
-    @property
-    def optional_inputs(self) -> set[str]:
-        """The inputs that a line may lack: they have a default, or are the chat history."""
-        return {name for name, declared in self.inputs.items() if declared.has_default or declared.is_chat_history}
-
     def with_connections(self, overrides: Mapping[str, str]) -> Flow:
         """Return the flow with ``{"node.input": connection name}`` set, as ``pf run --connections`` does.
 
@@ -146,8 +141,12 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     folder = file.parent.resolve()
     text, definition = read_flow_yaml(file)
     declared = definition.get("inputs") or {}
-    inputs = {name: FlowInput.declared(name, body or {}) for name, body in declared.items()}
-    if "entry" in definition:
+    is_flex = "entry" in definition
+    inputs = {  # a node takes an input as ${inputs.NAME}, long ago as ${flow.NAME}
+        name: FlowInput.declared(name, body or {}, is_read=is_flex or f".{name}" in text)
+        for name, body in declared.items()
+    }
+    if is_flex:
         if variant:
             raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
         flow = Flow(folder, file.name, text, definition, inputs, fingerprint(folder))

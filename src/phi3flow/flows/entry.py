@@ -102,8 +102,12 @@ def _ask_python(
     if "error" in said:
         raise FlowError(f"{where}: {said['error']}")
     return {
-        parameter["name"]: _input(
-            parameter["name"], parameter["type"], "default" in parameter, parameter.get("default")
+        parameter["name"]: FlowInput(
+            type=_type(parameter["type"]),
+            default=parameter.get("default"),
+            has_default="default" in parameter,
+            is_chat_history=parameter["name"] == "chat_history",
+            is_computed=parameter.get("is_computed", False),
         )
         for parameter in said["parameters"]
     }
@@ -117,19 +121,20 @@ def _parameters(arguments: ast.arguments, is_method: bool) -> dict[str, FlowInpu
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ]
     return {
-        argument.arg: _input(argument.arg, _type_name(argument.annotation), default is not None, _literal(default))
+        argument.arg: FlowInput(
+            type=_type(_type_name(argument.annotation)),
+            default=_literal(default),
+            has_default=default is not None,
+            is_chat_history=argument.arg == "chat_history",
+            is_computed=default is not None and not _is_literal(default),
+        )
         for argument, default in pairs[is_method:]
         if argument.arg != "self"
     }
 
 
-def _input(name: str, type_name: str, has_default: bool, default: object) -> FlowInput:
-    return FlowInput(
-        type=_TYPES.get(type_name, "object"),
-        default=default,
-        has_default=has_default,
-        is_chat_history=name == "chat_history",
-    )
+def _type(name: str) -> str:
+    return _TYPES.get(name, "object")
 
 
 def _type_name(annotation: ast.expr | None) -> str:
@@ -139,7 +144,12 @@ def _type_name(annotation: ast.expr | None) -> str:
 
 def _literal(node: ast.expr | None) -> object:
     """Return the default where it is a literal; any other is left to Python, which applies it in the call."""
+    return ast.literal_eval(node) if node is not None and _is_literal(node) else None
+
+
+def _is_literal(node: ast.expr) -> bool:
     try:
-        return ast.literal_eval(node) if node is not None else None
+        ast.literal_eval(node)
     except ValueError:
-        return None
+        return False
+    return True

@@ -2,7 +2,8 @@
 
     python -P -m phi3flow.flows.entry_signature FOLDER MODULE NAME
 
-Prints one line of JSON: ``parameters``, each a name, a type's name, and its default where it has one, or ``error``.
+Prints one line of JSON: ``parameters``, each a name, a type's name, and its default where it has one (``is_computed``
+where JSON does not hold it), or ``error``.
 What the module itself prints goes to standard error.
 """
 
@@ -61,7 +62,7 @@ def _describe(parameter: inspect.Parameter) -> dict[str, Any]:
     try:
         return {**described, "default": json.loads(json.dumps(parameter.default))}
     except (TypeError, ValueError):  # Python applies it in the call
-        return {**described, "default": None}
+        return {**described, "default": None, "is_computed": True}
 
 
 def _type_name(annotation: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.numbers import as_number
 from phi3flow.flows.session import FlowLine, FlowSession
 from phi3flow.records.lines import LineError, LineResult
@@ -72,7 +73,7 @@ class Evaluator:
         self._session = session
         self._mapping = mapping
         self._redact = redact
-        self._defaults = input_defaults(session.flow)
+        self._inputs = session.flow.inputs
         self._ranges = session.flow.score_ranges
 
     async def execute(self, line: AnsweredLine, *, timeout_s: float | None = None) -> Execution:
@@ -93,7 +94,7 @@ class Evaluator:
         """Return what the flow is given for a line. Raises ColumnMappingError for a column that the line lacks."""
         result = line.result
         sources = {"run.outputs": result.outputs or {}, "data": line.row, "run.inputs": result.inputs}
-        return evaluation_inputs(self._mapping, sources, self._defaults)
+        return evaluation_inputs(self._mapping, sources, self._inputs)
 
     def _text(self, text: str) -> str:
         return _bounded(self._redact(text))
@@ -155,8 +156,7 @@ def complete_evaluation(
     names = {source: list(column_names) for source, column_names in columns.items()}
     if own_history and _HISTORY in flow.inputs and _HISTORY in names["run.inputs"]:
         mapping = {_HISTORY: f"${{run.inputs.{_HISTORY}}}", **mapping}
-    inputs = {name: flow_input.has_default for name, flow_input in flow.inputs.items()}
-    complete = complete_mapping(mapping, inputs=inputs, columns=names, where=where)
+    complete = complete_mapping(mapping, inputs=flow.inputs, columns=names, where=where)
     if not any(str(value).startswith(_OUTPUTS) for value in complete.values()):
         outputs = ", ".join(names["run.outputs"]) or "none"
         raise ColumnMappingError(
@@ -166,23 +166,27 @@ def complete_evaluation(
     return complete
 
 
-def input_defaults(flow: Flow) -> dict[str, Any]:
-    """Return the inputs that have a default, with it."""
-    return {name: flow_input.default for name, flow_input in flow.inputs.items() if flow_input.has_default}
+def input_defaults(flow_inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
+    """Return the inputs that have a default, with it, but for those that Python knows better; a chat begins empty."""
+    defaults = {name: declared.default for name, declared in flow_inputs.items() if declared.default is not None}
+    histories: dict[str, Any] = {name: [] for name, declared in flow_inputs.items() if declared.is_chat_history}
+    return histories | defaults
 
 
 def evaluation_inputs(
-    mapping: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]
+    mapping: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]], flow_inputs: Mapping[str, FlowInput]
 ) -> dict[str, Any]:
     """Return the inputs that a complete mapping gives a line; a null takes the input's default.
 
-    Raises ColumnMappingError where a null has none: promptflow would turn it into the text "None", and score that.
+    Raises ColumnMappingError where a null has none, or one that is a sample: promptflow would turn it into the text
+    "None", and score that.
     """
-    mapped = map_line(mapping, sources, optional=defaults)
-    inputs = {**defaults, **{name: value for name, value in mapped.items() if value is not None}}
-    for name in mapped.keys() - inputs.keys():
+    optional = [name for name, declared in flow_inputs.items() if declared.is_optional]
+    mapped = map_line(mapping, sources, optional=optional)
+    inputs = {name: value for name, value in mapped.items() if value is not None}
+    for name in mapped.keys() - inputs.keys() - set(optional):
         raise ColumnMappingError(f"{name} is null in this line ({mapping[name]})")
-    return inputs
+    return {**input_defaults(flow_inputs), **inputs}
 
 
 def read_scores(

@@ -6,24 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_NUMBERS = frozenset({"int", "double", "bool"})
+
 
 @dataclass(frozen=True)
 class FlowInput:
-    """One input of a flow: promptflow's type name, and its default where it has one."""
+    """One input of a flow: promptflow's type name, and its default where it has one.
+
+    ``is_computed``: the default is an expression that only Python knows. ``is_read``: something in the flow takes it.
+    """
 
     type: str
     default: Any = None
     has_default: bool = False
     is_chat_input: bool = False
     is_chat_history: bool = False
+    is_computed: bool = False
+    is_read: bool = True
 
     @classmethod
-    def declared(cls, name: str, body: Mapping[str, Any]) -> FlowInput:
-        """Read an entry of the YAML's ``inputs``."""
+    def declared(cls, name: str, body: Mapping[str, Any], *, is_read: bool = True) -> FlowInput:
+        """Read an entry of the YAML's ``inputs``; a default that is null is none, as under promptflow."""
         return cls(
             type=str(body.get("type", "string")),
             default=body.get("default"),
-            has_default="default" in body,
+            has_default=body.get("default") is not None,
             is_chat_input=bool(body.get("is_chat_input")),
             is_chat_history=bool(body.get("is_chat_history")) or name == "chat_history",
+            is_read=is_read,
         )
+
+    @property
+    def is_content(self) -> bool:
+        """Whether data may be meant for it: it is neither a number, which sets something, nor the chat's history."""
+        return not (self.is_chat_history or self.type in _NUMBERS or isinstance(self.default, int | float))
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether its default is there to try the flow with: a text, a list or an object, and not an empty one."""
+        says_something = (
+            isinstance(self.default, str | list | dict) and self.default and not str(self.default).isspace()
+        )
+        return self.is_content and (self.is_computed or bool(says_something))
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a line may lack a value: the default stands in for it, or it is a chat that begins."""
+        return self.is_chat_history or (self.has_default and not self.is_chat_input and not self.is_sample)

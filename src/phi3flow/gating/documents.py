@@ -23,7 +23,7 @@ def summarise(result: GateResult, *, undecided_passes: bool) -> str:
     """Return one line: what the gate says about which run, and how many lines of which failed."""
     against = f" against {result.baseline}" if result.baseline else ""
     counted = " (undecided rules are let pass)" if result.outcome == "undecided" and undecided_passes else ""
-    failed = describe_failed(result.failures, result.baseline, result.run)
+    failed = describe_failed(result)
     return f"Gate {result.outcome}{counted}: {result.run}{against}{f'; {failed}' if failed else ''}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from phi3flow.gating.counts import CountedPairs, CountedShare
 from phi3flow.gating.scored_metrics import ScoredMetric
-from phi3flow.records.comparisons import Difference, MetricComparison, Sides
+from phi3flow.records.comparisons import SEQUENTIAL, Difference, MetricComparison, Sides
 from phi3flow.records.scores import Estimate, FailedLines, ScoreRange
 from phi3flow.stats import ALPHA
 
@@ -77,12 +77,8 @@ class Evidence:
         compared: MetricComparison,
         *,
         score_range: ScoreRange | None = None,
-        level: float | None = None,
     ) -> Evidence:
-        """Return what the paired difference shows; ``level`` is that of a test which watched a run while it ran.
-
-        ``score_range`` is the metric's, None where it has none.
-        """
+        """Return what the paired difference shows; ``score_range`` is the metric's, None where it has none."""
         second = compared.answered_only
         return cls(
             metric=metric,
@@ -96,8 +92,8 @@ class Evidence:
             method=compared.method,
             note=compared.note,
             compares=True,
-            level=ALPHA if level is None else level,
-            watched=level is not None,
+            level=compared.level,
+            watched=compared.method == SEQUENTIAL,
         )
 
 

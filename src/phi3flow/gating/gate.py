@@ -53,6 +53,7 @@ def gate_run(
         n_paired=compared.comparison.n_paired if compared else None,
         unmatched=compared.comparison.unmatched if compared else None,
         failures=Sides(baseline=len(compared.baseline.failures) if compared else 0, candidate=len(scored.failures)),
+        failures_paired=compared.comparison.failed if compared else None,
         notes=[
             note for side in (compared and compared.baseline, scored) if side and (note := side.endpoint_failures())
         ],
@@ -93,19 +94,9 @@ class _Compared:
     names: Mapping[str, str]
 
     def check(self, rule: NoWorse | Better, metric: ScoredMetric) -> RuleResult:
-        name = self.names[metric.full_name]
-        compared = self.comparison.metrics[name]
-        score_range = metric.score_range
-        evidence = Evidence.of_comparison(metric.full_name, compared, score_range=score_range, level=self._level(name))
+        compared, score_range = self.comparison.metrics[self.names[metric.full_name]], metric.score_range
+        evidence = Evidence.of_comparison(metric.full_name, compared, score_range=score_range)
         return check_comparison(rule, evidence, compared, score_range=score_range)
-
-    def _level(self, name: str) -> float | None:
-        """Return the level of the test that watched either run, tested against the other, while it ran."""
-        for side, other in ((self.run, self.baseline), (self.baseline, self.run)):
-            early = side.manifest.stopped_early
-            if early and (early.metric, early.baseline) == (name, other.name):
-                return early.level
-        return None
 
 
 def _compare(

@@ -11,7 +11,15 @@ import numpy as np
 from phi3flow.gating.rules import Better, NoWorse, Threshold
 from phi3flow.records.comparisons import MetricComparison
 from phi3flow.records.scores import Estimate, ScoreRange
-from phi3flow.stats import LEAST_CONVERSATIONS, UNIT, Discordance, Share, Spread, clustered_share_interval
+from phi3flow.stats import (
+    LEAST_CONVERSATIONS,
+    UNIT,
+    Discordance,
+    Share,
+    Spread,
+    clustered_share_interval,
+    enough_lines,
+)
 
 
 @dataclass(frozen=True)
@@ -52,18 +60,28 @@ def plan_comparison(
     if compared.difference.mean is None or compared.se is None:
         return None
     scatter, limit = _scatter(compared, score_range), -rule.margin if isinstance(rule, NoWorse) else rule.margin
+
+    def lines_needed(mean: float) -> int | None:
+        needed = scatter.lines_needed(mean, limit=limit)
+        return enough_lines(needed, n=compared.n, conversations=compared.conversations)
+
     if isinstance(rule, NoWorse):
-        equal_runs = scatter.lines_needed(0.0, limit=limit)
+        equal_runs = lines_needed(0.0)
         if equal_runs is not None and equal_runs > compared.n:
             return Plan(equal_runs, equal_runs=True)
     mean = -compared.difference.mean if compared.lower_is_better else compared.difference.mean
-    needed = scatter.lines_needed(mean, limit=limit)
+    needed = lines_needed(mean)
     return None if needed is None else Plan(max(needed, compared.n + 1))
 
 
 def detectable_difference(compared: MetricComparison, *, score_range: ScoreRange | None) -> float | None:
-    """Return the least true difference from 0 that these lines show with 80 % power, at the level of a gate's rule."""
-    return _scatter(compared, score_range).minimum_detectable_effect(compared.n) if compared.se is not None else None
+    """Return the least true difference from 0 that these lines show with 80 % power, at the level of a gate's rule.
+
+    None where they show none, however large it is.
+    """
+    if compared.se is None or compared.difference.low is None:
+        return None
+    return _scatter(compared, score_range).minimum_detectable_effect(compared.n)
 
 
 def _scatter(compared: MetricComparison, score_range: ScoreRange | None) -> Discordance | Spread:

@@ -18,9 +18,9 @@ from phi3flow.gating.rules import (
     Threshold,
 )
 from phi3flow.records.comparisons import Sides
-from phi3flow.records.gates import Outcome
+from phi3flow.records.gates import GateResult, Outcome
 from phi3flow.stats import CORPUS_METRICS, MOST_ONE_SIDED
-from phi3flow.text import plural
+from phi3flow.text import confidence, plural
 
 
 def describe_rule(
@@ -56,12 +56,16 @@ def describe_failed_share(rule: FailedShare, *, failed: int, in_run: int, in_sco
     )
 
 
-def describe_failed(failed: Sides, baseline: str | None, run: str) -> str | None:
-    """Return which run had how many failed lines; None where none has."""
-    if not failed.baseline and not failed.candidate:
+def describe_failed(result: GateResult) -> str | None:
+    """Return which run had how many failed lines, and how many of them were compared; None where none has any."""
+    failed, paired = result.failures, result.failures_paired
+    if not _any(failed):
         return None
-    against = f"{failed.baseline:,} in {baseline}, " if baseline else ""
-    return f"failed lines: {against}{failed.candidate:,} in {run}"
+    against = f"{failed.baseline:,} in {result.baseline}, " if result.baseline else ""
+    text = f"failed lines: {against}{failed.candidate:,} in {result.run}"
+    if paired is not None and paired != failed:
+        text += f" (of the lines paired {paired.baseline:,} and {paired.candidate:,})"
+    return text
 
 
 def _finding(rule: MetricRule, evidence: Evidence, decision: Decision) -> str:
@@ -89,7 +93,7 @@ def _statement(evidence: Evidence) -> str:
 
 def _interval(evidence: Evidence, reading: Reading) -> str:
     sign = "+" if evidence.compares else ""
-    level = f"{100 * (1 - evidence.level):.4g} % interval"
+    level = f"{confidence(evidence.level)} interval"
     watched = " that allows for watching the run" if evidence.watched else ""
     return f"{level}{watched} {reading.low:{sign}.4f} to {reading.high:{sign}.4f}, {plural(reading.n, 'line')}"
 

@@ -10,12 +10,15 @@ from phi3flow.records.lines import LineError
 from phi3flow.records.record import Record
 from phi3flow.records.scores import FailedLines, Judging
 
+SEQUENTIAL = "confidence sequence"
+"""The method of a comparison that was made while the run went on."""
+
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 """What a comparison shows; equivalent is within a margin that the user states, undecided has a reason."""
 
 
 class Difference(Record):
-    """Candidate minus baseline over paired lines, with its 95 % interval (None where there is none)."""
+    """Candidate minus baseline over paired lines, with its interval (None where there is none)."""
 
     mean: float | None
     low: float | None = None
@@ -70,16 +73,18 @@ class StoppedEarly(Record):
 class MetricComparison(Record):
     """One metric of two runs, over the lines that both scored; a failed line counts as the worst end of its range.
 
-    ``p`` is the parametric (clustered where lines share a conversation) or score test's, ``p_permutation``
-    the seeded sign-flip permutation test's, ``p_holm`` is given for confirmatory metrics only, as is ``simultaneous``:
-    the difference's interval at the level that all tests of the comparison share (Bonferroni). ``wins`` are
-    lines where the candidate is better; a metric of the whole run has none. ``minimum_detectable_effect`` is at 80 %
-    power; ``lines_needed`` resolve the observed difference at 80 % power; both at that level. ``se`` is the standard
-    error. ``failed`` lines, to which the metric applies, failed in the run of that side, ``unscored`` in its scoring.
-    ``verdict`` is that of the whole comparison, ``reason`` why it is undecided or what is to be known about it;
-    ``answered_only`` is there where lines failed, unless ``failed_lines`` are left out anyhow. What is not
-    ``confirmatory`` is exploratory: its verdict is by its own ``p`` and interval. ``obstacle`` says why nothing can be
-    decided whatever the interval says, ``note`` what is to be known of it; ``reason`` has both.
+    The intervals are at 1 - ``level``, which is 0.05 except where a test that watched a run shared it with others. The
+    lines come in ``conversations``, None where each is one of its own or nobody counted them. ``p`` is the parametric
+    (clustered where lines share a conversation) or score test's, ``p_permutation`` the seeded sign-flip permutation
+    test's, ``p_holm`` is given for confirmatory metrics only, as is ``simultaneous``: the difference's interval at the
+    level that all tests of the comparison share (Bonferroni). ``wins`` are lines where the candidate is better; a
+    metric of the whole run has none. ``minimum_detectable_effect`` is at 80 % power; ``lines_needed`` resolve the
+    observed difference at 80 % power; both at that level. ``se`` is the standard error. ``failed`` lines, to which the
+    metric applies, failed in the run of that side, ``unscored`` in its scoring. ``verdict`` is that of the whole
+    comparison, ``reason`` why it is undecided or what is to be known about it; ``answered_only`` is there where lines
+    failed, unless ``failed_lines`` are left out anyhow. What is not ``confirmatory`` is exploratory: its verdict is by
+    its own ``p`` and interval. ``obstacle`` says why nothing can be decided whatever the interval says, ``note`` what
+    is to be known of it; ``reason`` has both.
     """
 
     baseline: float | None
@@ -96,6 +101,8 @@ class MetricComparison(Record):
     lines_needed: int | None
     n: int
     method: str
+    level: float = 0.05
+    conversations: int | None = None
     lower_is_better: bool = False
     confirmatory: bool = False
     se: float | None = None

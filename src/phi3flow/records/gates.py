@@ -52,8 +52,9 @@ class RuleResult(Record):
 class GateResult(Record):
     """``gate --json``: ``failed`` where any rule failed, else ``undecided`` where any is, else ``passed``.
 
-    ``failures`` are the lines of each run that failed in it (of the baseline 0 where there is none);
-    ``notes`` say which of them another try may mend.
+    ``failures`` are the lines of each run that failed in it (of the baseline 0 where there is none),
+    ``failures_paired`` those among the lines that were compared, None where there is no baseline; ``notes`` say which
+    of them another try may mend.
     """
 
     run: str
@@ -63,6 +64,7 @@ class GateResult(Record):
     n_paired: int | None = None
     unmatched: Sides | None = None
     failures: Sides = Sides()
+    failures_paired: Sides | None = None
     notes: list[str] = Field(default_factory=list)
 
 

@@ -155,7 +155,7 @@ class RunMetrics(Record):
     @classmethod
     def _read_version_1(cls, data: Any) -> Any:
         """Read version 1's ``failed_as_zero`` as the reading of failed lines that it was."""
-        if not isinstance(data, dict) or data.get("schema_version") != 1 or "failed_as_zero" not in data:
+        if not isinstance(data, dict) or data.get("schema_version") != 1 or "failed_lines" in data:
             return data
         fields = {name: value for name, value in data.items() if name != "failed_as_zero"}
-        return {**fields, "failed_lines": "least" if data["failed_as_zero"] else "left out"}
+        return {**fields, "failed_lines": "least" if data.get("failed_as_zero") else "left out"}

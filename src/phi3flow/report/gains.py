@@ -31,7 +31,10 @@ class Column:
 
 @dataclass(frozen=True)
 class GainsFigure:
-    """The sorted differences of a metric; what is better stands up. ``zero``, ``mean`` … are percent from the top."""
+    """The sorted differences of a metric; what is better stands up. ``zero``, ``mean`` … are percent from the top.
+
+    The ``band`` is the mean's interval at 1 - ``level``.
+    """
 
     metric: str
     columns: list[Column]
@@ -42,6 +45,7 @@ class GainsFigure:
     wins: int
     losses: int
     ties: int
+    level: float
     label: str
 
 
@@ -65,6 +69,7 @@ def gains_figure(metric: str, comparison: Comparison, runs: Sequence[RunView]) -
         wins=compared.wins or 0,
         losses=compared.losses or 0,
         ties=compared.ties or 0,
+        level=compared.level,
         label=_describe(compared, scale_of(metric, runs).digits),
     )
 

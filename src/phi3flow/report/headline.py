@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from phi3flow.comparison.conclusions import describe_failures, describe_unscored
 from phi3flow.comparison.confirmatory import default_metric
-from phi3flow.records.comparisons import Comparison, Difference, MetricComparison, Verdict
+from phi3flow.records.comparisons import SEQUENTIAL, Comparison, Difference, MetricComparison, Verdict
 from phi3flow.records.scores import Estimate
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, signed
-from phi3flow.text import plural, shorten
+from phi3flow.text import confidence, plural, shorten
 
 _RELATIONS: dict[Verdict, str] = {
     "better": "better than",
@@ -141,7 +141,7 @@ def _evidence(comparison: Comparison, name: str, digits: int) -> Iterator[str]:
 def _difference(metric: MetricComparison, digits: int) -> str:
     means = f"{number(metric.candidate, digits)} against {number(metric.baseline, digits)}, "
     over = f" over {plural(metric.n, 'paired line')}" if metric.n else ""
-    label = "sequential interval" if metric.method == "confidence sequence" else "95 % interval"
+    label = f"{'sequential ' if metric.method == SEQUENTIAL else ''}{confidence(metric.level)} interval"
     bounds = _bounds(metric.difference, digits, label=label, write=signed)
     difference = f"a difference of {signed(metric.difference.mean, digits)}{bounds}{over}"
     return difference if metric.baseline is None else f"{means}{difference}"
@@ -154,9 +154,7 @@ def _run_evidence(run: RunView, name: str, digits: int) -> Iterator[str]:
     if name in run.lower_is_better:
         yield "lower is better"
     if n_failed:
-        is_counted = run.metrics[name.rpartition(".")[0]].failed_lines == "least"
-        reading = "" if estimate.note else ", counted as the worst score" if is_counted else ", left out"
-        yield f"{plural(n_failed, 'line')} failed{reading}"
+        yield f"{plural(n_failed, 'line')} failed{_reading(run, name)}"
     elif run.failed:
         yield f"{plural(run.failed, 'line')} failed, none to which it applies"
     if estimate.n_unscored:
@@ -165,6 +163,14 @@ def _run_evidence(run: RunView, name: str, digits: int) -> Iterator[str]:
         yield "only the whole run has it, not its lines: there is no interval"
     if estimate.note:
         yield estimate.note
+
+
+def _reading(run: RunView, name: str) -> str:
+    """Return how the failed lines count in a metric, as far as its scores say it."""
+    if run.estimates[name].note or not run.states_reading:
+        return ""
+    is_counted = run.metrics[name.rpartition(".")[0]].failed_lines == "least"
+    return ", counted as the worst score" if is_counted else ", left out"
 
 
 def _without_figure(run: RunView) -> str:

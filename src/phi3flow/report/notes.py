@@ -9,7 +9,7 @@ from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, p_value, signed
 from phi3flow.stats import ALPHA
-from phi3flow.text import plural
+from phi3flow.text import confidence, plural
 
 
 def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str]:
@@ -61,10 +61,11 @@ def _figures(run: RunView, test: StoppedEarly) -> str:
         means = f"{number(test.candidate_mean, digits)} against {number(test.baseline_mean, digits)}, "
     text = f"{means}a difference of {signed(difference.mean, digits)}"
     if difference.low is not None and difference.high is not None:
-        text += f" (sequential interval {signed(difference.low, digits)} to {signed(difference.high, digits)})"
+        bounds = f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
+        text += f" (sequential {confidence(test.level)} interval {bounds})"
     text += f" over {plural(test.n, 'paired line')}, p {p_value(test.p)}"
     if test.level < ALPHA:
-        text += f" at the level {test.level:g}, which the candidates of its command share"
+        text += ", at a level that the candidates of its command share"
     if test.baseline_mean is not None:
         text += f"; {test.wins:,} better, {test.losses:,} worse, {test.ties:,} alike"
     if test.metric in run.lower_is_better:

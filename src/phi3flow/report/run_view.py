@@ -119,6 +119,11 @@ class RunView:
         """The evaluations that scored the run."""
         return list(self.metrics)
 
+    @property
+    def states_reading(self) -> bool:
+        """Whether the scores say how failed lines count in them; version 1's did as each metric would have it."""
+        return all(metrics.evaluation for metrics in self.metrics.values())
+
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """The run's own estimates, over all of its lines, by the reading of failed lines that it is scored with."""

@@ -42,7 +42,7 @@ def aggregate(
         redactor = Redactor(session)
         try:
             lines = _lines(run, flow, completed)
-            defaults = input_defaults(flow)
+            defaults = input_defaults(flow.inputs)
             logged = session.exec_aggregation([{**defaults, **result.inputs} for result in completed], lines)
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
             return Aggregated(len(completed), json.loads(redactor.json(content.encode())))

@@ -1,4 +1,4 @@
-"""The data file of a run, read twice: once to check and name every line, once to run them.
+"""The data of a run, a file or a folder, read twice: once to check and name every line, once to run them.
 
 Between the two only what cannot be read again is kept: eight bytes a line while checking, and the names of lines that
 stand in the file more than once.
@@ -16,15 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import DatasetError
-from phi3flow.storage.jsonl import (
-    file_sha256,
-    line_id,
-    parse_row,
-    read_lines,
-    read_rows,
-    repeated_line_id,
-    with_line_ids,
-)
+from phi3flow.storage.data_files import data_sha256, read_data, read_encoded
+from phi3flow.storage.jsonl import line_id, parse_row, repeated_line_id, with_line_ids
 
 _NUMBERED = re.compile(r"#\d+\Z")
 _BUCKETS = 256
@@ -32,7 +25,7 @@ _BUCKETS = 256
 
 @dataclass(frozen=True)
 class DataLine:
-    """A line to run: ``row`` as it stands in the file; ``line_id`` where it is not the row's own.
+    """A line to run: ``row`` as it stands in the file, or as JSON; ``line_id`` where it is not the row's own.
 
     ``history`` is what its chat history becomes, None where that is the row's; ``refused`` why it is not sent.
     """
@@ -46,7 +39,7 @@ class DataLine:
 
 @dataclass(frozen=True)
 class DataLines:
-    """A checked JSON Lines file: its first ``lines`` will run, ``repeats`` times; ``columns`` are any line's keys."""
+    """Checked data: their first ``lines`` will run, ``repeats`` times; ``columns`` are any line's keys."""
 
     path: Path
     lines: int
@@ -57,12 +50,12 @@ class DataLines:
 
     @classmethod
     def scan(cls, path: Path, *, limit: int | None = None, repeats: int = 1) -> DataLines:
-        """Read the whole file before anything is sent. Raises DatasetError with file:line for what does not parse."""
+        """Read all of it before anything is sent. Raises DatasetError with file:line for what does not parse."""
         columns: dict[str, None] = {}
         hashes = [array("Q") for _ in range(_BUCKETS)]
         total = 0
         some_numbered = False
-        for _, row in read_rows(path):
+        for _, row in read_data(path):
             total += 1
             columns.update(dict.fromkeys(row))
             identity = line_id(row)
@@ -73,7 +66,7 @@ class DataLines:
             raise DatasetError(f"{path}: has no lines")
         repeated = set[int]().union(*map(_repeated, hashes))
         line_ids = _renamed(path, repeated) if repeated or some_numbered else {}
-        return cls(path, min(total, limit or total), repeats, list(columns), file_sha256(path), line_ids)
+        return cls(path, min(total, limit or total), repeats, list(columns), data_sha256(path), line_ids)
 
     @property
     def total(self) -> int:
@@ -83,7 +76,7 @@ class DataLines:
     def __iter__(self) -> Iterator[DataLine]:
         """Yield the lines to run, in the order of the file, then all of them again."""
         for repeat in range(self.repeats):
-            for number, (_, row) in enumerate(read_lines(self.path)):
+            for number, (_, row) in enumerate(read_encoded(self.path)):
                 if number == self.lines:
                     break
                 own = self.line_ids.get(number)
@@ -106,7 +99,7 @@ def _renamed(path: Path, repeated: set[int]) -> dict[int, str]:
     """Return the names of the lines whose own would not be theirs alone, by line_number."""
     doubtful = [
         (number, row)
-        for number, (_, row) in enumerate(read_rows(path))
+        for number, (_, row) in enumerate(read_data(path))
         if _hash(line_id(row)) in repeated or _NUMBERED.search(line_id(row))
     ]
     named = with_line_ids(row for _, row in doubtful)

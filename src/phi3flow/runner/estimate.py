@@ -9,7 +9,7 @@ from typing import Literal
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.errors import ConfigError
 from phi3flow.flows import Flow
-from phi3flow.flows.column_mapping import map_line
+from phi3flow.flows.column_mapping import map_inputs
 from phi3flow.flows.line_setting import line_setting
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
@@ -65,7 +65,7 @@ def _counted(estimate: RunEstimate, flow: Flow, planned: PlannedRun, tokenizer: 
     tokens_in, tokens_out = 0, 0.0
     for line in planned.lines:
         try:
-            inputs = map_line(planned.mapping, {"data": parse_row(line.row)}, optional=flow.optional_inputs)
+            inputs = map_inputs(planned.mapping, {"data": parse_row(line.row)}, flow.inputs)
         except ConfigError:  # the line will fail and send nothing
             continue
         tokens_in += input_tokens(inputs, count)

@@ -65,10 +65,9 @@ class RunPlan:
             tokenizer_counter(self.options.tokenizer)
         lines = DataLines.scan(self.data, limit=None if self.stop_rule else self.limit, repeats=self.repeats)
         to_run = min(lines.total, self.limit or lines.total) if self.stop_rule else lines.total
-        optional = self.flow.optional_inputs
         mapping = complete_mapping(
             self.column_mapping,
-            inputs={name: name in optional for name in self.flow.inputs},
+            inputs=self.flow.inputs,
             columns={"data": lines.columns},
             where=str(self.flow.folder),
         )

@@ -24,9 +24,10 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.validation import first_problem
+from phi3flow.storage.data_files import data_sha256, read_data
 from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
-from phi3flow.storage.jsonl import file_sha256, read_lines, read_rows
+from phi3flow.storage.jsonl import read_lines
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
@@ -75,16 +76,16 @@ class RunFolder:
         return {name: value for name, value in metrics.items() if not _is_of_evaluation(name, evaluations)}
 
     def data_rows(self) -> list[dict[str, Any]]:
-        """Return each line's row of the data, by line_number. Raises DatasetError where the file is gone or changed."""
+        """Return each line's row of the data, by line_number. Raises DatasetError where it is gone or changed."""
         manifest = self.manifest
         path = Path(manifest.data)
-        if not path.is_file():
+        if not path.exists():
             raise DatasetError(f"{path}: the data of run {self.name} is not there any more")
-        if file_sha256(path) != manifest.data_sha256:
+        if data_sha256(path) != manifest.data_sha256:
             raise DatasetError(
                 f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
             )
-        rows = [row for _, row in read_rows(path)]
+        rows = [row for _, row in read_data(path)]
         return rows if manifest.repeats == 1 else rows[: manifest.lines] * manifest.repeats
 
     def evaluations(self) -> list[str]:

@@ -15,7 +15,8 @@ from phi3flow.records.runs import Counts, Manifest, RunParameters
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_pf_record
 from phi3flow.runs.writer import RunWriter
-from phi3flow.storage.jsonl import Row, file_sha256, read_rows, with_line_ids
+from phi3flow.storage.data_files import Place, data_sha256, read_data
+from phi3flow.storage.jsonl import Row, with_line_ids
 
 MADE_BY = "score --data"
 _ANSWER = "answer"
@@ -27,7 +28,7 @@ _NO_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def run_of_answers(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str], runs_dir: Path) -> RunFolder:
-    """Return the run of a JSON Lines file's answers, which is made where there is none yet.
+    """Return the run of a data file's answers, which is made where there is none yet.
 
     The answers are the columns that the mapping takes from ``${run.outputs…}``, else the one of the flows' input
     ``answer``, else those of their inputs that by their names are neither question nor truth. A row whose answers are
@@ -35,10 +36,10 @@ def run_of_answers(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str]
     to the same rows pair. The run is named after the file, and after the answers' column where that is not ``answer``;
     where another run has the name, after the file's content too.
 
-    Raises DatasetError for a line that is no JSON object and for an empty file, ColumnMappingError where no column
+    Raises DatasetError for a row that is none and for an empty file, ColumnMappingError where no column
     holds answers, ConfigError where another process writes the run, StorageError.
     """
-    rows = list(read_rows(data))
+    rows = list(read_data(data))
     if not rows:
         raise DatasetError(f"{data}: has no line: there is nothing to score")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
@@ -48,7 +49,7 @@ def run_of_answers(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str]
     if _is_whole(path, manifest):
         return RunFolder(path)
     with RunWriter.open(runs_dir, manifest) as writer:
-        writer.append_all(_results(data, rows, answers))
+        writer.append_all(_results(rows, answers))
         writer.finish("Completed", duration_s=0.0)
         run = RunFolder(writer.path)
         write_pf_record(run, None)
@@ -91,7 +92,7 @@ def _manifest(data: Path, answers: Sequence[str], lines: int, runs_dir: Path) ->
         flow="",
         flow_fingerprint="",
         data=str(data.resolve()),
-        data_sha256=file_sha256(data),
+        data_sha256=data_sha256(data),
         column_mapping={name: f"${{data.{name}}}" for name in answers},
         parameters=RunParameters(made_by=MADE_BY),
         concurrency="auto",
@@ -125,12 +126,12 @@ def _is_whole(path: Path, manifest: Manifest) -> bool:
     return before.status == "Completed" and before.data == manifest.data and _is_same(path, manifest)
 
 
-def _results(data: Path, rows: Sequence[tuple[int, Row]], answers: Sequence[str]) -> Iterator[LineResult]:
+def _results(rows: Sequence[tuple[Place, Row]], answers: Sequence[str]) -> Iterator[LineResult]:
     others = ({name: value for name, value in row.items() if name not in answers} for _, row in rows)
-    for number, ((position, row), (line_id, inputs)) in enumerate(zip(rows, with_line_ids(others), strict=True)):
+    for number, ((place, row), (line_id, inputs)) in enumerate(zip(rows, with_line_ids(others), strict=True)):
         outputs = {name: row.get(name) for name in answers}
         answered = any(value is not None for value in outputs.values())
-        reason = f"{data}:{position}: {' and '.join(answers)} is null"
+        reason = f"{place}: {' and '.join(answers)} is null"
         yield LineResult(
             line_number=number,
             line_id=line_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +16,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, Json, ValidationError
 
-from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.flows import fingerprint
+from phi3flow.errors import ConfigError, DatasetError, FlowError
+from phi3flow.flows import FlowInput, fingerprint, load_flow
+from phi3flow.flows.left_inputs import is_asked
 from phi3flow.project.paths import RUNS
 from phi3flow.project.promptflow_home import promptflow_home
 from phi3flow.records.lines import LineError, LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest, RunParameters, RunStatus
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.folder import RunFolder, find_run
+from phi3flow.storage.data_files import data_sha256, read_data
 from phi3flow.storage.files import write_files
-from phi3flow.storage.jsonl import Row, file_sha256, read_lines, read_rows, with_line_ids
+from phi3flow.storage.jsonl import Row, read_lines, with_line_ids
 from phi3flow.text import shorten
 
 _ENDED: dict[str, RunStatus] = {"Completed": "Completed", "Failed": "Failed", "Canceled": "Canceled"}
@@ -163,8 +165,10 @@ def _look_up(name: str) -> _ListedRun | None:
 def _adopt(run: _ListedRun) -> None:
     """Write ``manifest.json`` and ``results.jsonl`` into a run that has ended."""
     data = _data_of(run)
-    rows = [row for _, row in read_rows(data)]
-    results = _read_results(run, rows, data)
+    questions = _questions(run)
+    _refuse_sample(run, questions)
+    rows = [row for _, row in read_data(data)]
+    results = _read_results(run, rows, data, questions)
     completed = sum(result.status == "Completed" for result in results)
     started_at = (run.start_time or run.created_on).astimezone(UTC)
     ended_at = run.end_time.astimezone(UTC) if run.end_time else None
@@ -174,7 +178,7 @@ def _adopt(run: _ListedRun) -> None:
         flow=run.properties.flow_path,
         flow_fingerprint=fingerprint(run.folder / "snapshot"),
         data=str(data.resolve()),
-        data_sha256=file_sha256(data),
+        data_sha256=data_sha256(data),
         column_mapping={name: str(value) for name, value in run.properties.column_mapping.items()},
         variant=run.properties.node_variant,
         parameters=RunParameters(made_by="pf run create"),
@@ -208,7 +212,36 @@ def _data_of(run: _ListedRun) -> Path:
     return run.data
 
 
-def _read_results(run: _ListedRun, rows: list[Row], data: Path) -> list[LineResult]:
+def _questions(run: _ListedRun) -> dict[str, FlowInput]:
+    """Return the inputs that are what a line of the run's flow asks."""
+    try:
+        inputs = load_flow(run.folder / "snapshot").inputs
+    except FlowError:  # its files are not kept
+        return {}
+    return {name: declared for name, declared in inputs.items() if is_asked(name, declared)}
+
+
+def _refuse_sample(run: _ListedRun, questions: Mapping[str, FlowInput]) -> None:
+    """Raise ConfigError where every line was asked a default: promptflow prefers that to the column of its name."""
+    for name, declared in questions.items():
+        is_sample = declared.has_default and (declared.is_chat_input or declared.is_sample)
+        if is_sample and name not in run.properties.column_mapping:
+            raise ConfigError(
+                f"run {run.name}: `pf` asked every line the default of {name!r}, {shorten(repr(declared.default))}, as "
+                f"no column mapping names it: pf run create --column-mapping {name}='${{data.COLUMN}}' makes it anew"
+            )
+
+
+def _lacking(run: _ListedRun, row: Row, questions: Collection[str]) -> LineError | None:
+    """Return why a line asked nothing: promptflow asked it the text "None" or "nan"."""
+    for name, value in run.properties.column_mapping.items():
+        match = _DATA_COLUMN.fullmatch(str(value)) if name in questions else None
+        if match and row.get(match.group(1)) is None:
+            return LineError(type="ColumnMappingError", message=f"{name} is null in this line ({value})")
+    return None
+
+
+def _read_results(run: _ListedRun, rows: list[Row], data: Path, questions: Collection[str]) -> list[LineResult]:
     """Return each line's result by line_number; a line that never ended has none."""
     line_ids = [line_id for line_id, _ in with_line_ids(rows)]
     results: dict[int, LineResult] = {}
@@ -225,7 +258,7 @@ def _read_results(run: _ListedRun, rows: list[Row], data: Path) -> list[LineResu
             if number >= len(rows):
                 raise _changed(run, data, f"it has {len(rows)} lines, but the run answered line {number} (from 0)")
             _check_unchanged(run, line, rows[number], data)
-            results[number] = _result_of(line, line_ids[number])
+            results[number] = _result_of(line, line_ids[number], _lacking(run, rows[number], questions))
     return [results[number] for number in sorted(results)]
 
 
@@ -249,17 +282,17 @@ def _changed(run: _ListedRun, data: Path, difference: str) -> DatasetError:
     )
 
 
-def _result_of(line: _LineRecord, line_id: str) -> LineResult:
+def _result_of(line: _LineRecord, line_id: str, lacking: LineError | None) -> LineResult:
     info = line.run_info
     inputs = {name: value for name, value in (info.inputs or {}).items() if name != "line_number"}
-    completed = info.status == "Completed"
+    completed = info.status == "Completed" and lacking is None
     return LineResult(
         line_number=line.line_number,
         line_id=line_id,
         status="Completed" if completed else "Failed",
         inputs=inputs,
         outputs=info.output if completed else None,
-        error=info.failure,
+        error=lacking or info.failure,
         latency_ms=info.latency_ms,
         usage=info.usage,
     )

@@ -16,7 +16,7 @@ from phi3flow.connections.public import connection_uses
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
-from phi3flow.flows.evaluation import evaluation_inputs, input_defaults
+from phi3flow.flows.evaluation import evaluation_inputs
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -133,7 +133,6 @@ class _PairJudge:
         self._mapping = mapping
         self._limits = limits
         self._on_pair = on_pair
-        self._defaults = input_defaults(session.flow)
 
     async def run(self, pairs: Sequence[_Pair]) -> None:
         orders: tuple[Order, Order] = (0, 1)
@@ -143,7 +142,7 @@ class _PairJudge:
     async def _ask(self, question: tuple[_Pair, Order]) -> FlowLine:
         pair, order = question
         sources = {"data": pair.row, "run.inputs": pair.baseline.inputs}
-        inputs = evaluation_inputs(self._mapping, sources, self._defaults)
+        inputs = evaluation_inputs(self._mapping, sources, self._session.flow.inputs)
         inputs["first"], inputs["second"] = pair.answers if order == 0 else pair.answers[::-1]
         number = pair.baseline.line_number
         line = await self._session.exec_line(inputs, line_number=number, timeout_s=self._limits.timeout_s)
@@ -192,7 +191,7 @@ def _map_inputs(flow: Flow, pairs: Sequence[_Pair]) -> dict[str, Any]:
         "data": list(dict.fromkeys(name for pair in pairs for name in pair.row)),
         "run.inputs": list(dict.fromkeys(name for pair in pairs for name in pair.baseline.inputs)),
     }
-    inputs = {name: column.has_default for name, column in flow.inputs.items() if name not in ("first", "second")}
+    inputs = {name: declared for name, declared in flow.inputs.items() if name not in ("first", "second")}
     return complete_mapping({}, inputs=inputs, columns=columns, where=str(flow.folder))
 
 

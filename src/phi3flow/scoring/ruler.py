@@ -13,19 +13,24 @@ from phi3flow.flows.evaluation import complete_evaluation
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import JudgeIdentity, Judging, Ruler
 from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.given_answers import MADE_BY
 from phi3flow.storage.jsonl import Row
 
 _OUTPUTS = "${run.outputs."
 
 
 def output_names(run: RunFolder, results: Sequence[LineResult], flow: Flow, mapping: Mapping[str, str]) -> list[str]:
-    """Return the names of the run's outputs; where no line has any, those that the run's flow declares.
+    """Return the names of the run's outputs; where no line has any, those that it was to have.
 
-    Where that is gone too, they are those that the mapping names, and the inputs of ``flow`` that have no other column:
-    those that need one, if any does.
+    These are the columns of answers that a file gave, or what the run's flow declares.
+
+    Where the flow is gone too, they are those that the mapping names, and the inputs of ``flow`` that have no other
+    column: those that need one, if any does.
     """
     if names := _names(result.outputs or {} for result in results):
         return names
+    if run.manifest.parameters.made_by == MADE_BY:
+        return list(run.manifest.column_mapping)
     if declared := _declared_outputs(run):
         return declared
     named = [str(value)[len(_OUTPUTS) : -1] for value in mapping.values() if str(value).startswith(_OUTPUTS)]

@@ -143,13 +143,23 @@ def _undecided(table: _Table, n: int, draws: int) -> PairedComparison:
     sums, difference = table
     differing, units = _count_differing(sums), "conversations" if len(sums) < n else "lines"
     mean = float(difference(sums.sum(axis=0)))
+    conversations = len(sums) if len(sums) < n else None
     if not differing:
         note = f"none of {len(sums):,} {units} differs: what others would show cannot be seen"
-        return PairedComparison(n=n, method="no line differs", mean=mean, p=1.0, p_permutation=1.0, note=note)
+        return PairedComparison(
+            n=n,
+            method="no line differs",
+            mean=mean,
+            p=1.0,
+            p_permutation=1.0,
+            note=note,
+            conversations=conversations,
+        )
     note = (
         _too_few(len(sums), units) if len(sums) < LEAST_CONVERSATIONS else _too_few(differing, f"{units} that differ")
     )
-    return PairedComparison(n=n, method=f"paired {_method(len(sums) < n, draws)}", mean=mean, note=note)
+    method = f"paired {_method(len(sums) < n, draws)}"
+    return PairedComparison(n=n, method=method, mean=mean, note=note, conversations=conversations)
 
 
 def _compare_tables(
@@ -170,6 +180,7 @@ def _compare_tables(
             minimum_detectable_effect=spread.minimum_detectable_effect(n, level=level),
             lines_needed=spread.lines_needed(mean, level=level),
             simultaneous=sample.interval(level) if tests > 1 and sample.se else None,
+            conversations=len(sums) if len(sums) < n else None,
         )
         yield replace(comparison, **sample.bounds())
 

@@ -125,6 +125,16 @@ def shared_clusters(clusters: ArrayLike | None, n: int) -> Clusters | None:
     return None if len(labels) == n else codes
 
 
+def enough_lines(needed: int | None, *, n: int, conversations: int | None) -> int | None:
+    """Return the lines ``needed``, or where that is more, those of the least number of such conversations.
+
+    ``n`` lines came in ``conversations``, None where each was one of its own. None is no number of lines.
+    """
+    if needed is None or conversations is None or conversations >= LEAST_CONVERSATIONS:
+        return needed
+    return max(needed, math.ceil(n * LEAST_CONVERSATIONS / conversations))
+
+
 def is_binary(values: Floats) -> bool:
     return bool(np.isin(values, (0.0, 1.0)).all())
 

@@ -18,6 +18,7 @@ from phi3flow.stats.estimates import (
     UNIT,
     Clusters,
     Floats,
+    enough_lines,
     finite,
     is_binary,
     is_within,
@@ -40,6 +41,7 @@ class PairedComparison:
     ``se`` is the mean difference's standard error; ``p`` belongs to ``method``, ``p_permutation`` to the
     sign-flip test; ``lines_needed`` show the observed difference with 80 % power. ``simultaneous`` is the interval at
     the level that several tests share, as are those two; ``note`` says why there is no verdict, or what to beware of.
+    The lines come in ``conversations``, the ``longest`` of so many lines; None where each is one of its own.
     """
 
     n: int
@@ -57,6 +59,8 @@ class PairedComparison:
     lines_needed: int | None = None
     simultaneous: tuple[float, float] | None = None
     note: str | None = None
+    conversations: int | None = None
+    longest: int | None = None
 
 
 def compare_pairs(
@@ -137,6 +141,9 @@ class _Differences:
     def compare(self, tests: int, *, p_permutation: float) -> PairedComparison:
         inference, scatter, level, n = self._infer(), self._scatter, ALPHA / tests, len(self.values)
         low, high = inference.interval(ALPHA)
+        lengths = None if self.clusters is None else np.bincount(self.clusters)
+        conversations = None if lengths is None else len(lengths)
+        needed = scatter.lines_needed(self.mean, level=level)
         return PairedComparison(
             n=n,
             method=inference.method,
@@ -149,10 +156,12 @@ class _Differences:
             se=optional(self.se),
             p=optional(inference.p),
             p_permutation=p_permutation,
-            minimum_detectable_effect=scatter.minimum_detectable_effect(n, level=level),
-            lines_needed=scatter.lines_needed(self.mean, level=level),
+            minimum_detectable_effect=None if self.too_few else scatter.minimum_detectable_effect(n, level=level),
+            lines_needed=enough_lines(needed, n=n, conversations=conversations),
             simultaneous=inference.interval(level) if tests > 1 and not math.isnan(low) else None,
             note=self.note,
+            conversations=conversations,
+            longest=None if lengths is None else int(lengths.max()),
         )
 
     def _infer(self) -> _Inference:

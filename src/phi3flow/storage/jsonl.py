@@ -15,12 +15,11 @@ from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
 from phi3flow.storage.files import write_files
+from phi3flow.storage.opened import decode_utf8, raw_lines
 from phi3flow.text import shorten
 
 Row = dict[str, Any]
 """One line of the user's data: whatever JSON object stands there."""
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -38,24 +37,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (line number from 1, bytes without line end and byte-order mark) for every line not blank.
 
-    Raises DatasetError where the file cannot be read.
+    Raises DatasetError where the file cannot be read, and where it is UTF-16.
     """
-    try:
-        with path.open("rb") as file:
-            for line_number, raw in enumerate(file, start=1):
-                line = raw.removeprefix(_BYTE_ORDER_MARK) if line_number == 1 else raw
-                if line.strip():
-                    yield line_number, line.rstrip(b"\r\n")
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    for line_number, raw in raw_lines(path):
+        if raw.strip():
+            yield line_number, raw.rstrip(b"\r\n")
 
 
 def parse_row(raw: bytes) -> Row:
     """Return the JSON object in one line. Raises ValueError "reason: value…" for anything else."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}: {shorten(repr(raw)[2:-1])}") from error
+    text = decode_utf8(raw)
     try:
         row = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:

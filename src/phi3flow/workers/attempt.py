@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError
 from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
-from phi3flow.flows.column_mapping import map_line
+from phi3flow.flows.column_mapping import map_inputs
 from phi3flow.pacing.failures import Failure, describe_failure
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.storage.exact_json import encode_exactly
@@ -123,7 +123,7 @@ def line_inputs(
 
     A chat history that neither has, nor a default, is empty, as under ``pf flow test``.
     """
-    inputs = map_line(mapping, {"data": row}, optional=flow.optional_inputs)
+    inputs = map_inputs(mapping, {"data": row}, flow.inputs)
     for name, flow_input in flow.inputs.items():
         if flow_input.is_chat_history and history is not None:
             inputs[name] = history

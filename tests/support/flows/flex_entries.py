@@ -112,12 +112,13 @@ class Entry(NamedTuple):
         return folder
 
 
+# What promptflow's executor never ends, or does not end as JSON, is left out.
 ENTRIES = st.builds(
     Entry,
     *(st.sampled_from(sorted(values)) for values in (PLACES, KINDS, OUTPUTS)),
     st.sampled_from(ARGUMENTS),
     st.sampled_from(["run", "Run"]),
-)
+).filter(lambda entry: entry.kind != "failing" and not (entry.kind == "async" and "generator" in entry.output))
 
 
 def promptflows_own(folders: Iterable[Path], question: str) -> list[tuple[dict[str, Any], str | None]]:

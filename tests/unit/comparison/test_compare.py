@@ -185,3 +185,22 @@ def test_the_same_runs_compare_to_the_same_figures_again(runs_dir):
     assert compare_runs(a, b) == compare_runs(a, b)
     write_rows(Path(b.manifest.data), _rows(40)[::-1])  # the baseline's data alone is enough to pair and cluster
     assert compare_runs(a, b).n_paired == 40
+
+
+@pytest.mark.parametrize(
+    ("lengths", "reason"),
+    [
+        ([1] * 40, "few lines: 40 of them show"),
+        ([5] * 8, "few conversations: 40 lines in 8 of them show"),
+        ([20, *[2] * 10], "one conversation has 20 of 40 lines: together they show"),
+    ],
+)
+def test_what_there_is_too_little_of_is_said(runs_dir, lengths, reason):
+    talks = [f"talk {number}" for number, length in enumerate(lengths) for _ in range(length)]
+    rows = _rows(40, conversation_id=talks)
+    draw = np.random.default_rng(5)
+    runs = [_scored(runs_dir, name, {"f1": draw.random(40).tolist()}, rows=rows) for name in ("a", "b")]
+    metric = compare_runs(*runs).metrics["answer_match.f1"]
+    assert metric.verdict == "undecided"
+    assert (metric.reason or "").startswith(reason)
+    assert metric.conversations == (None if len(lengths) == 40 else len(lengths))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from phi3flow.cli.terminal.comparison_tables import render_comparison
 from phi3flow.comparison.compare import compare_runs, compare_with_baseline
 from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.records.comparisons import Difference, Sides, StoppedEarly
@@ -100,3 +103,25 @@ def test_a_run_of_the_first_builds_that_stopped_has_no_counts_in_place_of_zeros(
     metric = compare_runs(_run(tmp_path, "base"), _run(tmp_path, "tuned", early)).metrics[F1]
     assert (metric.wins, metric.losses, metric.ties, metric.baseline) == (None, None, None, None)
     assert metric.verdict == "better"
+
+
+def test_the_metric_that_was_watched_is_what_a_comparison_is_made_for(tmp_path: Path) -> None:
+    base, tuned = _run(tmp_path, "base"), _run(tmp_path, "tuned", _stop(metric="answer_match.bleu"))
+    for runs in ((base, tuned), (tuned, base)):
+        metrics = compare_runs(*runs).metrics
+        assert [name for name, metric in metrics.items() if metric.confirmatory] == ["answer_match.bleu"]
+        assert next(iter(metrics)) == "answer_match.bleu"
+    other = compare_runs(_run(tmp_path, "other"), tuned).metrics
+    assert next(iter(other)) == F1, "another baseline was not what it was watched against"
+
+
+@pytest.mark.parametrize(("level", "share"), [(0.05, "95 %"), (0.05 / 3, "98.33 %")])
+def test_the_interval_of_a_watched_run_is_called_what_it_is(tmp_path: Path, level: float, share: str) -> None:
+    comparison = compare_runs(_run(tmp_path, "base"), _run(tmp_path, "tuned", _stop(level=level)))
+    assert f"({share} interval +0.050 to +0.350" in describe_verdict(F1, comparison)
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(render_comparison(comparison))
+    [row] = [line for line in console.export_text().splitlines() if F1 in line and "[" in line]
+    assert ("[+0.050, +0.350] (98.33 %)" in row) == (level < 0.05)
+    assert comparison.metrics[F1].level == level
+    assert {metric.level for name, metric in comparison.metrics.items() if name != F1} == {0.05}

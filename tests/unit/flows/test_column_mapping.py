@@ -7,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.errors import ColumnMappingError
-from phi3flow.flows.column_mapping import complete_mapping, map_line
+from phi3flow.flows.column_mapping import complete_mapping, map_inputs, map_line
+from phi3flow.flows.inputs import FlowInput
 
+TEXT = FlowInput("string")
 NAMES = st.text("abcdefgh_.", min_size=1, max_size=8).filter(lambda name: not name.startswith("."))
 
 
 def test_an_unmapped_input_takes_the_column_of_its_name() -> None:
-    mapping = complete_mapping({}, inputs={"question": False}, columns={"data": ["question"]}, where="f")
+    mapping = complete_mapping({}, inputs={"question": TEXT}, columns={"data": ["question"]}, where="f")
     assert mapping == {"question": "${data.question}"}
 
 
 def test_outputs_of_a_run_come_before_its_data() -> None:
     columns = {"run.outputs": ["answer"], "data": ["answer"]}
-    assert complete_mapping({}, inputs={"answer": False}, columns=columns, where="f") == {
+    assert complete_mapping({}, inputs={"answer": TEXT}, columns=columns, where="f") == {
         "answer": "${run.outputs.answer}"
     }
 
@@ -29,18 +31,24 @@ def test_a_reference_to_an_absent_column_names_the_columns_there_are() -> None:
         ColumnMappingError, match=r"f: column_mapping.question refers to \$\{data.query\}; the columns are "
     ):
         complete_mapping(
-            {"question": "${data.query}"}, inputs={"question": False}, columns={"data": ["question"]}, where="f"
+            {"question": "${data.query}"}, inputs={"question": TEXT}, columns={"data": ["question"]}, where="f"
         )
 
 
 def test_a_mapping_to_no_input_is_refused() -> None:
     with pytest.raises(ColumnMappingError, match="column_mapping.querstion names no input of the flow"):
-        complete_mapping({"querstion": "x"}, inputs={"question": True}, columns={"data": []}, where="f")
+        complete_mapping(
+            {"querstion": "x"},
+            inputs={"question": FlowInput("string", "x", has_default=True)},
+            columns={"data": []},
+            where="f",
+        )
 
 
 def test_an_input_without_value_says_what_to_type() -> None:
-    with pytest.raises(ColumnMappingError, match=r"--column-mapping question='\$\{data.COLUMN\}'"):
-        complete_mapping({}, inputs={"question": False}, columns={"data": ["prompt"]}, where="f")
+    for column, reference in {"prompt": "prompt", "line_id": "COLUMN"}.items():
+        with pytest.raises(ColumnMappingError, match=rf"--column-mapping question='\$\{{data.{reference}\}}'"):
+            complete_mapping({}, inputs={"question": TEXT}, columns={"data": [column]}, where="f")
 
 
 def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
@@ -48,6 +56,38 @@ def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
     assert map_line(mapping, {"data": {"question": "q"}}, optional=["history"]) == {"question": "q"}
     with pytest.raises(ColumnMappingError, match="which this line does not have"):
         map_line(mapping, {"data": {"history": []}}, optional=["history"])
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "expected"),
+    [
+        ({"type": "string", "default": "Who?", "is_chat_input": True}, None, "fails"),
+        ({"type": "string", "default": "", "is_chat_input": True}, None, "fails"),
+        ({"type": "string", "default": "Who?", "is_chat_input": True}, "", ""),
+        ({"type": "list", "default": ["Who?"], "is_chat_input": True}, [], []),
+        ({"type": "string"}, None, "fails"),
+        ({"type": "string", "default": "https://example.org"}, None, "fails"),
+        ({"type": "object", "default": {"a": 1}}, None, "fails"),
+        ({"type": "string", "default": ""}, None, "default"),
+        ({"type": "string", "default": " "}, None, "default"),
+        ({"type": "object"}, None, None),
+        ({"type": "double", "default": 0.7}, 0, 0),
+    ],
+)
+def test_what_a_line_gives_an_input_is_its_value_or_a_failure(declared, value, expected) -> None:
+    inputs, row = {"x": FlowInput.declared("x", declared)}, {"data": {"x": value}}
+    if expected == "fails":
+        with pytest.raises(ColumnMappingError, match=r"x is null in this line \(\$\{data.x\}\)"):
+            map_inputs({"x": "${data.x}"}, row, inputs)
+    else:
+        assert map_inputs({"x": "${data.x}"}, row, inputs) == ({} if expected == "default" else {"x": expected})
+
+
+@pytest.mark.parametrize("default", [{"default": "Who?"}, {"default": ""}, {}])
+def test_a_null_in_the_mapping_is_no_question(default) -> None:
+    inputs = {"question": FlowInput.declared("question", {"is_chat_input": True, **default})}
+    with pytest.raises(ColumnMappingError, match="column_mapping.question is null: give it a column or a value"):
+        complete_mapping({"question": None}, inputs=inputs, columns={"data": ["question"]}, where="f")
 
 
 @given(st.dictionaries(NAMES, st.integers(), min_size=1, max_size=5))

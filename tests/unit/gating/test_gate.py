@@ -12,7 +12,9 @@ import pytest
 from phi3flow.errors import ConfigError
 from phi3flow.gating import GateResult, RuleResult, gate_run, parse_rule
 from phi3flow.gating.decisions import combine, decide_by_bound
+from phi3flow.gating.documents import summarise
 from phi3flow.gating.rules import Better, FailedShare, LineCount, NoWorse, Threshold
+from phi3flow.records.comparisons import Sides
 from phi3flow.records.scores import Estimate
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import UNIT, Spread, estimate_mean
@@ -344,3 +346,34 @@ def test_a_run_whose_every_line_failed_is_refused_with_the_count(runs_dir):
     with pytest.raises(ConfigError, match="no line of run a has a score: 3 of 3 lines failed; phi3flow runs show a"):
         _gate(run, "f1 >= 0.5")
     assert _only(_gate(run, "failed <= 2%")).outcome == "failed"
+
+
+@pytest.mark.parametrize("rule", ["f1 no worse than baseline by 0.1", "f1 better than baseline by 0.3"])
+def test_a_plan_of_few_conversations_has_enough_of_them(runs_dir, rule):
+    draw = np.random.default_rng(3)
+    before = draw.random(80)
+    after = np.clip(before + draw.normal(0.05, 0.1, 80), 0, 1)
+    talks = [f"talk {number // 20}" for number in range(80)]
+    runs = [
+        _run(runs_dir, name, {"f1": scores.tolist()}, conversation_id=talks)
+        for name, scores in (("base", before), ("tuned", after))
+    ]
+    result = _only(_gate(runs[1], rule, baseline=runs[0]))
+    assert result.outcome == "undecided"
+    assert result.lines_needed is not None
+    assert result.lines_needed >= 120
+    assert "least difference that these lines show" not in result.sentence
+
+
+def test_the_headline_says_which_failures_were_compared(runs_dir):
+    base = _run(runs_dir, "base", {"f1": [0.5] * 40})
+    scores = {"f1": [0.5] * 35 + [None] * 10}
+    tuned = _run(runs_dir, "tuned", scores, failed=10)
+    result = _gate(tuned, "f1 no worse than baseline by 0.5", baseline=base)
+    assert (result.n_paired, result.failures.candidate) == (40, 10)
+    assert result.failures_paired == Sides(baseline=0, candidate=5)
+    headline = summarise(result, undecided_passes=False)
+    assert headline.endswith("failed lines: 0 in base, 10 in tuned (of the lines paired 0 and 5)")
+    alone = _gate(tuned, "f1 >= 0.01")
+    assert alone.failures_paired is None
+    assert summarise(alone, undecided_passes=False).endswith("; failed lines: 10 in tuned")

@@ -52,10 +52,10 @@ def _answered(mean: float, half: float, n: int = 65) -> AnsweredOnly:
     )
 
 
-def _comparison(rule: str, compared: MetricComparison, *, level: float | None = None) -> RuleResult:
+def _comparison(rule: str, compared: MetricComparison) -> RuleResult:
     parsed = parse_rule(rule)
     assert isinstance(parsed, NoWorse | Better)
-    evidence = Evidence.of_comparison("answer_match.f1", compared, level=level)
+    evidence = Evidence.of_comparison("answer_match.f1", compared)
     return check_comparison(parsed, evidence, compared, score_range=UNIT)
 
 
@@ -222,6 +222,6 @@ def test_lower_is_better_mirrors_both_readings():
 def test_a_test_that_watched_the_run_decides_at_its_own_level():
     compared = _compared(0.1, 0.09, p=0.03, method="confidence sequence", se=None)
     assert _comparison("f1 better than baseline", compared).outcome == "passed"
-    result = _comparison("f1 better than baseline", compared, level=0.025)
+    result = _comparison("f1 better than baseline", compared.model_copy(update={"level": 0.025}))
     assert (result.outcome, result.lines_needed) == ("undecided", None)
     assert "97.5 % interval that allows for watching the run" in result.sentence

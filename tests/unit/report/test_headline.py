@@ -15,7 +15,9 @@ from phi3flow.records.scores import Estimate, LineScore, RunMetrics
 from phi3flow.report.headline import comparison_headline, run_headline, unscored_headline
 from phi3flow.report.run_view import view_run
 from phi3flow.runs.folder import RunFolder
+from tests.support.folders.compared_runs import scored
 from tests.support.folders.run_folders import line, ruler, scored_run, write_run
+from tests.support.folders.version_1_run import version_1_run
 
 
 def headline(base: RunFolder, tuned: RunFolder, metrics: Sequence[str] | None = None, margin: str = "") -> str:
@@ -162,7 +164,7 @@ def test_a_run_that_stopped_early_says_that_its_difference_is_biased(tmp_path: P
     base = scored_run(tmp_path / "base", [0.4] * 60)
     tuned = scored_run(tmp_path / "tuned", [0.7] * 60, stopped_early=test.model_dump())
     sentence = headline(base, tuned)
-    assert "0.700 against 0.400, a difference of +0.300 (sequential interval +0.100 to +0.500) over 50 pair" in sentence
+    assert "0.700 against 0.400, a difference of +0.300 (sequential 95 % interval +0.100 to +0.500) over 50" in sentence
     assert "biased" in sentence
 
 
@@ -252,3 +254,30 @@ def test_where_the_baseline_failed_on_all_lines_nothing_else_is_said(tmp_path: P
     base = run_with_failures(tmp_path / "base", [None] * 30, n=30)
     tuned = scored_run(tmp_path / "tuned", [0.9] * 30)
     assert headline(base, tuned).startswith("Every line of base failed: EndpointError")
+
+
+def test_how_failed_lines_count_is_said_only_where_the_scores_say_it(tmp_path: Path) -> None:
+    run = version_1_run(tmp_path / ".runs")
+    assert str(run_headline(view_run(run))).endswith("; 1 line failed.")
+
+
+def test_the_metric_that_stopped_a_run_leads(tmp_path: Path) -> None:
+    test = StoppedEarly(
+        metric="answer_match.bleu",
+        baseline="base",
+        verdict="better",
+        difference=Difference(mean=0.3, low=0.1, high=0.5),
+        p=0.01,
+        n=50,
+        level=0.05 / 3,
+        baseline_mean=0.4,
+        candidate_mean=0.7,
+    )
+    base = scored(tmp_path, "base", {"f1": [0.4, 0.5] * 30, "bleu": [0.4, 0.5] * 30})
+    tuned = scored(tmp_path, "tuned", {"f1": [0.6, 0.7] * 30, "bleu": [0.6, 0.7] * 30})
+    manifest = tuned.manifest.model_copy(update={"stopped_early": test})
+    (tuned.path / "manifest.json").write_text(manifest.model_dump_json())
+    sentence = headline(base, tuned)
+    assert sentence.startswith("tuned is better than base on bleu: 0.700 against 0.400")
+    assert "(sequential 98.33 % interval +0.100 to +0.500)" in sentence
+    assert headline(base, tuned, ["f1"]).startswith("Undecided whether tuned or base is better on f1")

@@ -41,7 +41,7 @@ def test_a_run_that_ended_early_says_by_what_test_and_that_it_is_biased(tmp_path
     [note] = run_notes(view_run(watched_run(tmp_path / "tuned", "better")))
     assert note == (
         "it ended early, after 50 of 60 lines: better on f1 against base, by its test while it ran: 0.694 against "
-        "0.465, a difference of +0.229 (sequential interval +0.100 to +0.358) over 50 paired lines, p 0.012; 25 "
+        "0.465, a difference of +0.229 (sequential 95 % interval +0.100 to +0.358) over 50 paired lines, p 0.012; 25 "
         "better, 5 worse, 20 alike; 3 lines of tuned failed. The size of the difference is biased upward: the run "
         "stopped because it was large."
     )
@@ -50,7 +50,8 @@ def test_a_run_that_ended_early_says_by_what_test_and_that_it_is_biased(tmp_path
 def test_a_run_that_was_tested_without_a_verdict_is_undecided(tmp_path: Path) -> None:
     [note] = run_notes(view_run(watched_run(tmp_path / "tuned", "undecided", level=0.025)))
     assert note.startswith("it was tested while it ran, and its 50 lines gave no verdict: undecided on f1 against base")
-    assert "at the level 0.025, which the candidates of its command share" in note
+    assert "(sequential 97.5 % interval +0.100 to +0.358)" in note
+    assert "at a level that the candidates of its command share" in note
     assert "biased" not in note
 
 

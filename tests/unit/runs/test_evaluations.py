@@ -137,3 +137,13 @@ def test_what_an_edited_flow_measured_before_is_not_shown_by_pf_any_more(run: Ru
     write_pf_metrics(run)
     shown = json.loads((run.path / "metrics.json").read_bytes())
     assert shown == {"judge_2.f1": 0.3, "own": 1.0, "judge.f1.macro": 0.5}
+
+
+def test_scores_of_version_1_that_say_nothing_left_failed_lines_out(tmp_path: Path) -> None:
+    run = version_1_run(tmp_path / ".runs")
+    path = run.path / "scores/answer_match/metrics.json"
+    stored = json.loads(path.read_text())
+    assert run.metrics("answer_match").failed_lines == "least"
+    del stored["failed_as_zero"]
+    path.write_text(json.dumps(stored))
+    assert run.metrics("answer_match").failed_lines == "left out"

@@ -214,3 +214,35 @@ def test_a_store_of_another_make_is_named(store: Store) -> None:
     (store.home / "pf.sqlite").write_bytes(b"no database at all, but long enough to be read as one" * 9)
     with pytest.raises(ConfigError, match="pf.sqlite: run theirs cannot be read: file is not a database"):
         open_run("theirs")
+
+
+SNAPSHOT = """
+inputs:
+  question: {type: string, default: "Who founded Microsoft?", is_chat_input: true}
+  style: {type: string, default: long}
+outputs: {answer: {type: string, reference: "${ask.output}"}}
+nodes: [{name: ask, type: python, source: {type: code, path: ask.py}, inputs: {question: "${inputs.question}"}}]
+"""
+
+
+def test_a_run_whose_lines_all_asked_the_default_is_refused_with_the_mapping_to_type(store: Store) -> None:
+    folder = store.add()
+    (folder / "snapshot" / "flow.dag.yaml").write_text(SNAPSHOT, encoding="utf-8")
+    assert open_run("theirs").manifest.counts.completed == 3, "its mapping names the question"
+    (folder / "manifest.json").unlink()
+    with sqlite3.connect(store.home / "pf.sqlite") as connection:
+        connection.execute("UPDATE run_info SET properties = ?", [json.dumps({"output_path": str(folder)})])
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"'Who founded Microsoft\?'.*--column-mapping question='\$\{data.COLUMN"):
+            open_run("theirs")
+
+
+@pytest.mark.parametrize("row", [{"q": None, "n": 2}, {"n": 2}])
+def test_a_line_that_promptflow_asked_none_or_nan_has_failed(store: Store, row: dict[str, Any]) -> None:
+    folder = store.add(second={"inputs": {"question": "nan", "number": 2, "style": "short"}})
+    (folder / "snapshot" / "flow.dag.yaml").write_text(SNAPSHOT, encoding="utf-8")
+    write_rows(store.data, [ROWS[0], row, ROWS[2]])
+    run = open_run("theirs")
+    error = LineError(type="ColumnMappingError", message="question is null in this line (${data.q})")
+    assert [result.error for result in run.results()] == [None, error, None]
+    assert (run.manifest.counts.completed, run.manifest.counts.failed) == (2, 1)

@@ -281,3 +281,23 @@ def test_tangos_interval_covers(n, before, after):
 def test_the_mid_p_test_keeps_its_level(n, share):
     wins, losses, chance = _tables(n, win=share * (1 - share), loss=share * (1 - share))
     assert chance[stats.mcnemar_mid_p(wins, losses) < stats.ALPHA].sum() <= 0.06
+
+
+@given(st.integers(2, 5), st.integers(2, 30), st.integers(0, 2**32), st.booleans())
+def test_lines_needed_are_of_enough_conversations(conversations, length, seed, binary):
+    draw = rng(seed)
+    n = conversations * length
+    before, after = draw.random((2, n)) if not binary else draw.integers(0, 2, (2, n)).astype(float)
+    compared = stats.compare_pairs(before, after, rng=rng(), clusters=np.arange(n) // length)
+    assert (compared.low, compared.minimum_detectable_effect, compared.conversations) == (None, None, conversations)
+    assert compared.lines_needed is None or compared.lines_needed >= 6 * length
+
+
+def test_four_conversations_of_twenty_need_two_more():
+    draw = rng(7)
+    before, after = 0.1 * draw.random(80), 0.8 + 0.1 * draw.random(80)
+    compared = stats.compare_pairs(before, after, rng=rng(), clusters=np.arange(80) // 20)
+    assert (compared.lines_needed, compared.longest) == (120, 20)
+    alone = stats.compare_pairs(before, after, rng=rng())
+    assert (alone.conversations, alone.longest) == (None, None)
+    assert alone.lines_needed < 20

@@ -127,7 +127,13 @@ def _number(value: float | None, *, sign: bool = False) -> str:
 
 def _interval(metric: MetricComparison) -> str:
     low, high = metric.difference.low, metric.difference.high
-    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
+    if low is None or high is None:
+        return ""
+    from phi3flow.stats import ALPHA
+    from phi3flow.text import confidence
+
+    share = "" if metric.level == ALPHA else f" ({confidence(metric.level)})"
+    return f"[{low:+.3f}, {high:+.3f}]{share}"
 
 
 def _p(p: float | None) -> str:

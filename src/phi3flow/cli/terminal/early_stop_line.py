@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from phi3flow.records.comparisons import Difference, StoppedEarly
+from phi3flow.text import confidence
 
 
 def describe_early_stop(early: StoppedEarly) -> str:
     """Return the verdict, or that there is none, with what it rests on."""
     if not early.n:
         return f"{early.metric} against {early.baseline}: undecided: no conversation is whole yet: raise --limit"
-    share = f"{100 * (1 - early.level):g} % interval"
+    share = f"{confidence(early.level)} interval"
     facts = [_interval(share, early.difference), f"p = {early.p:.2g}", f"{early.n:,} lines"]
     facts += [f"{early.wins:,} won, {early.losses:,} lost, {early.ties:,} tied"]
     if early.failed.baseline or early.failed.candidate:
