@@ -36,8 +36,8 @@ def _execute(folder: Path, question: str) -> tuple[dict[str, Any], str | None]:
     return json.loads(json.dumps(line.outputs, default=vars)), None
 
 
-@given(st.lists(ENTRIES, min_size=25, max_size=25, unique=True))
-@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(st.lists(ENTRIES, min_size=20, max_size=20, unique=True))
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_an_entry_of_any_form_gives_what_promptflows_executor_gives(entries: list[Entry]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folders = [entry.write(Path(temporary) / str(number)) for number, entry in enumerate(entries)]

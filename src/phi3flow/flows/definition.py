@@ -22,6 +22,7 @@ from phi3flow.flows.flow_yaml import (
     set_connections,
     variant_reference,
 )
+from phi3flow.flows.includes import include_digests, included_files, whole_folder
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.records.scores import ScoreRange
 from phi3flow.records.yaml_text import change_yaml
@@ -40,7 +41,8 @@ class Flow:
 
     ``text`` is the YAML that promptflow executes: the user's, with nothing changed but what a variant or a connection
     asks for. ``definition`` is what it says; a DAG's holds no variants any more. ``init`` has the arguments of a flex
-    flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}.
+    flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}. ``includes``
+    are the files from elsewhere that run in its folder, by their names there: see ``included_files``.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Flow:
     variant: str | None = None
     init: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
+    includes: dict[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -140,6 +143,7 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     file = path if path.is_file() else _flow_file(path)
     folder = file.parent.resolve()
     text, definition = read_flow_yaml(file)
+    includes = included_files(folder, definition, where=file)
     declared = definition.get("inputs") or {}
     is_flex = "entry" in definition
     inputs = {  # a node takes an input as ${inputs.NAME}, long ago as ${flow.NAME}
@@ -149,9 +153,11 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     if is_flex:
         if variant:
             raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
-        flow = Flow(folder, file.name, text, definition, inputs, fingerprint(folder))
-        entry = definition["entry"]
-        inputs = inputs or entry_inputs(folder, entry, where=file, environment=flow.environment)
+        flow = Flow(
+            folder, file.name, text, definition, inputs, _whole_fingerprint(folder, includes), includes=includes
+        )
+        with whole_folder(folder, includes) as whole:
+            inputs = inputs or entry_inputs(whole, definition["entry"], where=file, environment=flow.environment)
         return replace(flow, inputs=inputs)
     check_nodes(definition, file)
     chosen = find_variant(definition, variant, file) if variant else None
@@ -164,7 +170,8 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
         text=text,
         definition=definition,
         inputs=inputs,
-        fingerprint=fingerprint(folder),
+        fingerprint=_whole_fingerprint(folder, includes),
+        includes=includes,
         variant=variant_reference(chosen) if chosen else None,
     )
 
@@ -189,6 +196,15 @@ def fingerprint(folder: Path) -> str:
         content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         digest.update(f"{name.as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def _whole_fingerprint(folder: Path, includes: Mapping[str, Path]) -> str:
+    """Return the fingerprint of a flow's folder together with what it includes."""
+    own = fingerprint(folder)
+    if not includes:
+        return own
+    lines = [f"{name}\0{digest}\n" for name, digest in sorted(include_digests(includes).items())]
+    return hashlib.sha256("".join([own, *lines]).encode()).hexdigest()
 
 
 def _flow_file(folder: Path) -> Path:

@@ -22,9 +22,7 @@ _IMPORTED_WITHIN_S = 120.0
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def entry_inputs(
-    folder: Path, entry: object, *, where: Path, environment: Mapping[str, str]
-) -> dict[str, FlowInput]:
+def entry_inputs(folder: Path, entry: object, *, where: Path, environment: Mapping[str, str]) -> dict[str, FlowInput]:
     """Return the parameters of the entry function, or of the entry class's ``__call__``, by name.
 
     The entry may be any that Python imports from the folder: defined in a package, imported from elsewhere, inherited.

@@ -30,8 +30,8 @@ _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
 
 
-def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> Any:
-    """Return promptflow's executor for ``flow``, whose definition is in ``file``."""
+def create_executor(flow: Flow, file: Path, folder: Path, connections: ConnectionSource) -> Any:
+    """Return promptflow's executor for ``flow``, whose definition is in ``file``, to run in ``folder``."""
     _import_core_only()
     _prepare_for_batches()
     from promptflow.core._connection_provider._connection_provider import ConnectionProvider
@@ -46,9 +46,7 @@ def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> An
         common.SandboxedEnvironment = _template_environment
     storage = DummyRunStorage()  # what a line left behind is the runner's to keep
     with contextlib.nullcontext() if _uses_builtin_tools(flow) else _without_builtin_tools():
-        executor = FlowExecutor.create(
-            file, provider, flow.folder, storage=storage, raise_ex=True, init_kwargs=flow.init
-        )
+        executor = FlowExecutor.create(file, provider, folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
     if flow.is_flex:
         _prepare_flex(executor)
     return executor

@@ -17,6 +17,7 @@ from typing import Any
 from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.includes import whole_folder
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
@@ -99,9 +100,10 @@ def open_flow(
 ) -> Iterator[FlowSession]:
     """Load the flow into promptflow's executor; on exit leave no trace of it in the process.
 
-    While it is open the working directory is the flow's folder, as under ``pf``, the flow's environment variables
-    and, before them, ``environment`` are set, and what the flow prints goes to stderr. Afterwards the flow's modules
-    are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's. One flow can be open at once.
+    While it is open the working directory is the flow's folder, as under ``pf``, or a copy that holds its includes, the
+    flow's environment variables and, before them, ``environment`` are set, and what the flow prints goes to stderr.
+    Afterwards the flow's modules are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's.
+    One flow can be open at once.
     A variable ``${connection.key}`` gets that value of the connection, as under ``pf``. Raises FlowError where
     promptflow refuses the flow, ConfigError for a variable whose connection has no such value.
     """
@@ -115,10 +117,11 @@ def open_flow(
         variables = {**flow.environment, **(environment or {})}
         variables = {name: _of_connection(name, value, resolve) for name, value in variables.items()}
         stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **variables}))
-        stack.enter_context(_own_modules(flow.folder))
-        stack.enter_context(contextlib.chdir(flow.folder))
+        folder = stack.enter_context(whole_folder(flow.folder, flow.includes))
+        stack.enter_context(_own_modules(folder))
+        stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(_own_streams())
-        yield _create_session(flow, resolve, used)
+        yield _create_session(flow, folder, resolve, used)
 
 
 def _of_connection(variable: str, value: str, connections: ConnectionSource) -> str:
@@ -132,14 +135,16 @@ def _of_connection(variable: str, value: str, connections: ConnectionSource) -> 
     return str(values[match["key"]])
 
 
-def _create_session(flow: Flow, connections: ConnectionSource, used: dict[str, PromptflowConnection]) -> FlowSession:
+def _create_session(
+    flow: Flow, folder: Path, connections: ConnectionSource, used: dict[str, PromptflowConnection]
+) -> FlowSession:
     with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
         from phi3flow.flows.promptflow_core import create_executor
 
         file = Path(temporary) / flow.file
         file.write_text(flow.text, encoding="utf-8")
         try:
-            executor = create_executor(flow, file, connections)
+            executor = create_executor(flow, file, folder, connections)
         except Exception as error:
             cause = _root_error(error)
             if isinstance(cause, Phi3flowError):

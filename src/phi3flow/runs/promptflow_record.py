@@ -16,8 +16,10 @@ from typing import Any, BinaryIO
 
 from phi3flow.errors import StorageError
 from phi3flow.flows import DAG_FILE, Flow, flow_files
+from phi3flow.flows.includes import INCLUDES, copy_includes
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
+from phi3flow.records.yaml_text import change_yaml
 from phi3flow.runs.folder import RunFolder, dump_line
 from phi3flow.storage.files import write_file
 
@@ -102,12 +104,14 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
 
 
 def write_snapshot(folder: Path, flow: Flow) -> None:
-    """Copy the flow, with the chosen variant and connections in place, as ``pf`` does."""
+    """Copy the flow, with what it includes and the chosen variant and connections in place, as ``pf`` does."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in flow_files(flow.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(flow.folder / name, folder / name)
-    (folder / DAG_FILE).write_text(flow.text, encoding="utf-8")
+    copy_includes(flow.includes, folder, with_secrets=False)
+    text = change_yaml(flow.text, lambda dag: dag.pop(INCLUDES)) if flow.includes else flow.text
+    (folder / DAG_FILE).write_text(text, encoding="utf-8")
 
 
 def _last_results(file: BinaryIO) -> Iterator[LineResult]:

@@ -22,9 +22,21 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
     "imported as": ("entry", {"entry.py": "import lib\nrun, Run = lib.run, lib.Run", "lib.py": "{code}"}),
     "all imported": ("entry", {"entry.py": "from lib.inner import *", "lib/__init__.py": "", "lib/inner.py": "{code}"}),
     "relative": ("pack", {"pack/__init__.py": "from .inner import Run, run", "pack/inner.py": "{code}"}),
-    "conditional": ("entry", {"entry.py": "try:\n    from gone import run\nexcept ImportError:\n    from lib import run, Run", "lib.py": "{code}"}),
-    "bound twice": ("entry", {"entry.py": "def run(other): pass\nclass Run: pass\nfrom lib import run, Run", "lib.py": "{code}"}),
-    "inherited": ("entry", {"entry.py": "import lib\nrun = lib.run\nclass Run(lib.Run):\n    more = 1", "lib.py": "{code}"}),
+    "conditional": (
+        "entry",
+        {
+            "entry.py": "try:\n    from gone import run\nexcept ImportError:\n    from lib import run, Run",
+            "lib.py": "{code}",
+        },
+    ),
+    "bound twice": (
+        "entry",
+        {"entry.py": "def run(other): pass\nclass Run: pass\nfrom lib import run, Run", "lib.py": "{code}"},
+    ),
+    "inherited": (
+        "entry",
+        {"entry.py": "import lib\nrun = lib.run\nclass Run(lib.Run):\n    more = 1", "lib.py": "{code}"},
+    ),
 }
 OUTPUTS = {
     "text": "q.upper()",
@@ -45,7 +57,14 @@ KINDS = {
     "decorated": "@kept\ndef run({args}):\n    return {output}\n\nclass Run:\n    def __init__(self, n: int = 1):\n        pass\n\n    @kept\n    def __call__(this, {args}):\n        return {output}",
     "failing": "def run({args}):\n    raise ValueError(q)\n\nclass Run:\n    async def __call__(self, {args}):\n        yield q\n        raise KeyError(q)",
 }
-ARGUMENTS = ["q", "q: str", "q: str, more: str = 'm'", "q: str, *, more: int = 1", "q: 'str', more=None", "q, *rest, **others"]
+ARGUMENTS = [
+    "q",
+    "q: str",
+    "q: str, more: str = 'm'",
+    "q: str, *, more: int = 1",
+    "q: 'str', more=None",
+    "q, *rest, **others",
+]
 HEAD = """
 import functools
 from dataclasses import dataclass
