@@ -1,4 +1,4 @@
-"""additional_includes: files, folders and zips from elsewhere run with the flow, count as it, and stand in its record."""
+"""additional_includes: files, folders and zips from elsewhere run with the flow, count as it, stand in its record."""
 
 from __future__ import annotations
 

@@ -96,6 +96,24 @@ def exec_aggregation(executor: Any, inputs: Mapping[str, Any], collected: Any, *
     return {**logged, **result.metrics}
 
 
+def with_image_files(executor: Any, outputs: dict[str, Any], keep: Callable[[bytes, str], str]) -> dict[str, Any]:
+    """Return outputs with each image as the executor's format refers to it; ``keep`` gives an image's path."""
+    processor = executor._multimedia_processor
+
+    def refer(image: Any) -> Any:
+        if image.source_url:
+            return processor._generate_image_url_reference(image)
+        return processor._generate_image_file_reference(image, keep(image, image._mime_type))
+
+    processor.get_file_reference_encoder = lambda *_, **__: refer
+    return dict(processor.persist_multimedia_data(outputs, Path()))
+
+
+def with_image_texts(executor: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with images as base64."""
+    return dict(executor._multimedia_processor.convert_multimedia_data_to_base64_dict(values))
+
+
 def as_dict(output: Any) -> dict[str, Any]:
     """Return what a flex flow returned as outputs by name: a dict, a dataclass's fields, else ``{"output": value}``."""
     from promptflow._utils.dataclass_serializer import convert_eager_flow_output_to_dict
@@ -220,10 +238,11 @@ async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: An
 def _prepare_flex(executor: Any) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
-    What it yields is joined here: promptflow loses the error of an asynchronous generator, and answers with what came
-    before it. The error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps sys.stdout anew a line, around the wrapper of whichever line began before: not
-    done. Where the YAML declares no inputs they have the types of the signature, which ``pf`` writes into the YAML of
-    a run; a sample is no data, also where a line maps nothing.
+    What it yields is joined here: promptflow loses the error of an asynchronous generator, and waits for ever. The
+    error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps
+    sys.stdout anew a line, around the wrapper of whichever line began before: not done. Where the YAML declares no
+    inputs they have the types of the signature, which ``pf`` writes into the YAML of a run; a sample is no data, also
+    where a line maps nothing.
     """
     is_async = executor._is_async
     call = executor._func_async if is_async else executor._func

@@ -17,6 +17,7 @@ from typing import Any
 from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.images import output_path
 from phi3flow.flows.includes import whole_folder
 
 _QUIET = {
@@ -77,6 +78,28 @@ class FlowSession:
             aggregation_inputs=dict(result.aggregation_inputs),
             usage=result.run_info.system_metrics,
         )
+
+    def with_image_files(self, outputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return outputs with the paths of images in their place, as ``pf`` writes them, and the images by path."""
+        from phi3flow.flows import promptflow_core
+
+        images: dict[str, bytes] = {}
+
+        def keep(content: bytes, mime_type: str) -> str:
+            path = output_path(content, mime_type)
+            images[path] = bytes(content)
+            return path
+
+        try:
+            return promptflow_core.with_image_files(self._executor, outputs, keep), images
+        except RecursionError:  # no JSON either, as whoever writes it down will say
+            return outputs, {}
+
+    def with_image_texts(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values with images as base64, from which promptflow's aggregation makes images again."""
+        from phi3flow.flows import promptflow_core
+
+        return promptflow_core.with_image_texts(self._executor, values)
 
     def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, Any]:
         """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs, as it is.

@@ -48,14 +48,32 @@ OUTPUTS = {
     "generator in a dict": "{'a': (c for c in q), 'n': 1}",
     "generator in a dataclass": "Answer((c for c in q), 1)",
 }
-KINDS = {
-    "function": "def run({args}):\n    return {output}\n\nclass Run:\n    def __call__(self, {args}):\n        return {output}",
-    "async": "async def run({args}):\n    return {output}\n\nclass Run:\n    async def __call__(self, {args}):\n        return {output}",
-    "generator": "def run({args}):\n    yield q\n    yield 1\n\nclass Run:\n    def __call__(self, {args}):\n        yield from q",
-    "async generator": "async def run({args}):\n    yield q\n    yield 1\n\nclass Run:\n    async def __call__(self, {args}):\n        yield q",
-    "traced": "@trace\ndef run({args}):\n    return {output}\n\nclass Run:\n    @trace\n    def __call__(self, {args}):\n        return {output}",
-    "decorated": "@kept\ndef run({args}):\n    return {output}\n\nclass Run:\n    def __init__(self, n: int = 1):\n        pass\n\n    @kept\n    def __call__(this, {args}):\n        return {output}",
-    "failing": "def run({args}):\n    raise ValueError(q)\n\nclass Run:\n    async def __call__(self, {args}):\n        yield q\n        raise KeyError(q)",
+KINDS = {  # of the function run, and of the class Run
+    "function": ("def run({args}):\n    return {output}", "    def __call__(self, {args}):\n        return {output}"),
+    "async": (
+        "async def run({args}):\n    return {output}",
+        "    async def __call__(self, {args}):\n        return {output}",
+    ),
+    "generator": (
+        "def run({args}):\n    yield q\n    yield 1",
+        "    def __call__(self, {args}):\n        yield from q",
+    ),
+    "async generator": (
+        "async def run({args}):\n    yield q\n    yield 1",
+        "    async def __call__(self, {args}):\n        yield q",
+    ),
+    "traced": (
+        "@trace\ndef run({args}):\n    return {output}",
+        "    @trace\n    def __call__(self, {args}):\n        return {output}",
+    ),
+    "decorated": (
+        "@kept\ndef run({args}):\n    return {output}",
+        "    def __init__(self, n: int = 1):\n        pass\n\n    @kept\n    def __call__(this, {args}):\n        return {output}",
+    ),
+    "failing": (
+        "def run({args}):\n    raise ValueError(q)",
+        "    async def __call__(self, {args}):\n        yield q\n        raise KeyError(q)",
+    ),
 }
 ARGUMENTS = [
     "q",
@@ -122,7 +140,9 @@ class Entry(NamedTuple):
     def write(self, folder: Path) -> Path:
         """Write the flow and return its folder."""
         module, files = PLACES[self.place]
-        code = HEAD + KINDS[self.kind].format(args=self.arguments, output=OUTPUTS[self.output]) + "\n"
+        function, method = KINDS[self.kind]
+        code = f"{function}\n\nclass Run:\n{method}\n"
+        code = HEAD + code.replace("{args}", self.arguments).replace("{output}", OUTPUTS[self.output])
         for name, content in files.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
