@@ -24,6 +24,7 @@ from phi3flow.flows.flow_yaml import (
 )
 from phi3flow.flows.includes import include_digests, included_files, whole_folder
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.prompty import SUFFIX, model_overrides, prompty_fingerprint, prompty_inputs, read_prompty
 from phi3flow.records.scores import ScoreRange
 from phi3flow.records.yaml_text import change_yaml
 
@@ -58,13 +59,23 @@ class Flow:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """The folder's name; of a prompty the file's."""
+        return self.path.stem if self.is_prompty else self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """What the flow is called by: its folder, of a prompty the file."""
+        return self.folder / self.file if self.is_prompty else self.folder
 
     @property
     def is_flex(self) -> bool:
-        """Whether a Python function or class is the flow, in place of a graph of nodes."""
-        return "entry" in self.definition
+        """Whether the flow is no graph of nodes: a Python function or class, or a prompty."""
+        return self.is_prompty or "entry" in self.definition
+
+    @property
+    def is_prompty(self) -> bool:
+        """Whether a prompty file is the flow."""
+        return self.file.endswith(SUFFIX)
 
     @property
     def chat_output(self) -> str | None:
@@ -113,6 +124,9 @@ class Flow:
         """
         if not overrides:
             return self
+        if self.is_prompty:
+            model = model_overrides(self.definition, overrides, name=self.name)
+            return replace(self, init={**self.init, "model": model}, overrides={**self.overrides, **overrides})
         if self.is_flex:
             words = " ".join(f"{key}={name}" for key, name in overrides.items())
             raise ConfigError(f"--connections {words}: {self.name} is a flex flow and has no nodes; use --init")
@@ -135,11 +149,13 @@ class Flow:
 
 
 def load_flow(path: Path, *, variant: str | None = None) -> Flow:
-    """Read a flow folder (or its YAML file) and choose a variant, without importing promptflow.
+    """Read a flow folder (or its YAML file, or a prompty) and choose a variant, without importing promptflow.
 
     ``variant`` is ``${node.variant}``, ``node.variant`` or the variant's name where only one node has it.
     Raises FlowError where the folder holds no flow that parses, ConfigError for an unknown variant.
     """
+    if path.suffix == SUFFIX:
+        return _load_prompty(path, variant)
     file = path if path.is_file() else _flow_file(path)
     folder = file.parent.resolve()
     text, definition = read_flow_yaml(file)
@@ -196,6 +212,15 @@ def fingerprint(folder: Path) -> str:
         content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         digest.update(f"{name.as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def _load_prompty(path: Path, variant: str | None) -> Flow:
+    if variant:
+        raise ConfigError(f"{path}: variant {variant!r}: a prompty has no variants")
+    file = path.resolve()
+    text, definition = read_prompty(file)
+    inputs = prompty_inputs(file, definition)
+    return Flow(file.parent, file.name, text, definition, inputs, prompty_fingerprint(file, text))
 
 
 def _whole_fingerprint(folder: Path, includes: Mapping[str, Path]) -> str:

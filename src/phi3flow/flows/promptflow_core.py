@@ -22,12 +22,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from phi3flow.flows.connections import ConnectionSource
+from phi3flow.errors import ConfigError
+from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.prompty import missing_variables
 from phi3flow.flows.threads import ToolThreads
 
 _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
+_prompty_usage: ContextVar[dict[str, int] | None] = ContextVar("prompty_usage", default=None)
 
 
 def create_executor(flow: Flow, file: Path, folder: Path, connections: ConnectionSource) -> Any:
@@ -47,9 +50,22 @@ def create_executor(flow: Flow, file: Path, folder: Path, connections: Connectio
     storage = DummyRunStorage()  # what a line left behind is the runner's to keep
     with contextlib.nullcontext() if _uses_builtin_tools(flow) else _without_builtin_tools():
         executor = FlowExecutor.create(file, provider, folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
+    if flow.is_prompty:
+        _prepare_prompty(executor, provider, flow)
     if flow.is_flex:
         _prepare_flex(executor)
     return executor
+
+
+def inline_connections(executor: Any) -> dict[str, PromptflowConnection]:
+    """Return the address and key that stand in a prompty itself, in a connection's form."""
+    prompty = getattr(executor, "prompty", None)
+    configuration = prompty._model.configuration if prompty else {}
+    values = {name: str(value) for name, value in configuration.items() if value and name != "connection"}
+    if "api_key" not in values:
+        return {}
+    kind = str(values.pop("type", "openai"))
+    return {prompty._name: {"name": prompty._name, "type": kind, "value": values, "secret_keys": ["api_key"]}}
 
 
 async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: int, timeout_s: float | None) -> Any:
@@ -65,6 +81,8 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         except LineExecutionTimeoutError as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
     _entry_error.set(None)
+    usage: dict[str, int] = {}
+    _prompty_usage.set(usage)
     try:
         async with asyncio.timeout(timeout_s) as limit:
             result = await executor.exec_line_async(inputs, index=line_number, run_id="line")
@@ -74,6 +92,7 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         raise
     if (entry_error := _entry_error.get()) is not None:
         raise entry_error
+    result.run_info.system_metrics = {**(result.run_info.system_metrics or {}), **usage}
     return result
 
 
@@ -235,6 +254,50 @@ async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: An
     return await loop.run_in_executor(_TOOL_THREADS, context.invoke_tool, node, function, arguments)
 
 
+@functools.cache
+def _count_prompties_tokens() -> None:
+    """Have a prompty's answer say how many tokens it cost: promptflow knows it from its traces, which are off."""
+    from promptflow.core import _flow
+
+    complete = _flow.format_llm_response
+
+    def complete_and_count(response: Any, **options: Any) -> Any:
+        counts, reported = _prompty_usage.get(), getattr(response, "usage", None)
+        if counts is not None and reported is not None:
+            counts.update(prompt_tokens=reported.prompt_tokens, completion_tokens=reported.completion_tokens)
+        return complete(response=response, **options)
+
+    _flow.format_llm_response = complete_and_count
+
+
+def _prepare_prompty(executor: Any, provider: Any, flow: Flow) -> None:
+    """Give a prompty its connection, which promptflow looks for in its own store only, and take its sample away.
+
+    promptflow answers the sample where a line has no inputs, and where only the sample says which there are. Raises
+    ConfigError for an environment variable that is not set, and for a connection of another kind.
+    """
+    _count_prompties_tokens()
+    prompty = executor.prompty
+    configuration = dict(prompty._model.configuration or {})
+    for variable in missing_variables(configuration):
+        raise ConfigError(
+            f"{flow.path}: model.configuration: the environment variable {variable} is not set: export it, or name it "
+            "in a run.yml's environment_variables"
+        )
+    name = configuration.get("connection")
+    if isinstance(name, str) and name:
+        configuration["connection"] = connection = provider.get(name)
+        if type(connection).__name__ not in ("OpenAIConnection", "AzureOpenAIConnection"):
+            raise ConfigError(
+                f"{flow.path}: the connection {name} is a {type(connection).__name__}: a prompty takes an "
+                "OpenAIConnection or an AzureOpenAIConnection"
+            )
+    prompty._model.configuration = configuration
+    prompty._get_input_signature()
+    prompty._sample = None
+    executor._inputs = dict.fromkeys(prompty._get_input_signature())
+
+
 def _prepare_flex(executor: Any) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
@@ -258,7 +321,8 @@ def _prepare_flex(executor: Any) -> None:
             raise
 
     executor._func_async = entry
-    executor._inputs_sign = executor._inputs_sign or executor._inputs
+    if not hasattr(executor, "prompty"):
+        executor._inputs_sign = executor._inputs_sign or executor._inputs
     executor._apply_sample_inputs = lambda inputs: inputs
     if executor.has_aggregation_node:
         executor._aggr_func = _keeping_error(executor, executor._aggr_func)

@@ -162,12 +162,14 @@ def _create_session(
     flow: Flow, folder: Path, connections: ConnectionSource, used: dict[str, PromptflowConnection]
 ) -> FlowSession:
     with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
-        from phi3flow.flows.promptflow_core import create_executor
+        from phi3flow.flows.promptflow_core import create_executor, inline_connections
 
-        file = Path(temporary) / flow.file
-        file.write_text(flow.text, encoding="utf-8")
+        file = (folder if flow.is_prompty else Path(temporary)) / flow.file  # a prompty's references are beside it
+        if not flow.is_prompty:
+            file.write_text(flow.text, encoding="utf-8")
         try:
             executor = create_executor(flow, file, folder, connections)
+            used.update(inline_connections(executor))
         except Exception as error:
             cause = _root_error(error)
             if isinstance(cause, Phi3flowError):
