@@ -19,6 +19,7 @@ from phi3flow.flows.inputs import FlowInput
 _TYPES = {"str": "string", "int": "int", "float": "double", "bool": "bool", "list": "list", "dict": "object"}
 _KEEP_SIGNATURE = {"trace", "dataclass"}  # decorators
 _IMPORTED_WITHIN_S = 120.0
+_SIGNATURE = Path(__file__).with_name("entry_signature.py")  # run as a file: the package would be imported for nothing
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -83,7 +84,7 @@ def _keeps_signature(definition: _Function | ast.ClassDef) -> bool:
 def _ask_python(
     folder: Path, module: str, name: str, where: str, environment: Mapping[str, str]
 ) -> dict[str, FlowInput]:
-    command = [sys.executable, "-P", "-m", "phi3flow.flows.entry_signature", str(folder), module, name]
+    command = [sys.executable, "-P", str(_SIGNATURE), str(folder), module, name]
     try:
         done = subprocess.run(
             command,

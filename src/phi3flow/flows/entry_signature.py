@@ -1,6 +1,6 @@
 """The signature of a flex flow's entry, asked of Python: the module is imported, in a process that ends with it.
 
-    python -P -m phi3flow.flows.entry_signature FOLDER MODULE NAME
+    python -P entry_signature.py FOLDER MODULE NAME
 
 Prints one line of JSON: ``parameters``, each a name, a type's name, and its default where it has one (``is_computed``
 where JSON does not hold it), or ``error``.

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,6 +63,7 @@ class RunView:
     scored: dict[str, list[LineScore]]
     score_again: dict[str, str]
     data: DataView
+    folder: Path = Path()
 
     @property
     def total(self) -> int:
@@ -241,6 +243,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
             name: evaluation.score_again() for name, evaluation in measured.items() if evaluation.ruler is None
         },
         data=(data or DataViews()).of(run),
+        folder=run.path,
     )
 
 
