@@ -159,37 +159,39 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     file = path if path.is_file() else _flow_file(path)
     folder = file.parent.resolve()
     text, definition = read_flow_yaml(file)
-    includes = included_files(folder, definition, where=file)
-    declared = definition.get("inputs") or {}
     is_flex = "entry" in definition
     inputs = {  # a node takes an input as ${inputs.NAME}, long ago as ${flow.NAME}
         name: FlowInput.declared(name, body or {}, is_read=is_flex or f".{name}" in text)
-        for name, body in declared.items()
+        for name, body in (definition.get("inputs") or {}).items()
     }
-    if is_flex:
-        if variant:
-            raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
-        flow = Flow(
-            folder, file.name, text, definition, inputs, _whole_fingerprint(folder, includes), includes=includes
-        )
-        with whole_folder(folder, includes) as whole:
-            inputs = inputs or entry_inputs(whole, definition["entry"], where=file, environment=flow.environment)
-        return replace(flow, inputs=inputs)
+    includes = included_files(folder, definition, where=file)
+    whole = _whole_fingerprint(folder, includes)
+    flow = Flow(folder, file.name, text, definition, inputs, whole, includes=includes)
+    return _with_entry(flow, variant) if is_flex else _with_variant(flow, variant)
+
+
+def _with_entry(flow: Flow, variant: str | None) -> Flow:
+    """Return a flex flow with its entry's inputs where the YAML declares none."""
+    file = flow.folder / flow.file
+    if variant:
+        raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
+    if flow.inputs:
+        return flow
+    with whole_folder(flow.folder, flow.includes) as whole:
+        inputs = entry_inputs(whole, flow.definition["entry"], where=file, environment=flow.environment)
+    return replace(flow, inputs=inputs)
+
+
+def _with_variant(flow: Flow, variant: str | None) -> Flow:
+    """Return a DAG flow with the chosen variant of its nodes, the others' defaults, in place."""
+    file, definition = flow.folder / flow.file, flow.definition
     check_nodes(definition, file)
     chosen = find_variant(definition, variant, file) if variant else None
     apply_variants(definition, chosen, file)
-    if chosen:
-        text = change_yaml(text, lambda content: apply_variants(content, chosen, file))
-    return Flow(
-        folder=folder,
-        file=file.name,
-        text=text,
-        definition=definition,
-        inputs=inputs,
-        fingerprint=_whole_fingerprint(folder, includes),
-        includes=includes,
-        variant=variant_reference(chosen) if chosen else None,
-    )
+    if not chosen:
+        return flow
+    text = change_yaml(flow.text, lambda content: apply_variants(content, chosen, file))
+    return replace(flow, text=text, variant=variant_reference(chosen))
 
 
 def flow_files(folder: Path) -> list[Path]:

@@ -52,7 +52,7 @@ def _parameters(module: Any, name: str) -> list[dict[str, Any]]:
         parameters = list(inspect.signature(entry).parameters.values())
     else:
         raise _NoEntryError(f"{module.__file__} has no function {name} and no class {name} with __call__")
-    return [_describe(one) for one in parameters if one.kind in _NAMED and one.name != "self"]
+    return [_describe(parameter) for parameter in parameters if parameter.kind in _NAMED and parameter.name != "self"]
 
 
 def _describe(parameter: inspect.Parameter) -> dict[str, Any]:

@@ -62,9 +62,11 @@ class Attempts:
         started_s = time.perf_counter()
         try:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
-            given = self._located(attempt, row, inputs)
+            with_images = self._located(attempt, row, inputs)
             started_s = self._begun.add(attempt.number)
-            line = await self._session.exec_line(given, line_number=attempt.number, timeout_s=self._begin.timeout_s)
+            line = await self._session.exec_line(
+                with_images, line_number=attempt.number, timeout_s=self._begin.timeout_s
+            )
             return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
         except Exception as error:
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)

@@ -68,7 +68,8 @@ KINDS = {  # of the function run, and of the class Run
     ),
     "decorated": (
         "@kept\ndef run({args}):\n    return {output}",
-        "    def __init__(self, n: int = 1):\n        pass\n\n    @kept\n    def __call__(this, {args}):\n        return {output}",
+        "    def __init__(self, n: int = 1):\n        pass\n\n"
+        "    @kept\n    def __call__(this, {args}):\n        return {output}",
     ),
     "failing": (
         "def run({args}):\n    raise ValueError(q)",
