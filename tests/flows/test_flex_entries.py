@@ -36,7 +36,7 @@ def _execute(folder: Path, question: str) -> tuple[dict[str, Any], str | None]:
     return json.loads(json.dumps(line.outputs, default=vars)), None
 
 
-@given(st.lists(ENTRIES, min_size=20, max_size=20, unique=True))
+@given(st.lists(ENTRIES, min_size=12, max_size=12, unique=True))
 @settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_an_entry_of_any_form_gives_what_promptflows_executor_gives(entries: list[Entry]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
