@@ -102,7 +102,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _object(comparison: Comparison, *, with_slices: bool) -> dict[str, Any]:
     """Return a comparison as --json prints it: notes where there are any, slices with --by."""
     left_out = set() if with_slices else {"slices", "slices_note"}
-    return comparison.model_dump(mode="json", exclude=left_out if comparison.notes else {*left_out, "notes"})
+    if not comparison.notes:
+        left_out |= {"notes", "measured_otherwise"}
+    return comparison.model_dump(mode="json", exclude=left_out)
 
 
 def _judge(baseline: RunFolder, candidate: RunFolder, args: argparse.Namespace, terminal: Terminal) -> Preferences:

@@ -152,7 +152,7 @@ def _draft(
     margins: Margins,
 ) -> _Draft:
     evaluations, unlike = read_scored_runs(baseline, candidate)
-    pairs = pair_lines(evaluations[0], by=pair_by)
+    pairs = pair_lines(evaluations, by=pair_by)
     paired = {
         f"{runs.evaluation}.{metric.name}": metric for runs in evaluations for metric in paired_metrics(runs, pairs)
     }
@@ -168,6 +168,7 @@ def _draft(
             candidate=candidate.name,
             n_paired=len(pairs.baseline),
             unmatched=pairs.unmatched,
+            measured_otherwise=pairs.measured_otherwise,
             failed=count_failed(evaluations[0], pairs),
             metrics={},
             slices_note=describe_slices([len(piece.positions) for piece in slices], ALPHA) if slices else None,

@@ -25,7 +25,7 @@ def count_failed(runs: ScoredRuns, pairs: Pairs) -> Sides:
 def describe_notes(evaluations: Sequence[ScoredRuns], pairs: Pairs, unlike: Sequence[Mismatch]) -> list[str]:
     """Return a sentence for all that the metrics do not show."""
     runs = evaluations[0]
-    notes = [*_endpoint_failures(runs.baseline, pairs.baseline), *_endpoint_failures(runs.candidate, pairs.candidate)]
+    notes = [*_measured_otherwise(runs, pairs), *_endpoint_failures(runs.baseline), *_endpoint_failures(runs.candidate)]
     for runs in evaluations:
         notes += _judge_failures(runs.baseline, pairs.baseline)
         notes += _judge_failures(runs.candidate, pairs.candidate)
@@ -44,9 +44,17 @@ def describe_endpoint_failures(run: str, errors: Iterable[LineError]) -> str | N
     )
 
 
-def _endpoint_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
-    errors = (run.failures[number] for number in numbers if number in run.failures)
-    if note := describe_endpoint_failures(run.name, errors):
+def _measured_otherwise(runs: ScoredRuns, pairs: Pairs) -> Iterator[str]:
+    if pairs.measured_otherwise:
+        names, columns = (runs.baseline.name, runs.candidate.name), " and ".join(pairs.columns)
+        yield (
+            f"{plural(pairs.measured_otherwise, 'line')} of both runs left out: the data of {names[0]} and {names[1]} "
+            f"differ there in {columns}, by which answers are scored"
+        )
+
+
+def _endpoint_failures(run: ScoredRun) -> Iterator[str]:
+    if note := describe_endpoint_failures(run.name, run.failures.values()):
         yield note
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phi3flow.errors import ConfigError, FlowError, RulerMismatchError
 from phi3flow.flows import fingerprint
 from phi3flow.project.paths import ANSWER_MATCH
-from phi3flow.records.scores import JudgeIdentity, Ruler, RunMetrics
+from phi3flow.records.scores import JudgeIdentity, LineScore, Ruler, RunMetrics
 from phi3flow.runs.folder import RunFolder
+from phi3flow.text import plural
 
 _RUN_OUTPUT = re.compile(r"\$\{run\.outputs\.([^.}]+).*\}")
 _SHORT = 8  # of a fingerprint, as in the names of folders
@@ -46,6 +47,17 @@ class Measured:
         """Return the command that scores the run anew."""
         return shlex.join(["phi3flow", "score", self.run.name, "--flow", self.flow, *flags])
 
+    def outdated(self, scores: Collection[LineScore]) -> str | None:
+        """Return that lines were run after the scoring that gave these ``scores``, None where none was."""
+        counts, answered = self.run.manifest.counts, sum(score.answered for score in scores)
+        since = max(counts.completed - answered, counts.failed - (len(scores) - answered))
+        if since <= 0:
+            return None
+        return (
+            f"{plural(since, 'line')} of run {self.run.name} {'was' if since == 1 else 'were'} run after "
+            f"{self.folder} scored it: {self.score_again()}"
+        )
+
 
 @dataclass(frozen=True)
 class Match:
@@ -55,10 +67,15 @@ class Match:
     baseline: Measured
     candidate: Measured
 
+    def mismatch(self, problem: str) -> Mismatch:
+        """Return that the two cannot be compared."""
+        metrics = dict.fromkeys([*self.baseline.metrics.metrics, *self.candidate.metrics.metrics])
+        return Mismatch(self.name, self.candidate.folder, problem, [f"{self.name}.{name}" for name in metrics])
+
 
 @dataclass(frozen=True)
 class Mismatch:
-    """An evaluation of both runs by different rulers: how they differ, and the command that scores anew.
+    """An evaluation of both runs by different rulers, or of lines that were run since: the command that scores anew.
 
     ``candidate`` is the folder of its scores in the candidate.
     """
@@ -93,9 +110,7 @@ def match_evaluations(baseline: RunFolder, candidate: RunFolder) -> Matches:
     matches = [Match(name, *pair) for name, pair in zip(_names(pairs), pairs, strict=True)]
     problems = [(match, difference(match)) for match in matches]
     alike = [match for match, problem in problems if problem is None]
-    unlike = [
-        Mismatch(match.name, match.candidate.folder, problem, _metrics(match)) for match, problem in problems if problem
-    ]
+    unlike = [match.mismatch(problem) for match, problem in problems if problem]
     if not alike:
         raise RulerMismatchError(unlike[0].problem) if unlike else _not_scored(baseline, candidate)
     return Matches(sorted(alike, key=lambda match: match.name), unlike)
@@ -232,11 +247,6 @@ def _names(pairs: Sequence[tuple[Measured, Measured]]) -> list[str]:
         f"{name}-{left.ruler.flow_fingerprint[:_SHORT]}" if count[name] > 1 and left.ruler else name
         for name, (left, _) in zip(short, pairs, strict=True)
     ]
-
-
-def _metrics(match: Match) -> list[str]:
-    names = dict.fromkeys([*match.baseline.metrics.metrics, *match.candidate.metrics.metrics])
-    return [f"{match.name}.{name}" for name in names]
 
 
 def _not_scored(baseline: RunFolder, candidate: RunFolder) -> ConfigError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phi3flow.comparison.rulers import Measured, Mismatch, match_evaluations
+from phi3flow.errors import RulerMismatchError
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import FailedLines, LineScore, RunMetrics, ScoreRange
 from phi3flow.runs.folder import RunFolder
@@ -66,19 +67,25 @@ class ScoredRuns:
 
 
 def read_scored_runs(baseline: RunFolder, candidate: RunFolder) -> tuple[list[ScoredRuns], list[Mismatch]]:
-    """Return the two runs by each ruler that measured both, and the evaluations whose rulers differ.
+    """Return the two runs by each ruler that measured both, and the evaluations whose rulers differ, or are outdated.
 
-    Raises ConfigError where no ruler measured both.
+    Raises ConfigError where no ruler measured both as they are.
     """
     matches = match_evaluations(baseline, candidate)
-    runs = [
-        ScoredRuns(match.name, _read_scores(match.baseline), _read_scores(match.candidate)) for match in matches.alike
-    ]
-    return runs, matches.unlike
+    runs, unlike = list[ScoredRuns](), list(matches.unlike)
+    for match in matches.alike:
+        sides = [(measured, measured.run.scores(measured.folder)) for measured in (match.baseline, match.candidate)]
+        if problems := list(filter(None, (measured.outdated(scores) for measured, scores in sides))):
+            unlike.append(match.mismatch("; ".join(problems)))
+        else:
+            runs.append(ScoredRuns(match.name, *(_by_line(measured, scores) for measured, scores in sides)))
+    if not runs:
+        raise RulerMismatchError(unlike[0].problem)
+    return runs, unlike
 
 
-def _read_scores(measured: Measured) -> ScoredRun:
-    executions, lines = measured.run.scores(measured.folder), measured.run.manifest.lines
+def _by_line(measured: Measured, executions: Sequence[LineScore]) -> ScoredRun:
+    lines = measured.run.manifest.lines
     failures: dict[int, LineError] = {}
     for score in executions:
         if not score.answered and score.error:

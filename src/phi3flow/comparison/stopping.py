@@ -64,15 +64,27 @@ def watched_runs(baseline: RunFolder, candidate: RunFolder) -> Watched:
         early = run.manifest.stopped_early
         if early is None:
             continue
-        is_own = early.baseline == other.name and outcome is None
+        is_current = _is_current(early, other)
+        is_own = early.baseline == other.name and is_current and outcome is None
         if is_own:
             outcome = early if run is candidate else _mirrored(early, baseline.name)
         if early.verdict != "undecided":
+            since = "" if is_current else ", as that was scored then"
             (own if is_own else foreign).append(
-                f"run {run.name} was stopped by its test of {early.metric} against {early.baseline}: its lines were "
-                "not fixed beforehand (batch-run without --stop-when-decided runs all)"
+                f"run {run.name} was stopped by its test of {early.metric} against {early.baseline}{since}: its lines "
+                "were not fixed beforehand (batch-run without --stop-when-decided runs all)"
             )
     return Watched(outcome, own, foreign)
+
+
+def _is_current(early: StoppedEarly, other: RunFolder) -> bool:
+    """Whether ``other``, where it is what a run was tested against, has the scores that it had then.
+
+    The first builds did not note them.
+    """
+    if early.baseline != other.name or early.baseline_scores is None:
+        return True
+    return other.scores_sha256(early.metric.rpartition(".")[0]) == early.baseline_scores
 
 
 def _as_compared(outcome: StoppedEarly, inferred: InferredMetric) -> PairedComparison:

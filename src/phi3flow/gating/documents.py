@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from phi3flow.gating.sentences import describe_failed
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.gates import GateResult, RuleResult
-from phi3flow.text import visible
+from phi3flow.text import plural, visible
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&~!@$^]|(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
 _COUNTED = {"failures": "failure", "skipped": "skipped"}
@@ -36,9 +36,11 @@ def describe_lines(result: GateResult) -> list[str]:
 def _describe_pairing(result: GateResult) -> str | None:
     if result.unmatched is None:
         return None
-    text = f"{result.n_paired:,} lines paired"
+    text = f"{plural(result.n_paired or 0, 'line')} paired"
     if result.unmatched.baseline or result.unmatched.candidate:
         text += f"; only in the baseline: {result.unmatched.baseline}, only in the run: {result.unmatched.candidate}"
+    if result.measured_otherwise:
+        text += f"; left out, as the data that they were scored by differ: {result.measured_otherwise:,}"
     return f"{text}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.errors import ConfigError
@@ -50,14 +51,22 @@ def gate_run(
         baseline=baseline.name if baseline else None,
         outcome=combine([result.outcome for result in results]),
         rules=results,
-        n_paired=compared.comparison.n_paired if compared else None,
-        unmatched=compared.comparison.unmatched if compared else None,
         failures=Sides(baseline=len(compared.baseline.failures) if compared else 0, candidate=len(scored.failures)),
-        failures_paired=compared.comparison.failed if compared else None,
         notes=[
             note for side in (compared and compared.baseline, scored) if side and (note := side.endpoint_failures())
         ],
+        **(_pairing(compared.comparison) if compared else {}),
     )
+
+
+def _pairing(comparison: Comparison) -> dict[str, Any]:
+    """Return what a gate's result says of the lines that were compared."""
+    return {
+        "n_paired": comparison.n_paired,
+        "unmatched": comparison.unmatched,
+        "measured_otherwise": comparison.measured_otherwise,
+        "failures_paired": comparison.failed,
+    }
 
 
 def record_gate(result: GateResult, run: RunFolder) -> GateRecord:

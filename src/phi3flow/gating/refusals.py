@@ -39,9 +39,9 @@ def refuse_undecided_early(
 
 
 def refuse_outdated(run: GatedRun, named: Collection[str]) -> None:
-    """Raise ConfigError where the scores by the ``named`` evaluations are an earlier build's, or lack lines.
+    """Raise ConfigError where the scores by the ``named`` evaluations are an earlier build's, or of other lines.
 
-    Where none is named, the rules are about all evaluations of the run, as far as they have scores.
+    Where none is named, the rules are about all evaluations of the run.
     """
     for evaluation in named or run.evaluations:
         metrics = run.estimates[evaluation]
@@ -50,13 +50,10 @@ def refuse_outdated(run: GatedRun, named: Collection[str]) -> None:
                 f"run {run.name}: its scores by {evaluation} are an earlier build's, which did not note what measured "
                 f"them: {_score_again(run.folder, evaluation)}"
             )
-    counts = run.manifest.counts
-    for evaluation in named:
-        if (scored := len(run.scores(evaluation))) < counts.completed + counts.failed:
-            raise ConfigError(
-                f"run {run.name} has {counts.completed + counts.failed:,} lines, and {evaluation} has scored "
-                f"{scored:,}: {_score_again(run.folder, evaluation)}"
-            )
+        scores = run.scores(evaluation)
+        outdated = Measured(run.folder, evaluation, metrics).outdated(scores)
+        if outdated and (scores or evaluation in named):
+            raise ConfigError(outdated)
 
 
 def match_metrics(

@@ -49,7 +49,8 @@ class StoppedEarly(Record):
     decide, or conversations are too long. ``p`` and the interval hold although the run was watched
     (``stats.SequentialTest``): the interval at 1 - ``level``, which several candidates of one command share.
     ``baseline_mean``, ``candidate_mean``, ``wins``, ``losses``, ``ties`` and ``failed`` are of the same lines, a failed
-    one counting as the worst; ``answered_only`` is the other reading, where lines failed. At a stop the difference
+    one counting as the worst; ``answered_only`` is the other reading, where lines failed. ``baseline_scores`` is the
+    SHA-256 of the baseline's scores that it was tested against: of others it says nothing. At a stop the difference
     tends to be too large: it stopped because it was large.
     """
 
@@ -68,6 +69,7 @@ class StoppedEarly(Record):
     failed: Sides = Sides()
     answered_only: AnsweredOnly | None = None
     reason: str | None = None
+    baseline_scores: str | None = None
 
 
 class MetricComparison(Record):
@@ -130,7 +132,8 @@ class SliceComparison(Record):
 class Comparison(Record):
     """``compare A B --json``: metrics by full name (``answer_match.f1``); A is the baseline.
 
-    ``failed`` are the lines of each run, among those paired, that failed in it. ``notes`` say what is left out, and
+    ``failed`` are the lines of each run, among those paired, that failed in it. ``measured_otherwise`` lines, which
+    both have too, are left out: the data that they were scored by differ. ``notes`` say what is left out, and
     which failures another try may mend.
     """
 
@@ -138,6 +141,7 @@ class Comparison(Record):
     candidate: str
     n_paired: int
     unmatched: Sides
+    measured_otherwise: int = 0
     failed: Sides = Sides()
     metrics: dict[str, MetricComparison]
     slices: list[SliceComparison] = Field(default_factory=list)

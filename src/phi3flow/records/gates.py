@@ -52,6 +52,7 @@ class RuleResult(Record):
 class GateResult(Record):
     """``gate --json``: ``failed`` where any rule failed, else ``undecided`` where any is, else ``passed``.
 
+    ``measured_otherwise`` lines of both runs are not among the ``n_paired``: the data that they were scored by differ.
     ``failures`` are the lines of each run that failed in it (of the baseline 0 where there is none),
     ``failures_paired`` those among the lines that were compared, None where there is no baseline; ``notes`` say which
     of them another try may mend.
@@ -63,6 +64,7 @@ class GateResult(Record):
     rules: list[RuleResult]
     n_paired: int | None = None
     unmatched: Sides | None = None
+    measured_otherwise: int = 0
     failures: Sides = Sides()
     failures_paired: Sides | None = None
     notes: list[str] = Field(default_factory=list)

@@ -22,11 +22,7 @@ def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str
         yield f"ground truth and required values are not shown. {run.data_note}."
     if run.manifest.stopped_early:
         yield _describe_test(run, run.manifest.stopped_early, compared_with)
-    for evaluation, command in run.score_again.items():
-        yield (
-            f"the scores of {evaluation} are an earlier build's, which did not note what measured them: they are shown "
-            f"as they are, and compared with no other run's. {command} scores it anew."
-        )
+    yield from (f"{reason}." for reason in run.score_again.values())
     if compared_with:
         return
     if run.endpoint_failed:

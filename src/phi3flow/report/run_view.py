@@ -50,8 +50,7 @@ class RunView:
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
     answers and scores can still be read without it. ``metrics`` and ``scored``, the scores of its lines, are by
-    evaluation; ``score_again`` has the command that scores anew for those of an earlier build, which did not note what
-    measured them.
+    evaluation; ``score_again`` says of those that are not of the run as it is why, with the command that scores anew.
     """
 
     name: str
@@ -239,9 +238,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         data_note=note,
         metrics={name: evaluation.metrics for name, evaluation in measured.items()},
         scored={name: run.scores(evaluation.folder) for name, evaluation in measured.items()},
-        score_again={
-            name: evaluation.score_again() for name, evaluation in measured.items() if evaluation.ruler is None
-        },
+        score_again={name: problem for name, evaluation in measured.items() if (problem := _score_again(evaluation))},
         data=(data or DataViews()).of(run),
         folder=run.path,
     )
@@ -306,6 +303,16 @@ def _own_name(evaluation: Measured, names: Mapping[str, str]) -> str:
     if evaluation.folder in names.values() and evaluation.ruler:
         return f"{evaluation.folder}-{evaluation.ruler.flow_fingerprint[:_SHORT]}"
     return evaluation.folder
+
+
+def _score_again(evaluation: Measured) -> str | None:
+    """Return why an evaluation's scores are not those of the run as it is, and the command that scores anew."""
+    if evaluation.ruler is None:
+        return (
+            f"the scores of {evaluation.folder} are an earlier build's, which did not note what measured them: they "
+            f"are shown as they are, and compared with no other run's. {evaluation.score_again()} scores it anew"
+        )
+    return evaluation.outdated(evaluation.run.scores(evaluation.folder))
 
 
 def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:

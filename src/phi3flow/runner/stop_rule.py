@@ -20,7 +20,8 @@ class StopRule:
     """Stop when the run's ``metric`` is shown to be better or worse than ``baseline``'s, at ``level``.
 
     ``flow`` is the evaluation flow that scored the baseline, and ``measured`` what it found: the run is scored by the
-    same flow with the same mapping. ``scores`` are the baseline's, by line_id. ``score_range`` is what the metric can
+    same flow with the same mapping. ``scores`` are the baseline's, by line_id, and ``scores_sha256`` that of their
+    file. ``score_range`` is what the metric can
     be. Several candidates of one command share the level.
     """
 
@@ -31,6 +32,7 @@ class StopRule:
     measured: RunMetrics
     ruler: Ruler
     scores: Mapping[str, LineScore]
+    scores_sha256: str | None
     score_range: ScoreRange
     level: float = 0.05
 
@@ -58,6 +60,7 @@ class StopRule:
             measured=measured,
             ruler=ruler,
             scores={score.line_id: score for score in scores},
+            scores_sha256=baseline.scores_sha256(evaluation),
             score_range=_range(flow, name, values),
             level=level,
         )

@@ -66,6 +66,7 @@ class StopTest:
             failed=self._failed,
             answered_only=self._answered_only.record(self._level) if self._has_two_readings else None,
             reason=self._reason,
+            baseline_scores=rule.scores_sha256,
         )
 
     @property

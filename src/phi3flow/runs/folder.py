@@ -27,7 +27,7 @@ from phi3flow.records.validation import first_problem
 from phi3flow.storage.data_files import data_sha256, read_data
 from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
-from phi3flow.storage.jsonl import read_lines
+from phi3flow.storage.jsonl import file_sha256, read_lines
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
@@ -112,6 +112,11 @@ class RunFolder:
         """
         path = self._scores_folder(evaluation) / "scores.jsonl"
         return [_read_score(path, number, line) for number, line in read_lines(path)]
+
+    def scores_sha256(self, evaluation: str) -> str | None:
+        """Return the SHA-256 of one evaluation's scores; None where the run is not scored by it."""
+        path = self.path / "scores" / evaluation / "scores.jsonl"
+        return file_sha256(path) if path.is_file() else None
 
     def metrics(self, evaluation: str) -> RunMetrics:
         """Return one evaluation's estimates. Raises ConfigError where the run is not scored by it."""

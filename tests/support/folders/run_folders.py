@@ -119,11 +119,11 @@ def _manifest(name: str, results: Sequence[LineResult], data: Path, changes: Map
 
 
 def ruler(evaluation: str, fingerprint: str = "e" * 64) -> Ruler:
-    """Return what measured a run: flows/eval/EVALUATION as it was by that fingerprint, over the output ``answer``."""
+    """Return what measured a run: flows/eval/EVALUATION as it was by that fingerprint, over ``answer``."""
     return Ruler(
         flow=f"flows/eval/{evaluation}",
         flow_fingerprint=fingerprint,
-        column_mapping={"answer": "${run.outputs.answer}"},
+        column_mapping={"answer": "${run.outputs.answer}", "ground_truth": "${data.ground_truth}"},
         run_outputs=["answer"],
     )
 

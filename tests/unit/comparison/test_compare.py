@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 from phi3flow.comparison.compare import compare_runs
 from phi3flow.comparison.conclusions import describe_verdict
 from phi3flow.errors import ConfigError
+from phi3flow.gating import gate_run, parse_rule
+from phi3flow.gating.documents import describe_lines
+from phi3flow.report.notes import run_notes
+from phi3flow.report.run_view import view_run
 from phi3flow.runs.folder import RunFolder
 from phi3flow.stats import compare_pairs, holm
 from phi3flow.storage.jsonl import write_rows
@@ -204,3 +209,71 @@ def test_what_there_is_too_little_of_is_said(runs_dir, lengths, reason):
     assert metric.verdict == "undecided"
     assert (metric.reason or "").startswith(reason)
     assert metric.conversations == (None if len(lengths) == 40 else len(lengths))
+
+
+def _retried(run: RunFolder, rows: list[dict[str, Any]], answers: list[str | None]) -> RunFolder:
+    """Run the same lines again, without scoring them again."""
+    kept = run.path.parent / "kept"
+    shutil.copytree(run.path / "scores", kept)
+    shutil.rmtree(run.path)
+    again = make_run(run.path.parent, run.name, rows, answers)
+    shutil.copytree(kept, again.path / "scores", dirs_exist_ok=True)
+    shutil.rmtree(kept)
+    return again
+
+
+@pytest.mark.parametrize("outdated", ["a", "b"])
+def test_scores_of_lines_that_were_run_again_since_decide_nothing(runs_dir, outdated):
+    rows = _rows(40)
+    runs = {name: _scored(runs_dir, name, {"f1": [0.9] * 40}, rows=rows, failed=range(15)) for name in "ab"}
+    _retried(runs[outdated], rows, ["an answer"] * 40)
+    command = f"15 lines of run {outdated} were run after answer_match scored it: phi3flow score {outdated} --flow "
+    with pytest.raises(ConfigError, match=command):
+        compare_runs(RunFolder(runs_dir / "a"), RunFolder(runs_dir / "b"))
+    for rule in ("f1 no worse than baseline by 0.1", "failed <= 1%" if outdated == "b" else "f1 better than baseline"):
+        with pytest.raises(ConfigError, match=command):
+            gate_run(
+                RunFolder(runs_dir / "b"),
+                rules=[parse_rule(rule), parse_rule("f1 better than baseline")],
+                baseline=RunFolder(runs_dir / "a"),
+            )
+    assert command in " ".join(run_notes(view_run(RunFolder(runs_dir / outdated))))
+
+
+def test_a_run_that_was_extended_since_it_was_scored_is_refused(runs_dir):
+    rows = _rows(40)
+    base = _scored(runs_dir, "a", {"f1": [0.9] * 20}, rows=rows[:20])
+    _retried(base, rows, ["an answer"] * 40)
+    b = _scored(runs_dir, "b", {"f1": [0.9] * 40}, rows=rows)
+    with pytest.raises(ConfigError, match="20 lines of run a were run after answer_match scored it"):
+        compare_runs(RunFolder(runs_dir / "a"), b)
+
+
+def test_lines_whose_answers_were_scored_by_other_data_are_left_out_and_counted(runs_dir):
+    before = [{"line_id": k, "question": f"q{k}", "ground_truth": "x", "note": "n"} for k in range(40)]
+    after = [{**row, "ground_truth": "y" if row["line_id"] < 14 else "x", "note": "m"} for row in before]
+    scores = [0.0] * 14 + [0.5] * 26
+    a = _scored(runs_dir, "a", {"f1": [0.5] * 40}, rows=before)
+    b = _scored(runs_dir, "b", {"f1": scores}, rows=after)
+    for left, right in ((a, b), (b, a)):
+        comparison = compare_runs(left, right)
+        assert (comparison.n_paired, comparison.measured_otherwise) == (26, 14)
+        assert comparison.metrics["answer_match.f1"].difference.mean == 0.0
+        assert "differ there in ground_truth, by which answers are scored" in " ".join(comparison.notes)
+    result = gate_run(b, rules=[parse_rule("f1 better than baseline")], baseline=a)
+    assert (result.outcome, result.measured_otherwise) == ("undecided", 14)
+    assert "14" in " ".join(describe_lines(result))
+    other = _scored(runs_dir, "c", {"f1": scores}, rows=[{**row, "ground_truth": "z"} for row in before])
+    with pytest.raises(ConfigError, match="no line whose answers were scored by the same ground_truth"):
+        compare_runs(a, other)
+
+
+def test_conversations_are_those_that_either_runs_data_names(runs_dir):
+    plain = [{"line_id": k, "question": f"q{k}"} for k in range(40)]
+    named = [{**row, "conversation_id": f"talk {row['line_id'] // 5}"} for row in plain]
+    draw = np.random.default_rng(1)
+    a = _scored(runs_dir, "a", {"f1": draw.random(40).tolist()}, rows=plain)
+    b = _scored(runs_dir, "b", {"f1": draw.random(40).tolist()}, rows=named)
+    metrics = [compare_runs(*runs).metrics["answer_match.f1"] for runs in ((a, b), (b, a))]
+    assert [metric.conversations for metric in metrics] == [8, 8]
+    assert metrics[0].p == pytest.approx(metrics[1].p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,28 @@ def test_the_interval_of_a_watched_run_is_called_what_it_is(tmp_path: Path, leve
     assert ("[+0.050, +0.350] (98.33 %)" in row) == (level < 0.05)
     assert comparison.metrics[F1].level == level
     assert {metric.level for name, metric in comparison.metrics.items() if name != F1} == {0.05}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_stop_says_nothing_of_a_baseline_that_was_scored_again(tmp_path: Path, mirrored: bool) -> None:
+    base = _run(tmp_path, "base")
+    tuned = _run(tmp_path, "tuned", _stop(baseline_scores=base.scores_sha256("answer_match")), score=0.9)
+    runs = (tuned, base) if mirrored else (base, tuned)
+    assert compare_runs(*runs).metrics[F1].verdict == ("worse" if mirrored else "better")
+    shutil.rmtree(base.path)
+    base = _run(tmp_path, "base", score=0.95)
+    comparison = compare_runs(*((tuned, base) if mirrored else (base, tuned)))
+    for metric in comparison.metrics.values():
+        assert metric.verdict == "undecided"
+        assert "against base, as that was scored then" in (metric.reason or "")
+    assert comparison.metrics[F1].difference.mean == pytest.approx(0.05 if mirrored else -0.05)
+
+
+def test_a_test_without_a_verdict_does_not_speak_for_a_baseline_that_was_scored_again(tmp_path: Path) -> None:
+    base = _run(tmp_path, "base")
+    ended = _stop(verdict="undecided", p=0.2, baseline_scores=base.scores_sha256("answer_match"))
+    tuned = _run(tmp_path, "tuned", ended, score=0.9)
+    assert compare_runs(base, tuned).metrics[F1].p == 0.2
+    shutil.rmtree(base.path)
+    metric = compare_runs(_run(tmp_path, "base", score=0.6), tuned).metrics[F1]
+    assert (metric.verdict, metric.baseline, metric.method) == ("better", pytest.approx(0.6), "paired t")

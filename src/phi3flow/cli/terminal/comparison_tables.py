@@ -42,9 +42,10 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 def _sentences(comparison: Comparison, confirmatory: Sequence[str]) -> list[str]:
     from phi3flow.comparison.conclusions import describe_failures, describe_verdict
+    from phi3flow.text import plural
 
     unmatched = comparison.unmatched
-    lines = f"{comparison.n_paired} lines paired"
+    lines = f"{plural(comparison.n_paired, 'line')} paired"
     if unmatched.baseline or unmatched.candidate:
         lines += f"; only in the baseline: {unmatched.baseline}, only in the candidate: {unmatched.candidate}"
     runs = {"baseline": comparison.baseline, "candidate": comparison.candidate}
