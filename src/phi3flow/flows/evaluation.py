@@ -9,12 +9,14 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.images import image_paths, located
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.flows.numbers import as_number
@@ -40,6 +42,14 @@ class AnsweredLine:
 
     result: LineResult
     row: Mapping[str, Any]
+
+    def located(self, data: Path, run: Path) -> AnsweredLine:
+        """Return the line with absolute paths of images: those of an answer are in the run's folder."""
+        result = self.result
+        if not any(image_paths([result.outputs, result.inputs, self.row])):
+            return self
+        places = {"outputs": located(result.outputs, run), "inputs": located(result.inputs, data)}
+        return AnsweredLine(result.model_copy(update=places), located(self.row, data))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class RunPlan:
         return Manifest(
             name=self.name,
             status="Running",
-            flow=str(self.flow.folder),
+            flow=str(self.flow.path),
             flow_fingerprint=self.flow.fingerprint,
             data=str(self.data.resolve()),
             data_sha256=lines.sha256,
