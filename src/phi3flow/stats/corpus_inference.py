@@ -112,12 +112,14 @@ def _widened(bounds: dict[str, Any], sums: Floats, metric: Metric) -> dict[str, 
     worst, best = (count + 1) * (metric(total + CORPUS_ENDS[metric](total / count)) - value)
     contributions -= contributions.mean()
     ends = float(value + min(worst, contributions.min())), float(value + max(best, contributions.max()))
-    low, high = infer_bounded_mean(value + contributions, None, ends).interval()
+    inferred = infer_bounded_mean(value + contributions, None, ends)
+    low, high = inferred.interval()
     least, most = (float(metric(end)) for end in CORPUS_ENDS[metric](total))
     return {
         **bounds,
         "low": max(min(bounds["low"], float(low)), least),
         "high": min(max(bounds["high"], float(high)), most),
+        "se": max(bounds["se"], float(inferred.se)),
     }
 
 
