@@ -129,6 +129,7 @@ class Quickstart:
         )
 
     def _prepare_data(self) -> Path:
+        from phi3flow.datasets.preparation import Output
         from phi3flow.sample_data import GENERATOR_VERSION, write_sample
 
         folder = self._out / "data"
@@ -137,7 +138,7 @@ class Quickstart:
             key = _digest("data", str(self._seed), GENERATOR_VERSION)
             stage.reused = self._is_made("data", key, files)
             if not stage.reused:
-                write_sample(folder, seed=self._seed)
+                write_sample(Output(folder=folder, overwrite="data" in self._stage_keys.keys), seed=self._seed)
                 self._note_made("data", key, files)
             stage.text = ", ".join(f"{_count_lines(file)} {file.stem}" for file in files[:3])
         return files[3]

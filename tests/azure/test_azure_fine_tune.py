@@ -151,3 +151,13 @@ def test_a_malformed_line_is_named_before_anything_is_asked(azure: AzureEmulator
     assert done.returncode == 2
     assert "train.jsonl:" in done.stderr
     assert azure.requests == []
+
+
+def test_weights_that_the_component_does_not_know_are_said(ready: AzureEmulator, project: Path) -> None:
+    rows = [json.loads(line) for line in (project / "data" / "train.jsonl").read_text().splitlines()]
+    rows[0]["messages"][-1]["weight"] = 0
+    (project / "data" / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = fine_tune(project, "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "1 message of weight 0: the catalog's component does not know weights and learns them too" in done.stderr
+    assert "weight" not in fine_tune(project, "--detach", "--recipe", "script").stderr

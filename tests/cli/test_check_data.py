@@ -115,18 +115,74 @@ def test_names_cost_a_token_and_special_tokens_in_a_text_are_text(tmp_path: Path
     assert json.loads(done.stdout)["files"][0]["per_example"]["max"] == size
 
 
-def test_an_encoding_that_cannot_be_downloaded_says_how_to_go_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_rows(tmp_path / "chats.jsonl", [chat("q", "a"), {}])
+@pytest.fixture
+def without_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("without_encodings")
+def test_without_an_encoding_the_format_is_checked_and_what_is_not_counted_is_said(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", [chat("q", "a"), chat("q", "b")])
     done = check_data("chats.jsonl", cwd=tmp_path)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (0, "chats.jsonl: 2 examples, 0 breaches\ntokens not counted\n")
+    assert "the tokens of examples and of assistant turns, and the examples over 4096 tokens, were not" in done.stderr
     assert "the encoding o200k_base is not on this machine" in done.stderr
     assert "TIKTOKEN_CACHE_DIR" in done.stderr
     assert "--tokenizer PATH" in done.stderr
+    data = json.loads(check_data("chats.jsonl", "--json", cwd=tmp_path).stdout)
+    assert data["not_counted"].startswith("the encoding o200k_base is not on this machine")
+    assert (data["files"][0]["examples"], data["files"][0]["per_example"]) == (2, None)
+
+
+@pytest.mark.usefixtures("without_encodings")
+def test_without_an_encoding_a_breach_is_one_all_the_same(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", [chat("q", "a"), {}])
+    done = check_data("chats.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
     assert "chats.jsonl:2: messages must be a list of messages: missing" in done.stdout
+
+
+def test_a_damaged_cache_of_an_encoding_is_no_unknown_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(b"cut short")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    write_rows(tmp_path / "chats.jsonl", [chat("q", "a")])
+    done = check_data("chats.jsonl", cwd=tmp_path)
+    assert (done.returncode, "is not on this machine" in done.stderr) == (0, True)
+
+
+def test_twenty_thousand_breaches_are_summed_up_and_json_has_them_all(words: Path, tmp_path: Path) -> None:
+    rows = [chat("q", "a", "b"), {"messages": [{"role": "bot", "content": f"{7}"}]}] * 10_000
+    write_rows(tmp_path / "bad.jsonl", rows)
+    done = check_data("bad.jsonl", "--tokenizer", words, cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, len(lines)) == (2, 1 + 20 + 1 + 2)
+    assert lines[0] == "bad.jsonl: 0 examples, 20000 breaches"
+    assert lines[-3:] == [
+        "  … and 19,980 more; in all",
+        "  10,000 times: user and assistant take turns, user first, first in bad.jsonl:1",
+        "  10,000 times: role must be system, user or assistant, first in bad.jsonl:2",
+    ]
+    data = json.loads(check_data("bad.jsonl", "--tokenizer", words, "--json", cwd=tmp_path).stdout)
+    assert len(data["files"][0]["breaches"]) == 20_000
+
+
+def test_weights_are_0_or_1_and_an_example_without_any_is_named(words: Path, tmp_path: Path) -> None:
+    rows = [chat("q", "a") for _ in range(5)]
+    for row, weight in zip(rows, (0, 1, 0.5, "0", True), strict=True):
+        row["messages"][1]["weight"] = weight
+    write_rows(tmp_path / "chats.jsonl", rows)
+    done = check_data("chats.jsonl", "--tokenizer", words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[:5] == [
+        "chats.jsonl: 2 examples, 3 breaches",
+        "  chats.jsonl:3: message 2: weight must be 0 or 1: 0.5",
+        "  chats.jsonl:4: message 2: weight must be 0 or 1: '0'",
+        "  chats.jsonl:5: message 2: weight must be 0 or 1: True",
+        "1 example with nothing to learn, every answer has weight 0: lines 1",
+    ]
 
 
 @pytest.mark.parametrize(

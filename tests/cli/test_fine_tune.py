@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from phi3flow.cli.main import main
 from phi3flow.project import state
 from phi3flow.project.paths import STATE_FILE
+from phi3flow.storage.jsonl import read_rows, write_rows
 from phi3flow.training import read_record
 from tests.support.command_line import phi3flow
 from tests.support.folders.small_training import write_chats
@@ -93,6 +95,50 @@ def test_without_a_terminal_progress_is_plain_lines(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"(fine-tune: step \d of 2, validation loss \d\.\d{4}, \d+ s left\n)+", done.stderr)
     assert re.search(r"validation loss: \d\.\d{3} before, \d\.\d{3} after", done.stdout)
+
+
+def test_examples_left_out_are_said_before_and_stand_in_summary_and_record(project: Path, tmp_path: Path) -> None:
+    rows = [row for _, row in read_rows(project / "data" / "train.jsonl")]
+    silent, late = deepcopy(rows[0]), deepcopy(rows[0])
+    silent["messages"][1]["weight"] = 0
+    late["messages"][0]["content"] = "word " * 300
+    write_rows(tmp_path / "train.jsonl", [*rows, late, silent])
+    command = ("fine-tune", "--model", "phi3", "--train", tmp_path / "train.jsonl", "--output", "models/late")
+    done = phi3flow(*command, "--epochs", 1, cwd=project)
+    assert done.returncode == 0, done.stderr
+    place = tmp_path / "train.jsonl"
+    assert done.stderr.startswith(
+        f"{place}: of 34 examples 1 left out, no answer within 256 tokens ({place}:33); 1 with"
+    )
+    assert "examples: 32 learnt, 1 left out, no answer within 256 tokens, 1 with nothing to learn" in done.stdout
+    record = read_record(project / "models" / "late")
+    assert record is not None
+    counts = {name: value for name, value in record.parameters.items() if "examples" in name}
+    assert counts == {
+        "examples": 32,
+        "examples_cut": 0,
+        "examples_dropped": 1,
+        "examples_without_weight": 1,
+        "validation_examples": 4,
+        "validation_examples_cut": 0,
+        "validation_examples_dropped": 0,
+        "validation_examples_without_weight": 0,
+    }
+
+
+def test_too_many_left_out_are_refused_before_anything_is_trained_or_noted(project: Path, tmp_path: Path) -> None:
+    rows = [row for _, row in read_rows(project / "data" / "train.jsonl")][:20]
+    late = [deepcopy(rows[0]) | {"n": number} for number in range(40)]
+    for row in late:
+        row["messages"][0]["content"] = "word " * 40
+    write_rows(tmp_path / "train.jsonl", [*rows, *late])
+    command = ("fine-tune", "--model", "phi3", "--train", tmp_path / "train.jsonl", "--output", "models/never")
+    done = phi3flow(*command, "--max-seq-length", 60, cwd=project)
+    assert done.returncode == 2
+    assert "of 60 examples 40 left out, no answer within 60 tokens" in done.stderr
+    assert "--max-seq-length" in done.stderr
+    assert not (project / "models" / "never").exists()
+    assert all(job.output != "models/never" for job in state.load(project / STATE_FILE).jobs)
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,16 @@ def test_every_malformed_row_is_listed_and_nothing_is_written(tmp_path: Path) ->
     done = prepare_data("--input", "a.jsonl", "b.csv", "c.csv", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
+        "a.jsonl: 2 rows read as chats: messages[].role/content",
+        "b.csv: 2 rows read as pairs: question = question, answer = answer",
         "phi3flow: error: 5 breaches of the chat format:",
         "a.jsonl:2: messages must be a list of messages: []",
-        "a.jsonl:3: no messages, nor a question (question, prompt) with an answer (answer, completion, "
-        "ground_truth); the columns are text",
+        "a.jsonl:3: the row has no shape that is known: the columns are text; say which are meant: --columns "
+        "question=text answer=NAME",
         "b.csv:2: message 2: content must be a string: missing",
         "b.csv:5: 1 cell where the header has 2 columns: q2",
         "c.csv:2: messages is not JSON: not json",
+        "--skip-malformed leaves such rows out, and counts them",
     ]
     assert not (tmp_path / "out").exists()
 
@@ -184,6 +187,118 @@ def test_a_missing_file_is_named_and_ratios_are_checked(tmp_path: Path) -> None:
         done = prepare_data("--sample", "--ratios", ratios, cwd=tmp_path)
         assert done.returncode == 2
         assert "is not three numbers such as 80/10/10" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("row", ['{"question":"q","answer":"a","n":%s}', '{"question":"q","answer":%s}'])
+def test_what_is_no_finite_number_is_refused_with_its_place(tmp_path: Path, number: str, row: str) -> None:
+    rows = ['{"question":"p","answer":"a","n":1e308}', row % number]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    done = prepare_data("--input", "a.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"a.jsonl:2: not JSON ({number} is" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_infinite_number_of_a_table_is_refused_and_a_missing_one_is_null(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"q {n}", "answer": "a", "n": value} for n, value in enumerate((1.0, float("nan"), float("inf")))
+    ]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    done = prepare_data("--input", "a.parquet", cwd=tmp_path)
+    assert (done.returncode, "a.parquet:3: n: inf is no JSON number" in done.stderr) == (2, True)
+
+
+def test_twenty_thousand_bad_rows_are_summed_up(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"text": f"{n}"} for n in range(15_000)] + [chat("q", "") for _ in range(5_000)])
+    done = prepare_data("--input", "a.jsonl", cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (2, 1 + 1 + 20 + 3 + 1)
+    assert lines[1:3] == [
+        "phi3flow: error: 20,000 breaches of the chat format:",
+        "a.jsonl:1: the row has no shape that is known: the columns are text; say which are meant: --columns "
+        "question=text answer=NAME",
+    ]
+    assert lines[-4:-1] == [
+        "… and 19,980 more; in all",
+        "15,000 times: the row has no shape that is known, first in a.jsonl:1",
+        "5,000 times: content is empty, first in a.jsonl:15001",
+    ]
+
+
+def test_the_shape_of_each_file_is_said_and_kept_in_the_card(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"query": f"q {n}", "response": n} for n in range(10)])
+    turns = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    write_rows(tmp_path / "b.jsonl", [{"conversations": turns}, chat("z")])
+    done = prepare_data("--input", "a.jsonl", "b.jsonl", "--json", cwd=tmp_path)
+    assert done.stderr.splitlines() == [
+        "a.jsonl: 10 rows read as pairs: question = query, answer = response",
+        "b.jsonl: 1 row read as ShareGPT: conversations[].from/value",
+        "b.jsonl: 1 row read as chats: messages[].role/content",
+    ]
+    assert card_of(done)["read_as"]["a.jsonl"] == {"pairs: question = query, answer = response": 10}
+
+
+def test_columns_are_named_by_a_flag(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"frage": f"q {n}", "data": {"antwort": [1.5]}, "thema": "x"} for n in range(10)])
+    refused = prepare_data("--input", "a.jsonl", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "a.jsonl:1: the row has no shape that is known: the columns are frage, data.antwort, thema" in refused.stderr
+    flags = ("--columns", "question=frage", "answer=data.antwort.0")
+    card_of(prepare_data("--input", "a.jsonl", *flags, "--json", cwd=tmp_path))
+    row = read_chats(tmp_path / "data" / "train.jsonl")[0]
+    assert row["messages"][1]["content"] == "1.5"
+    assert row["thema"] == "x"
+    for wrong, said in (
+        ("reply=x", "NAME one of question, answer, system, messages"),
+        ("question", "is not key=value"),
+    ):
+        done = prepare_data("--input", "a.jsonl", "--columns", wrong, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (2, True)
+    done = prepare_data("--sample", "--columns", "question=x", cwd=tmp_path)
+    assert (done.returncode, "--columns does not go with --sample" in done.stderr) == (2, True)
+
+
+def test_a_rows_own_columns_stand_in_the_test_lines_and_a_clash_is_said(tmp_path: Path) -> None:
+    own = {"context": "The kettle costs 39.", "category": "price", "level": 2}
+    rows = [{"question": f"q {n}", "answer": "a", **own, "chat_history": ["x"]} for n in range(10)]
+    write_rows(tmp_path / "a.jsonl", rows)
+    done = prepare_data("--input", "a.jsonl", cwd=tmp_path)
+    assert done.returncode == 0
+    ((_, line),) = read_rows(tmp_path / "data" / "test_lines.jsonl")
+    assert own.items() <= line.items()
+    assert (line["chat_history"], line["ground_truth"]) == ([], "a")
+    assert "the column chat_history is not in 1 test line, which have a chat_history of their own" in done.stdout
+
+
+def test_files_that_prepare_data_did_not_write_are_replaced_only_when_told(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [chat(f"q {n}") for n in range(10)])
+    (tmp_path / "data").mkdir()
+    mine = tmp_path / "data" / "train.jsonl"
+    mine.write_text("mine\n")
+    (tmp_path / "data" / "notes.txt").write_text("mine too")
+    done = prepare_data("--input", "a.jsonl", "--out", "data", cwd=tmp_path)
+    assert (done.returncode, mine.read_text()) == (2, "mine\n")
+    assert "data/train.jsonl is not known to be from prepare-data" in done.stderr
+    assert "--overwrite" in done.stderr
+    assert len(list((tmp_path / "data").iterdir())) == 2
+
+    card_of(prepare_data("--input", "a.jsonl", "--out", "data", "--overwrite", "--json", cwd=tmp_path))
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine too"
+    card_of(prepare_data("--input", "a.jsonl", "--out", "data", "--seed", "1", "--json", cwd=tmp_path))  # its own
+    edited = mine.read_bytes() + b"\n"
+    mine.write_bytes(edited)
+    for source in (("--input", "a.jsonl"), ("--sample",)):
+        done = prepare_data(*source, "--out", "data", cwd=tmp_path)
+        assert (done.returncode, mine.read_bytes()) == (2, edited)
+        assert "data/train.jsonl has changed since prepare-data wrote it" in done.stderr
+
+
+def test_somebody_elses_data_card_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "data_card.json").write_text('{"name": "mine"}')
+    done = prepare_data("--sample", cwd=tmp_path)
+    assert (done.returncode, "data/data_card.json is not known to be" in done.stderr) == (2, True)
 
 
 def test_a_full_disk_leaves_the_old_files(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from phi3flow.cli.main import main
 from phi3flow.flows.numbers import as_number
+from phi3flow.records.scores import LineScore
 from phi3flow.runs.folder import RunFolder
+from phi3flow.scoring.estimates import estimate_metrics
 from tests.cli.test_score import _foreign_flow
 from tests.support.folders.answered_runs import make_run
 
@@ -111,3 +113,20 @@ def test_a_reason_with_half_a_character_costs_no_line(run, tmp_path):
     tool = "def grade(answer: str) -> dict:\n    return {'one': 1, 'reason': chr(0xD83D)}\n"
     assert _score(run, _foreign_flow(tmp_path / "grades", tool, ["one", "reason"])) == 0
     assert run.scores("grades")[0].texts == {"reason": "?"}
+
+
+def test_a_text_where_other_lines_have_a_number_is_a_score_that_failed(run, tmp_path):
+    tool = "def grade(answer: str) -> dict:\n    return {'points': 'n/a' if answer == 'ccc' else 0.5}\n"
+    assert _score(run, _foreign_flow(tmp_path / "grades", tool, ["points"])) == 1
+    metric = run.metrics("grades").metrics["points"]
+    assert (metric.mean, metric.n, metric.n_failed, metric.n_unscored) == (0.5, 3, 1, 1)
+    assert run.scores("grades")[2].failures == {"points": "no number: n/a"}
+
+
+def test_what_is_logged_under_a_metric_of_lines_is_kept_where_it_is_not_its_mean():
+    lines = [LineScore(line_number=k, line_id=f"l{k}", status="Completed", scores={"f1": k / 4}) for k in range(4)]
+    options = {"clusters": list("abcd"), "lines": 4, "ranges": {"f1": (0.0, 1.0)}}
+    estimates = estimate_metrics(lines, logged={"f1": 0.123}, **options)
+    assert (estimates["f1"].mean, estimates["f1_logged"].mean) == (0.375, 0.123)
+    assert estimates["f1_logged"].method == "aggregation"
+    assert set(estimate_metrics(lines, logged={"f1": 0.375}, **options)) == {"f1"}

@@ -13,6 +13,7 @@ import yaml
 
 from phi3flow.cli.main import main
 from phi3flow.runs.folder import RunFolder
+from tests.support.data_forms import write_form
 from tests.support.flows.foreign_flows import write_lines
 from tests.support.paths import FLOWS
 
@@ -83,6 +84,19 @@ def test_equal_answers_tie_whatever_output_the_baseline_was_scored_by(
     early = _batch_run(flow, capsys, ["equal"], "--name", "run", *STOP)["stopped_early"]
     assert (early["verdict"], early["difference"]["mean"], early["ties"]) == ("undecided", 0.0, LINES)
     assert 0 < early["baseline_mean"] == early["candidate_mean"] < 0.25, "half of the right answers"
+
+
+def test_a_table_of_the_same_lines_is_stopped_alike(
+    flow: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _baseline(flow, capsys)
+    by_lines = _batch_run(flow, capsys, ["good"], "--name", "lines", *STOP)["stopped_early"]
+    rows = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()]
+    write_form(tmp_path / "lines.csv.gz", rows)
+    by_table = _batch_run(flow, capsys, ["good"], "--name", "table", "--data", "lines.csv.gz", *STOP)["stopped_early"]
+    assert by_table == by_lines
+    assert by_table["verdict"] == "better"
+    assert by_table["n"] < LINES
 
 
 def test_a_flow_without_the_output_that_the_baseline_was_scored_by_is_refused(

@@ -134,8 +134,8 @@ def test_a_flex_evaluation_scores_a_run_and_logs_its_aggregate(tmp_path: Path) -
     ("entry", "message"),
     [
         ("ask", "write module:function or module:Class"),
-        ("gone:ask", "gone.py cannot be read"),
-        ("ask:gone", "defines no function gone and no class gone with __call__"),
+        ("gone:ask", "entry gone:ask: ModuleNotFoundError: No module named 'gone'"),
+        ("ask:gone", r"ask\.py has no function gone and no class gone with __call__"),
     ],
 )
 def test_an_entry_that_is_not_there_is_named(tmp_path: Path, entry: str, message: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.flows.promptflow_core import _put_off
+from phi3flow.flows.light_imports import _put_off
 from tests.support.paths import ROOT
 
 OPEN = """

@@ -1,4 +1,4 @@
-"""Run a flow over every line of a JSON Lines file and keep what comes out in a run folder.
+"""Run a flow over every line of its data and keep what comes out in a run folder.
 
 Lines run concurrently, as many as the endpoint takes; a line that fails is recorded and the run goes on. The same
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
@@ -84,7 +84,8 @@ def _add_lines(group: argparse._ArgumentGroup) -> None:
         "--data",
         type=Path,
         metavar="FILE",
-        help="JSON Lines, one line a row (default: the run.yml's, else data/test_lines.jsonl)",
+        help="JSON Lines, JSON, CSV, TSV or Parquet, also .gz, or a folder of these: a line is a row "
+        "(default: the run.yml's, else data/test_lines.jsonl)",
     )
     add_pairs(
         group,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from phi3flow.flows import Flow, FlowSession
 
 ENDPOINT_INPUT = "chat.connection"
+PROMPTY_INPUT = "model.connection"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.flows.run_file import parse_pairs
 
     flow = load_flow(args.flow, variant=args.variant)
-    flow = flow.with_connections({ENDPOINT_INPUT: args.connection} if args.connection else {})
+    endpoint_input = PROMPTY_INPUT if flow.is_prompty else ENDPOINT_INPUT
+    flow = flow.with_connections({endpoint_input: args.connection} if args.connection else {})
     chat = Chat(flow, inputs=parse_pairs(args.inputs, flag="--inputs"))
     answers = None if terminal.json_output else sys.stdout  # an open flow sends sys.stdout to stderr
     with open_flow(flow, connections=connection_source(CONNECTIONS.absolute())) as session:
@@ -72,10 +75,16 @@ class Chat:
     """
 
     def __init__(self, flow: Flow, *, inputs: dict[str, str]) -> None:
+        from phi3flow.flows.prompty import OUTPUT
+
         question = next((name for name, declared in flow.inputs.items() if declared.is_chat_input), None)
-        if question is None or flow.chat_output is None:
+        answer = flow.chat_output
+        if flow.is_prompty:
+            question, answer = ("question" if "question" in flow.inputs else None), OUTPUT
+        if question is None or answer is None:
             raise ConfigError(f"{flow.folder} is no chat flow: it marks no is_chat_input or no is_chat_output")
-        self._question, self._answer = question, flow.chat_output
+        self._question, self._answer = question, answer
+        self._as_messages = flow.is_prompty
         self._history = next((name for name, declared in flow.inputs.items() if declared.is_chat_history), None)
         free = [name for name in flow.inputs if name not in (self._question, self._history)]
         unknown = next((name for name in inputs if name not in free), None)
@@ -86,12 +95,19 @@ class Chat:
 
     async def ask(self, question: str, session: FlowSession) -> str:
         """Return the flow's answer and remember both. Raises what the flow's tool raises."""
-        history = {self._history: self.history} if self._history else {}
+        turns = list(self._messages()) if self._as_messages else self.history
+        history = {self._history: turns} if self._history else {}
         inputs = {**self._inputs, **history, self._question: question}
         line = await session.exec_line(inputs, line_number=len(self.history))
         answer = str(line.outputs[self._answer])
         self.history.append({"inputs": {self._question: question}, "outputs": {self._answer: answer}})
         return answer
+
+    def _messages(self) -> Iterator[dict[str, str]]:
+        """Yield the conversation as a prompty's template takes it, message by message."""
+        for turn in self.history:
+            yield {"role": "user", "content": turn["inputs"][self._question]}
+            yield {"role": "assistant", "content": turn["outputs"][self._answer]}
 
 
 def _converse(

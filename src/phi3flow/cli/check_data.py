@@ -1,7 +1,8 @@
 """List every breach of the chat format in data files, and count their tokens.
 
 An example counts 3 tokens a message, 1 a name and 3 to prime the reply, as fine-tuning services do. Exits 2 where a
-line breaches the format; an example over --max-tokens is named, and no breach.
+line breaches the format; an example over --max-tokens is named, and no breach. Many breaches are summed up; --json has
+all of them. Where the encoding is neither on this machine nor to be fetched, all but the tokens is checked.
 
 Examples:
   phi3flow check-data data/train.jsonl data/validation.jsonl
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from phi3flow.cli.arguments import positive_int
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
+from phi3flow.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="chats in JSON Lines")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="chats in JSON Lines, or whatever prepare-data takes"
+    )
     parser.add_argument(
         "--max-tokens", type=positive_int, default=4096, metavar="N", help="name longer examples (default: 4096)"
     )
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from rich.console import Group
 
-    from phi3flow.datasets.tokens import check_file
+    from phi3flow.datasets.tokens import EncodingMissingError, check_file
     from phi3flow.storage.data_files import data_files
 
     count: TokenCounter | None = None
@@ -59,10 +63,16 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     data = {
         "tokenizer": args.tokenizer or args.encoding,
         "max_tokens": args.max_tokens,
+        "not_counted": str(without) if without else None,
         "files": [check.model_dump(mode="json") for check in checks],
     }
     terminal.result(data, Group(*(_findings(check, args.max_tokens) for check in checks)))
-    if without is not None:
+    if isinstance(without, EncodingMissingError):
+        terminal.note(
+            "The format was checked, examples and breaches were counted; the tokens of examples and of assistant "
+            f"turns, and the examples over {args.max_tokens} tokens, were not: {without}"
+        )
+    elif without is not None:
         raise without
     return 2 if any(check.breaches or not check.examples for check in checks) else 0
 
@@ -92,8 +102,18 @@ def _findings(check: FileCheck, max_tokens: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
+    from phi3flow.datasets.chat import LISTED_BREACHES, Breach, describe
+
     lines = [f"{check.file}: {check.examples} examples, {len(check.breaches)} breaches"]
-    lines += [f"  {check.file}:{breach.line}: {breach.reason}" for breach in check.breaches]
+    breaches = [Breach(check.file, breach.line, breach.reason) for breach in check.breaches]
+    lines += [f"  {line}" for line in describe(breaches)]
+    if check.nothing_to_learn:
+        shown = ", ".join(map(str, check.nothing_to_learn[:LISTED_BREACHES]))
+        more = " …" if len(check.nothing_to_learn) > LISTED_BREACHES else ""
+        count = plural(len(check.nothing_to_learn), "example")
+        lines.append(f"{count} with nothing to learn, every answer has weight 0: lines {shown}{more}")
+    if check.examples and check.per_example is None:
+        lines.append("tokens not counted")
     if check.per_example is None:
         return Group(Text("\n".join(lines)))
     lines.append(f"{len(check.over_limit)} examples over {max_tokens} tokens")

@@ -2,7 +2,9 @@
 
 On this machine (--backend local): without --model, the tiny base model is fine-tuned, which is trained first where it
 is not kept yet; with --model, a folder of Phi-3 weights gets a LoRA adapter: bfloat16 where the GPU has it, 4-bit where
-bitsandbytes is installed. Loss is on the assistant's words only. What is unchanged is not trained again.
+bitsandbytes is installed. Loss is on the assistant's words only, and not on messages of "weight": 0. Examples with no
+answer within --max-seq-length are counted first, and refused where they are more than 5 %. What is unchanged is not
+trained again.
 
 In Azure Machine Learning (--backend azureml): a job on the cluster of phi3flow.toml fine-tunes a model of the registry
 with the catalog's component. The files are uploaded once. The job goes on whatever happens here: the same command

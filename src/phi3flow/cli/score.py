@@ -60,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
     parser.add_argument("run", metavar="RUN", nargs="?", help="a name (of pf's too), a path, @latest or @previous")
     parser.add_argument(
-        "--data", type=Path, metavar="FILE", help="JSON Lines with answers, in place of RUN: they become a run"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="answers in any form that batch-run takes, in place of RUN: they become a run",
     )
     _add_flows(parser)
     add_pace(parser, concurrency_help="lines at once (default: auto, what the endpoint takes; 8 where there is none)")

@@ -62,7 +62,7 @@ def _judge_failures(run: ScoredRun, numbers: Sequence[int]) -> Iterator[str]:
     lines = [line for number in numbers if (line := run.scores.get(number)) and line.answered and line.failures]
     if lines:
         yield (
-            f"{plural(len(lines), 'line')} of {run.name} lack a score of {run.measured.folder} "
+            f"{plural(len(lines), 'line')} of {run.name} without a score of {run.measured.folder} "
             f"({shorten(next(iter(lines[0].failures.values())))}): {run.measured.score_again()}"
         )
 

@@ -158,7 +158,7 @@ def _paired(
 
 def _without_absent(side: Side, other: Side) -> Side:
     """Return ``side`` without the failures of which the other run says that the metric does not apply to the line."""
-    applies = ~other.is_absent | _has(side.least)
+    applies = ~other.is_absent
     return replace(
         side,
         failed=side.failed & applies,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phi3flow.errors import ConfigError, FlowError, RulerMismatchError
-from phi3flow.flows import fingerprint
+from phi3flow.flows import load_flow
+from phi3flow.flows.inputs import FlowInput
 from phi3flow.project.paths import ANSWER_MATCH
 from phi3flow.records.scores import JudgeIdentity, LineScore, Ruler, RunMetrics
 from phi3flow.runs.folder import RunFolder
@@ -160,11 +161,27 @@ def _unlike_mappings(before: Measured, after: Measured, left: Ruler, right: Rule
         f"{_source(right.column_mapping.get(name))}"
         for name in unlike
     ]
+    return f"{', '.join(sources)}: {_map_alike(before, after, left, right, unlike)}"
+
+
+def _map_alike(before: Measured, after: Measured, left: Ruler, right: Ruler, unlike: Sequence[str]) -> str:
+    """Return the command that scores one run by the mapping of the other, or both by the default that one has."""
     anew, mapping = after, left.column_mapping
     if any((output := _output(mapping.get(name))) and output not in right.run_outputs for name in unlike):
         anew, mapping = before, right.column_mapping
     flags = [f"{name}={mapping[name]}" for name in unlike if name in mapping]
-    return f"{', '.join(sources)}: {anew.score_again('--column-mapping', *flags)}"
+    if len(flags) == len(unlike):
+        return anew.score_again("--column-mapping", *flags)
+    inputs = _inputs(left.flow)
+    flags += [f"{name}={inputs[name].default}" for name in unlike if name not in mapping and name in inputs]
+    return "; ".join(measured.score_again("--column-mapping", *flags) for measured in (before, after))
+
+
+def _inputs(flow: str) -> Mapping[str, FlowInput]:
+    try:
+        return load_flow(Path(flow)).inputs
+    except (FlowError, OSError):
+        return {}
 
 
 def _unlike_judges(before: Measured, after: Measured, left: Ruler, right: Ruler) -> str | None:
@@ -212,7 +229,7 @@ def _source(source: str | None) -> str:
 def _is_as_on_disk(ruler: Ruler) -> bool:
     """Whether the flow is now what it was when it measured."""
     try:
-        return fingerprint(Path(ruler.flow)) == ruler.flow_fingerprint
+        return load_flow(Path(ruler.flow)).fingerprint == ruler.flow_fingerprint
     except (FlowError, OSError):
         return False
 

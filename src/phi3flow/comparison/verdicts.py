@@ -174,6 +174,7 @@ def _figures(inferred: InferredMetric) -> MetricComparison:
         method=paired.method,
         level=inferred.level,
         conversations=paired.conversations,
+        df=paired.df,
         lower_is_better=metric.lower_is_better,
         se=paired.se,
         failed_lines=metric.failed_lines,

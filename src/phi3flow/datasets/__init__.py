@@ -3,7 +3,8 @@
 It knows rows and files, never runs or models.
 """
 
-from phi3flow.datasets.chat import Breach, LocatedRow, evaluation_lines, read_chats
+from phi3flow.datasets.chat import Breach, LocatedRow, read_chats
+from phi3flow.datasets.evaluation import evaluation_lines
 from phi3flow.datasets.splitting import Splits, normalise, question_key
 
 __all__ = [

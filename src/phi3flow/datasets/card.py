@@ -42,7 +42,11 @@ class Leakage(Record):
 
 
 class DataCard(Record):
-    """``data_card.json``, written beside the files that it describes; it has no time, so that runs compare."""
+    """``data_card.json``, written beside the files that it describes; it has no time, so that runs compare.
+
+    ``read_as`` counts the rows of each source by their shape; ``columns_hidden`` counts, by name, the test lines in
+    which a row's own column gave way to the line's value.
+    """
 
     schema_version: int = 1
     source: dict[str, Any]
@@ -50,6 +54,8 @@ class DataCard(Record):
     ratios: list[float] | None = None
     duplicates_removed: Duplicates | None = None
     malformed_skipped: int = 0
+    read_as: dict[str, dict[str, int]] | None = None
+    columns_hidden: dict[str, int] | None = None
     splits: dict[str, SplitFacts]
     files: dict[str, FileFacts]
     leakage: Leakage

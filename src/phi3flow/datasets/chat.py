@@ -1,11 +1,14 @@
-"""Chat rows: what makes one right, and the evaluation lines that follow from it.
+"""Chat rows: what makes one right, and what of it is learnt.
 
 The format: ``{"messages": [{"role", "content"}, …]}``; at most one system message, first; then
 user and assistant in turn; the last is an assistant's; no empty content. Other keys are kept.
+An assistant's message with ``"weight": 0`` is read and not learnt, as in OpenAI's fine-tuning.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +16,17 @@ from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
 from phi3flow.storage.data_files import check_data
-from phi3flow.storage.jsonl import Row, identity, line_id, with_line_ids
+from phi3flow.storage.jsonl import Row, WrittenFloat, identity, parse_row, read_lines
+from phi3flow.storage.opened import is_packed
 from phi3flow.text import shorten
 
 ROLES = ("system", "user", "assistant")
 
-_LABELS = ("kind", "language")
+LISTED_BREACHES = 20
+"""So many breaches are listed in full; of more, these and a count by reason: nobody reads 20,000."""
+
+_MESSAGE_NUMBER = re.compile(r"message \d+: ")
+_DIGITS = re.compile(r"\d+")
 _IDENTITIES = ("conversation_id", "prompt_id")
 
 
@@ -58,9 +66,18 @@ def breaches(row: Row) -> Iterator[str]:
         yield from _order_breaches([message["role"] for message in messages])
 
 
+def read_jsonl(path: Path) -> Iterator[LocatedRow | Breach]:
+    """Yield every row of a JSON Lines file, or the breach in its place where a line is no JSON object."""
+    for number, raw in read_lines(path):
+        try:
+            yield LocatedRow(str(path), number, parse_row(raw, parse_float=WrittenFloat))
+        except ValueError as error:
+            yield Breach(str(path), number, str(error))
+
+
 def locate_rows(path: Path) -> Iterator[LocatedRow | Breach]:
     """Yield every row of a data file or folder, or the breach in its place where it is none."""
-    for (file, line), row in check_data(path):
+    for (file, line), row in check_data(path, parse_float=WrittenFloat):
         if isinstance(row, ValueError):
             yield Breach(str(file), line, str(row))
         else:
@@ -78,20 +95,47 @@ def checked(rows: Iterable[LocatedRow | Breach]) -> Iterator[LocatedRow | Breach
 
 
 def read_chats(path: Path) -> list[Row]:
-    """Return the chat rows of a data file. Raises DatasetError that lists every breach in it."""
-    items = list(checked(locate_rows(path)))
+    """Return the chat rows of a JSON Lines file, which a fine-tuning service gets as it is.
+
+    Raises DatasetError that lists the breaches in it.
+    """
+    return [item.row for item in locate_chats(path)]
+
+
+def locate_chats(path: Path) -> list[LocatedRow]:
+    """Return what ``read_chats`` does, each row with its place."""
+    if is_packed(path):
+        raise DatasetError(f"{path}: fine-tuning takes chats in JSON Lines: unpack the file")
+    items = list(checked(read_jsonl(path)))
     wrong = [item for item in items if isinstance(item, Breach)]
     if wrong:
         refuse(wrong)
     if not items:
         raise DatasetError(f"{path} holds no conversation")
-    return [item.row for item in items if isinstance(item, LocatedRow)]
+    return [item for item in items if isinstance(item, LocatedRow)]
 
 
-def refuse(wrong: Sequence[Breach]) -> NoReturn:
-    """Raise a DatasetError that lists every breach, one a line."""
-    count = "1 breach" if len(wrong) == 1 else f"{len(wrong)} breaches"
-    raise DatasetError("\n".join([f"{count} of the chat format:", *map(str, wrong)]))
+def refuse(wrong: Sequence[Breach], *, remedy: str = "") -> NoReturn:
+    """Raise a DatasetError that lists the breaches, one a line, and ends with the remedy."""
+    count = "1 breach" if len(wrong) == 1 else f"{len(wrong):,} breaches"
+    raise DatasetError("\n".join([f"{count} of the chat format:", *describe(wrong), *([remedy] if remedy else [])]))
+
+
+def describe(wrong: Sequence[Breach]) -> list[str]:
+    """Return each breach as a line; of more than LISTED_BREACHES the first ones, and how many are of each kind."""
+    if len(wrong) <= LISTED_BREACHES:
+        return [*map(str, wrong)]
+    kinds = defaultdict[str, list[Breach]](list)
+    for breach in wrong:
+        kinds[_kind(breach.reason)].append(breach)
+    by_count = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    counts = [f"{len(alike):,} times: {kind}, first in {alike[0].source}:{alike[0].line}" for kind, alike in by_count]
+    return [*map(str, wrong[:LISTED_BREACHES]), f"… and {len(wrong) - LISTED_BREACHES:,} more; in all", *counts]
+
+
+def is_learnt(message: Row) -> bool:
+    """Tell whether a training learns to say this message: an assistant's, but for one of weight 0."""
+    return bool(message["role"] == "assistant" and message.get("weight") != 0)
 
 
 def questions(row: Row) -> list[str]:
@@ -102,50 +146,6 @@ def questions(row: Row) -> list[str]:
 def conversation_id(row: Row) -> str | None:
     """Return the row's own name for its conversation, None where it has none."""
     return next((name for key in _IDENTITIES if (name := identity(row.get(key))) is not None), None)
-
-
-def evaluation_lines(rows: Iterable[Row], *, last_turn_only: bool = False) -> Iterator[Row]:
-    """Yield one evaluation line for each assistant turn (or each conversation's last) of chat rows.
-
-    ``chat_history`` is in Prompt flow's form, ``context`` the system message, ``values`` the strings that a right
-    answer must contain (from the row's own ``values``, one list for each assistant turn; empty where it has none).
-    """
-    for unnamed_id, row in with_line_ids(rows):
-        lines = list(_lines_of(conversation_id(row) or unnamed_id, row))
-        for line in lines[-1:] if last_turn_only else lines:
-            yield {"line_id": line_id(line), **line}
-
-
-def _lines_of(conversation: str, row: Row) -> Iterator[Row]:
-    messages = row["messages"]
-    context = messages[0]["content"] if messages[0]["role"] == "system" else ""
-    turns = [message["content"] for message in messages if message["role"] != "system"]
-    values = _values(row, len(turns) // 2)
-    labels = {key: row[key] for key in _LABELS if isinstance(row.get(key), str)}
-    history: list[Row] = []
-    for question, answer, required in zip(turns[::2], turns[1::2], values, strict=True):
-        yield {
-            "conversation_id": conversation,
-            "question": question,
-            "chat_history": list(history),
-            "context": context,
-            "ground_truth": answer,
-            "values": required,
-            **labels,
-        }
-        history.append({"inputs": {"question": question}, "outputs": {"answer": answer}})
-
-
-def _values(row: Row, turns: int) -> list[list[str]]:
-    """Return the row's ``values`` where they are one list of strings a turn, else none: others may mean else by it."""
-    values = row.get("values")
-    if (
-        isinstance(values, list)
-        and len(values) == turns
-        and all(isinstance(turn, list) and all(isinstance(value, str) for value in turn) for turn in values)
-    ):
-        return values
-    return [[] for _ in range(turns)]
 
 
 def _message_breaches(message: Any) -> Iterator[str]:
@@ -159,6 +159,9 @@ def _message_breaches(message: Any) -> Iterator[str]:
         yield f"content must be a string: {_shown(content)}"
     elif not content.strip():
         yield f"content is empty: {_shown(content)}"
+    weight = message.get("weight")
+    if isinstance(weight, bool) or weight not in (None, 0, 1):
+        yield f"weight must be 0 or 1: {_shown(weight)}"
 
 
 def _order_breaches(roles: Sequence[str]) -> Iterator[str]:
@@ -177,3 +180,8 @@ def _order_breaches(roles: Sequence[str]) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     return "missing" if value is None else shorten(repr(value))
+
+
+def _kind(reason: str) -> str:
+    """Return a reason without the message's number, its value and other figures."""
+    return _DIGITS.sub("…", _MESSAGE_NUMBER.sub("", reason, count=1).partition(": ")[0])

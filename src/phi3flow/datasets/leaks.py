@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from phi3flow.datasets.chat import LocatedRow, checked, locate_rows, questions
+from phi3flow.datasets.chat import LocatedRow, checked, questions, read_jsonl
 from phi3flow.datasets.splitting import question_key
 from phi3flow.storage.jsonl import Row
 
@@ -18,7 +18,7 @@ def leaked_lines(data: Path, rows: Iterable[Row]) -> list[int]:
     trained = set[str]()
     for name in ("train.jsonl", "validation.jsonl"):
         path = data.parent / name
-        for item in checked(locate_rows(path)) if path.is_file() else ():
+        for item in checked(read_jsonl(path)) if path.is_file() else ():
             if isinstance(item, LocatedRow):
                 trained.update(map(question_key, questions(item.row)))
     if not trained:

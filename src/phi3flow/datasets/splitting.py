@@ -119,16 +119,26 @@ def shared_questions(splits: Splits) -> set[str]:
     """Return the keys of questions of test that also stand in train or validation, as later turns in both.
 
     Raises DatasetError where the first question of a held-out conversation stands in another split: as every
-    conversation begins with its first question, no conversation can then be shared either.
+    conversation begins with its first question, no conversation can then be shared either; and where two splits have
+    conversations of one name, which are parts of one.
     """
     keys = {
         name: {question_key(question) for row in rows for question in questions(row)} for name, rows in splits.items()
     }
-    for name, rows in splits.items():
-        for other in SPLITS:
-            for first in (questions(row)[0] for row in rows if other != name):
-                if question_key(first) in keys[other]:
-                    raise DatasetError(f"leakage: the {name} question {shorten(first)!r} also stands in {other}")
+    names = {name: {conversation_id(row) for row in rows} - {None} for name, rows in splits.items()}
+    leaks = [
+        f"the {name} question {shorten(questions(row)[0])!r} also stands in {other}"
+        if question_key(questions(row)[0]) in keys[other]
+        else f"the {name} conversation {shorten(str(conversation_id(row)))} also stands in {other}"
+        for name, rows in splits.items()
+        for other in SPLITS
+        if other != name
+        for row in rows
+        if question_key(questions(row)[0]) in keys[other] or conversation_id(row) in names[other]
+    ]
+    if leaks:
+        more = f" (and {len(leaks) - 1:,} more)" if len(leaks) > 1 else ""
+        raise DatasetError(f"leakage: {leaks[0]}{more}; to split them anew, pool them: --split {'+'.join(SPLITS)}")
     return keys["test"] & (keys["train"] | keys["validation"])
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phi3flow.datasets.chat import Breach, checked, locate_rows
-from phi3flow.datasets.sources import read_files
+from phi3flow.datasets.chat import Breach, checked, is_learnt, locate_rows
+from phi3flow.datasets.shapes import Columns, ShapeReader
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records.record import Record
 from phi3flow.storage.data_files import is_json_lines
@@ -24,6 +24,10 @@ TOKENS_PER_NAME = 1
 TOKENS_TO_PRIME_REPLY = 3
 
 _BINS = 10
+
+
+class EncodingMissingError(ConfigError):
+    """An encoding of tiktoken's is not on this machine and cannot be fetched; everything but tokens can be counted."""
 
 
 class TokenStatistics(Record):
@@ -61,11 +65,15 @@ class Bin(Record):
 
 
 class FileCheck(Record):
-    """What ``check-data`` found in one file; the statistics are None without a right example or a tokenizer."""
+    """What ``check-data`` found in one file; the statistics are None without a right example or a tokenizer.
+
+    ``nothing_to_learn`` are the lines of examples in which every assistant's message has weight 0.
+    """
 
     file: str
     examples: int
     breaches: list[LineBreach]
+    nothing_to_learn: list[int]
     per_example: TokenStatistics | None
     per_assistant_turn: TokenStatistics | None
     over_limit: list[LineTokens]
@@ -82,13 +90,16 @@ def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> Fi
     wrong: list[LineBreach] = []
     counted: list[LineTokens] = []
     turns: list[int] = []
+    nothing_to_learn: list[int] = []
     examples = 0
-    rows = locate_rows(path) if is_json_lines(path) else read_files([path])
+    rows = locate_rows(path) if is_json_lines(path) else ShapeReader(Columns()).chats(locate_rows(path))
     for item in checked(rows):
         if isinstance(item, Breach):
             wrong.append(LineBreach(line=item.line, reason=item.reason))
             continue
         examples += 1
+        if not any(map(is_learnt, item.row["messages"])):
+            nothing_to_learn.append(item.line)
         if count is not None:
             counted.append(LineTokens(line=item.line, tokens=example_tokens(item.row, count)))
             messages = item.row["messages"]
@@ -98,6 +109,7 @@ def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> Fi
         file=str(path),
         examples=examples,
         breaches=wrong,
+        nothing_to_learn=nothing_to_learn,
         per_example=statistics(sizes),
         per_assistant_turn=statistics(turns),
         over_limit=[example for example in counted if example.tokens > max_tokens],
@@ -147,24 +159,26 @@ def histogram(counts: Sequence[int]) -> list[Bin]:
 def tiktoken_counter(encoding: str) -> TokenCounter:
     """Return a counter by one of tiktoken's encodings.
 
-    tiktoken downloads an encoding at its first use. Raises ConfigError where there is no such encoding or no way to
-    download it, and says how to go without.
+    tiktoken downloads an encoding at its first use. Raises ConfigError where there is no such encoding,
+    EncodingMissingError where it cannot be downloaded; that says how to go without.
     """
     import requests
     import tiktoken
 
+    if encoding not in tiktoken.list_encoding_names():
+        raise ConfigError(f"tiktoken has no encoding {encoding}; it has {', '.join(tiktoken.list_encoding_names())}")
     try:
         encode = tiktoken.get_encoding(encoding).encode
-    except requests.RequestException as error:
-        url = error.request.url if error.request is not None else "its address"
-        raise ConfigError(
-            f"the encoding {encoding} is not on this machine and {url} cannot be reached. Set TIKTOKEN_CACHE_DIR to "
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; what a proxy sends instead has another hash
+        request = error.request if isinstance(error, requests.RequestException) else None
+        reason = (
+            f"{request.url} cannot be reached" if request is not None else f"cannot be fetched ({shorten(str(error))})"
+        )
+        raise EncodingMissingError(
+            f"the encoding {encoding} is not on this machine and {reason}. Set TIKTOKEN_CACHE_DIR to "
             "the cache folder of a machine where tiktoken has loaded it, or count with another tokenizer: "
             "--tokenizer PATH (a tokenizer.json or a model folder)"
         ) from error
-    except ValueError as error:
-        encodings = ", ".join(tiktoken.list_encoding_names())
-        raise ConfigError(f"tiktoken has no encoding {encoding}; it has {encodings}") from error
     return lambda text: len(encode(text, disallowed_special=()))
 
 

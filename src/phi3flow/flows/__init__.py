@@ -7,7 +7,8 @@ A flow is executed as its folder says, never imported and never reimplemented.
 from phi3flow.flows.connections import TOOLS_FILE, ConnectionSource, PromptflowConnection, connection_names
 from phi3flow.flows.definition import Flow, load_flow
 from phi3flow.flows.fingerprint import fingerprint
-from phi3flow.flows.flow_files import DAG_FILE, flow_files, ignored_files
+from phi3flow.flows.flow_files import flow_files, ignored_files
+from phi3flow.flows.folder_files import DAG_FILE
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.session import SINGLE_ATTEMPTS, FlowLine, FlowSession, open_flow
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns
+from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns, optional_inputs
 
+_WITHOUT_NULL = frozenset({"string", "int", "double", "bool", "list"})
 _REFERENCE = re.compile(r"^\$\{([^{}]+)\}$")
 
 Sources = Mapping[str, Mapping[str, Any]]
@@ -77,14 +78,18 @@ def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable
 def map_inputs(mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
     """Apply a complete mapping of a flow's ``inputs`` to one line.
 
-    An input is left out, and has its default, where the line lacks it or has a null for a text (promptflow would make
-    "None" of it). Raises ColumnMappingError where the default is a sample or the input is what is asked.
+    An input is left out, and has its default, where the line lacks it or has a null for a text, a number or a list
+    (promptflow would make "None" of it, or refuse it). Raises ColumnMappingError where the default is a sample or the
+    input is what is asked.
     """
-    result = map_line(mapping, sources, optional=[name for name, declared in inputs.items() if declared.is_optional])
-    for name in [name for name, value in result.items() if value is None and not _takes_null(name, inputs[name])]:
-        if not inputs[name].is_optional:
+    optional = optional_inputs(inputs)
+    result = map_line(mapping, sources, optional=optional)
+    for name in [name for name, value in result.items() if value is None]:
+        takes_null = _takes_null(name, inputs[name])
+        if name in optional and (inputs[name].type in _WITHOUT_NULL or not takes_null):
+            del result[name]
+        elif not takes_null:
             raise ColumnMappingError(f"{name} is null in this line ({mapping[name]})")
-        del result[name]
     return result
 
 

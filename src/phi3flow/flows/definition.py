@@ -13,7 +13,6 @@ from typing import Any
 from phi3flow.errors import ConfigError, FlowError
 from phi3flow.flows.entry import entry_inputs
 from phi3flow.flows.fingerprint import fingerprinted_files
-from phi3flow.flows.flow_files import DAG_FILE, FLEX_FILE
 from phi3flow.flows.flow_yaml import (
     apply_variants,
     check_nodes,
@@ -22,8 +21,11 @@ from phi3flow.flows.flow_yaml import (
     set_connections,
     variant_reference,
 )
+from phi3flow.flows.folder_files import DAG_FILE, FLEX_FILE, FLOW_FILES
+from phi3flow.flows.includes import included_files, whole_folder
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.own_files import digest_of
+from phi3flow.flows.prompty import SUFFIX, model_overrides, prompty_files, prompty_inputs, read_prompty
 from phi3flow.records.scores import ScoreRange
 from phi3flow.records.yaml_text import change_yaml
 
@@ -37,7 +39,8 @@ class Flow:
     ``text`` is the YAML that promptflow executes: the user's, with nothing changed but what a variant or a connection
     asks for. ``definition`` is what it says; a DAG's holds no variants any more. ``init`` has the arguments of a flex
     flow's class, ``overrides`` the connections that took the place of a DAG's own: {"node.input": name}. ``files`` are
-    what it executes and reads, with their SHA-256: see ``flow_files.followed_files``.
+    what it executes and reads, with their SHA-256: see ``flow_files.followed_files``. ``includes`` are the files from
+    elsewhere that run in its folder, by their names there: see ``included_files``.
     """
 
     folder: Path
@@ -49,11 +52,17 @@ class Flow:
     variant: str | None = None
     init: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
+    includes: dict[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """The folder's name; of a prompty the file's."""
+        return self.path.stem if self.is_prompty else self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """What the flow is called by: its folder, of a prompty the file."""
+        return self.folder / self.file if self.is_prompty else self.folder
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,8 +71,13 @@ class Flow:
 
     @property
     def is_flex(self) -> bool:
-        """Whether a Python function or class is the flow, in place of a graph of nodes."""
-        return self.file == FLEX_FILE
+        """Whether the flow is no graph of nodes: a Python function or class, or a prompty."""
+        return self.is_prompty or "entry" in self.definition
+
+    @property
+    def is_prompty(self) -> bool:
+        """Whether a prompty file is the flow."""
+        return self.file.endswith(SUFFIX)
 
     @property
     def chat_output(self) -> str | None:
@@ -112,6 +126,9 @@ class Flow:
         """
         if not overrides:
             return self
+        if self.is_prompty:
+            model = model_overrides(self.definition, overrides, name=self.name)
+            return replace(self, init={**self.init, "model": model}, overrides={**self.overrides, **overrides})
         if self.is_flex:
             words = " ".join(f"{key}={name}" for key, name in overrides.items())
             raise ConfigError(f"--connections {words}: {self.name} is a flex flow and has no nodes; use --init")
@@ -134,43 +151,64 @@ class Flow:
 
 
 def load_flow(path: Path, *, variant: str | None = None) -> Flow:
-    """Read a flow folder (or its YAML file) and choose a variant, without importing promptflow.
+    """Read a flow folder (or its YAML file, or a prompty) and choose a variant, without importing promptflow.
 
     ``variant`` is ``${node.variant}``, ``node.variant`` or the variant's name where only one node has it.
     Raises FlowError where the folder holds no flow that parses, ConfigError for an unknown variant.
     """
+    if path.suffix == SUFFIX:
+        return _load_prompty(path, variant)
     file = path if path.is_file() else _flow_file(path)
     folder = file.parent.resolve()
     text, definition = read_flow_yaml(file)
-    declared = definition.get("inputs") or {}
-    is_flex = file.name == FLEX_FILE
+    is_flex = "entry" in definition
     inputs = {  # a node takes an input as ${inputs.NAME}, long ago as ${flow.NAME}
         name: FlowInput.declared(name, body or {}, is_read=is_flex or f".{name}" in text)
-        for name, body in declared.items()
+        for name, body in (definition.get("inputs") or {}).items()
     }
-    if is_flex:
-        if variant:
-            raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
-        inputs = inputs or entry_inputs(folder, definition.get("entry"), where=file)
-        return Flow(folder, FLEX_FILE, text, definition, inputs, fingerprinted_files(folder))
+    includes = included_files(folder, definition, where=file)
+    files = fingerprinted_files(folder, includes)
+    flow = Flow(folder, file.name, text, definition, inputs, files, includes=includes)
+    return _with_entry(flow, variant) if is_flex else _with_variant(flow, variant)
+
+
+def _with_entry(flow: Flow, variant: str | None) -> Flow:
+    """Return a flex flow with its entry's inputs where the YAML declares none."""
+    file = flow.folder / flow.file
+    if variant:
+        raise ConfigError(f"{file}: variant {variant!r}: a flex flow has no variants")
+    if flow.inputs:
+        return flow
+    with whole_folder(flow.folder, flow.includes) as whole:
+        inputs = entry_inputs(whole, flow.definition["entry"], where=file, environment=flow.environment)
+    return replace(flow, inputs=inputs)
+
+
+def _with_variant(flow: Flow, variant: str | None) -> Flow:
+    """Return a DAG flow with the chosen variant of its nodes, the others' defaults, in place."""
+    file, definition = flow.folder / flow.file, flow.definition
     check_nodes(definition, file)
     chosen = find_variant(definition, variant, file) if variant else None
     apply_variants(definition, chosen, file)
-    if chosen:
-        text = change_yaml(text, lambda content: apply_variants(content, chosen, file))
-    return Flow(
-        folder=folder,
-        file=file.name,
-        text=text,
-        definition=definition,
-        inputs=inputs,
-        files=fingerprinted_files(folder),
-        variant=variant_reference(chosen) if chosen else None,
-    )
+    if not chosen:
+        return flow
+    text = change_yaml(flow.text, lambda content: apply_variants(content, chosen, file))
+    return replace(flow, text=text, variant=variant_reference(chosen))
+
+
+def _load_prompty(path: Path, variant: str | None) -> Flow:
+    if variant:
+        raise ConfigError(f"{path}: variant {variant!r}: a prompty has no variants")
+    file = path.resolve()
+    text, definition = read_prompty(file)
+    inputs = prompty_inputs(file, definition)
+    return Flow(file.parent, file.name, text, definition, inputs, prompty_files(file, text))
 
 
 def _flow_file(folder: Path) -> Path:
-    for name in (DAG_FILE, FLEX_FILE):
-        if (folder / name).is_file():
-            return folder / name
+    files = [folder / name for name in FLOW_FILES if (folder / name).is_file()]
+    if len(files) > 1:
+        raise FlowError(f"{folder}: has {files[0].name} and {files[1].name}: name the file that is meant")
+    if files:
+        return files[0]
     raise FlowError(f"{folder / DAG_FILE}: there is no such file; a flow is a folder with {DAG_FILE} or {FLEX_FILE}")

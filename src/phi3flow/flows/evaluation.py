@@ -9,13 +9,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.images import image_paths, located
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.flows.numbers import as_number
 from phi3flow.flows.session import FlowLine, FlowSession
 from phi3flow.records.lines import LineError, LineResult
@@ -39,6 +42,14 @@ class AnsweredLine:
 
     result: LineResult
     row: Mapping[str, Any]
+
+    def located(self, data: Path, run: Path) -> AnsweredLine:
+        """Return the line with absolute paths of images: those of an answer are in the run's folder."""
+        result = self.result
+        if not any(image_paths([result.outputs, result.inputs, self.row])):
+            return self
+        places = {"outputs": located(result.outputs, run), "inputs": located(result.inputs, data)}
+        return AnsweredLine(result.model_copy(update=places), located(self.row, data))
 
 
 @dataclass(frozen=True)
@@ -181,10 +192,10 @@ def evaluation_inputs(
     Raises ColumnMappingError where a null has none, or one that is a sample: promptflow would turn it into the text
     "None", and score that.
     """
-    optional = [name for name, declared in flow_inputs.items() if declared.is_optional]
+    optional = optional_inputs(flow_inputs)
     mapped = map_line(mapping, sources, optional=optional)
     inputs = {name: value for name, value in mapped.items() if value is not None}
-    for name in mapped.keys() - inputs.keys() - set(optional):
+    for name in mapped.keys() - inputs.keys() - optional:
         raise ColumnMappingError(f"{name} is null in this line ({mapping[name]})")
     return {**input_defaults(flow_inputs), **inputs}
 

@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phi3flow.flows.flow_files import followed_files
+from phi3flow.flows.includes import include_digests
 from phi3flow.flows.own_files import as_it_began, digest_of
 
 _DIGESTS = Path(".promptflow", "phi3flow-digests.json")
@@ -24,12 +26,14 @@ def fingerprint(folder: Path) -> str:
     return digest_of(fingerprinted_files(folder))
 
 
-def fingerprinted_files(folder: Path) -> dict[str, str]:
+def fingerprinted_files(folder: Path, includes: Mapping[str, Path] | None = None) -> dict[str, str]:
     """Return the SHA-256 of each file that the flow is (``followed_files``), without what it wrote itself."""
     kept, known = _Digests(folder), {}
-    for name, path in followed_files(folder).items():
+    for name, path in followed_files(folder, includes).items():
         with contextlib.suppress(OSError):
             known[name] = kept.digest(path)
+    zipped = {f"<include>/{name}": path for name, path in (includes or {}).items() if path.is_dir()}
+    known |= include_digests(zipped)
     kept.write()
     return as_it_began(folder, known)
 

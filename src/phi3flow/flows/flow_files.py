@@ -5,15 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from phi3flow.flows.folder_files import is_tools, split_ignored, walk
 from phi3flow.flows.modules import Modules, is_installed
 from phi3flow.flows.source_names import SourceNames, may_have_paths, read_names, read_source
 
-DAG_FILE = "flow.dag.yaml"
-FLEX_FILE = "flow.flex.yaml"
 _PLACEHOLDER = re.compile(r"\{[^}]*\}|%[sd]")
 _SYSTEM = frozenset({"dev", "etc", "proc", "sys"})
 
@@ -27,22 +25,23 @@ def flow_files(folder: Path) -> list[Path]:
 
 def ignored_files(folder: Path) -> set[Path]:
     """Return the files of a flow's folder that git ignores, relative: pf copies none of them, and secrets may be in."""
-    return {Path(name) for name in split_ignored(folder, {DAG_FILE, FLEX_FILE})[1]}
+    return {Path(name) for name in split_ignored(folder)[1]}
 
 
-def followed_files(folder: Path) -> dict[str, Path]:
+def followed_files(folder: Path, includes: Mapping[str, Path] | None = None) -> dict[str, Path]:
     """Return the files that a flow is, by a name that is the same on every machine.
 
     They are what git does not ignore in the folder, all of it where there is no git; what it ignores that a source
     imports or names in a text; and, outside, what a source imports that is neither Python's own nor installed, and
     what it names by a path. Names are relative to the folder, or ``<import>/`` and where the module is imported from.
+    ``includes`` are files that run in the folder, by their names there; they are ``<include>/`` and that name.
     """
-    return _Follower(folder).follow()
+    return _Follower(folder, includes or {}).follow()
 
 
 def is_outside(name: str) -> bool:
     """Whether a file of ``followed_files`` lies outside the flow's folder."""
-    return name.startswith(("../", "<import>/", "/"))
+    return name.startswith(("../", "<import>/", "<include>/", "/"))
 
 
 def project_of(folder: Path) -> Path:
@@ -82,11 +81,12 @@ class _Follower:
     A source is parsed only where something may come of it: Python's parser takes a millisecond for each.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, includes: Mapping[str, Path]) -> None:
         self._folder = folder.resolve()
         self._project = project_of(self._folder)
-        kept, self._unmentioned = split_ignored(self._folder, {DAG_FILE, FLEX_FILE})
+        kept, self._unmentioned = split_ignored(self._folder)
         self._files = {name: self._folder / name for name in kept}
+        self._files |= {f"<include>/{name}": path for name, path in includes.items()}
         self._bases: dict[str, Path] = {}  # of a file that is imported from elsewhere: what its name is relative to
         self._mentions = _Mentions()
         self._modules = Modules()

@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+DAG_FILE = "flow.dag.yaml"
+FLEX_FILE = "flow.flex.yaml"
+FLOW_FILES = (DAG_FILE, "flow.dag.yml", FLEX_FILE, "flow.flex.yml")
 _TOOLS_FOLDERS = frozenset(
     {"__pycache__", ".git", ".hg", ".svn", ".venv", "node_modules", ".runs", ".phi3flow", ".ipynb_checkpoints"}
     | {".promptflow", "process_log"}  # pf's, the second for as long as a run of its own lasts
@@ -73,13 +76,13 @@ def git_keeps(folder: Path) -> set[str] | None:
     return {name.rstrip("/") for name in os.fsdecode(listing).split("\0") if name} or None
 
 
-def split_ignored(folder: Path, definition_files: set[str]) -> tuple[set[str], set[str]]:
+def split_ignored(folder: Path) -> tuple[set[str], set[str]]:
     """Return the files below ``folder`` that git keeps and those that it ignores.
 
-    All are kept where no git keeps the folder, or it ignores the one of ``definition_files`` that is there.
+    All are kept where no git keeps the folder, or it ignores the flow's YAML.
     """
     names, kept = set(walk(folder)), git_keeps(folder)
-    if kept is None or (names & definition_files) - kept:
+    if kept is None or names.intersection(FLOW_FILES) - kept:
         return names, set()
     ignored = {name for name in names if name not in kept and not any(part in kept for part in _parents(name))}
     return names - ignored, ignored

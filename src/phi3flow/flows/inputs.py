@@ -44,12 +44,5 @@ class FlowInput:
     @property
     def is_sample(self) -> bool:
         """Whether its default is there to try the flow with: a text, a list or an object, and not an empty one."""
-        says_something = (
-            isinstance(self.default, str | list | dict) and self.default and not str(self.default).isspace()
-        )
-        return self.is_content and (self.is_computed or bool(says_something))
-
-    @property
-    def is_optional(self) -> bool:
-        """Whether a line may lack a value: the default stands in for it, or it is a chat that begins."""
-        return self.is_chat_history or (self.has_default and not self.is_chat_input and not self.is_sample)
+        is_empty = not self.default or (isinstance(self.default, str) and self.default.isspace())
+        return self.is_content and (self.is_computed or not is_empty)

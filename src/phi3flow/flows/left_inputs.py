@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Literal
 
 from phi3flow.errors import ColumnMappingError
@@ -44,7 +45,7 @@ _WORDS: Mapping[Meaning, frozenset[str]] = {
     ),
 }
 _ASKED = _names("question query userquestion userquery userinput usermessage chatinput")
-_SCORED = _names("answer response prediction groundtruth truth expectedanswer referenceanswer")
+_DATA = _ASKED | _names("answer response prediction groundtruth truth expectedanswer referenceanswer")
 _KEYS = _names("id ids index number key hash split system history template values usage")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+")
 _BRACES = re.compile(r"[{}]")
@@ -96,6 +97,22 @@ def check_left_inputs(
         _LOG.warning("warning: %s: %s", where, visible(text))
 
 
+def optional_inputs(inputs: Mapping[str, FlowInput]) -> set[str]:
+    """Return the inputs that a line may lack: the chat history, and those whose default stands in for a value.
+
+    A sample stands in for none in what is asked or scored; where no input says by mark or name that it is that, each
+    input with a sample may be.
+    """
+    data = {name for name, declared in inputs.items() if declared.is_chat_input or _letters(name) in _DATA}
+    sets_something = inputs.keys() - data if data else set()
+
+    def stands_in(name: str, declared: FlowInput) -> bool:
+        may_be_data = declared.is_sample and name not in sets_something
+        return declared.has_default and not declared.is_chat_input and not may_be_data
+
+    return {name for name, declared in inputs.items() if declared.is_chat_history or stands_in(name, declared)}
+
+
 def is_asked(name: str, declared: FlowInput) -> bool:
     """Whether an input is what a line asks: it is the chat input, or named so."""
     return declared.is_chat_input or _letters(name) in _ASKED
@@ -117,11 +134,12 @@ class _Left:
 
     def refused(self) -> dict[str, str]:
         """Return why an input must not be left to its default, by input."""
-        reasons = {name: self._refusal(name, declared) for name, declared in self._left()}
-        content = [name for name, declared in self.inputs.items() if declared.is_content and declared.is_read]
-        if not self.mapped.intersection(content):
-            reasons |= {name: reasons[name] or f"no column reaches the flow: {self._rests(name)}" for name in content}
-        return {name: reason for name, reason in reasons.items() if reason}
+        reasons = {name: reason for name, declared in self._left() if (reason := self._refusal(name, declared))}
+        content = {name: own for name, own in self.inputs.items() if own.is_content and own.is_read}
+        if reasons or self.mapped.intersection(content):
+            return reasons
+        samples = [name for name, declared in content.items() if declared.is_sample]
+        return {name: f"no column reaches the flow: {self._rests(name)}" for name in samples or content}
 
     def doubted(self) -> dict[str, str]:
         """Return why it is doubtful that an input is meant to have its default, by input."""
@@ -159,7 +177,7 @@ class _Left:
         column = self._meant_for(name)
         if column and (declared.is_sample or _letters(column.name) == _letters(name)):
             return f"{self._rests(name)}, and {column.reference} seems meant for it"
-        if declared.is_sample and _letters(name) in _ASKED | _SCORED:
+        if declared.is_sample and _letters(name) in _DATA:
             return f"{self._rests(name)}, which is a sample and no data"
         return None
 
@@ -201,6 +219,7 @@ def _unused(columns: Columns, used: set[str]) -> list[Column]:
     return list(unused.values())
 
 
+@lru_cache(maxsize=1024)
 def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold())) or name
 

@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from phi3flow.flows.folder_files import FLOW_FILES
+
 _SUFFIXES = (".py", *importlib.machinery.EXTENSION_SUFFIXES)
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages([/\\]|$)")
 _NOT_FOLLOWED = frozenset({"phi3flow", "promptflow", *sys.stdlib_module_names})
-_FLOW_FILES = ("flow.dag.yaml", "flow.flex.yaml")
 
 
 def is_installed(path: str) -> bool:
@@ -74,7 +75,7 @@ def _paths_of_imports() -> Iterable[Path]:
     entries = sys.path[0 if sys.flags.safe_path else 1 :]
     for entry in [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *entries]:
         path = Path(entry).absolute()
-        holds_flow = any((path / name).exists() for name in _FLOW_FILES)  # one that is open puts itself there
+        holds_flow = any((path / name).exists() for name in FLOW_FILES)  # one that is open puts itself there
         if entry and path.is_dir() and not is_installed(str(path) + os.sep) and not holds_flow:
             yield path
 

@@ -1,4 +1,4 @@
-"""promptflow's executor, imported light and made fit for many lines in one process.
+"""promptflow's executor, made fit for many lines in one process.
 
 What is changed, and why, is in docs/decisions/0008-batch-runs.md. What a flow computes is not.
 """
@@ -7,32 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
-import importlib
-import importlib.util
 import inspect
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from phi3flow.flows.connections import ConnectionSource
+from phi3flow.errors import ConfigError
+from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.light_imports import import_core_only
+from phi3flow.flows.prompty import missing_variables
 from phi3flow.flows.threads import ToolThreads, as_line_failure
-from phi3flow.flows.yielded import join_yielded
+from phi3flow.flows.yielded import join_yielded, text_of
 
 _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
+_prompty_usage: ContextVar[dict[str, int] | None] = ContextVar("prompty_usage", default=None)
 
 
-def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> Any:
-    """Return promptflow's executor for ``flow``, whose definition is in ``file``."""
-    _import_core_only()
+def create_executor(flow: Flow, file: Path, folder: Path, connections: ConnectionSource) -> Any:
+    """Return promptflow's executor for ``flow``, whose definition is in ``file``, to run in ``folder``."""
+    import_core_only()
     _prepare_for_batches()
     from promptflow.core._connection_provider._connection_provider import ConnectionProvider
     from promptflow.executor import FlowExecutor
@@ -46,14 +47,27 @@ def create_executor(flow: Flow, file: Path, connections: ConnectionSource) -> An
         common.SandboxedEnvironment = _template_environment
     storage = DummyRunStorage()  # what a line left behind is the runner's to keep
     with contextlib.nullcontext() if _uses_builtin_tools(flow) else _without_builtin_tools():
-        executor = FlowExecutor.create(
-            file, provider, flow.folder, storage=storage, raise_ex=True, init_kwargs=flow.init
-        )
+        executor = FlowExecutor.create(file, provider, folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
+    if flow.is_prompty:
+        _prepare_prompty(executor, provider, flow)
     if flow.is_flex:
         _prepare_flex(executor)
     else:  # promptflow's own loses a generator's error, and leaves the generator in the text's place
         executor._stringify_generator_output_async = lambda outputs: join_yielded(outputs, _TOOL_THREADS)
     return executor
+
+
+def inline_connections(executor: Any) -> dict[str, PromptflowConnection]:
+    """Return the address and key that stand in a prompty itself, in a connection's form."""
+    prompty = getattr(executor, "prompty", None)
+    if prompty is None:
+        return {}
+    configuration = prompty._model.configuration
+    values = {name: str(value) for name, value in configuration.items() if value and name != "connection"}
+    if "api_key" not in values:
+        return {}
+    kind = str(values.pop("type", "openai"))
+    return {prompty._name: {"name": prompty._name, "type": kind, "value": values, "secret_keys": ["api_key"]}}
 
 
 async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: int, timeout_s: float | None) -> Any:
@@ -69,6 +83,8 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         except LineExecutionTimeoutError as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
     _entry_error.set(None)
+    usage: dict[str, int] = {}
+    _prompty_usage.set(usage)
     try:
         async with asyncio.timeout(timeout_s) as limit:
             result = await executor.exec_line_async(inputs, index=line_number, run_id="line")
@@ -78,6 +94,7 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         raise
     if (entry_error := _entry_error.get()) is not None:
         raise entry_error
+    result.run_info.system_metrics = {**(result.run_info.system_metrics or {}), **usage}
     return result
 
 
@@ -98,6 +115,24 @@ def exec_aggregation(executor: Any, inputs: Mapping[str, Any], collected: Any, *
     if (error := getattr(executor, "aggregation_error", None)) is not None:
         raise error
     return {**logged, **result.metrics}
+
+
+def with_image_files(executor: Any, outputs: dict[str, Any], keep: Callable[[bytes, str], str]) -> dict[str, Any]:
+    """Return outputs with each image as the executor's format refers to it; ``keep`` gives an image's path."""
+    processor = executor._multimedia_processor
+
+    def refer(image: Any) -> Any:
+        if image.source_url:
+            return processor._generate_image_url_reference(image)
+        return processor._generate_image_file_reference(image, keep(image, image._mime_type))
+
+    processor.get_file_reference_encoder = lambda *_, **__: refer
+    return dict(processor.persist_multimedia_data(outputs, Path()))
+
+
+def with_image_texts(executor: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with images as base64."""
+    return dict(executor._multimedia_processor.convert_multimedia_data_to_base64_dict(values))
 
 
 def as_dict(output: Any) -> dict[str, Any]:
@@ -233,11 +268,58 @@ def _invoke_async_tool(invoke: Callable[..., Any]) -> Callable[..., Any]:
     return invoke_or_fail
 
 
+@functools.cache
+def _count_prompties_tokens() -> None:
+    """Have a prompty's answer say how many tokens it cost: promptflow knows it from its traces, which are off."""
+    from promptflow.core import _flow
+
+    complete = _flow.format_llm_response
+
+    def complete_and_count(response: Any, **options: Any) -> Any:
+        counts, reported = _prompty_usage.get(), getattr(response, "usage", None)
+        if counts is not None and reported is not None:
+            counts.update(prompt_tokens=reported.prompt_tokens, completion_tokens=reported.completion_tokens)
+        return complete(response=response, **options)
+
+    _flow.format_llm_response = complete_and_count
+
+
+def _prepare_prompty(executor: Any, provider: Any, flow: Flow) -> None:
+    """Give a prompty its connection, which promptflow looks for in its own store only, and take its sample away.
+
+    promptflow answers the sample where a line has no inputs, and where only the sample says which there are. Raises
+    ConfigError for an environment variable that is not set, and for a connection of another kind.
+    """
+    _count_prompties_tokens()
+    prompty = executor.prompty
+    configuration = dict(prompty._model.configuration or {})
+    for variable in missing_variables(configuration):
+        raise ConfigError(
+            f"{flow.path}: model.configuration: the environment variable {variable} is not set: export it, or name it "
+            "in a run.yml's environment_variables"
+        )
+    name = configuration.get("connection")
+    if isinstance(name, str) and name:
+        configuration["connection"] = connection = provider.get(name)
+        if type(connection).__name__ not in ("OpenAIConnection", "AzureOpenAIConnection"):
+            raise ConfigError(
+                f"{flow.path}: the connection {name} is a {type(connection).__name__}: a prompty takes an "
+                "OpenAIConnection or an AzureOpenAIConnection"
+            )
+    prompty._model.configuration = configuration
+    prompty._get_input_signature()
+    prompty._sample = None
+    executor._inputs = dict.fromkeys(prompty._get_input_signature())
+
+
 def _prepare_flex(executor: Any) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
-    The error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps
-    sys.stdout anew a line, around the wrapper of whichever line began before: not done.
+    What it yields is joined here: promptflow loses the error of an asynchronous generator, and waits for ever. The
+    error of its aggregation, of which promptflow would only log a warning, is kept too. promptflow also wraps
+    sys.stdout anew a line, around the wrapper of whichever line began before: not done. Where the YAML declares no
+    inputs they have the types of the signature, which ``pf`` writes into the YAML of a run; a sample is no data, also
+    where a line maps nothing.
     """
     is_async = executor._is_async
     call = executor._func_async if is_async else executor._func
@@ -245,17 +327,33 @@ def _prepare_flex(executor: Any) -> None:
     async def entry(**inputs: Any) -> Any:
         try:
             if is_async:
-                return await call(**inputs)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(_TOOL_THREADS, functools.partial(call, **inputs))
+                output = call(**inputs)  # an asynchronous generator is not to be awaited
+                return await _joined(await output if inspect.isawaitable(output) else output)
+            return await _joined(await _in_thread(functools.partial(call, **inputs)))
         except Exception as error:
             _entry_error.set(error)
             raise
 
     executor._func_async = entry
+    if not hasattr(executor, "prompty"):
+        executor._inputs_sign = executor._inputs_sign or executor._inputs
+    executor._apply_sample_inputs = lambda inputs: inputs
     if executor.has_aggregation_node:
         executor._aggr_func = _keeping_error(executor, executor._aggr_func)
     executor._exec_line_context = executor._update_operation_context
+
+
+async def _joined(output: Any) -> Any:
+    """Return what an entry returned with generators, on top or as a value by name, as the text of what they yield."""
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = as_dict(output)
+    if isinstance(output, dict):
+        return await join_yielded(output, _TOOL_THREADS)
+    return await text_of(output, _TOOL_THREADS)
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_TOOL_THREADS, function)
 
 
 def _keeping_error(executor: Any, aggregate: Any) -> Any:
@@ -269,104 +367,3 @@ def _keeping_error(executor: Any, aggregate: Any) -> Any:
             raise
 
     return call
-
-
-def _import_core_only() -> None:
-    """Import promptflow as where only promptflow-core is installed: its client half costs a second and 60 MB.
-
-    Some modules would load that half, or openai, which costs as much as the rest of the executor and which many flows
-    never ask for. Each is put off until something is asked of it that the executor and the built-in tools do not need;
-    then it is loaded as ever (``from promptflow import PFClient`` works).
-    """
-    if "promptflow" in sys.modules:
-        return
-    _put_off("promptflow", {})
-    _put_off(
-        "promptflow._internal",
-        {
-            "ToolProvider": "promptflow._core.tool",
-            "enable_cache": "promptflow._core.cache_manager",
-            "register_apis": "promptflow._core.tools_manager",
-            "tool": "promptflow._core.tool",
-        },
-    )
-    _put_off("promptflow._cli._utils", {"get_workspace_triad_from_local": __name__})
-    _put_off(
-        "promptflow.core",
-        {
-            "AzureOpenAIModelConfiguration": "promptflow.core._model_configuration",
-            "ModelConfiguration": "promptflow.core._model_configuration",
-            "OpenAIModelConfiguration": "promptflow.core._model_configuration",
-            "ToolProvider": "promptflow._core.tool",
-            "log_metric": "promptflow._core.metric_logger",
-            "tool": "promptflow._core.tool",
-        },
-    )
-    if "openai" not in sys.modules:
-        _put_off("openai", {}, then=_trace_openai)
-        _import_without("promptflow.core._errors", "openai", "OpenAIError")  # annotates a parameter with it
-        # It asks whether it was given one in place of a file.
-        _import_without("promptflow.executor.flow_executor", "promptflow.core", "Prompty")
-
-
-def _import_without(name: str, put_off: str, unneeded: str) -> None:
-    """Import a module with a stand-in for what it takes from one that is put off, but does not need as it is used."""
-    names = sys.modules[put_off].__dict__
-    names[unneeded] = type(unneeded, (), {})
-    importlib.import_module(name)
-    del names[unneeded]
-
-
-def _trace_openai() -> None:
-    """Have the client of openai, now loaded, say what it is asked and answers, as promptflow has it."""
-    from promptflow.tracing._integrations._openai_injector import inject_openai_api
-
-    inject_openai_api()
-
-
-def get_workspace_triad_from_local() -> Any:
-    """Do what promptflow's function of this name does: promptflow-tools imports it, to list deployments in Azure."""
-    module = sys.modules["promptflow._cli._utils"]
-    module.__dict__["__load__"]()
-    return module.get_workspace_triad_from_local()
-
-
-def _put_off(name: str, elsewhere: Mapping[str, str], then: Callable[[], None] | None = None) -> None:
-    """Put a module in place that runs its own code only when asked for a name not in ``elsewhere``: name, module.
-
-    ``then`` is called once it has run.
-    """
-    *parents, last = name.split(".")
-    locations = [str(Path(path, *parents[1:])) for path in sys.modules[parents[0]].__path__] if parents else None
-    spec = PathFinder.find_spec(name, locations)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    module, loader, lock = importlib.util.module_from_spec(spec), spec.loader, threading.RLock()
-    is_loading = False
-
-    def load() -> None:
-        nonlocal is_loading
-        is_loading = True
-        try:
-            loader.exec_module(module)
-        finally:
-            is_loading = False
-        if module.__dict__["__getattr__"] is find:  # else the module's own
-            del module.__dict__["__getattr__"]
-        if then:
-            then()
-
-    def find(attribute: str) -> Any:
-        if attribute in elsewhere:
-            return getattr(importlib.import_module(elsewhere[attribute]), attribute)
-        with lock:  # a tool in another thread may ask at the same time
-            if attribute == "__path__" or is_loading:  # the import statement asks whether it is a package
-                raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-            if module.__dict__.get("__getattr__") is find:
-                load()
-        return getattr(module, attribute)
-
-    module.__dict__.update(__getattr__=find, __load__=load)
-    sys.modules[name] = module
-    if parents and ".".join(parents) in sys.modules:
-        sys.modules[".".join(parents)].__dict__[last] = module

@@ -17,6 +17,8 @@ from typing import Any
 from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
+from phi3flow.flows.images import output_path
+from phi3flow.flows.includes import whole_folder
 from phi3flow.flows.watched import FolderWatch, watch_files
 
 _QUIET = {
@@ -83,6 +85,28 @@ class FlowSession:
             usage=result.run_info.system_metrics,
         )
 
+    def with_image_files(self, outputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return outputs with the paths of images in their place, as ``pf`` writes them, and the images by path."""
+        from phi3flow.flows import promptflow_core
+
+        images: dict[str, bytes] = {}
+
+        def keep(content: bytes, mime_type: str) -> str:
+            path = output_path(content, mime_type)
+            images[path] = bytes(content)
+            return path
+
+        try:
+            return promptflow_core.with_image_files(self._executor, outputs, keep), images
+        except RecursionError:  # no JSON either, as whoever writes it down will say
+            return outputs, {}
+
+    def with_image_texts(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values with images as base64, from which promptflow's aggregation makes images again."""
+        from phi3flow.flows import promptflow_core
+
+        return promptflow_core.with_image_texts(self._executor, values)
+
     def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, Any]:
         """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs, as it is.
 
@@ -105,9 +129,10 @@ def open_flow(
 ) -> Iterator[FlowSession]:
     """Load the flow into promptflow's executor; on exit leave no trace of it in the process.
 
-    While it is open the working directory is the flow's folder, as under ``pf``, the flow's environment variables
-    and, before them, ``environment`` are set, and what the flow prints goes to stderr. Afterwards the flow's modules
-    are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's. One flow can be open at once.
+    While it is open the working directory is the flow's folder, as under ``pf``, or a copy that holds its includes, the
+    flow's environment variables and, before them, ``environment`` are set, and what the flow prints goes to stderr.
+    Afterwards the flow's modules are dropped, so that the next flow's own ``utils.py`` is not mistaken for this one's.
+    One flow can be open at once.
     A variable ``${connection.key}`` gets that value of the connection, as under ``pf``. Raises FlowError where
     promptflow refuses the flow, ConfigError for a variable whose connection has no such value.
     """
@@ -121,11 +146,12 @@ def open_flow(
         variables = {**flow.environment, **(environment or {})}
         variables = {name: _of_connection(name, value, resolve) for name, value in variables.items()}
         stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **variables}))
-        stack.enter_context(_own_modules(flow.folder))
-        stack.enter_context(contextlib.chdir(flow.folder))
+        folder = stack.enter_context(whole_folder(flow.folder, flow.includes))
+        stack.enter_context(_own_modules(folder))
+        stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(_own_streams())
         watch = stack.enter_context(watch_files(flow))
-        yield FlowSession(flow, _create_executor(flow, resolve), used, watch)
+        yield FlowSession(flow, _create_executor(flow, folder, resolve, used), used, watch)
 
 
 def _of_connection(variable: str, value: str, connections: ConnectionSource) -> str:
@@ -139,14 +165,18 @@ def _of_connection(variable: str, value: str, connections: ConnectionSource) -> 
     return str(values[match["key"]])
 
 
-def _create_executor(flow: Flow, connections: ConnectionSource) -> Any:
+def _create_executor(
+    flow: Flow, folder: Path, connections: ConnectionSource, used: dict[str, PromptflowConnection]
+) -> Any:
     with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
-        from phi3flow.flows.promptflow_core import create_executor
+        from phi3flow.flows.promptflow_core import create_executor, inline_connections
 
-        file = Path(temporary) / flow.file
-        file.write_text(flow.text, encoding="utf-8")
+        file = (folder if flow.is_prompty else Path(temporary)) / flow.file  # a prompty's references are beside it
+        if not flow.is_prompty:
+            file.write_text(flow.text, encoding="utf-8")
         try:
-            return create_executor(flow, file, connections)
+            executor = create_executor(flow, file, folder, connections)
+            used.update(inline_connections(executor))
         except Exception as error:
             cause = _root_error(error)
             if isinstance(cause, Phi3flowError):

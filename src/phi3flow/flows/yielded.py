@@ -16,10 +16,11 @@ async def join_yielded(outputs: dict[str, Any], threads: Executor) -> dict[str, 
 
     Raises what a generator raises, TypeError where it yields what has no text but where it lies in memory.
     """
-    return {name: await _text_of(value, threads) for name, value in outputs.items()}
+    return {name: await text_of(value, threads) for name, value in outputs.items()}
 
 
-async def _text_of(value: Any, threads: Executor) -> Any:
+async def text_of(value: Any, threads: Executor) -> Any:
+    """Return the text of what a generator yields, any other value as it is: see ``join_yielded``."""
     if isinstance(value, AsyncIterator):
         return _join([part async for part in value])
     if isinstance(value, Iterator):

@@ -37,16 +37,28 @@ def plan_threshold(rule: Threshold, estimate: Estimate, *, score_range: ScoreRan
     """
     if estimate.mean is None or estimate.se is None or estimate.low is None or estimate.high is None:
         return None
-    spread = Spread.of_scores(estimate.se * math.sqrt(estimate.n), score_range)
+    unit = _unit(estimate.n, estimate.df)
+    spread = Spread.of_scores(estimate.se * math.sqrt(estimate.n), score_range, unit=unit)
     needed = spread.lines_needed(estimate.mean, limit=rule.threshold)
     if "wilson" in estimate.method:
-        low, high = score_range or UNIT
-        share, limit = (estimate.mean - low) / (high - low), (rule.threshold - low) / (high - low)
-        effect = _design_effect(estimate, share, high - low)
-        needed = Share(effect).lines_needed(share, limit=limit)
-        if "clustered" in estimate.method and not estimate.se and needed is not None:
-            needed = math.ceil(effect * _agreeing_conversations(share, limit))
+        needed = _lines_of_share(rule, estimate, score_range or UNIT, by_mean=needed)
     return None if needed is None else Plan(max(needed, estimate.n + 1))
+
+
+def _lines_of_share(rule: Threshold, estimate: Estimate, ends: ScoreRange, *, by_mean: int | None) -> int | None:
+    """Return the lines that tell a share from the rule's number; where they share conversations, the wider interval's.
+
+    ``by_mean`` are those that the mean's interval takes.
+    """
+    low, high = ends
+    share, limit = ((value - low) / (high - low) for value in (estimate.mean or 0.0, rule.threshold))
+    effect = _design_effect(estimate, share, high - low)
+    needed = Share(effect).lines_needed(share, limit=limit)
+    if needed is None or "clustered" not in estimate.method:
+        return needed
+    if not estimate.se:
+        return math.ceil(effect * _agreeing_conversations(share, limit))
+    return max(needed, by_mean or 0)
 
 
 def plan_comparison(
@@ -88,7 +100,13 @@ def _scatter(compared: MetricComparison, score_range: ScoreRange | None) -> Disc
     low, high = score_range or UNIT
     if compared.method.startswith("Tango"):
         return Discordance(((compared.wins or 0) + (compared.losses or 0)) / compared.n, high - low)
-    return Spread.of_differences((compared.se or 0.0) * math.sqrt(compared.n), high - low if score_range else None)
+    deviation, unit = (compared.se or 0.0) * math.sqrt(compared.n), _unit(compared.n, compared.df)
+    return Spread.of_differences(deviation, high - low if score_range else None, unit=unit)
+
+
+def _unit(n: int, df: float | None) -> float:
+    """Return how many lines make a degree of freedom."""
+    return 1.0 if df is None else n / (df + 1)
 
 
 def _agreeing_conversations(share: float, limit: float) -> int:

@@ -105,6 +105,7 @@ class MetricComparison(Record):
     method: str
     level: float = 0.05
     conversations: int | None = None
+    df: float | None = None
     lower_is_better: bool = False
     confirmatory: bool = False
     se: float | None = None

@@ -64,13 +64,15 @@ class Estimate(Record):
     ``n`` lines are in the mean. ``n_failed`` lines, to which the metric applies, failed: ``n_unscored`` of them in
     scoring (they are in no mean), the others in the run (by the reading "least" they are among the ``n``). A line that
     ran repeatedly failed where any of its executions did.
-    ``low``, ``high`` and ``se`` are None where no interval exists; ``note`` then says why, or what to beware of.
+    ``low``, ``high`` and ``se`` are None where no interval exists; ``note`` then says why, or what to beware of. ``df``
+    are the degrees of freedom of ``se`` where lines share conversations.
     """
 
     mean: float | None
     low: float | None = None
     high: float | None = None
     se: float | None = None
+    df: float | None = None
     n: int
     n_failed: int = 0
     n_unscored: int = 0

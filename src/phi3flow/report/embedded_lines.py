@@ -16,6 +16,7 @@ from typing import TypedDict
 from phi3flow.comparison.slices import slice_rows
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
+from phi3flow.report.pictures import Pictures
 from phi3flow.report.run_view import RunView, answer, history, question, texts
 from phi3flow.runs.conversations import CLUSTER_COLUMN
 from phi3flow.storage.jsonl import Row, identity
@@ -36,7 +37,8 @@ Cut = Callable[[str], Text]
 class LineColumns(TypedDict):
     """What the lines of all runs were asked, an entry a line.
 
-    ``rest`` is what ``id`` leaves out of a line's id; a turn of its ``history`` is [role, text].
+    ``rest`` is what ``id`` leaves out of a line's id; a turn of its ``history`` is [role, text]; ``pictures`` are by
+    the line's index, numbers of the page's.
     """
 
     id: list[str]
@@ -48,6 +50,7 @@ class LineColumns(TypedDict):
     context: list[list[Text]]
     truths: list[list[Text]]
     values: list[list[str]]
+    pictures: dict[str, list[int]]
 
 
 class RunColumns(TypedDict):
@@ -66,6 +69,7 @@ class RunColumns(TypedDict):
     scores: dict[str, list[float | int | None]]
     score_errors: dict[str, list[Text]]
     texts: dict[str, list[Text | None]]
+    pictures: dict[str, list[int]]
 
 
 class SliceColumn(TypedDict):
@@ -85,9 +89,10 @@ class Columns(TypedDict):
 
 
 class EmbeddedLines(Columns):
-    """The columns, and the number of characters beyond which their texts are cut."""
+    """The columns, the number of characters beyond which their texts are cut, and the pictures as data URIs."""
 
     text_limit: int
+    pictures: list[str]
 
 
 def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> EmbeddedLines:
@@ -95,10 +100,12 @@ def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> EmbeddedLines:
 
     The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.6 MB.
     """
-    without_texts = len(to_json(_columns(runs, lambda _: "", by)).encode())
+    without_texts = len(to_json(_columns(runs, lambda _: "", by, Pictures())).encode())
     limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
-    columns = _columns(runs, lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit], by)
-    return {"text_limit": limit, **columns}
+    pictures = Pictures()
+    cut: Cut = lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit]  # noqa: E731
+    columns = _columns(runs, cut, by, pictures)
+    return {"text_limit": limit, "pictures": pictures.uris, **columns}
 
 
 def to_json(value: object) -> str:
@@ -121,13 +128,13 @@ def rest_of_ids(line_ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str]) -> Columns:
+def _columns(runs: Sequence[RunView], cut: Cut, by: Sequence[str], pictures: Pictures) -> Columns:
     lines = _union(runs)
     rows = _rows(runs)
     return {
-        "lines": _line_columns(lines, runs, rows, cut),
+        "lines": _line_columns(lines, runs, rows, cut, pictures),
         "slices": [_slice_column(list(lines), rows, column) for column in by if rows],
-        "runs": [_run_columns(run, list(lines), cut) for run in runs],
+        "runs": [_run_columns(run, list(lines), cut, pictures) for run in runs],
     }
 
 
@@ -169,7 +176,9 @@ def _union(runs: Sequence[RunView]) -> dict[str, LineResult]:
     return lines
 
 
-def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, Row], cut: Cut) -> LineColumns:
+def _line_columns(
+    lines: dict[str, LineResult], runs: Sequence[RunView], rows: dict[str, Row], cut: Cut, pictures: Pictures
+) -> LineColumns:
     data = [rows.get(line_id, {}) for line_id in lines]
     return {
         "id": short_ids(list(lines)),
@@ -181,10 +190,20 @@ def _line_columns(lines: dict[str, LineResult], runs: Sequence[RunView], rows: d
         "context": [[cut(text) for text in texts(row.get("context"))] for row in data],
         "truths": [[cut(text) for text in texts(row.get("ground_truth"))] for row in data],
         "values": [texts(row.get("values")) for row in data],
+        "pictures": _by_index(pictures.of_inputs(_first_with(line_id, runs), line) for line_id, line in lines.items()),
     }
 
 
-def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> RunColumns:
+def _first_with(line_id: str, runs: Sequence[RunView]) -> RunView:
+    return next(run for run in runs if line_id in run.results)
+
+
+def _by_index(pictures: Iterable[list[int]]) -> dict[str, list[int]]:
+    """Return what lines have of pictures, by their index, without those that have none."""
+    return {str(index): numbers for index, numbers in enumerate(pictures) if numbers}
+
+
+def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut, pictures: Pictures) -> RunColumns:
     lines = [run.results.get(line_id) for line_id in line_ids]
     completed = [line if line and not line.error else None for line in lines]
     return {
@@ -208,6 +227,7 @@ def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut) -> RunColumns:
             name: [cut(by_line[line_id]) if line_id in by_line else None for line_id in line_ids]
             for name, by_line in run.line_texts.items()
         },
+        "pictures": _by_index(pictures.of_answer(run, line) if line else [] for line in completed),
     }
 
 

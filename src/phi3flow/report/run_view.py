@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,6 +62,7 @@ class RunView:
     scored: dict[str, list[LineScore]]
     score_again: dict[str, str]
     data: DataView
+    folder: Path = Path()
 
     @property
     def total(self) -> int:
@@ -238,6 +240,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         scored={name: run.scores(evaluation.folder) for name, evaluation in measured.items()},
         score_again={name: problem for name, evaluation in measured.items() if (problem := _score_again(evaluation))},
         data=(data or DataViews()).of(run),
+        folder=run.path,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from phi3flow.connections.public import Redactor
 from phi3flow.errors import FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, open_flow
 from phi3flow.flows.evaluation import input_defaults
+from phi3flow.flows.images import data_folder, located
 from phi3flow.flows.numbers import as_number
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.runs.folder import RunFolder
@@ -42,7 +44,9 @@ def aggregate(
         try:
             lines = _lines(run, flow, completed)
             defaults = input_defaults(flow.inputs)
-            logged = session.exec_aggregation([{**defaults, **result.inputs} for result in completed], lines)
+            folder = data_folder(Path(run.manifest.data))
+            inputs = [{**defaults, **located(result.inputs, folder)} for result in completed]
+            logged = session.exec_aggregation(inputs, lines)
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
             return Aggregated(len(completed), json.loads(redactor.json(content.encode())))
         except Exception as error:

@@ -110,6 +110,8 @@ class Batch:
         completed = ended.failure is None
         self._speed.line()
         self._failures += not completed
+        for path, content in ended.images:
+            self._writer.keep_file(path, content)
         self._writer.append(
             attempt.number,
             ended.result,
@@ -118,7 +120,7 @@ class Batch:
             usage=ended.usage,
             aggregation_inputs=ended.aggregation_inputs,
         )
-        if completed and self._cache:
+        if completed and self._cache and not ended.images:  # which lie in this run's folder
             self._cache.keep(attempt, ended.result, ended.aggregation_inputs)
         self._tell(attempt.number, ended.result if completed else None)
         if not completed:

@@ -13,6 +13,7 @@ from typing import Any
 
 from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
+from phi3flow.flows.images import image_paths
 from phi3flow.flows.line_setting import line_setting
 from phi3flow.records.lines import LineResult
 from phi3flow.runner.aggregation import has_aggregation_node
@@ -94,7 +95,7 @@ class AnswerCache:
             inputs = line_inputs(self._mapping, row, history, self._flow)
         except ColumnMappingError:
             return None
-        if line_setting(self._flow, inputs, "temperature") != 0:
-            return None
+        if line_setting(self._flow, inputs, "temperature") != 0 or any(image_paths(inputs)):
+            return None  # an image may have changed under its path
         content = json.dumps([*self._same, inputs], sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(content.encode("utf-8", "replace")).digest()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from phi3flow.errors import ColumnMappingError, ConfigError, ResumeMismatchError
 from phi3flow.flows.evaluation import requests_per_line
+from phi3flow.flows.images import data_folder
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pace import Pace, Unpaced
@@ -53,6 +54,7 @@ class EarlyStop:
         self.level = min(rule.level, before.level) if before else rule.level
         _refuse_other_rule(rule, before)
         self._rule = rule
+        self._data_folder = data_folder(lines.path.resolve())
         self._scorers = scorers
         self._lines = list(lines)
         self._pairing = MetricPairing(rule.metric, rule.score_range, rule.lower_is_better)
@@ -112,7 +114,8 @@ class EarlyStop:
         uses = await self._scorers.opened()
         self._refuse_other_judge(uses)
         self._kept = TestedScores(run, self._rule.ruler)
-        self._scorers.begin(BeginEvaluation(dict(self._rule.ruler.column_mapping), _LIMITS.timeout_s))
+        mapping = dict(self._rule.ruler.column_mapping)
+        self._scorers.begin(BeginEvaluation(mapping, _LIMITS.timeout_s, self._data_folder, run))
         pace = _pace(self._rule, uses)
         self._attempts = CrewAttempts(self._scorers, pace, _LIMITS, len(self._lines), self._scored)
 

@@ -35,7 +35,7 @@ def default_run_name(flow: Flow, history: History = "given") -> str:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A flow, with its connections in place, over a JSON Lines file.
+    """A flow, with its connections in place, over its data.
 
     ``environment`` is set for the flow; ``limit`` takes the first lines only, with a ``stop_rule``, which ends the run
     when it is decided, the first of the order that is drawn for all of the data; ``cache`` is the file of answers at
@@ -78,7 +78,7 @@ class RunPlan:
         return Manifest(
             name=self.name,
             status="Running",
-            flow=str(self.flow.folder),
+            flow=str(self.flow.path),
             flow_fingerprint=self.flow.fingerprint,
             data=str(self.data.resolve()),
             data_sha256=lines.sha256,

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
+from phi3flow.flows.images import data_folder
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
@@ -179,7 +180,9 @@ async def _run_lines(
     on_progress: Callable[[RunProgress], None],
 ) -> RunStatus:
     uses = await crew.opened()
-    crew.begin(Begin(planned.mapping, plan.options.limits.timeout_s, plan.options.tokenizer))
+    options = plan.options
+    folder = data_folder(plan.data.resolve())
+    crew.begin(Begin(planned.mapping, options.limits.timeout_s, options.tokenizer, folder, writer.path))
     writer.use_connections(uses)
     async with contextlib.AsyncExitStack() as stack:
         batch = Batch(

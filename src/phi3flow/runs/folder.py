@@ -100,7 +100,7 @@ class RunFolder:
         """
         rulers = self._rulers()
         held = rulers.get(flow.name)
-        if held is None or held.flow == str(flow.folder):
+        if held is None or held.flow == str(flow.path):
             return flow.name
         same = (name for name, ruler in rulers.items() if ruler and _is_of(ruler, flow))
         return next(same, f"{flow.name}-{flow.fingerprint[:_SHORT]}")
@@ -178,7 +178,7 @@ class RunFolder:
 
 
 def _is_of(ruler: Ruler, flow: Flow) -> bool:
-    return ruler.flow_fingerprint == flow.fingerprint and Path(ruler.flow).name == flow.name
+    return ruler.flow_fingerprint == flow.fingerprint and Path(ruler.flow).name == flow.path.name
 
 
 def _is_replaced(old: Ruler | None, new: Ruler, *, same_name: bool) -> bool:

@@ -16,8 +16,11 @@ from typing import Any, BinaryIO
 
 from phi3flow.errors import StorageError
 from phi3flow.flows import DAG_FILE, Flow, flow_files, ignored_files
+from phi3flow.flows.images import OUTPUT_FOLDER, with_paths
+from phi3flow.flows.includes import INCLUDES, copy_includes
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
+from phi3flow.records.yaml_text import change_yaml
 from phi3flow.runs.folder import RunFolder, dump_line
 from phi3flow.storage.files import write_file
 
@@ -61,9 +64,19 @@ def _write_record(run: RunFolder, flow: Flow | None) -> None:
             if result.outputs is not None:
                 _append(outputs, {**number, **result.outputs})
             _append(artifacts, _line_record(result, manifest))
-    shutil.copyfile(run.path / "outputs.jsonl", run.path / "flow_outputs" / "output.jsonl")
+    _write_flow_outputs(run.path)
     if not (run.path / "metrics.json").exists():
         (run.path / "metrics.json").write_text("{}", encoding="utf-8")
+
+
+def _write_flow_outputs(folder: Path) -> None:
+    """Write the outputs once more, where ``pf`` reads them: with the images beside them."""
+    beside = f"{OUTPUT_FOLDER}/"
+    with (folder / "outputs.jsonl").open("rb") as outputs, (folder / beside / "output.jsonl").open("wb") as file:
+        for line in outputs:
+            if beside.encode() in line:
+                line = dump_line(with_paths(json.loads(line), lambda path: path.removeprefix(beside))) + b"\n"
+            file.write(line)
 
 
 def write_pf_metrics(run: RunFolder) -> None:
@@ -102,7 +115,10 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
 
 
 def write_snapshot(folder: Path, flow: Flow) -> None:
-    """Copy the flow, with the chosen variant and connections in place; as by ``pf``, without what git ignores."""
+    """Copy the flow, with what it includes and the chosen variant and connections in place, as ``pf`` does.
+
+    As there, what git ignores is left out: secrets may be in.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     ignored = ignored_files(flow.folder)
     for name in flow_files(flow.folder):
@@ -110,7 +126,9 @@ def write_snapshot(folder: Path, flow: Flow) -> None:
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(flow.folder / name, folder / name)
-    (folder / DAG_FILE).write_text(flow.text, encoding="utf-8")
+    copy_includes(flow.includes, folder, with_secrets=False)
+    text = change_yaml(flow.text, lambda dag: dag.pop(INCLUDES)) if flow.includes else flow.text
+    (folder / DAG_FILE).write_text(text, encoding="utf-8")
 
 
 def _last_results(file: BinaryIO) -> Iterator[LineResult]:

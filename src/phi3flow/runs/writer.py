@@ -110,6 +110,12 @@ class RunWriter:
         self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 
+    def keep_file(self, path: str, content: bytes) -> None:
+        """Keep a file that a result refers to, whole, before the result. Raises StorageError where the disk refuses."""
+        file = self.path / path
+        if not file.is_file():
+            write_files({file: [content]})
+
     def append_all(self, results: Iterable[LineResult]) -> None:
         """Append many results, either all of them or none; a line that is completed already keeps its result."""
         path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)

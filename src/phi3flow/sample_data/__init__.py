@@ -4,10 +4,8 @@ Written by a seeded generator, so that nobody's texts are in it and anyone can m
 a clock or a network: the same seed gives the same bytes.
 """
 
-from pathlib import Path
-
 from phi3flow.datasets.card import DataCard
-from phi3flow.datasets.preparation import write_dataset
+from phi3flow.datasets.preparation import Output, write_dataset
 from phi3flow.sample_data.general import general_corpus
 from phi3flow.sample_data.support import support_corpus
 
@@ -19,7 +17,7 @@ CORPORA = {"support": support_corpus, "general": general_corpus}
 __all__ = ["CORPORA", "GENERATOR_VERSION", "general_corpus", "support_corpus", "write_sample"]
 
 
-def write_sample(out: Path, *, seed: int = 0, corpus: str = "support", last_turn_only: bool = False) -> DataCard:
+def write_sample(output: Output, *, seed: int = 0, corpus: str = "support") -> DataCard:
     """Write one of the CORPORA as ``prepare-data`` writes any dataset; the same seed gives the same bytes."""
     source = {"generator": "phi3flow prepare-data --sample", "corpus": corpus, "licence": "MIT"}
-    return write_dataset(CORPORA[corpus](seed), out=out, source=source, seed=seed, last_turn_only=last_turn_only)
+    return write_dataset(CORPORA[corpus](seed), output=output, source=source, seed=seed)

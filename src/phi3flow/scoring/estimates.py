@@ -23,6 +23,7 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return an estimate for each metric of the lines, and each logged one that no line has, without interval.
 
+    What is logged under the name of lines' scores is their mean; where it is not, it is kept as NAME_logged.
     ``clusters`` holds a label for each line_number; ``lines`` is ``Manifest.lines``: what ran repeatedly is averaged
     within a line first. ``failed_lines`` is how lines that failed in the run are read; one whose scoring failed has no
     value. ``ranges`` are the metrics' ranges, None where nobody knows one.
@@ -32,7 +33,11 @@ def estimate_metrics(
     for name in metric_names(averaged):
         estimate = _estimate_lines(name, averaged, clusters, ranges.get(name), failed_lines)
         estimates[name] = estimate.model_copy(update={"repeats": repeat_variances(scores, lines, name)})
-    logged = {name: value for name, value in logged.items() if name not in estimates}
+    logged = {
+        f"{name}_logged" if name in estimates else name: value
+        for name, value in logged.items()
+        if name not in estimates or not _is_mean(value, name, averaged, estimates[name].mean)
+    }
     corpora = _estimate_corpora(_corpus_names(scores, logged), averaged, clusters, failed_lines)
     return estimates | {name: corpora.get(name) or _logged(value, averaged) for name, value in logged.items()} | corpora
 
@@ -41,6 +46,13 @@ def metric_names(scores: Sequence[LineScore]) -> list[str]:
     """Return the names of the metrics that lines have."""
     scored = dict.fromkeys(name for line in scores for name in line.scores)
     return list(scored | dict.fromkeys(name for line in scores for name in line.counted_as))
+
+
+def _is_mean(value: float, name: str, lines: Iterable[LineScore], mean: float | None) -> bool:
+    """Whether a logged value is the ``mean`` of a metric, or that of its scores without failed lines."""
+    scores = [score for line in lines if (score := line.scores.get(name)) is not None]
+    means = [mean, float(np.mean(scores)) if scores else None]
+    return any(other is not None and math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9) for other in means)
 
 
 def _estimate_lines(

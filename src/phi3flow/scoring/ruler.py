@@ -62,7 +62,7 @@ def complete_columns(
 def describe_ruler(flow: Flow, mapping: Mapping[str, Any], outputs: Sequence[str], judging: Judging | None) -> Ruler:
     """Return what measured a run whose outputs have these names."""
     return Ruler(
-        flow=str(flow.folder),
+        flow=str(flow.path),
         flow_fingerprint=flow.fingerprint,
         column_mapping={name: str(value) for name, value in mapping.items()},
         run_outputs=sorted(outputs),

@@ -20,6 +20,7 @@ from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import AnsweredLine, Logged, read_logged, requests_per_line, unscored
+from phi3flow.flows.images import data_folder
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate, FailedLines, Judging, LineScore, RunMetrics, ScoreRange
@@ -118,7 +119,8 @@ def _score(run: RunFolder, order: _Order, held: ExitStack) -> RunMetrics:
         raise DatasetError(f"run {run.name} has no lines to score")
     outputs = output_names(run, results, flow, order.column_mapping)
     mapping = complete_columns(order.column_mapping, run=run, flow=flow, outputs=outputs, results=results, rows=rows)
-    lines = [AnsweredLine(result, rows[result.line_number]) for result in results]
+    folder = data_folder(Path(run.manifest.data))
+    lines = [AnsweredLine(result, rows[result.line_number]).located(folder, run.path) for result in results]
     evaluation = run.evaluation_of(flow)
     scoring = _score_lines(lines, order, mapping, run.path / "scores" / evaluation, held)
     metrics = _measure(run, flow, scoring, rows, order.failed_lines).model_copy(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -32,6 +32,7 @@ from phi3flow.records.scores import LineScore
 from phi3flow.scoring.execution import attempt
 from phi3flow.scoring.executions import KeptExecutions
 from phi3flow.scoring.processes import Helper
+from phi3flow.text import shorten
 from phi3flow.workers.usage import line_usage, total_tokens
 
 _LOCAL_LINES = 8
@@ -107,7 +108,7 @@ class Scorer:
             await calls.run(tries)
         else:
             await self._run_local(tries)
-        return sorted(self._scored, key=lambda line: line.score.line_number)
+        return _fail_texts(sorted(self._scored, key=lambda line: line.score.line_number))
 
     def _find(self, line: AnsweredLine) -> list[Execution | LineError | None]:
         if self._kept is None:
@@ -150,6 +151,21 @@ class Scorer:
             scored = _combine(line)
             self._scored.append(scored)
             self._on_line(scored.score)
+
+
+def _fail_texts(lines: Sequence[ScoredLine]) -> list[ScoredLine]:
+    """Return the lines with their failures to score: a text where other lines have a number is no score."""
+    numbers = {name for line in lines for name, score in line.score.scores.items() if score is not None}
+    return [_fail_text(line, numbers.intersection(line.score.texts)) for line in lines]
+
+
+def _fail_text(line: ScoredLine, names: Iterable[str]) -> ScoredLine:
+    score = line.score
+    reasons = {name: f"no number: {shorten(score.texts[name])}" for name in names if score.scores.get(name) is None}
+    if not reasons:
+        return line
+    update = {"scores": score.scores | dict.fromkeys(reasons), "failures": reasons | score.failures}
+    return replace(line, score=score.model_copy(update=update))
 
 
 def _combine(line: _Repeats) -> ScoredLine:

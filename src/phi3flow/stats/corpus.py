@@ -49,6 +49,29 @@ def corpus_perplexity(counts: Floats) -> Floats:
     return np.asarray(np.exp(-counts[..., 0] / counts[..., 1]))
 
 
+def bleu_ends(counts: Floats) -> Floats:
+    """Return the counts, (2, K), of an answer as long as the summed ``counts`` that is all wrong, and all right."""
+    worst, best = counts.copy(), counts.copy()
+    worst[2 : 2 + _BLEU_ORDER] = 0
+    best[0], best[2 : 2 + _BLEU_ORDER] = counts[1], counts[2 + _BLEU_ORDER :]
+    return np.stack([worst, best])
+
+
+def chrf_ends(counts: Floats) -> Floats:
+    """Return the counts, (2, K), of an answer as long as the summed ``counts`` that is all wrong, and all right."""
+    by_order = counts.reshape(_CHRF_ORDER, 3)
+    worst, best = by_order.copy(), by_order.copy()
+    worst[:, 2] = 0
+    best[:, 0] = best[:, 2] = by_order[:, 1]
+    return np.stack([worst.ravel(), best.ravel()])
+
+
+CORPUS_ENDS: Mapping[Callable[[Floats], Floats], Callable[[Floats], Floats]] = {
+    corpus_bleu: bleu_ends,
+    corpus_chrf: chrf_ends,
+}
+"""By the metric, the counts of answers at either end of its range; perplexity has no range."""
+
 CORPUS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {
     "corpus_bleu": corpus_bleu,
     "corpus_chrf": corpus_chrf,

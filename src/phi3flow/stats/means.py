@@ -58,6 +58,7 @@ def estimate_mean(
         low=optional(low),
         high=optional(high),
         se=optional(se),
+        df=None if groups is None else optional(df),
         n=n,
         n_failed=n_failed,
         method=method if groups is None else f"clustered {method}",

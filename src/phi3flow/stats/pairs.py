@@ -41,7 +41,8 @@ class PairedComparison:
     ``se`` is the mean difference's standard error; ``p`` belongs to ``method``, ``p_permutation`` to the
     sign-flip test; ``lines_needed`` show the observed difference with 80 % power. ``simultaneous`` is the interval at
     the level that several tests share, as are those two; ``note`` says why there is no verdict, or what to beware of.
-    The lines come in ``conversations``, the ``longest`` of so many lines; None where each is one of its own.
+    The lines come in ``conversations``, the ``longest`` of so many lines, with ``df`` degrees of freedom; None where
+    each is one of its own.
     """
 
     n: int
@@ -61,6 +62,7 @@ class PairedComparison:
     note: str | None = None
     conversations: int | None = None
     longest: int | None = None
+    df: float | None = None
 
 
 def compare_pairs(
@@ -162,6 +164,7 @@ class _Differences:
             note=self.note,
             conversations=conversations,
             longest=None if lengths is None else int(lengths.max()),
+            df=None if lengths is None else optional(self.df),
         )
 
     def _infer(self) -> _Inference:
@@ -206,8 +209,7 @@ class _Differences:
             return Discordance((self.wins + self.losses) / n, self.width)
         if math.isnan(self.se):
             return Spread(0.0)
-        deviation, unit = self.se * math.sqrt(n), n / (self.df + 1)
-        return Spread.of_differences(deviation, self.width, unit=unit)
+        return Spread.of_differences(self.se * math.sqrt(n), self.width, unit=n / (self.df + 1))
 
 
 def _without_rounding(left: Floats, right: Floats, width: float | None) -> Floats:

@@ -124,9 +124,9 @@ class Spread:
     width: float = 1.0
 
     @classmethod
-    def of_scores(cls, deviation: float, score_range: ScoreRange | None) -> Spread:
+    def of_scores(cls, deviation: float, score_range: ScoreRange | None, *, unit: float = 1.0) -> Spread:
         """Return the spread of scores; None is no range."""
-        return cls(deviation, ends=score_range, width=score_range[1] - score_range[0] if score_range else 1.0)
+        return cls(deviation, unit, ends=score_range, width=score_range[1] - score_range[0] if score_range else 1.0)
 
     @classmethod
     def of_differences(cls, deviation: float, width: float | None, *, unit: float = 1.0) -> Spread:

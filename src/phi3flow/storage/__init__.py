@@ -1,4 +1,4 @@
-"""How bytes get to disk whole: files atomically, JSON Lines with errors that name file and line, tables.
+"""How bytes get to disk whole, and the user's data from it, in every form, with errors that name file and line.
 
 It never knows what the bytes mean.
 """

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from phi3flow.errors import DatasetError
 from phi3flow.storage.delimited import read_csv, read_tsv
 from phi3flow.storage.json_arrays import read_json
-from phi3flow.storage.jsonl import Row, encode_rows, file_sha256, parse_row, read_lines
+from phi3flow.storage.jsonl import Row, encode_rows, file_sha256, finite_float, parse_row, read_lines
 from phi3flow.storage.opened import BYTE_ORDER_MARK, is_packed, open_data
 from phi3flow.storage.parquet import read_parquet
 
@@ -50,13 +50,15 @@ def read_data(path: Path) -> Iterator[tuple[Place, Row]]:
         yield place, row
 
 
-def check_data(path: Path) -> Iterator[tuple[Place, Row | ValueError]]:
+def check_data(
+    path: Path, *, parse_float: Callable[[str], float] = finite_float
+) -> Iterator[tuple[Place, Row | ValueError]]:
     """Yield each row of a file or folder, or why it is none, with its place.
 
-    Raises DatasetError where a file cannot be read, or not any further.
+    ``parse_float`` makes the numbers of JSON. Raises DatasetError where a file cannot be read, or not any further.
     """
     for place, item in _read(path):
-        yield place, _parsed(item) if isinstance(item, bytes) else item
+        yield place, _parsed(item, parse_float) if isinstance(item, bytes) else item
 
 
 def read_encoded(path: Path) -> Iterator[tuple[Place, bytes]]:
@@ -77,10 +79,18 @@ def data_files(path: Path) -> list[Path]:
         return [path]
     names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
     hidden = {name for name in names if any(part.startswith(".") for part in name.parts)}
-    files = [path / name for name in names if name not in hidden and _is_data(path / name)]
+    files = [path / name for name in names if name not in hidden and is_data(path / name)]
     if not files:
         raise DatasetError(f"{path}: the folder holds no data: no file ends in {', '.join(_FORMS)} (or these and .gz)")
     return files
+
+
+def is_data(file: Path) -> bool:
+    """Whether a file's name ends as data does, or it begins as JSON Lines do."""
+    if _form(file) in _FORMS:
+        return True
+    with open_data(file) as opened:
+        return opened.read(_SNIFFED_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
 
 
 def is_json_lines(file: Path) -> bool:
@@ -110,15 +120,8 @@ def _form(file: Path) -> str:
     return (file.with_suffix("") if is_packed(file) else file).suffix.lower()
 
 
-def _is_data(file: Path) -> bool:
-    if _form(file) in _FORMS:
-        return True
-    with open_data(file) as opened:
-        return opened.read(_SNIFFED_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
-
-
-def _parsed(raw: bytes) -> Row | ValueError:
+def _parsed(raw: bytes, parse_float: Callable[[str], float]) -> Row | ValueError:
     try:
-        return parse_row(raw)
+        return parse_row(raw, parse_float=parse_float)
     except ValueError as error:
         return error

@@ -20,7 +20,7 @@ from phi3flow.storage.opened import decode_utf8, raw_lines
 from phi3flow.text import plural, shorten
 
 _LONGEST_CELL = 2**31 - 1  # a whole conversation in a cell is longer than the module's 128 KiB
-_QUOTED = re.compile(r'"[^"]*"?')
+_QUOTED = re.compile(r'"[^"]*"')
 _EXCELS_SEPARATOR = re.compile(r"sep=(.)[\r\n]*")
 
 
@@ -41,12 +41,12 @@ def read_tsv(path: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
 def _read(path: Path, separator: str | None) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
     csv.field_size_limit(_LONGEST_CELL)
     lines = _text_lines(path)
-    first = next(lines, "")
-    if match := _EXCELS_SEPARATOR.fullmatch(first):
-        separator, first = match[1], "\n"
+    first = _first_record(lines)
+    if match := _EXCELS_SEPARATOR.fullmatch("".join(first)):
+        separator, first = match[1], ["\n"]
     if separator is None:
-        separator = _separator(first)
-    reader = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
+        separator = _separator("".join(first))
+    reader = csv.reader(itertools.chain(first, lines), delimiter=separator, strict=True)
     columns: list[str] = []
     for line, cells in _records(path, reader):
         if not columns:
@@ -76,6 +76,18 @@ def _records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(f"{path}:{line}: not CSV: {error}: the row that begins here has a stray quote") from error
+
+
+def _first_record(lines: Iterator[str]) -> list[str]:
+    """Return the lines as far as the end of the first record, which may hold line ends in quotes."""
+    record: list[str] = []
+    is_open = False
+    for line in lines:
+        record.append(line)
+        is_open ^= line.count('"') % 2 == 1
+        if line.strip() and not is_open:
+            break
+    return record
 
 
 def _separator(header: str) -> str:

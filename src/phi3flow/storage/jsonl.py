@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,11 +45,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield line_number, raw.rstrip(b"\r\n")
 
 
-def parse_row(raw: bytes) -> Row:
+class WrittenFloat(float):
+    """A number with its text in the file: 1.0 and 1.50 are 1 and 1.5 by value."""
+
+    def __new__(cls, written: str) -> WrittenFloat:
+        number = super().__new__(cls, finite_float(written))
+        number.written = written
+        return number
+
+    written: str
+
+
+def finite_float(text: str) -> float:
+    """Return a number of JSON. Raises ValueError for one that no float can hold, as 1e999: it would become infinite."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{shorten(text)} is beyond what a number can be")
+    return value
+
+
+def parse_row(raw: bytes, *, parse_float: Callable[[str], float] = finite_float) -> Row:
     """Return the JSON object in one line. Raises ValueError "reason: value…" for anything else."""
     text = decode_utf8(raw)
     try:
-        row = json.loads(text, parse_constant=_refuse_constant)
+        row = json.loads(text, parse_float=parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno}): {shorten(text)}") from error
     except (ValueError, RecursionError) as error:
@@ -58,6 +78,11 @@ def parse_row(raw: bytes) -> Row:
     if "\\u" in text:
         _refuse_lone_surrogates(row, text)
     return row
+
+
+def parse_json(text: str) -> Any:
+    """Return what a text that stands in a row says as JSON. Raises ValueError for what is none, as NaN and 1e999."""
+    return json.loads(text, parse_float=WrittenFloat, parse_constant=_refuse_constant)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -6,7 +6,14 @@ Nothing here imports torch before a training begins, and nothing deploys what it
 from __future__ import annotations
 
 from phi3flow.training.config import BaseConfig, FineTuneConfig, Hyperparameters, fine_tune_config
-from phi3flow.training.kept_models import can_resume, find_fine_tuned, fine_tune, read_record, train_base
+from phi3flow.training.kept_models import (
+    can_resume,
+    check_examples,
+    find_fine_tuned,
+    fine_tune,
+    read_record,
+    train_base,
+)
 from phi3flow.training.progress import TrainingProgress
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "Hyperparameters",
     "TrainingProgress",
     "can_resume",
+    "check_examples",
     "find_fine_tuned",
     "fine_tune",
     "fine_tune_config",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phi3flow.datasets import Splits
     from phi3flow.storage.jsonl import Row
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised when the training code changes what the same inputs give, so that no kept model outlives its recipe."""
 
 RECORD_FILE = "training.json"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from phi3flow.datasets import read_chats
+from phi3flow.datasets.chat import locate_chats
 from phi3flow.errors import ConfigError
 from phi3flow.storage.jsonl import Row, file_sha256
 from phi3flow.training import processes
@@ -13,15 +14,24 @@ from phi3flow.training.checkpoints import Identity
 from phi3flow.training.config import FineTuneConfig, fingerprint
 from phi3flow.training.model_folder import ModelFolder, find_model
 
-Chats = list[list[dict[str, str]]]
+Chats = list[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class ChatFile:
+    """A file's chats, and the lines on which they stand."""
+
+    path: Path
+    chats: Chats
+    lines: list[int]
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
     """The chats of both files, where given weights are, and the training's ``identity``."""
 
-    train: Chats
-    validation: Chats
+    train: ChatFile
+    validation: ChatFile
     model: ModelFolder | None
     identity: Identity
 
@@ -35,8 +45,8 @@ def read_inputs(config: FineTuneConfig) -> TrainingInputs:
     """Read and check a fine-tune's files. Raises DatasetError that lists every breach, ConfigError for no model."""
     model = _find_model(config) if config.model else None
     return TrainingInputs(
-        train=chats(read_chats(config.train)),
-        validation=chats(read_chats(config.validation)),
+        train=_read(config.train),
+        validation=_read(config.validation),
         model=model,
         identity={
             "method": config.method,
@@ -55,6 +65,11 @@ def read_inputs(config: FineTuneConfig) -> TrainingInputs:
 def chats(rows: list[Row]) -> Chats:
     """Return the messages of chat rows."""
     return [row["messages"] for row in rows]
+
+
+def _read(path: Path) -> ChatFile:
+    rows = locate_chats(path)
+    return ChatFile(path, chats([located.row for located in rows]), [located.line for located in rows])
 
 
 def _find_model(config: FineTuneConfig) -> ModelFolder:

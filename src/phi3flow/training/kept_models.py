@@ -53,6 +53,18 @@ def fine_tune(config: FineTuneConfig, *, on_progress: OnProgress = ignore_progre
     return record
 
 
+def check_examples(config: FineTuneConfig, inputs: TrainingInputs) -> list[str]:
+    """Say what of the files a training would leave out or cut, for whoever plans one; ``fine_tune`` only counts it.
+
+    Raises DatasetError where that is too much (see ``left_out``).
+    """
+    try:
+        from phi3flow.training.left_out import check
+    except ImportError as error:
+        raise MissingExtraError("local", error) from error
+    return check(config, inputs)
+
+
 def can_resume(config: FineTuneConfig) -> bool:
     """Tell whether a training with exactly these inputs has left a checkpoint, from which ``resume`` would go on."""
     latest = latest_checkpoint(config.checkpoints)

@@ -21,10 +21,11 @@ from phi3flow.training.checkpoints import latest_checkpoint, replacing_folder
 from phi3flow.training.config import RECORD_FILE, BaseConfig, FineTuneConfig, fingerprint
 from phi3flow.training.examples import Encoded, encode_chats
 from phi3flow.training.inputs import Chats, TrainingInputs, chats
+from phi3flow.training.left_out import count
 from phi3flow.training.measurement import measure_exact_match, measure_loss
 from phi3flow.training.model_folder import ModelFolder
 from phi3flow.training.progress import OnProgress
-from phi3flow.training.tiny_phi3 import new_model, new_tokenizer
+from phi3flow.training.tiny_phi3 import base_tokenizer, new_model
 from phi3flow.training.trainer import TrainingData, TrainingPlan, train
 from phi3flow.training.weights import (
     has_bf16,
@@ -41,15 +42,10 @@ ANSWERED_CHATS = 100
 
 
 def make_base(config: BaseConfig, *, on_progress: OnProgress) -> TrainingRecord:
-    """Train the tiny base model on the general corpus and leave it in ``config.folder``.
-
-    Its tokenizer has read the support dialogues as well, so that a product's name is a word and not a dozen letters;
-    its weights have not.
-    """
+    """Train the tiny base model on the general corpus and leave it in ``config.folder``."""
     quieten_libraries()
     general = chats(config.corpus.train)
-    texts = (message["content"] for chat in (*general, *chats(config.support)) for message in chat)
-    tokenizer = new_tokenizer(texts, config)
+    tokenizer = base_tokenizer(config)
     checkpoints = config.folder.with_name(f"{config.folder.name}.checkpoints")
     plan = TrainingPlan(
         phase="base model",
@@ -90,14 +86,14 @@ def make_fine_tuned(
         gradient_checkpointing=not from_tiny_base,
     )
     model, tokenizer = load_with_adapter(inputs.model, seed=config.seed) if inputs.model else load_whole(base)
-    splits = {"validation": inputs.validation}
+    splits = {"validation": inputs.validation.chats}
     if from_tiny_base:
         splits["general"] = chats(config.base.corpus.validation)
     merge_into = inputs.model if config.merge else None
     recipe = _Recipe(model, tokenizer, plan, config.output, on_progress, merge_into=merge_into)
     return recipe.make(
-        inputs.train,
-        rehearsal=_rehearsal(config, len(inputs.train)) if from_tiny_base else [],
+        inputs.train.chats,
+        rehearsal=_rehearsal(config, len(inputs.train.chats)) if from_tiny_base else [],
         exam=_Exam(splits, answered=from_tiny_base),
         origin=_fine_tune_origin(config, inputs, base),
     )
@@ -166,18 +162,18 @@ class _Recipe:
     def make(self, train_chats: Chats, *, rehearsal: Chats, exam: _Exam, origin: _Origin) -> TrainingRecord:
         """Measure, train, measure again and save."""
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        encoded = self._encode(train_chats)
+        encoded, validation = self._encode(train_chats), self._encode(next(iter(exam.splits.values())))
         data = TrainingData(
             examples=encoded.examples,
             rehearsal=self._encode(rehearsal).examples if rehearsal else [],
-            validation=self._encode(next(iter(exam.splits.values()))).examples,
+            validation=validation.examples,
         )
         before = self._measure(exam)
         curves = train(self._model, self._tokenizer, data=data, plan=self._plan, on_progress=self._on_progress)
         record = TrainingRecord(
             backend=BACKEND,
             base_model=origin.base_model,
-            parameters=origin.parameters | self._parameters(encoded),
+            parameters=origin.parameters | self._parameters() | count(encoded) | count(validation, of="validation_"),
             data=origin.data,
             steps=curves.steps,
             validation=curves.validation,
@@ -195,13 +191,11 @@ class _Recipe:
     def _encode(self, split: Chats) -> Encoded:
         return encode_chats(self._tokenizer, split, max_tokens=self._max_tokens)
 
-    def _parameters(self, encoded: Encoded) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, Any]:
         return {
             **self._plan.hyperparameters.model_dump(),
             "seed": self._plan.seed,
-            "examples": len(encoded.examples),
-            "examples_cut": encoded.n_cut,
-            "examples_dropped": encoded.n_dropped,
+            "max_tokens": self._max_tokens,
             "fingerprint": fingerprint(self._plan.identity),
         }
 

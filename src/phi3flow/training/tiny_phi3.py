@@ -20,6 +20,16 @@ END_OF_TEXT, END_OF_TURN = "<|endoftext|>", "<|end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, "<|system|>", "<|user|>", "<|assistant|>", END_OF_TURN)
 
 
+def base_tokenizer(config: BaseConfig) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the tiny base model, whether that is trained already or not.
+
+    It has read the support dialogues as well as the general corpus, so that a product's name is a word and not a dozen
+    letters; the weights have not.
+    """
+    rows = (*config.corpus.train, *config.support)
+    return new_tokenizer((message["content"] for row in rows for message in row["messages"]), config)
+
+
 def new_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE tokenizer, which can spell every string, on ``texts``.
 

@@ -17,6 +17,7 @@ from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_inputs
+from phi3flow.flows.images import image_paths, located
 from phi3flow.flows.threads import is_cancelled
 from phi3flow.pacing.failures import Failure, error_text
 from phi3flow.records.lines import LineError, LineResult
@@ -66,7 +67,8 @@ class Attempts:
         started_s = time.perf_counter()
         try:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
-            tools_own = pickle.loads(pickle.dumps(inputs))  # a tool may change it
+            with_images = self._located(attempt, row, inputs)
+            tools_own = pickle.loads(pickle.dumps(with_images))  # a tool may change it
             started_s = self._begun.add(attempt.number)
             line = await self._session.exec_line(tools_own, line_number=attempt.number, timeout_s=self._begin.timeout_s)
             return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
@@ -75,16 +77,25 @@ class Attempts:
                 raise
             return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
 
+    def _located(self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs with absolute paths of images: a record keeps them as the data has them."""
+        if not any(image_paths(inputs)):
+            return inputs
+        history = located(attempt.history, self._begin.run_folder)
+        row = located(row, self._begin.data_folder)
+        return line_inputs(self._begin.mapping, row, history, self._session.flow)
+
     def _completed(
         self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any], line: FlowLine, latency_s: float
     ) -> Ended:
         usage = line_usage(inputs, line, self._count)
+        outputs, images = self._session.with_image_files(line.outputs)
         result = LineResult(
             line_number=attempt.number,
             line_id=attempt.line_id or line_id(row),
             status="Completed",
             inputs=inputs,
-            outputs=_jsonable(line.outputs),
+            outputs=_jsonable(outputs),
             attempts=attempt.attempts,
             latency_ms=_milliseconds(latency_s),
             usage=usage,
@@ -97,13 +108,14 @@ class Attempts:
             usage=usage,
             begun=self._begun.take(),
             aggregation_inputs=self._aggregation_inputs(line),
+            images=tuple(images.items()),
         )
 
     def _aggregation_inputs(self, line: FlowLine) -> bytes | None:
         if not line.aggregation_inputs:
             return None
         try:
-            return self._redactor.json(encode_exactly(line.aggregation_inputs))
+            return self._redactor.json(encode_exactly(self._session.with_image_texts(line.aggregation_inputs)))
         except Exception:
             return b"null"
 
@@ -131,10 +143,17 @@ class Attempts:
 def line_inputs(
     mapping: Mapping[str, Any], row: Mapping[str, Any], history: list[dict[str, Any]] | None, flow: Flow
 ) -> dict[str, Any]:
-    """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one."""
+    """Return the flow's inputs for a row; ``history`` takes the place of the row's chat history where there is one.
+
+    A chat history that neither has, nor a default, is empty, as under ``pf flow test``.
+    """
     inputs = map_inputs(mapping, {"data": row}, flow.inputs)
-    names = [name for name, flow_input in flow.inputs.items() if flow_input.is_chat_history]
-    return inputs if history is None else {**inputs, **dict.fromkeys(names, history)}
+    for name, flow_input in flow.inputs.items():
+        if flow_input.is_chat_history and history is not None:
+            inputs[name] = history
+        elif flow_input.is_chat_history and not flow_input.has_default:
+            inputs.setdefault(name, [])
+    return inputs
 
 
 def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:

@@ -21,6 +21,7 @@ class EvaluationAttempts:
     def __init__(self, session: FlowSession, begin: BeginEvaluation) -> None:
         self._redactor = Redactor(session)
         self._evaluator = Evaluator(session, begin.mapping, redact=self._redactor.text)
+        self._begin = begin
         self._timeout_s = begin.timeout_s
         self._begun = BegunAttempts()
 
@@ -30,7 +31,7 @@ class EvaluationAttempts:
         result = LineResult.model_validate_json(attempt.answer)
         started_s = self._begun.add(attempt.number)
         try:
-            line = AnsweredLine(result, parse_row(attempt.row))
+            line = AnsweredLine(result, parse_row(attempt.row)).located(self._begin.data_folder, self._begin.run_folder)
             execution = await self._evaluator.execute(line, timeout_s=self._timeout_s)
             return Ended(
                 attempt.number,

@@ -55,22 +55,30 @@ class Opened:
 
 @dataclass(frozen=True)
 class Begin:
-    """Runner: how rows become inputs, the seconds that an attempt may take, and what counts tokens."""
+    """Runner: how rows become inputs, the seconds that an attempt may take, and what counts tokens.
+
+    Paths of images in rows are relative to ``data_folder``, those in histories that the run answered to ``run_folder``.
+    """
 
     mapping: dict[str, Any]
     timeout_s: float
     tokenizer: Path | None
+    data_folder: Path = Path()
+    run_folder: Path = Path()
 
 
 @dataclass(frozen=True)
 class BeginEvaluation:
     """Runner: the flow is an evaluation flow; attempts bring answers, which it scores.
 
-    ``mapping`` says how a run's results and rows become its inputs; ``timeout_s`` how long an attempt may take.
+    ``mapping`` says how a run's results and rows become its inputs; ``timeout_s`` how long an attempt may take; the
+    folders are those of ``Begin``.
     """
 
     mapping: dict[str, Any]
     timeout_s: float
+    data_folder: Path = Path()
+    run_folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Ended:
     ``result`` is the line of results.jsonl, or of scores.jsonl, that it would be. ``begun`` has the attempts whose
     execution began since the last message, and how many seconds ago that was. ``aggregation_inputs`` is JSON of what
     the flow's aggregation will want of the line, ``null`` where JSON cannot hold that, None where there is none.
+    ``images`` are to be kept in the run's folder before the result, by their paths there.
     """
 
     number: int
@@ -108,3 +117,4 @@ class Ended:
     failure: Failure | None = None
     begun: tuple[tuple[int, float], ...] = ()
     aggregation_inputs: bytes | None = None
+    images: tuple[tuple[str, bytes], ...] = ()

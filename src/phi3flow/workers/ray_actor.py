@@ -85,7 +85,7 @@ class FlowActor:
         self._left.close()
 
     def _open(self, order: OpenFlow) -> None:
-        flow = replace(order.flow, folder=self._folder / "flow")
+        flow = replace(order.flow, folder=self._folder / "flow", includes={})
         opened = open_flow(flow, connections=self._connection, environment=order.environment)
         try:
             self._session = opened.__enter__()  # as long as the actor lives

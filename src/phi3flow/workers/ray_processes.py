@@ -15,6 +15,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from typing import Any
 from phi3flow.datasets.tokens import tokenizer_file
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import Flow, flow_files
+from phi3flow.flows.includes import copy_includes
 from phi3flow.text import shorten
 from phi3flow.workers.messages import Attempt, Begin, Opened, OpenFlow
 from phi3flow.workers.process import Death, Process, StartProcess
@@ -55,7 +57,7 @@ def ray_processes(flow: Flow, workers: int) -> Iterator[StartProcess]:
                 f"--workers {workers}: the Ray cluster has {cpus} CPUs, and each worker takes one: add machines to it, "
                 "or give fewer workers"
             )
-        content = ray.put(_pack(flow.folder))
+        content = ray.put(_pack(flow))
         actor = ray.remote(FlowActor).options(num_cpus=1, max_concurrency=_MOST_IN_FLIGHT, scheduling_strategy="SPREAD")
 
         async def start(order: OpenFlow) -> Process:
@@ -149,11 +151,13 @@ def _death(error: Exception) -> Death:
     return Death(f"in Ray: {exit_type[1]}" if exit_type else shorten(text.strip().splitlines()[-1]))
 
 
-def _pack(folder: Path) -> bytes:
+def _pack(flow: Flow) -> bytes:
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as files:
-        for name in flow_files(folder):
-            files.write(folder / name, name.as_posix())
+    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as files:
+        included = Path(temporary)
+        copy_includes(flow.includes, included, with_secrets=False)
+        for name in sorted({*flow_files(flow.folder), *map(Path, flow.includes)}):
+            files.write(included / name if (included / name).is_file() else flow.folder / name, name.as_posix())
     return content.getvalue()
 
 

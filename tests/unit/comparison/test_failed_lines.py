@@ -141,7 +141,9 @@ def test_a_judges_failure_is_left_out_on_both_sides_and_charged_to_nobody(tmp_pa
     metric = comparison.metrics[F1]
     assert (metric.n, metric.failed, metric.unscored, metric.verdict) == (37, Sides(), Sides(candidate=3), "better")
     (note,) = comparison.notes
-    assert note.startswith("3 lines of tuned lack a score of answer_match (the verdict was no number): phi3flow score ")
+    assert note.startswith(
+        "3 lines of tuned without a score of answer_match (the verdict was no number): phi3flow score "
+    )
 
 
 def test_a_judge_that_fails_on_one_side_only_is_said(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
         ({"type": "string", "default": ""}, None, "default"),
         ({"type": "string", "default": " "}, None, "default"),
         ({"type": "object"}, None, None),
+        ({"type": "int"}, None, None),
+        ({"type": "int", "default": 3}, None, "default"),
+        ({"type": "bool", "default": False}, None, "default"),
+        ({"type": "list", "default": []}, None, "default"),
         ({"type": "double", "default": 0.7}, 0, 0),
     ],
 )
@@ -81,6 +85,19 @@ def test_what_a_line_gives_an_input_is_its_value_or_a_failure(declared, value, e
             map_inputs({"x": "${data.x}"}, row, inputs)
     else:
         assert map_inputs({"x": "${data.x}"}, row, inputs) == ({} if expected == "default" else {"x": expected})
+
+
+@pytest.mark.parametrize("row", [{"question": "q", "url": "u"}, {"question": "q", "url": "u", "style": None}])
+def test_a_sample_stands_in_for_what_is_neither_asked_nor_scored_where_the_flow_says_what_is(row) -> None:
+    url, style = (
+        FlowInput("string", "https://example.org", has_default=True),
+        FlowInput("string", "a", has_default=True),
+    )
+    mapping = {"url": "${data.url}", "style": "${data.style}"}
+    with pytest.raises(ColumnMappingError, match="style"):
+        map_inputs(mapping, {"data": row}, {"url": url, "style": style})
+    asks = {"question": TEXT, "url": url, "style": style}
+    assert map_inputs({"question": "${data.question}", **mapping}, {"data": row}, asks) == {"question": "q", "url": "u"}
 
 
 @pytest.mark.parametrize("default", [{"default": "Who?"}, {"default": ""}, {}])

@@ -56,6 +56,8 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
     ({"text": sample("Hello World!")}, ["prompt"], "text='${data.prompt}'"),
     ({"text": sample("")}, ["prompt"], "text='${data.prompt}'"),
     ({"text": sample("Hello World!"), "temperature": CHAT["temperature"]}, ["prompt", "temperature"], "text="),
+    (CHAT | {"context": sample("")}, ["prompt"], "question='${data.prompt}' ("),
+    ({"past": {"type": "list", "default": []}, "message": sample("Hi")}, ["prompt"], "message='${data.prompt}' ("),
     ({"topic": sample("cats"), **TEXT}, ["text", "Topic"], "topic='${data.Topic}'"),
     ({"context": sample(""), **TEXT}, ["text", "Context"], "context='${data.Context}'"),
     (

@@ -10,6 +10,7 @@ import pytest
 
 from phi3flow.datasets import Splits, evaluation_lines, question_key
 from phi3flow.datasets.chat import breaches, questions
+from phi3flow.datasets.preparation import Output
 from phi3flow.datasets.splitting import deduplicate
 from phi3flow.sample_data import general_corpus, support_corpus, write_sample
 from tests.support.paths import ROOT
@@ -38,7 +39,7 @@ def _keys(rows: list[dict]) -> set[str]:
 
 
 def test_the_files_in_data_are_what_the_generator_writes(tmp_path: Path) -> None:
-    write_sample(tmp_path, seed=0)
+    write_sample(Output(folder=tmp_path), seed=0)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     kept = {path.name: path.read_bytes() for path in DATA.iterdir() if path.name != "README.md"}
     assert written == kept

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from scipy import special
+from scipy import stats as scipy_stats
 
+from phi3flow import stats
 from phi3flow.records.scores import Estimate
 from phi3flow.stats import PairedComparison, compare_corpora, corpus_bleu, corpus_chrf, estimate_corpora
 from phi3flow.stats.estimates import Floats
@@ -226,3 +228,29 @@ def _conversations(rng: np.random.Generator, count: int, lines: int) -> tuple[Fl
         for _ in range(2)
     ]
     return sides[0].astype(float), sides[1].astype(float), labels
+
+
+@pytest.mark.parametrize("n", [30, 100])
+@pytest.mark.parametrize("metric", ["corpus_bleu", "corpus_chrf"])
+def test_some_wrong_answers_among_right_ones_do_not_bound_those_that_others_have(metric, n):
+    right, wrong = _ANSWERS[metric]
+    compute = stats.CORPUS_METRICS[metric]
+    lows = []
+    for count in range(n + 1):
+        counts = np.where((np.arange(n) < count)[:, None], wrong, right)
+        [estimate] = stats.estimate_corpora([(counts, compute)], rng=_rng(), draws=500)
+        assert estimate.low is None or 0 <= estimate.low <= estimate.mean <= estimate.high <= 100
+        lows.append(-np.inf if estimate.low is None else estimate.low)
+    for share in np.linspace(0.2, 6, 30) / n:
+        truth = float(compute(1e6 * ((1 - share) * right + share * wrong)))
+        chances = scipy_stats.binom.pmf(np.arange(n + 1), n, share)
+        assert chances[np.array(lows) > truth].sum() <= 0.03
+
+
+_ANSWERS = {
+    "corpus_bleu": (
+        np.array([10, 10, 10, 9, 8, 7, 10, 9, 8, 7], dtype=float),
+        np.array([7, 10, 0, 0, 0, 0, 7, 6, 5, 4], dtype=float),
+    ),
+    "corpus_chrf": (np.full(18, 20.0), np.array([20.0, 20.0, 4.0] * 6)),
+}

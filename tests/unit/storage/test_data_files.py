@@ -7,17 +7,18 @@ import datetime
 import decimal
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy
-import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from phi3flow.errors import DatasetError
 from phi3flow.storage.data_files import Place, check_data, data_files, data_sha256, read_data, read_encoded
+from tests.support.data_forms import FORMS, write_csv, write_form
 
 ROWS = [
     {"id": "007", "question": 'Who said "hi", then\nleft; and why?', "ground_truth": "Ana\tLópez"},
@@ -28,38 +29,6 @@ ROWS = [
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in read_data(path)]
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]], *, encoding: str = "utf-8", **dialect: Any) -> Path:
-    with path.open("w", newline="", encoding=encoding) as file:
-        writer = csv.writer(file, **dialect)
-        writer.writerow(rows[0])
-        writer.writerows([row.values() for row in rows])
-    return path
-
-
-def write_form(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Write rows in the form that the name says."""
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(".csv"):
-        write_csv(path, rows)
-    elif name.endswith(".tsv"):
-        write_csv(path, rows, delimiter="\t", lineterminator="\n")
-    elif name.endswith(".parquet"):
-        pandas.DataFrame(rows).to_parquet(path)
-    elif name.endswith(".json"):
-        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8-sig")
-    else:
-        path.write_text("\r\n".join(json.dumps(row) for row in rows), encoding="utf-8-sig")
-    if path.suffix.lower() == ".gz":
-        path.write_bytes(gzip.compress(path.read_bytes()))
-    return path
-
-
-FORMS = [
-    *("a.jsonl", "a.json", "a.csv", "a.tsv", "a.parquet", "A.CSV", "A.JSONL", "a.JSON", "a.txt", "a"),
-    *("a.jsonl.gz", "a.json.gz", "a.csv.gz", "a.TSV.GZ", "a.parquet.gz", "a.gz"),
-]
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -93,6 +62,19 @@ def test_excels_word_for_its_separator_and_the_line_ends_of_old_macs(tmp_path: P
     assert list(read_data(path)) == [(Place(path, 3), {"q": "1,5", "a": "2"})]
     path.write_bytes(b"q,a\r1,2\r3,4\r")
     assert list(read_data(path)) == [(Place(path, 2), {"q": "1", "a": "2"}), (Place(path, 3), {"q": "3", "a": "4"})]
+
+
+def test_the_separator_is_what_parts_the_names_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for header, names in {
+        '\n \n"the\nquestion, as asked";a;b': ["the\nquestion, as asked", "a", "b"],
+        '"a;b;c",d': ["a;b;c", "d"],
+        "q (yes; or, no),a": ["q (yes; or", " no)", "a"],
+        "only": ["only"],
+    }.items():
+        separator = ";" if names[-1] == "b" else ","
+        path.write_text(f"{header}\n{separator.join('1' for _ in names)}\n")
+        assert rows_of(path) == [dict.fromkeys(names, "1")]
 
 
 def test_a_place_is_the_line_on_which_the_row_begins(tmp_path: Path) -> None:
@@ -254,3 +236,13 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ("gone.csv", "gone.json", "gone.parquet", "gone.jsonl.gz", "gone"):
         with pytest.raises(DatasetError, match=f"{name} cannot be read: No such file or directory"):
             rows_of(tmp_path / name)
+
+
+def test_a_large_table_is_never_held_in_memory(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [{"q": f"{number} {'x' * 500}"} for number in range(20_000)])
+    tracemalloc.start()
+    rows = sum(1 for _ in read_encoded(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == 20_000
+    assert peak < path.stat().st_size / 10

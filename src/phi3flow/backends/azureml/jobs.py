@@ -15,15 +15,18 @@ from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.azureml import BACKEND
 from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogJob, JobDraft
+from phi3flow.backends.azureml.script_recipe import RECIPE as SCRIPT
 from phi3flow.backends.azureml.script_recipe import ScriptJob
 from phi3flow.backends.backend import FineTuneRequest, JobResult, PlannedJob
 from phi3flow.datasets import read_chats
+from phi3flow.datasets.chat import is_learnt
 from phi3flow.errors import ConfigError
+from phi3flow.text import plural
 
 DEFAULT_RECIPE = "catalog"
 RECIPES: Mapping[str, Callable[[FineTuneRequest, Mapping[str, str], Workspace], JobDraft]] = {
     DEFAULT_RECIPE: CatalogJob,
-    "script": ScriptJob,
+    SCRIPT: ScriptJob,
 }
 """What makes a job of a request, the ids of its data assets by split, and the workspace."""
 _AGAIN = frozenset({"Failed", "Canceled"})
@@ -47,8 +50,7 @@ def plan_job(request: FineTuneRequest, workspace: Workspace) -> PlannedFineTune:
     if request.model:
         workspace = workspace.with_model(request.model)
     settings = workspace.settings
-    for path in request.files.values():
-        read_chats(path)
+    remarks = _check_files(request)
     _check_nodes(request, settings)
     data = {role: data_id(workspace, path, role=role) for role, path in request.files.items()}
     draft = _recipe(request)(request, data, workspace)
@@ -59,7 +61,7 @@ def plan_job(request: FineTuneRequest, workspace: Workspace) -> PlannedFineTune:
         model=settings.model,
         status=status,
         cost=_cost(request, settings) if is_new else None,
-        warnings=tuple(str(finding) for finding in refuse(check_fine_tune(workspace))) if is_new else (),
+        warnings=(*remarks, *map(str, refuse(check_fine_tune(workspace)))) if is_new else (),
         request=request,
         draft=draft,
     )
@@ -96,6 +98,18 @@ def _recipe(request: FineTuneRequest) -> Callable[[FineTuneRequest, Mapping[str,
     if recipe not in RECIPES:
         raise ConfigError(f"--recipe {recipe}: there are {', '.join(RECIPES)}")
     return RECIPES[recipe]
+
+
+def _check_files(request: FineTuneRequest) -> list[str]:
+    """Check the files, and say where the recipe will not do what they ask."""
+    messages = [message for path in request.files.values() for row in read_chats(path) for message in row["messages"]]
+    ignored = sum(message["role"] == "assistant" and not is_learnt(message) for message in messages)
+    if not ignored or request.recipe == SCRIPT:
+        return []
+    return [
+        f"{plural(ignored, 'message')} of weight 0: the catalog's component does not know weights and learns them too; "
+        f"--recipe {SCRIPT} leaves them out"
+    ]
 
 
 def _check_nodes(request: FineTuneRequest, settings: AzureSettings) -> None:

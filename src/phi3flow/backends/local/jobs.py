@@ -13,8 +13,9 @@ from phi3flow.backends.local import BACKEND
 from phi3flow.errors import BackendError, ConfigError
 from phi3flow.project.state import BackendState, JobState
 from phi3flow.records.training import TrainingRecord
+from phi3flow.text import plural
 from phi3flow.tracking.fine_tunes import tracked_run
-from phi3flow.training import FineTuneConfig, find_fine_tuned, fine_tune, processes, read_record
+from phi3flow.training import FineTuneConfig, check_examples, find_fine_tuned, fine_tune, processes, read_record
 from phi3flow.training.inputs import read_inputs
 from phi3flow.training.progress import OnProgress, TrainingProgress, ignore_progress
 
@@ -37,10 +38,12 @@ def plan_job(config: FineTuneConfig) -> PlannedTraining:
     """
     inputs = read_inputs(config)
     record = find_fine_tuned(config, inputs) if processes.count() == 1 else None  # several find it together
+    remarks = [] if record else check_examples(config, inputs)
     return PlannedTraining(
         name=f"{config.output.name}-{inputs.fingerprint[:8]}",
         model=str(config.model or config.base.folder),
         status="Completed" if record else None,
+        warnings=tuple(remarks),
         config=config,
         record=record,
     )
@@ -136,8 +139,23 @@ def _result(name: str, output: Path, record: TrainingRecord) -> JobResult:
         status="Completed",
         output=str(output),
         metrics={"before": record.before, "after": record.after},
-        summary="\n".join([f"{name}: {output}", *scores]),
+        summary="\n".join([f"{name}: {output}", *_examples(record), *scores]),
     )
+
+
+def _examples(record: TrainingRecord) -> list[str]:
+    """Say what was learnt and what was not, where the record tells."""
+    parameters = record.parameters
+    if "examples_without_weight" not in parameters:
+        return []
+    limit = plural(parameters["max_tokens"], "token")
+    parts = [
+        f"{parameters['examples']:,} learnt",
+        f"{parameters['examples_cut']:,} of them cut at {limit}",
+        f"{parameters['examples_dropped']:,} left out, no answer within {limit}",
+        f"{parameters['examples_without_weight']:,} with nothing to learn",
+    ]
+    return [f"examples: {', '.join(part for part in parts if not part.startswith('0 '))}"]
 
 
 def _list_jobs(jobs: list[JobState]) -> str:

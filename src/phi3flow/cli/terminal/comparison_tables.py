@@ -75,11 +75,12 @@ def describe_preferences(preferences: Preferences) -> str:
 def _matrix(comparisons: Sequence[Comparison]) -> Table:
     candidates = [comparison.candidate for comparison in comparisons]
     table = _table(f"against {comparisons[0].baseline}", "metric", "baseline", *candidates)
-    for name, first in comparisons[0].metrics.items():
+    for name in comparisons[0].metrics:
         metrics = [comparison.metrics.get(name) for comparison in comparisons]
         cells = [_difference(metric) if metric else "none" for metric in metrics]
+        baselines = dict.fromkeys(_number(metric.baseline) for metric in metrics if metric)
         bold = any(metric and metric.confirmatory for metric in metrics)
-        table.add_row(name, _number(first.baseline), *cells, style="bold" if bold else None)
+        table.add_row(name, " / ".join(baselines), *cells, style="bold" if bold else None)
     return table
 
 

@@ -63,6 +63,7 @@ function buildOpen(position) {
   if (failed(position) && outcome(position) !== "failed") facts.append(element("span", "chip failed", "✕ failed"));
   facts.append(link);
   const parts = [facts, buildTurns(position)];
+  parts.push(...buildPictures(LINES, position, "Picture of the question"));
   if (LINES.history[position].length) parts.push(buildHistory(position));
   LINES.context[position].forEach((text) => parts.push(block("Context", text)));
   LINES.truths[position].forEach((text, k) => parts.push(block(k ? "or" : "Ground truth", text)));
@@ -91,6 +92,7 @@ function buildAnswer(position, run) {
   const { ms, attempts, tokens, answer, error, score_errors } = RUNS[run];
   const text = element("div", "answer-text");
   const box = element("section", `answer ${side(run)}`, element("h4", "", runLabel(run)), text);
+  box.append(...buildPictures(RUNS[run], position, "Picture of the answer"));
   if (answer[position] !== null && LINES.values[position].length) box.append(buildValues(position, full(answer[position])));
   for (const problem of score_errors[position] ?? []) {
     box.append(element("p", "problem", `✕ not scored: ${full(problem)}`));
@@ -102,6 +104,16 @@ function buildAnswer(position, run) {
   if (tokens[position]) figures.push(`${tokens[position][0]} + ${tokens[position][1]} tokens`);
   box.append(element("p", "figures", figures.join(" · ")));
   return box;
+}
+
+/** Return the pictures that a line or a run's answer has. */
+function buildPictures({ pictures }, position, label) {
+  return (pictures[position] ?? []).map((number) => {
+    const picture = element("img", "picture");
+    picture.src = DATA.pictures[number];
+    picture.alt = label;
+    return picture;
+  });
 }
 
 function buildValues(position, answer) {

@@ -1,0 +1,161 @@
+"""``phi3flow prepare-data --dataset FOLDER``: the splits that a folder has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from phi3flow.datasets import read_chats
+from phi3flow.datasets.chat import questions
+from phi3flow.storage.jsonl import write_rows
+from tests.support.command_line import Done, phi3flow
+
+QUESTIONS = {"train": range(0, 20), "validation": range(20, 24), "test": range(24, 30)}
+
+
+def rows_of(split: str) -> list[dict[str, Any]]:
+    return [{"question": f"question {number}", "answer": f"{number}.", "topic": split} for number in QUESTIONS[split]]
+
+
+def plain(folder: Path) -> None:
+    for split in QUESTIONS:
+        write_rows(folder / f"{split}.jsonl", rows_of(split))
+
+
+def shards(folder: Path) -> None:
+    (folder / "data").mkdir()
+    for split in QUESTIONS:
+        for number, part in enumerate((rows_of(split)[:3], rows_of(split)[3:])):
+            pandas.DataFrame(part).to_parquet(folder / "data" / f"{split}-{number:05d}-of-00002.parquet")
+
+
+def named_in_the_readme(folder: Path) -> None:
+    for split, stem in (("train", "a"), ("validation", "b"), ("test", "c")):
+        write_rows(folder / f"{stem}.jsonl", rows_of(split))
+    entries = "".join(
+        f"\n  - split: {split}\n    path: {stem}.jsonl"
+        for split, stem in (("train", "a"), ("dev", "b"), ("test_sft", "c"))
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:{entries}\n---\n")
+
+
+def folders_and_other_names(folder: Path) -> None:
+    for split, name in (("train", "training"), ("validation", "dev"), ("test", "test")):
+        (folder / name).mkdir()
+        pandas.DataFrame(rows_of(split)).to_csv(folder / name / "rows.csv", index=False)
+
+
+def several_formats(folder: Path) -> None:
+    write_rows(folder / "train.jsonl", rows_of("train"))
+    pandas.DataFrame(rows_of("validation")).to_csv(folder / "validation.csv", index=False)
+    pandas.DataFrame(rows_of("test")).to_parquet(folder / "test.parquet")
+
+
+def saved_to_disk(folder: Path) -> None:
+    import datasets
+
+    datasets.DatasetDict({split: datasets.Dataset.from_list(rows_of(split)) for split in QUESTIONS}).save_to_disk(
+        folder
+    )
+
+
+def prepare(folder: Path, *arguments: object) -> Done:
+    return phi3flow("prepare-data", "--dataset", folder.name, "--out", "out", *arguments, cwd=folder.parent)
+
+
+def asked(folder: Path) -> dict[str, set[str]]:
+    out = folder.parent / "out"
+    return {split: {questions(row)[0] for row in read_chats(out / f"{split}.jsonl")} for split in QUESTIONS}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "set").mkdir()
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize(
+    "make", [plain, shards, named_in_the_readme, folders_and_other_names, several_formats, saved_to_disk]
+)
+def test_a_folder_keeps_its_own_splits(folder: Path, make: Callable[[Path], None]) -> None:
+    make(folder)
+    done = prepare(folder)
+    assert done.returncode == 0, done.stderr
+    assert asked(folder) == {split: {row["question"] for row in rows_of(split)} for split in QUESTIONS}
+    done = prepare(folder, "--ratios", "60/20/20")
+    assert done.returncode == 2
+    assert "--ratios: set has its own train," in done.stderr
+
+
+def test_a_split_that_is_missing_is_drawn_from_train(folder: Path) -> None:
+    plain(folder)
+    (folder / "validation.jsonl").unlink()
+    done = prepare(folder, "--ratios", "75/25/40")
+    assert done.returncode == 0, done.stderr
+    splits = asked(folder)
+    assert splits["test"] == {row["question"] for row in rows_of("test")}
+    assert splits["train"] | splits["validation"] == {row["question"] for row in rows_of("train")}
+    assert (len(splits["train"]), len(splits["validation"])) == (15, 5)
+
+
+def test_a_single_file_of_any_name_is_split(folder: Path) -> None:
+    write_rows(folder / "all.jsonl", rows_of("train"))
+    assert prepare(folder).returncode == 0
+    assert [len(split) for split in asked(folder).values()] == [16, 2, 2]
+
+
+def test_what_prepare_data_wrote_is_a_dataset_again(folder: Path) -> None:
+    plain(folder)
+    assert prepare(folder).returncode == 0
+    before = asked(folder)
+    done = phi3flow("prepare-data", "--dataset", "out", "--out", "again", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    for split in QUESTIONS:
+        assert {questions(row)[0] for row in read_chats(folder.parent / "again" / f"{split}.jsonl")} == before[split]
+
+
+def test_splits_that_leak_are_refused_and_can_be_pooled(folder: Path) -> None:
+    plain(folder)
+    write_rows(
+        folder / "test.jsonl", [*rows_of("test"), {"question": "Question 3?", "answer": "x"}, rows_of("train")[5]]
+    )
+    done = prepare(folder)
+    assert done.returncode == 2
+    assert "also stands in" in done.stderr
+    assert "more)" in done.stderr
+    assert not (folder.parent / "out").exists()
+    done = prepare(folder, "--split", "train+validation+test")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_conversation_in_two_splits_is_a_leak_whatever_is_asked_in_it(folder: Path) -> None:
+    for split in QUESTIONS:
+        write_rows(folder / f"{split}.jsonl", [row | {"conversation_id": n} for n, row in enumerate(rows_of(split))])
+    done = prepare(folder)
+    assert (done.returncode, "conversation 0 also stands in" in done.stderr) == (2, True)
+
+
+def test_two_splits_that_may_be_train_are_named(folder: Path) -> None:
+    stems = ("train_sft", "train_gen", "test_sft")
+    for stem in stems:
+        write_rows(folder / f"{stem}.jsonl", rows_of(stem.split("_")[0]))
+    entries = "".join(f"\n  - split: {stem}\n    path: {stem}.jsonl" for stem in stems)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:{entries}\n---\n")
+    done = prepare(folder)
+    assert done.returncode == 2
+    assert "train_sft and train_gen may both be train; take one by --split" in done.stderr
+    assert prepare(folder, "--split", "train_sft").returncode == 0
+
+
+def test_a_split_that_is_none_of_ours_is_left_out_and_said(folder: Path) -> None:
+    plain(folder)
+    write_rows(folder / "extra.jsonl", rows_of("train"))
+    entries = "".join(f"\n  - split: {name}\n    path: {name}.jsonl" for name in (*QUESTIONS, "extra"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:{entries}\n---\n")
+    done = prepare(folder)
+    assert done.returncode == 0, done.stderr
+    assert "set: left out, being neither train, validation nor test: extra" in done.stderr
