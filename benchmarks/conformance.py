@@ -28,7 +28,7 @@ from conformance_page import Row, render_page
 from conformance_sides import Lane
 from tools import ROOT
 
-LANES = 3
+LANES = 2
 PAGE = ROOT / "docs" / "conformance.md"
 
 

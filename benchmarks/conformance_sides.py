@@ -170,8 +170,9 @@ class Lane:
         nodes = [json.loads(line) for file in run.glob("node_artifacts/*/*.jsonl") for line in _lines(file)]
         failed = [info for info in (node["run_info"] for node in nodes) if info["status"] == "Failed"]
         aggregation = next((": ".join(_pf_failure(info["error"])) for info in failed if info["index"] is None), None)
-        if _AGGREGATION_FAILED in log:  # a flex flow's, of which pf only warns
-            aggregation = log.partition(_AGGREGATION_FAILED)[2].partition("\n")[0]
+        logged = "\n".join(_lines(run / "logs.txt"))
+        if _AGGREGATION_FAILED in logged:  # a flex flow's, of which pf only warns
+            aggregation = logged.partition(_AGGREGATION_FAILED)[2].partition("\n")[0]
         return Outcome(
             outputs=self._neutral(_with_pictures(outputs, run)),
             failures=self._neutral(failures),
