@@ -36,6 +36,37 @@ def total(answers: list, questions: list) -> None:
     log_metric("answers", len(answers))
     log_metric("label", "excellent")
 """
+FAILS = """
+from promptflow.core import log_metric, tool
+
+@tool
+def fails(answers: list, after: object) -> None:
+    log_metric("begun", 1)
+    raise KeyError("size")
+"""
+COUNT = """
+from promptflow.core import log_metric, tool
+
+@tool
+def count(questions: list = ()) -> None:
+    log_metric("lines", len(questions))
+"""
+MAPPING = ("--column-mapping", "question=${run.outputs.answer}")
+AGGREGATED = """
+from dataclasses import dataclass
+
+@dataclass
+class Answer:
+    answer: str
+    span: tuple
+
+class Ask:
+    def __call__(self, question: str):
+        return {returned}
+
+    def __aggregate__(self, lines: list) -> dict:
+        return {{"seen": all({seen} for line in lines), "lines": len(lines)}}
+"""
 
 
 class Project:
@@ -102,6 +133,21 @@ def test_an_aggregation_that_fails_costs_no_answer_and_is_tried_again(project, m
     assert project.metrics["answers"] == 1
 
 
+def test_what_was_logged_before_an_aggregation_failed_stays(project):
+    """As under pf: of several aggregations one may fail."""
+    total = {**_DAG["nodes"][1], "name": "fails", "source": {"type": "code", "path": "fails.py"}}
+    total["inputs"] = {"answers": "${ask.output}", "after": "${total.output}"}
+    dag = {**_DAG, "nodes": [*_DAG["nodes"], total]}
+    (project.flow / "flow.dag.yaml").write_text(yaml.safe_dump(dag, sort_keys=False), encoding="utf-8")
+    (project.flow / "fails.py").write_text(FAILS, encoding="utf-8")
+    done = project.run()
+    assert done.returncode == 1
+    assert "metrics: answers 4, label excellent, begun 1\n  the aggregation failed: KeyError: 'size'" in done.stdout
+    assert project.metrics == {"answers": 4, "label": "excellent", "begun": 1}
+    error = {"type": "KeyError", "message": "'size'", "status_code": None}
+    assert json.loads(project.run("--json").stdout)["aggregation"] == {"lines": 4, "error": error}
+
+
 def test_cached_answers_are_aggregated(project):
     (project.flow / "flow.dag.yaml").write_text(
         yaml.safe_dump({**_DAG, "inputs": {**_DAG["inputs"], "temperature": {"type": "double", "default": 0}}})
@@ -129,7 +175,20 @@ def test_a_line_whose_nodes_give_what_no_file_can_hold_is_named(project):
     (project.flow / "ask.py").write_text(ASK.replace("(len(question), 1.0)", "{1, 2}"), encoding="utf-8")
     done = project.run()
     assert done.returncode == 1
-    assert "line 0: what its nodes gave for the aggregation are of a kind that no file can hold" in done.stdout
+    assert "line 0: what it gave for the aggregation is of a kind that no file can hold" in done.stdout
+
+
+@pytest.mark.parametrize("inputs", [{"questions": "${inputs.question}"}, {}], ids=["the flow's inputs", "nothing"])
+@pytest.mark.parametrize("flags", [[], ["--cache"]], ids=["no cache", "cache"])
+def test_an_aggregation_may_want_nothing_of_the_nodes(project, inputs, flags):
+    dag = {**_DAG, "inputs": {**_DAG["inputs"], "temperature": {"type": "double", "default": 0}}}
+    dag["nodes"] = [_DAG["nodes"][0], {**_DAG["nodes"][1], "inputs": inputs}]
+    (project.flow / "flow.dag.yaml").write_text(yaml.safe_dump(dag, sort_keys=False), encoding="utf-8")
+    (project.flow / "total.py").write_text(COUNT, encoding="utf-8")
+    for name in ("run", "again"):
+        done = project.run(*flags, "--name", name)
+        assert "the aggregation failed" not in done.stdout
+    assert project.metrics == {"lines": 4 if inputs else 0}
 
 
 @pytest.mark.parametrize("aggregates", [True, False])
@@ -147,6 +206,43 @@ def test_a_flex_flow_is_aggregated(project, aggregates):
     assert project.run(flow="flex").returncode == 0
     assert project.folder_of_run.logged_metrics() == ({"answers": LINES} if aggregates else {})
     assert project.run(flow="flex").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("returned", "seen"),
+    [
+        ("question", "line == 'q0'"),
+        ("len(question) / 4", "line == 0.5"),
+        ("[question, 1]", "line == ['q0', 1]"),
+        ("{'answer': question, 'span': (1, 2)}", "line.answer == line['answer'] == 'q0' and line.span == (1, 2)"),
+        ("Answer(question, (1, 2))", "line.answer == line['answer'] == 'q0' and line.span == (1, 2)"),
+    ],
+    ids=["a text", "a number", "a list", "a dict", "a dataclass"],
+)
+def test_a_flex_flow_aggregates_what_its_entry_returned(project, returned, seen):
+    """As under pf: the value itself, not {"output": value}; a dict's values are attributes, and tuples stay tuples."""
+    flow = project.folder / "flex"
+    flow.mkdir()
+    (flow / "flow.flex.yaml").write_text("entry: ask:Ask\n", encoding="utf-8")
+    (flow / "ask.py").write_text(AGGREGATED.format(returned=returned, seen=seen), encoding="utf-8")
+    write_lines(project.folder / "lines.jsonl", [{"question": "q0", "answer": "q0"}])
+    done = project.run(flow="flex")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.folder_of_run.logged_metrics() == {"seen": True, "lines": 1}
+
+
+def test_scoring_aggregates_what_a_flex_flow_returned(project):
+    flow = project.folder / "flex"
+    flow.mkdir()
+    (flow / "flow.flex.yaml").write_text("entry: ask:Ask\n", encoding="utf-8")
+    seen = "line.score == 1.0 and line.span == (1, 2)"
+    (flow / "ask.py").write_text(
+        AGGREGATED.format(returned="{'score': 1.0, 'span': (1, 2)}", seen=seen), encoding="utf-8"
+    )
+    project.run()
+    for flags in ([], [], ["--fresh"]):
+        done = phi3flow("score", "run", "--flow", "flex", "--json", *flags, *MAPPING, cwd=project.folder)
+        assert json.loads(done.stdout)["metrics"]["flex.seen"]["mean"] == 1.0, done.stderr
 
 
 def test_a_run_that_is_killed_is_aggregated_as_an_uninterrupted_one(tmp_path):

@@ -159,7 +159,8 @@ def executed() -> dict[str, Any]:
     with open_flow(load_flow(FLOW), connections=_no_connection) as session:
         done = [asyncio.run(session.exec_line(line, line_number=number)) for number, line in enumerate(lines)]
         inputs = [{name: line[name] for name in ("answer", "ground_truth")} for line in lines]
-        logged = session.exec_aggregation(inputs, done)
+        logged, raised = session.exec_aggregation(inputs, done)
+    assert raised is None
     return {"lines": [line.outputs for line in done], "metrics": logged}
 
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phi3flow.flows import load_flow, open_flow
+from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_snapshot
+from tests.support.command_line import phi3flow
 from tests.support.yaml_scalars import LOOKS
 
 TOOL = """
@@ -127,3 +129,14 @@ def test_the_snapshot_holds_what_the_user_wrote(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "snapshot", load_flow(tmp_path / "flow"))
     for name in ("flow.dag.yaml", "tell.py"):
         assert (tmp_path / "snapshot" / name).read_bytes() == (tmp_path / "flow" / name).read_bytes()
+
+
+def test_a_flow_may_have_no_nodes(tmp_path):
+    """As under pf: its outputs are its inputs."""
+    (tmp_path / "flow").mkdir()
+    dag = "inputs: {q: {type: string}}\noutputs: {a: {type: string, reference: '${inputs.q}'}}\nnodes: []\n"
+    (tmp_path / "flow" / "flow.dag.yaml").write_text(dag, encoding="utf-8")
+    (tmp_path / "lines.jsonl").write_text('{"q": "x"}\n', encoding="utf-8")
+    done = phi3flow("batch-run", "flow", "--data", "lines.jsonl", "--name", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [result.outputs for result in RunFolder(tmp_path / ".runs" / "run").results()] == [{"a": "x"}]

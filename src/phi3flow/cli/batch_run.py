@@ -337,12 +337,13 @@ def _describe(run: RunFolder) -> str:
 
 def _describe_aggregation(run: RunFolder) -> str:
     aggregation = run.manifest.aggregation
+    metrics = run.logged_metrics() if aggregation else {}
+    text = f"\n  metrics: {', '.join(f'{name} {value}' for name, value in metrics.items())}" if metrics else ""
     if aggregation and aggregation.error:
         error = aggregation.error
         failed = f"the aggregation failed: {error.type}: {error.message}"
-        return f"\n  {failed}; the answers are kept: the same command tries it again"
-    metrics = run.logged_metrics() if aggregation else {}
-    return f"\n  metrics: {', '.join(f'{name} {value}' for name, value in metrics.items())}" if metrics else ""
+        text += f"\n  {failed}; the answers are kept: the same command tries it again"
+    return text
 
 
 def _compare_variants(runs: list[RunFolder], rule: StopRule | None, terminal: Terminal) -> None:

@@ -32,8 +32,8 @@ def read_flow_yaml(file: Path) -> tuple[str, dict[str, Any]]:
 
 
 def check_nodes(definition: Mapping[str, Any], file: Path) -> None:
-    """Raise FlowError unless the graph has nodes, each with a name."""
-    if not isinstance(definition.get("nodes"), list) or not definition["nodes"]:
+    """Raise FlowError unless the graph has a list of nodes, each with a name; it may be empty."""
+    if not isinstance(definition.get("nodes"), list):
         raise FlowError(f"{file}: is not a flow: it has no list of nodes")
     for node in definition["nodes"]:
         if not isinstance(node, dict) or not isinstance(node.get("name"), str):

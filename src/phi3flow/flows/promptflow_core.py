@@ -98,8 +98,10 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
     return result
 
 
-def exec_aggregation(executor: Any, inputs: Mapping[str, Any], collected: Any, *, name: str) -> dict[str, Any]:
-    """Execute the aggregation and return what it logs. Raises what it raised, within promptflow's wrappers."""
+def exec_aggregation(
+    executor: Any, inputs: Mapping[str, Any], collected: Any, *, name: str
+) -> tuple[dict[str, Any], Exception | None]:
+    """Execute the aggregation and return what it logged, and what it raised, within promptflow's wrappers."""
     from promptflow._core.metric_logger import add_metric_logger, remove_metric_logger
 
     logged: dict[str, Any] = {}
@@ -110,11 +112,11 @@ def exec_aggregation(executor: Any, inputs: Mapping[str, Any], collected: Any, *
     add_metric_logger(log)
     try:
         result = executor.exec_aggregation(inputs, collected, run_id=name)
+    except Exception as error:
+        return logged, error
     finally:
         remove_metric_logger(log)
-    if (error := getattr(executor, "aggregation_error", None)) is not None:
-        raise error
-    return {**logged, **result.metrics}
+    return {**logged, **result.metrics}, getattr(executor, "aggregation_error", None)
 
 
 def with_image_files(executor: Any, outputs: dict[str, Any], keep: Callable[[bytes, str], str]) -> dict[str, Any]:
@@ -140,6 +142,21 @@ def as_dict(output: Any) -> dict[str, Any]:
     from promptflow._utils.dataclass_serializer import convert_eager_flow_output_to_dict
 
     return dict(convert_eager_flow_output_to_dict(output))
+
+
+def without_line_number(output: Any) -> Any:
+    """Return what an executor gave for a line without the number that it adds; a dataclass's fields in its place."""
+    from promptflow._utils.dataclass_serializer import convert_dataclass_to_dict
+
+    value = convert_dataclass_to_dict(output)
+    return {name: item for name, item in value.items() if name != "line_number"} if isinstance(value, dict) else value
+
+
+def as_collected(output: Any) -> Any:
+    """Return what a flex flow's entry returned as pf gives it to ``__aggregate__``: a dict's values are attributes."""
+    from promptflow._utils.utils import AttrDict
+
+    return AttrDict(output) if isinstance(output, dict) else output
 
 
 def _provider(connections: ConnectionSource) -> Any:

@@ -26,6 +26,7 @@ _QUIET = {
     "PF_SKIP_SERIALIZATION_CHECK": "true",
 }  # outputs are serialised by who keeps them
 
+_OUTPUT = "output"  # under which a flex flow's aggregation is kept what the entry returned
 
 _REFERENCE = re.compile(r"\$\{(?P<connection>[^.{}]+)\.(?P<key>[^.{}]+)\}")
 
@@ -78,10 +79,13 @@ class FlowSession:
             raise _root_error(error)  # noqa: B904  # it keeps its own cause
         finally:
             self._watch.look_around()
+        wanted = dict(result.aggregation_inputs)
+        if self.flow.is_flex and self.has_aggregation:
+            wanted = {_OUTPUT: promptflow_core.without_line_number(result.output)}
         output = promptflow_core.as_dict(result.output) if self.flow.is_flex else result.output
         return FlowLine(
-            outputs={name: value for name, value in output.items() if name != "line_number"},
-            aggregation_inputs=dict(result.aggregation_inputs),
+            outputs=promptflow_core.without_line_number(output),
+            aggregation_inputs=wanted,
             usage=result.run_info.system_metrics,
         )
 
@@ -107,20 +111,22 @@ class FlowSession:
 
         return promptflow_core.with_image_texts(self._executor, values)
 
-    def exec_aggregation(self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]) -> dict[str, Any]:
-        """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logs, as it is.
+    def exec_aggregation(
+        self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]
+    ) -> tuple[dict[str, Any], Exception | None]:
+        """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logged, as it is.
 
-        Raises what the aggregation raised, not promptflow's wrapper.
+        Where it failed, return what was logged until then, and what it raised, not promptflow's wrapper.
         """
         from phi3flow.flows import promptflow_core
 
-        collected: Any = [line.outputs for line in lines]
-        if not self.flow.is_flex:
-            collected = _by_name([line.aggregation_inputs for line in lines])
-        try:
-            return promptflow_core.exec_aggregation(self._executor, _by_name(inputs), collected, name=self.flow.name)
-        except Exception as error:
-            raise _root_error(error)  # noqa: B904  # it keeps its own cause
+        collected: Any = _by_name([line.aggregation_inputs for line in lines])
+        if self.flow.is_flex:
+            collected = [promptflow_core.as_collected(line.aggregation_inputs[_OUTPUT]) for line in lines]
+        logged, error = promptflow_core.exec_aggregation(
+            self._executor, _by_name(inputs), collected, name=self.flow.name
+        )
+        return logged, _root_error(error) if error else None
 
 
 @contextlib.contextmanager
@@ -181,7 +187,9 @@ def _create_executor(
             cause = _root_error(error)
             if isinstance(cause, Phi3flowError):
                 raise cause from None
-            raise FlowError(f"{flow.folder / flow.file}: does not load: {cause}") from error
+            kind = "" if type(cause).__module__.startswith("promptflow") else f"{type(cause).__name__}: "
+            raise FlowError(f"{flow.folder / flow.file}: does not load: {kind}{cause}") from error
+    return executor
 
 
 def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

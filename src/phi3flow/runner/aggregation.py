@@ -20,7 +20,7 @@ from phi3flow.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Aggregated:
-    """What an aggregation logged, or why it failed, over so many ``lines``."""
+    """What an aggregation logged over so many ``lines``, and why it failed, where it did."""
 
     lines: int
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -42,29 +42,29 @@ def aggregate(
     with open_flow(flow, connections=connections, environment=environment) as session:
         redactor = Redactor(session)
         try:
-            lines = _lines(run, flow, completed)
+            lines = _lines(run, completed)
             defaults = input_defaults(flow.inputs)
             folder = data_folder(Path(run.manifest.data))
             inputs = [{**defaults, **located(result.inputs, folder)} for result in completed]
-            logged = session.exec_aggregation(inputs, lines)
+            logged, raised = session.exec_aggregation(inputs, lines)
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
-            return Aggregated(len(completed), json.loads(redactor.json(content.encode())))
+            metrics = json.loads(redactor.json(content.encode()))
         except Exception as error:
-            return Aggregated(len(completed), error=redactor.describe(error).error)
+            metrics, raised = {}, error
+        failed = redactor.describe(raised).error if raised else None
+        return Aggregated(len(completed), metrics, failed)
 
 
-def _lines(run: RunFolder, flow: Flow, completed: Sequence[LineResult]) -> list[FlowLine]:
+def _lines(run: RunFolder, completed: Sequence[LineResult]) -> list[FlowLine]:
     """Return what the lines left for the aggregation. Raises FlowError where one left nothing that could be kept."""
-    if flow.is_flex:
-        return [FlowLine(result.outputs or {}, {}) for result in completed]
     kept = run.aggregation_inputs()
     lines = []
     for result in completed:
         inputs = kept.get(result.line_number)
         if inputs is None:
-            reason = "are of a kind that no file can hold" if result.line_number in kept else "were not kept"
+            reason = "is of a kind that no file can hold" if result.line_number in kept else "was not kept"
             raise FlowError(
-                f"line {result.line_number}: what its nodes gave for the aggregation {reason}; "
+                f"line {result.line_number}: what it gave for the aggregation {reason}; "
                 "where an earlier version ran the line, --fresh runs it again"
             )
         lines.append(FlowLine(result.outputs or {}, inputs))

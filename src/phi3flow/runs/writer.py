@@ -135,7 +135,7 @@ class RunWriter:
         self._write_manifest()
 
     def end_aggregation(self, metrics: Mapping[str, Any], record: AggregationRecord) -> None:
-        """Record that the flow's aggregation failed, or what it logged, in place of what it logged before."""
+        """Record what the flow's aggregation logged, and whether it failed, in place of what was recorded before."""
         write_file(self.path / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False).encode())
         write_pf_metrics(RunFolder(self.path))
         self._manifest = self._manifest.model_copy(update={"aggregation": record})

@@ -102,7 +102,6 @@ class KeptExecutions:
             path.unlink(missing_ok=True)
         self._redactor = Redactor(session)
         self._aggregates = session.has_aggregation
-        self._is_flex = session.flow.is_flex
         self._answers: dict[int, str] = {}
         self._file = AppendedLines(path)
         self._kept = {(kept.line_number, kept.repeat, kept.answer): kept for kept in _read(path)}
@@ -148,9 +147,8 @@ class KeptExecutions:
         return self._answers[result.line_number]
 
     def _wanted(self, line: FlowLine) -> bytes:
-        outputs = line.outputs if self._aggregates and self._is_flex else _judge(line.outputs)
         try:
-            return encode_exactly({"outputs": outputs, "aggregation_inputs": line.aggregation_inputs})
+            return encode_exactly({"outputs": _judge(line.outputs), "aggregation_inputs": line.aggregation_inputs})
         except ValueError:
             return b"null"
 

@@ -213,13 +213,11 @@ def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logg
     if not executions or not session.has_aggregation:
         return Logged(), None
     redactor = Redactor(session)
-    try:
-        values = session.exec_aggregation(
-            [execution.inputs for execution in executions], [execution.line for execution in executions]
-        )
-    except Exception as error:
-        return Logged(), redactor.describe(error).error
-    return read_logged(values, redact=redactor.text), None
+    values, raised = session.exec_aggregation(
+        [execution.inputs for execution in executions], [execution.line for execution in executions]
+    )
+    error = redactor.describe(raised).error if raised else None
+    return read_logged(values, redact=redactor.text), error
 
 
 def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:

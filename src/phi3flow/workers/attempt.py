@@ -112,7 +112,7 @@ class Attempts:
         )
 
     def _aggregation_inputs(self, line: FlowLine) -> bytes | None:
-        if not line.aggregation_inputs:
+        if not self._session.has_aggregation:  # one that there is may want nothing of the line but the flow's inputs
             return None
         try:
             return self._redactor.json(encode_exactly(self._session.with_image_texts(line.aggregation_inputs)))
