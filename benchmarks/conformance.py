@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import queue
 import shutil
 import subprocess
@@ -92,7 +93,10 @@ def _heading(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     commit = f", its repository at {done.stdout.strip()}" if done.returncode == 0 else ""
-    return f"{datetime.now(UTC):%Y-%m-%d}, {', '.join(versions)}{commit}"
+    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    found = {f"{one.name} {one.version}" for one in importlib.metadata.distributions(path=folders)}
+    beside = f"; on PYTHONPATH {', '.join(sorted(found))}" if found else ""
+    return f"{datetime.now(UTC):%Y-%m-%d}, {', '.join(versions)}{commit}{beside}"
 
 
 if __name__ == "__main__":

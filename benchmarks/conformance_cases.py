@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,6 @@ SECTIONS = {"examples": EXAMPLES, "test flows": TESTS}
 FLOW_FILES = ("flow.dag.yaml", "flow.flex.yaml", "flow.dag.yml", "flow.flex.yml")
 PROMPTY_FOLDERS = (EXAMPLES / "prompty", TESTS / "prompty")
 ROWS_NAMES = ("data.jsonl", "inputs.jsonl", "samples.json", "sample.json", "inputs.json")
-DATA_NAME = "conformance.jsonl"
-RUN_NAME = "conformance-run.yml"
 MOST_LINES = 10
 LINE_NUMBER = "line_number"  # a column of this name would number pf's lines
 _MADE: dict[str, Any] = {"int": 3, "double": 1.5, "bool": True, "list": ["a", "b"], "object": {"key": "value"}}
@@ -59,6 +58,11 @@ class Case:
         if self.run_file:
             return f"{path} ({self.run_file.name})"
         return f"{path} ({self.variant})" if self.variant else path
+
+    @property
+    def stem(self) -> str:
+        """The name of the files that are made for it: flows may lie in one folder, and run at a time."""
+        return "conformance-" + re.sub(r"\W+", "-", self.name).strip("-")
 
 
 def find_cases(checkout: Path) -> Iterator[Case]:

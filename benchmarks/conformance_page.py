@@ -31,6 +31,11 @@ EXPLAINED = [
     (r".*", r"only pf refuses it: .*The input for flow cannot be empty.*", "pf runs no flow that has no inputs"),
     (r".*random_fail.*", r".*", "it fails at random"),
     (r".*conditional-flow-for-if-else", r"line \d+: answer: .*", "its safety check answers at random"),
+    (
+        r".*_simple_image.*",
+        r"line \d+: output: .*data:image/.*;path'?: '[0-9a-f]{64}'.*",
+        "it picks a picture at random",
+    ),
     (r".*/chat_group_simulation", r"line \d+: output: .*_[0-9a-f-]{36}.*", "it gives a random identifier"),
     (
         r".*chat-with-pdf",
@@ -58,6 +63,11 @@ EXPLAINED = [
         r"prompty/format-output/.*",
         r"only phi3flow refuses it: .*'first_name' would be its default .*",
         "the data's firstName is no first_name: pf takes the sample default, phi3flow refuses",
+    ),
+    (
+        r".*/prompty_with_reference_file.prompty",
+        r"only phi3flow refuses it: .*'question' gets no value.*",
+        "no column is the question: pf asks that of its sample, phi3flow refuses",
     ),
     (r".*autonomous-agent", r"1 requests of pf's and 1 of phi3flow's .*", "its prompt holds the time"),
     (r".*flow_with_operation_context", r"line \d+: .*root-run-id: .*", "it gives the run's identifier"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from conformance_cases import DATA_NAME, RUN_NAME, Case
+from conformance_cases import Case
 from scripted_model import ScriptedModel
 from tools import BIN, PEERS, QUIET
 
@@ -107,7 +107,7 @@ class Lane:
             return {}
         answer = next(filter(_ANSWER.search, case.mapping), next(iter(case.mapping)))
         flow = self.copies["ours"] / case.flow
-        data = str(self.copies["ours"] / case.data / DATA_NAME)
+        data = str(self.copies["ours"] / case.data / f"{case.stem}.jsonl")
         command = ["score", "--data", data, "--flow", str(flow), "--runs-dir", str(self.folder / "scored"), "--json"]
         command += ["--column-mapping", f"{answer}=${{run.outputs.{answer}}}"]
         done = self._run_phi3flow(command)
@@ -142,7 +142,7 @@ class Lane:
     def _arguments(self, case: Case, side: str) -> list[str]:
         """Return flow and data as the side's command takes them, having written the rows into its copy."""
         copy = self.copies[side]
-        flow, data = copy / case.flow, copy / case.data / DATA_NAME
+        flow, data = copy / case.flow, copy / case.data / f"{case.stem}.jsonl"
         if case.run_file:
             run_file = str(copy / case.run_file)
             return ["--file", run_file] if side == "theirs" else [str(flow), "--run", run_file]
@@ -150,7 +150,7 @@ class Lane:
         arguments = ["--flow", str(flow)] if side == "theirs" else [str(flow)]
         if case.init:
             content = {"flow": str(flow), "data": str(data), "init": case.init, "column_mapping": case.mapping}
-            run_file = copy / case.data / RUN_NAME
+            run_file = copy / case.data / f"{case.stem}.yml"
             run_file.write_text(dump_yaml(content), encoding="utf-8")
             return ["--file", str(run_file)] if side == "theirs" else [str(flow), "--run", str(run_file)]
         variant = ["--variant", case.variant] if case.variant else []

@@ -79,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_not_scripted()
 
     def _send_not_scripted(self) -> None:
-        """Answer what the model has not: the Assistants API of some flows."""
+        """Answer what the model has not: the Assistants API of some flows. What is sent with it may be left unread."""
+        self.close_connection = True
         self._send({"error": {"code": "404", "message": NOT_SCRIPTED}}, status=404)
 
     def _send(self, content: dict[str, Any], *, status: int = 200) -> None:
