@@ -182,6 +182,7 @@ def _create_executor(
             if isinstance(cause, Phi3flowError):
                 raise cause from None
             raise FlowError(f"{flow.folder / flow.file}: does not load: {cause}") from error
+    return executor
 
 
 def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
