@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from phi3flow.datasets.chat import evaluation_lines
+from phi3flow.datasets import evaluation_lines
 from phi3flow.flows import FlowLine, load_flow, open_flow
 from phi3flow.runs.folder import RunFolder
 from phi3flow.serving.loading import load_model
