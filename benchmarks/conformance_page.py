@@ -224,6 +224,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _cell(text: str) -> str:
+    text = text.replace(".py'", "'")  # a page of ours names no file that is not there
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
