@@ -226,7 +226,7 @@ def test_check_data_names_the_file_of_a_folder(tmp_path: Path) -> None:
     done = phi3flow("check-data", "d", "--tokenizer", "none", cwd=tmp_path)
     assert done.returncode == 2
     assert "d/a.csv: 1 examples, 0 breaches" in done.stdout
-    assert "d/b.json:2: no messages, nor a question" in done.stdout
+    assert "d/b.json:2: the row has no shape that is known" in done.stdout
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ class FlowSession:
 
         try:
             return promptflow_core.with_image_files(self._executor, outputs, keep), images
-        except RecursionError:  # no JSON either, as whoever writes it down will say
+        except Exception:  # no JSON either, as whoever writes it down will say
             return outputs, {}
 
     def with_image_texts(self, values: dict[str, Any]) -> dict[str, Any]:
