@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phi3flow.storage.jsonl import read_rows
@@ -61,6 +61,7 @@ def test_a_number_that_a_sign_joins_to_digits_is_no_number(number: int, other: i
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+@example("$A0")
 def test_ascii_which_is_read_faster_is_read_alike(written: str) -> None:
     assert text._stated_words(f"{written} | é").splitlines() == [
         *(text._stated_words(written).splitlines() or [""]),

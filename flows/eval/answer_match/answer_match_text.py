@@ -145,7 +145,8 @@ def _read_numbers(
         words += plain.findall(text, end, run.start())
         number, *unit = _stated_number(run[2], run[1] or "")
         is_behind_currency = run.start() > end and unicodedata.category(text[run.start() - 1]) == "Sc"
-        words.insert(len(words) - is_behind_currency, number)
+        is_amount = is_behind_currency and not number[0].isalpha()
+        words.insert(len(words) - is_amount, number)
         words += unit
         end = run.end()
     return words + plain.findall(text, end)
