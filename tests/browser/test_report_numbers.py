@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phi3flow.datasets.chat import LocatedRow
-from phi3flow.datasets.preparation import prepare
+from phi3flow.datasets.preparation import Output, prepare
 from phi3flow.records.runs import TokenTotal
 from phi3flow.runs.folder import RunFolder
 from phi3flow.storage.jsonl import file_sha256, read_rows, with_line_ids
@@ -157,7 +157,7 @@ def prepared(tmp_path: Path) -> Path:
     source = {"files": "chats.jsonl"}
     folder = tmp_path / "data"
     chats = [chat(number, f"What is number {number}?") for number in range(60)]
-    prepare(chats, source=source, out=folder, ratios=[0.6, 0.2, 0.2], seed=7)
+    prepare({"train": chats}, source=source, output=Output(folder=folder), ratios=[0.6, 0.2, 0.2], seed=7)
     return folder
 
 

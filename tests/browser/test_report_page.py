@@ -321,10 +321,9 @@ def test_three_runs_are_each_compared_with_the_first(open_report: Open, tmp_path
 
 
 def test_lines_of_one_run_only_are_named(open_report: Open, tmp_path: Path) -> None:
-    first = write_run(tmp_path / "first", [line(0, "a"), line(1, "b")], scores={"e": {"f1": [1.0, 1.0]}})
-    second = write_run(
-        tmp_path / "second", [line(0, "a"), line(2, "c")], scores={"e": {"f1": [1.0, 1.0]}}, rows=[{}] * 3
-    )
+    scores, rows = {"e": {"f1": [1.0, 1.0]}}, [{}] * 3
+    first = write_run(tmp_path / "first", [line(0, "a"), line(1, "b")], scores=scores, rows=rows)
+    second = write_run(tmp_path / "second", [line(0, "a"), line(2, "c")], scores=scores, rows=rows)
     report = open_report(first, second)
     report.choose("In one run only")
     assert report.texts(".line-answer.candidate .said") == ["not in this run", "c"]
