@@ -45,13 +45,14 @@ def refuse_outdated(run: GatedRun, named: Collection[str]) -> None:
     """
     for evaluation in named or run.evaluations:
         metrics = run.estimates[evaluation]
+        measured = Measured(run.folder, evaluation, metrics)
         if metrics.schema_version < SCHEMA_VERSION or metrics.evaluation is None:
             raise ConfigError(
                 f"run {run.name}: its scores by {evaluation} are an earlier build's, which did not note what measured "
-                f"them: {_score_again(run.folder, evaluation)}"
+                f"them: {measured.score_again()}"
             )
         scores = run.scores(evaluation)
-        outdated = Measured(run.folder, evaluation, metrics).outdated(scores)
+        outdated = measured.outdated(scores)
         if outdated and (scores or evaluation in named):
             raise ConfigError(outdated)
 
@@ -99,7 +100,3 @@ def _refuse_incomparable(rule: MetricRule, metric: ScoredMetric, baseline: Measu
             f"--rule {rule.text!r}: run {baseline.run.name} has no {metric.full_name}; score it again: "
             f"{baseline.score_again()}"
         )
-
-
-def _score_again(run: RunFolder, evaluation: str) -> str:
-    return Measured(run, evaluation, run.metrics(evaluation)).score_again()

@@ -230,6 +230,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         names.get(evaluation.folder, _own_name(evaluation, names)): evaluation
         for evaluation in (Measured(run, folder, run.metrics(folder)) for folder in run.evaluations())
     }
+    scored = {name: run.scores(evaluation.folder) for name, evaluation in measured.items()}
     return RunView(
         name=run.name,
         manifest=run.manifest,
@@ -237,8 +238,12 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         rows=rows,
         data_note=note,
         metrics={name: evaluation.metrics for name, evaluation in measured.items()},
-        scored={name: run.scores(evaluation.folder) for name, evaluation in measured.items()},
-        score_again={name: problem for name, evaluation in measured.items() if (problem := _score_again(evaluation))},
+        scored=scored,
+        score_again={
+            name: problem
+            for name, evaluation in measured.items()
+            if (problem := _score_again(evaluation, scored[name]))
+        },
         data=(data or DataViews()).of(run),
         folder=run.path,
     )
@@ -305,14 +310,14 @@ def _own_name(evaluation: Measured, names: Mapping[str, str]) -> str:
     return evaluation.folder
 
 
-def _score_again(evaluation: Measured) -> str | None:
+def _score_again(evaluation: Measured, scores: Sequence[LineScore]) -> str | None:
     """Return why an evaluation's scores are not those of the run as it is, and the command that scores anew."""
     if evaluation.ruler is None:
         return (
             f"the scores of {evaluation.folder} are an earlier build's, which did not note what measured them: they "
             f"are shown as they are, and compared with no other run's. {evaluation.score_again()} scores it anew"
         )
-    return evaluation.outdated(evaluation.run.scores(evaluation.folder))
+    return evaluation.outdated(scores)
 
 
 def _rows(run: RunFolder, results: Iterable[LineResult]) -> tuple[dict[str, Row], str | None]:
