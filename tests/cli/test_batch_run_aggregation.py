@@ -35,6 +35,7 @@ def total(answers: list, questions: list) -> None:
     assert all(isinstance(answer["size"], tuple) for answer in answers)
     log_metric("answers", len(answers))
     log_metric("label", "excellent")
+    log_metric("ratio", float("nan"))
 """
 FAILS = """
 from promptflow.core import log_metric, tool
@@ -102,10 +103,10 @@ def project(tmp_path: Path) -> Project:
 def test_the_aggregation_is_executed_over_the_completed_lines_and_shown(project):
     done = project.run()
     assert done.returncode == 1  # line 3
-    assert "metrics: answers 4, label excellent" in done.stdout
-    assert project.metrics == {"answers": 4, "label": "excellent"}
+    assert "metrics: answers 4, label excellent, ratio NaN" in done.stdout
+    assert project.metrics == {"answers": 4, "label": "excellent", "ratio": "NaN"}
     summary = json.loads(project.run("--json").stdout)
-    assert summary["metrics"] == {"answers": 4, "label": "excellent"}
+    assert summary["metrics"] == {"answers": 4, "label": "excellent", "ratio": "NaN"}
     assert summary["aggregation"] == {"lines": 4, "error": None}
 
 
@@ -142,8 +143,8 @@ def test_what_was_logged_before_an_aggregation_failed_stays(project):
     (project.flow / "fails.py").write_text(FAILS, encoding="utf-8")
     done = project.run()
     assert done.returncode == 1
-    assert "metrics: answers 4, label excellent, begun 1\n  the aggregation failed: KeyError: 'size'" in done.stdout
-    assert project.metrics == {"answers": 4, "label": "excellent", "begun": 1}
+    assert "metrics: answers 4, label excellent, ratio NaN, begun 1\n  the aggregation failed: KeyError: 'size'" in done.stdout
+    assert project.metrics == {"answers": 4, "label": "excellent", "ratio": "NaN", "begun": 1}
     error = {"type": "KeyError", "message": "'size'", "status_code": None}
     assert json.loads(project.run("--json").stdout)["aggregation"] == {"lines": 4, "error": error}
 
@@ -166,9 +167,9 @@ def test_scores_stand_beside_what_the_run_logged(project):
     (flow / "flow.flex.yaml").write_text("entry: grade:grade\n", encoding="utf-8")
     (flow / "grade.py").write_text("def grade(answer: dict) -> dict:\n    return {'one': 1}\n", encoding="utf-8")
     phi3flow("score", "run", "--flow", "grades", "--failed-lines", "left-out", cwd=project.folder)
-    assert project.metrics == {"answers": 4, "label": "excellent", "grades.one": 1.0}
+    assert project.metrics == {"answers": 4, "label": "excellent", "ratio": "NaN", "grades.one": 1.0}
     project.run()
-    assert project.metrics == {"answers": 4, "label": "excellent", "grades.one": 1.0}
+    assert project.metrics == {"answers": 4, "label": "excellent", "ratio": "NaN", "grades.one": 1.0}
 
 
 def test_a_line_whose_nodes_give_what_no_file_can_hold_is_named(project):

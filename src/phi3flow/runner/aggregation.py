@@ -48,7 +48,7 @@ def aggregate(
             inputs = [{**defaults, **located(result.inputs, folder)} for result in completed]
             logged, raised = session.exec_aggregation(inputs, lines)
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
-            metrics = json.loads(redactor.json(content.encode()))
+            metrics = json.loads(redactor.json(content.encode()), parse_constant=str)
         except Exception as error:
             metrics, raised = {}, error
         failed = redactor.describe(raised).error if raised else None
