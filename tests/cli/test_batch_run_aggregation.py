@@ -143,7 +143,10 @@ def test_what_was_logged_before_an_aggregation_failed_stays(project):
     (project.flow / "fails.py").write_text(FAILS, encoding="utf-8")
     done = project.run()
     assert done.returncode == 1
-    assert "metrics: answers 4, label excellent, ratio NaN, begun 1\n  the aggregation failed: KeyError: 'size'" in done.stdout
+    assert (
+        "metrics: answers 4, label excellent, ratio NaN, begun 1\n  the aggregation failed: KeyError: 'size'"
+        in done.stdout
+    )
     assert project.metrics == {"answers": 4, "label": "excellent", "ratio": "NaN", "begun": 1}
     error = {"type": "KeyError", "message": "'size'", "status_code": None}
     assert json.loads(project.run("--json").stdout)["aggregation"] == {"lines": 4, "error": error}

@@ -261,14 +261,14 @@ def test_columns_are_named_by_a_flag(tmp_path: Path) -> None:
 
 def test_a_rows_own_columns_stand_in_the_test_lines_and_a_clash_is_said(tmp_path: Path) -> None:
     own = {"context": "The kettle costs 39.", "category": "price", "level": 2}
-    rows = [{"question": f"q {n}", "answer": "a", **own, "chat_history": ["x"]} for n in range(10)]
+    rows = [{"question": f"q {n}", "answer": "a", **own, "values": "x"} for n in range(10)]
     write_rows(tmp_path / "a.jsonl", rows)
     done = prepare_data("--input", "a.jsonl", cwd=tmp_path)
     assert done.returncode == 0
     ((_, line),) = read_rows(tmp_path / "data" / "test_lines.jsonl")
     assert own.items() <= line.items()
-    assert (line["chat_history"], line["ground_truth"]) == ([], "a")
-    assert "the column chat_history is not in 1 test line, which have a chat_history of their own" in done.stdout
+    assert (line["values"], line["ground_truth"]) == ([], "a")
+    assert "the column values is not in 1 test line, which have a values of their own" in done.stdout
 
 
 def test_files_that_prepare_data_did_not_write_are_replaced_only_when_told(tmp_path: Path) -> None:
@@ -318,3 +318,23 @@ def test_the_sample_says_what_was_written(tmp_path: Path) -> None:
     assert "8000" in done.stdout
     assert "no question of test stands in train or validation" in done.stdout
     assert len(read_chats(tmp_path / "out" / "test.jsonl")) == 200
+
+
+def test_rows_with_the_turns_before_them_are_trained_and_asked_with_these_and_weight_0_is_no_truth(
+    tmp_path: Path,
+) -> None:
+    earlier = [[{"inputs": {"question": f"Which {n}?"}, "outputs": {"answer": "The blue one."}}] for n in range(20)]
+    rows = [
+        {"question": f"Question {n}?", "chat_history": earlier[n], "answer": f"Answer {n}.", "conversation_id": n}
+        for n in range(20)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = prepare_data("--input", "a.jsonl", "--ratios", "1/1/1", "--out", "out", "--json", cwd=tmp_path)
+    card = card_of(done)
+    assert "answer = answer, turns before it = chat_history" in done.stderr
+    for _, line in read_rows(tmp_path / "out" / "test_lines.jsonl"):
+        number = int(line["conversation_id"])
+        assert (line["chat_history"], line["ground_truth"]) == (earlier[number], f"Answer {number}.")
+    assert card["test_answers_not_learnt"] == card["files"]["test_lines.jsonl"]["rows"] > 0
+    text = prepare_data("--input", "a.jsonl", "--ratios", "1/1/1", "--out", "out", cwd=tmp_path).stdout
+    assert "of weight 0 in test: history, and no test line" in " ".join(text.split())

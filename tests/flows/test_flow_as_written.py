@@ -124,8 +124,13 @@ def test_a_variant_keeps_the_quotes_of_its_author(tmp_path: Path, variant: str |
     assert [value for _, _, value in _ours(tmp_path / "flow", variant=variant)] == values
 
 
-def test_the_snapshot_holds_what_the_user_wrote(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_snapshot_holds_what_the_user_wrote(tmp_path: Path, line_end: str, mark: str) -> None:
     _write(tmp_path / "flow", ['"09123"  # quoted', "yes"])
+    file = tmp_path / "flow" / "flow.dag.yaml"
+    file.write_bytes((mark + file.read_text(encoding="utf-8").replace("\n", line_end)).encode())
+    assert _ours(tmp_path / "flow") == _theirs(tmp_path / "flow")
     write_snapshot(tmp_path / "snapshot", load_flow(tmp_path / "flow"))
     for name in ("flow.dag.yaml", "tell.py"):
         assert (tmp_path / "snapshot" / name).read_bytes() == (tmp_path / "flow" / name).read_bytes()

@@ -6,7 +6,8 @@ validation. A --dataset FOLDER with splits of its own keeps them; those that it 
 
 Rows may be chats (messages), ShareGPT (conversations), TRL's prompt and completion, Alpaca's instruction, input and
 output, or have a question (question, prompt, query, instruction, input) and an answer (answer, completion, response,
-output, ground_truth); which it was is said. --columns names others. Other columns are kept, in test_lines.jsonl too.
+output, ground_truth), and turns before them (chat_history, history: read, not learnt); which it was is said. --columns
+names others. Other columns are kept, in test_lines.jsonl too. An answer of "weight": 0 makes no test line.
 
 Examples:
   phi3flow prepare-data --dataset HuggingFaceH4/ultrachat_200k --split 'train_sft[:1%]'
@@ -200,6 +201,10 @@ def _caption(card: DataCard) -> str:
     remarks = [f"{card.files['test_lines.jsonl'].rows} test lines"]
     if card.leakage.test_lines_left_out:
         remarks.append(f"{card.leakage.test_lines_left_out} more left out: their question also stands in train")
+    if card.test_answers_not_learnt:
+        remarks.append(
+            f"{plural(card.test_answers_not_learnt, 'answer')} of weight 0 in test: history, and no test line"
+        )
     if card.duplicates_removed:
         removed = card.duplicates_removed
         remarks.append(f"{removed.exact} exact and {removed.normalised} normalised duplicates removed")

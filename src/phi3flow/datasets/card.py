@@ -45,7 +45,8 @@ class DataCard(Record):
     """``data_card.json``, written beside the files that it describes; it has no time, so that runs compare.
 
     ``read_as`` counts the rows of each source by their shape; ``columns_hidden`` counts, by name, the test lines in
-    which a row's own column gave way to the line's value.
+    which a row's own column gave way to the line's value; ``test_answers_not_learnt`` are the answers of weight 0 in
+    test, which make no test line.
     """
 
     schema_version: int = 1
@@ -56,6 +57,7 @@ class DataCard(Record):
     malformed_skipped: int = 0
     read_as: dict[str, dict[str, int]] | None = None
     columns_hidden: dict[str, int] | None = None
+    test_answers_not_learnt: int | None = None
     splits: dict[str, SplitFacts]
     files: dict[str, FileFacts]
     leakage: Leakage

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from phi3flow.datasets.card import DataCard, Duplicates, FileFacts, Leakage, SplitFacts
-from phi3flow.datasets.chat import Breach, LocatedRow, checked, questions, refuse
+from phi3flow.datasets.chat import Breach, LocatedRow, checked, is_learnt, questions, refuse
 from phi3flow.datasets.evaluation import evaluation_lines
 from phi3flow.datasets.splitting import (
     SPLITS,
@@ -138,6 +138,7 @@ def write_dataset(
         malformed_skipped=malformed,
         read_as={name: dict(shapes) for name, shapes in read_as.items()} if read_as else None,
         columns_hidden=dict(lines.hidden) or None,
+        test_answers_not_learnt=_not_learnt(splits.test) or None,
         splits={name: _split_facts(rows) for name, rows in splits.items()},
         files={name: _file_facts(encoded) for name, encoded in contents.items()},
         leakage=Leakage(questions_compared=compared, test_lines_left_out=lines.left_out),
@@ -164,6 +165,11 @@ def _test_lines(splits: Splits, *, last_turn_only: bool) -> _TestLines:
     lines = list(evaluation_lines(splits.test, last_turn_only=last_turn_only, hidden=hidden))
     kept = [line for line in lines if question_key(line["question"]) not in shared]
     return _TestLines(kept, len(lines) - len(kept), hidden)
+
+
+def _not_learnt(rows: Iterable[Row]) -> int:
+    answers = (message for row in rows for message in row["messages"] if message["role"] == "assistant")
+    return sum(not is_learnt(answer) for answer in answers)
 
 
 def refuse_foreign_files(output: Output) -> None:

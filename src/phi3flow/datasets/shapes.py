@@ -1,7 +1,8 @@
 """The shapes in which chats are written elsewhere, and what makes chats of them.
 
 Known are messages (OpenAI, TRL), ShareGPT, TRL's prompt and completion, Alpaca's instruction and input, and any pair of
-a question's and an answer's column. A row that may be read in two ways is refused: a guess would train on another text.
+a question's and an answer's column, with the turns before them in a column of their own. A row that may be read in two
+ways is refused: a guess would train on another text.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ QUESTION_COLUMNS = ("question", "prompt", "query", "instruction", "input")
 ANSWER_COLUMNS = ("answer", "completion", "response", "output", "ground_truth")
 SYSTEM_COLUMNS = ("system", "system_prompt")
 MESSAGES_COLUMNS = ("messages", "conversations", "conversation")
+HISTORY_COLUMNS = ("chat_history", "history")
 
 _ALPACA = ("instruction", "input")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
@@ -81,7 +83,7 @@ def as_chat(row: Row, columns: Columns) -> tuple[str, Row]:
     """
     column = columns.messages or (None if columns.question or columns.answer else _messages_column(row))
     if column is None:
-        shape, messages, used = _paired(row, columns)
+        shape, messages, used = _with_history(row, *_paired(row, columns))
     else:
         shape, messages = _unified(_parsed(_value(row, column), column), column)
         used = [column]
@@ -177,6 +179,60 @@ def _paired(row: Row, columns: Columns) -> tuple[str, Any, list[str]]:
     return f"pairs: question = {questions[0]}, answer = {answers[0]}", messages, used
 
 
+def _with_history(row: Row, shape: str, messages: Any, used: list[str]) -> tuple[str, Any, list[str]]:
+    """Put the turns of the row's history before its own; they are read and not learnt, for other rows answer them."""
+    if _is_messages(_value(row, used[0])):
+        return shape, messages, used
+    for column in _candidates(row, HISTORY_COLUMNS):
+        history = row[column]
+        if isinstance(history, str) and history.lstrip().startswith("["):
+            history = _parsed(history, column)
+        if not history:
+            continue
+        try:
+            earlier = _earlier(history, column)
+        except ValueError:
+            if _normalised(column) == HISTORY_COLUMNS[0]:
+                raise
+            continue  # the history of something else
+        return f"{shape}, turns before it = {column}", [*earlier, *messages], [*used, column]
+    return shape, messages, used
+
+
+def _earlier(history: Any, column: str) -> list[Any]:
+    """Return the messages of a history: messages, Prompt flow's inputs and outputs, objects or pairs of two texts.
+
+    Raises ValueError where it is none of them.
+    """
+    if _is_messages(history):
+        _, messages = _unified(history, column)
+        return [{**m, "weight": 0} if _role(m) == "assistant" else m for m in messages]
+    if not isinstance(history, list):
+        raise ValueError(f"{column} is no list of turns: {shorten(json.dumps(history))}")
+    messages = []
+    for number, turn in enumerate(history, start=1):
+        match turn:
+            case {"inputs": dict(asked), "outputs": dict(answered)}:
+                pass
+            case [asked, answered] if isinstance(asked, str) and isinstance(answered, str):
+                asked, answered = {"question": asked}, {"answer": answered}
+            case dict() if _candidates(turn, QUESTION_COLUMNS) and _candidates(turn, ANSWER_COLUMNS):
+                asked = answered = turn
+            case _:
+                raise ValueError(f"{column}: turn {number} is no question and answer: {shorten(json.dumps(turn))}")
+        question = _of_turn(asked, QUESTION_COLUMNS, f"{column}: turn {number}: the question")
+        answer = _of_turn(answered, ANSWER_COLUMNS, f"{column}: turn {number}: the answer")
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer, "weight": 0}]
+    return messages
+
+
+def _of_turn(fields: Row, names: Sequence[str], what: str) -> str | None:
+    columns = _candidates(fields, names) or ([*fields] if len(fields) == 1 else [])
+    if len(columns) != 1:
+        raise ValueError(f"{what} is not known: the fields are {_listed_names(fields)}")
+    return _text(fields[columns[0]], f"{what}, {columns[0]},")
+
+
 def _turn(question: str | None, answer: str | None) -> list[Row]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
@@ -246,7 +302,11 @@ def _texts(row: Row) -> Iterator[str]:
 
 
 def _listed(row: Row) -> str:
-    return f"the columns are {shorten(', '.join(path for path, _ in _leaves(row)), _SHOWN_COLUMNS) or 'none'}"
+    return f"the columns are {_listed_names(row)}"
+
+
+def _listed_names(row: Row) -> str:
+    return shorten(", ".join(path for path, _ in _leaves(row)), _SHOWN_COLUMNS) or "none"
 
 
 def _leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,7 @@ _VARIANT = re.compile(r"^\$\{([^.{}]+)\.([^{}]+)\}$")
 def read_flow_yaml(file: Path) -> tuple[str, dict[str, Any]]:
     """Return the text of a flow's YAML, and what it says. Raises FlowError where that is no flow."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode()  # with its line ends and byte order mark
         definition = parse_yaml(text)
     except YamlError as error:
         raise FlowError(f"{error.place(file)}: is not YAML: {error}") from error

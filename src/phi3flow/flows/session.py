@@ -179,7 +179,7 @@ def _create_executor(
 
         file = (folder if flow.is_prompty else Path(temporary)) / flow.file  # a prompty's references are beside it
         if not flow.is_prompty:
-            file.write_text(flow.text, encoding="utf-8")
+            file.write_bytes(flow.text.encode())
         try:
             executor = create_executor(flow, file, folder, connections)
             used.update(inline_connections(executor))

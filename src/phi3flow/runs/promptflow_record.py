@@ -128,7 +128,7 @@ def write_snapshot(folder: Path, flow: Flow) -> None:
         shutil.copyfile(flow.folder / name, folder / name)
     copy_includes(flow.includes, folder, with_secrets=False)
     text = change_yaml(flow.text, lambda dag: dag.pop(INCLUDES)) if flow.includes else flow.text
-    (folder / DAG_FILE).write_text(text, encoding="utf-8")
+    (folder / DAG_FILE).write_bytes(text.encode())
 
 
 def _last_results(file: BinaryIO) -> Iterator[LineResult]:

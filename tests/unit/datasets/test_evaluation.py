@@ -58,3 +58,19 @@ def test_a_rows_own_line_id_is_its_first_lines_name() -> None:
     assert [line["line_id"] for line in lines] == ["7", "7#2"]
     lines, _ = lines_of(chat("q", "a", "r", "b", line_id="x"), last_turn_only=True)
     assert [line["line_id"] for line in lines] == ["x"]
+
+
+def test_an_answer_that_is_not_learnt_is_history_and_no_ground_truth() -> None:
+    row = chat("q", "a", "r", "b", "s", "c", values=[["1"], ["2"], ["3"]], line_id="x")
+    row["messages"][1]["weight"] = row["messages"][5]["weight"] = 0
+    (line,), _ = lines_of(row)
+    assert (line["line_id"], line["question"], line["ground_truth"], line["values"]) == ("x", "r", "b", ["2"])
+    assert line["chat_history"] == [{"inputs": {"question": "q"}, "outputs": {"answer": "a"}}]
+    assert lines_of(row, last_turn_only=True)[0] == [line]
+
+
+def test_values_of_the_one_answer_that_is_learnt_are_its_own() -> None:
+    row = chat("q", "a", "r", "b", values=["2"])
+    row["messages"][1]["weight"] = 0
+    (line,), _ = lines_of(row)
+    assert line["values"] == ["2"]

@@ -186,3 +186,53 @@ def test_two_answers_are_never_chosen_between(first: str, second: str, question:
         return
     with pytest.raises(ValueError, match="may both be the answer"):
         as_chat(row, Columns())
+
+
+EARLIER = [
+    {"role": "user", "content": "p"},
+    {"role": "assistant", "content": "b", "weight": 0},
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "a"},
+]
+
+
+@pytest.mark.parametrize(
+    ("column", "history"),
+    [
+        ("chat_history", [{"inputs": {"question": "p"}, "outputs": {"answer": "b"}}]),
+        ("chat_history", [{"inputs": {"chat_input": "p"}, "outputs": {"reply": "b"}}]),
+        ("chat_history", json.dumps([{"inputs": {"question": "p", "topic": "x"}, "outputs": {"output": "b"}}])),
+        ("Chat History", [{"role": "user", "content": "p"}, {"role": "assistant", "content": "b"}]),
+        ("chat_history", [{"question": "p", "answer": "b"}]),
+        ("history", [["p", "b"]]),
+        ("history", [{"from": "human", "value": "p"}, {"from": "gpt", "value": "b"}]),
+    ],
+)
+def test_the_turns_before_the_question_are_read_and_not_learnt(column: str, history: object) -> None:
+    shape, row = as_chat({"question": "q", column: history, "answer": "a", "level": 2}, Columns())
+    assert row == {"messages": EARLIER, "level": 2}
+    assert shape == f"pairs: question = question, answer = answer, turns before it = {column}"
+    assert not [*breaches(row)]
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ("they spoke of kettles", "chat_history is no list of turns"),
+        ({"visits": 3}, "chat_history is no list of turns"),
+        ([{"visits": 3}], "chat_history: turn 1 is no question and answer"),
+        ([["p"]], "chat_history: turn 1 is no question and answer"),
+        ([{"inputs": {"a": "p", "b": "r"}, "outputs": {"answer": "b"}}], "turn 1: the question is not known: .* a, b"),
+        ([{"inputs": {"question": ["p"]}, "outputs": {"answer": "b"}}], "turn 1: the question, question, must be"),
+    ],
+)
+def test_a_chat_history_that_cannot_be_read_refuses_the_row(history: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        as_chat({"question": "q", "chat_history": history, "answer": "a"}, Columns())
+
+
+@pytest.mark.parametrize("history", [None, [], "", "of the kettle", {"visits": 3}, [{"visits": 3}], ["one", "two"]])
+def test_a_history_of_something_else_stays_a_column(history: object) -> None:
+    shape, row = as_chat({"question": "q", "history": history, "answer": "a"}, Columns())
+    assert (len(row["messages"]), row["history"]) == (2, history)
+    assert "turns" not in shape
