@@ -52,8 +52,8 @@ def _lines_of(conversation: str, row: Row) -> Iterator[Row]:
     values = _values(row, [is_learnt(answer) for answer in turns[1::2]])
     columns = {key: value for key, value in row.items() if key not in _NO_COLUMNS}
     history: list[Row] = []
-    for asked, answer, required in zip(turns[::2], turns[1::2], values, strict=True):
-        question = asked["content"]
+    for user, answer, required in zip(turns[::2], turns[1::2], values, strict=True):
+        question = user["content"]
         if is_learnt(answer):
             yield {
                 "conversation_id": conversation,

@@ -212,16 +212,16 @@ def _earlier(history: Any, column: str) -> list[Any]:
     messages = []
     for number, turn in enumerate(history, start=1):
         match turn:
-            case {"inputs": dict(asked), "outputs": dict(answered)}:
+            case {"inputs": dict(inputs), "outputs": dict(outputs)}:
                 pass
-            case [asked, answered] if isinstance(asked, str) and isinstance(answered, str):
-                asked, answered = {"question": asked}, {"answer": answered}
+            case [inputs, outputs] if isinstance(inputs, str) and isinstance(outputs, str):
+                inputs, outputs = {"question": inputs}, {"answer": outputs}
             case dict() if _candidates(turn, QUESTION_COLUMNS) and _candidates(turn, ANSWER_COLUMNS):
-                asked = answered = turn
+                inputs = outputs = turn
             case _:
                 raise ValueError(f"{column}: turn {number} is no question and answer: {shorten(json.dumps(turn))}")
-        question = _of_turn(asked, QUESTION_COLUMNS, f"{column}: turn {number}: the question")
-        answer = _of_turn(answered, ANSWER_COLUMNS, f"{column}: turn {number}: the answer")
+        question = _of_turn(inputs, QUESTION_COLUMNS, f"{column}: turn {number}: the question")
+        answer = _of_turn(outputs, ANSWER_COLUMNS, f"{column}: turn {number}: the answer")
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer, "weight": 0}]
     return messages
 
