@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,12 @@ def _parse(content: Mapping[str, Any], path: Path) -> ConnectionDefinition:
 
 
 def _texts(values: Any, where: str) -> dict[str, str]:
-    """YAML reads an unquoted api_version as a date: scalars become text again."""
+    """Return the values as text; an unquoted api_version is a date, whose text is known, that of 0012 is not."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: must map names to values")
     for key, value in values.items():
         if isinstance(value, dict | list):
             raise ConfigError(f"{where}: {key} must be one value, not several")
+        if isinstance(value, int | float | datetime):
+            raise ConfigError(f"{where}: {key} must be a text, as for pf: put its value in quotes")
     return {str(key): "" if value is None else str(value) for key, value in values.items()}
