@@ -63,6 +63,13 @@ def saved_to_disk(folder: Path) -> None:
     )
 
 
+def capitals(folder: Path) -> None:
+    write_rows(folder / "Train.jsonl", rows_of("train"))
+    pandas.DataFrame(rows_of("validation")).to_csv(folder / "my-VAL.CSV", index=False)
+    (folder / "Test").mkdir()
+    write_rows(folder / "Test" / "rows 1.jsonl", rows_of("test"))
+
+
 def prepare(folder: Path, *arguments: object) -> Done:
     return phi3flow("prepare-data", "--dataset", folder.name, "--out", "out", *arguments, cwd=folder.parent)
 
@@ -79,7 +86,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "make", [plain, shards, named_in_the_readme, folders_and_other_names, several_formats, saved_to_disk]
+    "make", [plain, shards, named_in_the_readme, folders_and_other_names, several_formats, saved_to_disk, capitals]
 )
 def test_a_folder_keeps_its_own_splits(folder: Path, make: Callable[[Path], None]) -> None:
     make(folder)
@@ -106,6 +113,48 @@ def test_a_single_file_of_any_name_is_split(folder: Path) -> None:
     write_rows(folder / "all.jsonl", rows_of("train"))
     assert prepare(folder).returncode == 0
     assert [len(split) for split in asked(folder).values()] == [16, 2, 2]
+
+
+def test_a_dataset_saved_without_splits_is_split(folder: Path) -> None:
+    import datasets
+
+    datasets.Dataset.from_list(rows_of("train")).save_to_disk(folder)
+    assert prepare(folder).returncode == 0
+    assert [len(split) for split in asked(folder).values()] == [16, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "Eval.jsonl", "dev/rows.jsonl", "support-test-cases.jsonl"])
+def test_a_test_set_is_never_trained_on_for_want_of_another(folder: Path, name: str) -> None:
+    (folder / "dev").mkdir()
+    write_rows(folder / name, rows_of("train"))
+    write_rows(folder / "support.jsonl", rows_of("test"))
+    done = prepare(folder)
+    assert done.returncode == 2
+    assert f"and none to train on; to split some of them: --input set/{name}" in done.stderr
+    assert not (folder.parent / "out").exists()
+
+
+def test_a_readme_that_names_a_test_set_alone_is_no_train(folder: Path) -> None:
+    write_rows(folder / "a.jsonl", rows_of("train"))
+    entry = "\n  - split: test\n    path: a.jsonl"
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:{entry}\n---\n")
+    done = prepare(folder)
+    assert (done.returncode, "none to train on: take one by --split" in done.stderr) == (2, True)
+    assert prepare(folder, "--split", "test").returncode == 0
+
+
+def test_files_whose_names_say_no_split_are_named_beside_one_that_does(folder: Path) -> None:
+    for name in ("train_questions", "contest", "latest"):
+        write_rows(folder / f"{name}.jsonl", rows_of("train"))
+    done = prepare(folder)
+    assert done.returncode == 0, done.stderr
+    assert "left out, being neither train, validation nor test: contest.jsonl, latest.jsonl" in done.stderr
+
+
+def test_a_name_of_two_splits_is_refused(folder: Path) -> None:
+    write_rows(folder / "train-and-test.jsonl", rows_of("train"))
+    done = prepare(folder)
+    assert (done.returncode, "train-and-test may be train or test: rename it" in done.stderr) == (2, True)
 
 
 def test_what_prepare_data_wrote_is_a_dataset_again(folder: Path) -> None:

@@ -157,7 +157,7 @@ def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, An
     if args.ratios and len(own.rows) == 3:
         raise ConfigError(
             f"--ratios: {folder} has its own {', '.join(own.names.values())}, which stay as they are; to split them "
-            f"anew, pool them: --split {'+'.join(own.names.values())}"
+            f"anew, pool them: {own.pooled}"
         )
     if own.left_out:
         terminal.note(f"{folder}: left out, being neither train, validation nor test: {', '.join(own.left_out)}")
