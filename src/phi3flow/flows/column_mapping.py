@@ -8,6 +8,7 @@ flow with ("Who founded Microsoft?") does not stand in for data: docs/flow-input
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,9 +16,12 @@ from typing import Any
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.left_inputs import Columns, check_left_inputs, is_asked, list_columns, optional_inputs
+from phi3flow.text import plural, shorten, visible
 
+_LOG = logging.getLogger(__name__)
 _WITHOUT_NULL = frozenset({"string", "int", "double", "bool", "list"})
 _REFERENCE = re.compile(r"^\$\{([^{}]+)\}$")
+_REFERENCE_INSIDE = re.compile(r"\$\s*[({]*\s*(data|run)\s*[.})]")
 
 Sources = Mapping[str, Mapping[str, Any]]
 """One line's values by source (data, run.inputs, run.outputs) and column."""
@@ -40,6 +44,11 @@ def complete_mapping(
         if value is None and not _takes_null(name, inputs[name]):
             raise ColumnMappingError(f"{where}: column_mapping.{name} is null: give it a column or a value")
         reference = _reference(value)
+        if not reference and isinstance(value, str) and _REFERENCE_INSIDE.search(value):
+            raise ColumnMappingError(
+                f"{where}: column_mapping.{name} is the text {shorten(value)!r} in every line: a column is the whole "
+                "value, '${data.COLUMN}'"
+            )
         if reference and _find(reference, columns) is None:
             raise ColumnMappingError(
                 f"{where}: column_mapping.{name} refers to {value}; the columns are {list_columns(columns)}"
@@ -51,6 +60,33 @@ def complete_mapping(
             result[name] = f"${{{source}.{name}}}"
     check_left_inputs(result, inputs=inputs, columns=columns, used=_used(result, columns), where=where)
     return result
+
+
+def warn_of_samples(
+    mapping: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, FlowInput],
+    stated: Mapping[str, Mapping[str, int]],
+    lines: int,
+    where: str,
+) -> None:
+    """Warn of the inputs that have a column, and a default that is a sample in the ``lines`` that lack a value in it.
+
+    ``stated`` counts by source and column the lines that have a value, which is not null.
+    """
+    optional = optional_inputs(inputs)
+    samples = []
+    for name, value in mapping.items():
+        reference, declared = _reference(value), inputs[name]
+        location = _find(reference, stated) if reference and name in optional and declared.is_sample else None
+        missing = lines - stated[location[0]][location[1]] if location else 0
+        if missing and declared.is_read:
+            default = "" if declared.is_computed else f" {shorten(repr(declared.default))}"
+            samples.append(
+                f"{name!r} is its default{default} in {missing:,} of {plural(lines, 'line')}: {value} is empty"
+            )
+    if samples:
+        _LOG.warning("warning: %s: %s", where, visible("; ".join(samples)))
 
 
 def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable[str] = ()) -> dict[str, Any]:

@@ -39,34 +39,39 @@ class DataLine:
 
 @dataclass(frozen=True)
 class DataLines:
-    """Checked data: their first ``lines`` will run, ``repeats`` times; ``columns`` are any line's keys."""
+    """Checked data: their first ``lines`` will run, ``repeats`` times.
+
+    ``stated`` has any line's columns, with in how many of the lines to run they are not null.
+    """
 
     path: Path
     lines: int
     repeats: int
-    columns: list[str]
+    stated: dict[str, int]
     sha256: str
     line_ids: dict[int, str]
 
     @classmethod
     def scan(cls, path: Path, *, limit: int | None = None, repeats: int = 1) -> DataLines:
         """Read all of it before anything is sent. Raises DatasetError with file:line for what does not parse."""
-        columns: dict[str, None] = {}
+        stated: dict[str, int] = {}
         hashes = [array("Q") for _ in range(_BUCKETS)]
         total = 0
         some_numbered = False
         for _, row in read_data(path):
             total += 1
-            columns.update(dict.fromkeys(row))
+            counts = limit is None or total <= limit
+            for name, value in row.items():
+                stated[name] = stated.get(name, 0) + (counts and value is not None)
             identity = line_id(row)
             some_numbered = some_numbered or bool(_NUMBERED.search(identity))
-            value = _hash(identity)
-            hashes[value % _BUCKETS].append(value)
+            hashed = _hash(identity)
+            hashes[hashed % _BUCKETS].append(hashed)
         if not total:
             raise DatasetError(f"{path}: has no lines")
         repeated = set[int]().union(*map(_repeated, hashes))
         line_ids = _renamed(path, repeated) if repeated or some_numbered else {}
-        return cls(path, min(total, limit or total), repeats, list(columns), data_sha256(path), line_ids)
+        return cls(path, min(total, limit or total), repeats, stated, data_sha256(path), line_ids)
 
     @property
     def total(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from phi3flow import __version__
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow
-from phi3flow.flows.column_mapping import complete_mapping
+from phi3flow.flows.column_mapping import complete_mapping, warn_of_samples
 from phi3flow.records.runs import Counts, History, Manifest, RunParameters
 from phi3flow.runner.data_lines import DataLines
 from phi3flow.runner.options import RunOptions
@@ -68,7 +68,14 @@ class RunPlan:
         mapping = complete_mapping(
             self.column_mapping,
             inputs=self.flow.inputs,
-            columns={"data": lines.columns},
+            columns={"data": list(lines.stated)},
+            where=str(self.flow.folder),
+        )
+        warn_of_samples(
+            mapping,
+            inputs=self.flow.inputs,
+            stated={"data": lines.stated},
+            lines=lines.lines,
             where=str(self.flow.folder),
         )
         return PlannedRun(lines, to_run, mapping, self._manifest(lines, to_run, mapping))

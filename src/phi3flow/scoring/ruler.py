@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import Phi3flowError
 from phi3flow.flows import Flow, load_flow
+from phi3flow.flows.column_mapping import warn_of_samples
 from phi3flow.flows.evaluation import complete_evaluation
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import JudgeIdentity, Judging, Ruler
@@ -46,17 +48,26 @@ def complete_columns(
     run: RunFolder,
     flow: Flow,
     outputs: Sequence[str],
-    results: Iterable[LineResult],
-    rows: Iterable[Row],
+    results: Sequence[LineResult],
+    rows: Sequence[Row],
 ) -> dict[str, Any]:
     """Return the mapping of the flow's inputs over the run, complete. Raises ColumnMappingError."""
-    return complete_evaluation(
+    where = f"{flow.folder} over run {run.name}"
+    complete = complete_evaluation(
         flow,
         {"run.outputs": outputs, "data": _names(rows), "run.inputs": _names(result.inputs for result in results)},
-        where=f"{flow.folder} over run {run.name}",
+        where=where,
         mapping=mapping,
         own_history=run.manifest.parameters.history == "own",
     )
+    answered = [result for result in results if result.status == "Completed"]
+    stated = {
+        "run.outputs": _stated(result.outputs or {} for result in answered),
+        "data": _stated(rows[result.line_number] for result in answered),
+        "run.inputs": _stated(result.inputs for result in answered),
+    }
+    warn_of_samples(complete, inputs=flow.inputs, stated=stated, lines=len(answered), where=where)
+    return complete
 
 
 def describe_ruler(flow: Flow, mapping: Mapping[str, Any], outputs: Sequence[str], judging: Judging | None) -> Ruler:
@@ -85,6 +96,14 @@ def _declared_outputs(run: RunFolder) -> list[str]:
             if names := list(load_flow(folder).definition.get("outputs") or {}):
                 return names
     return []
+
+
+def _stated(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Count the rows in which a column has a value that is not null."""
+    stated = Counter[str]()
+    for row in rows:
+        stated.update({name: int(value is not None) for name, value in row.items()})
+    return stated
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

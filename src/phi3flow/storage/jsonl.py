@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -109,15 +110,28 @@ def line_id(row: Row) -> str:
 
 
 def identity(value: Any) -> str | None:
-    """Return a name by its value, as text: 7, 7.0 and "7" are one; None for what names nothing, as a blank text.
+    """Return a name by its value, as text: 7, 7.0 and "7" are one; None for what names nothing: null, blank, empty.
 
-    Spreadsheets and tables make numbers of names, and floats of numbers where one is missing.
+    Spreadsheets and tables make numbers of names, and floats of numbers where one is missing; white space around a text
+    and the form of its accents are no part of a name. A list or an object ({"$oid": …}) is named by its JSON.
     """
     if isinstance(value, str):
-        return value if value.strip() else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        return unicodedata.normalize("NFC", value.strip()) or None
+    if value in (None, [], {}):
         return None
-    return str(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)
+    named = _by_value(value)
+    return named if isinstance(named, str) else json.dumps(named, sort_keys=True, ensure_ascii=False)
+
+
+def _by_value(value: Any) -> Any:
+    """Return a value whose JSON is that of each value that is the same."""
+    if isinstance(value, dict):
+        return {key: _by_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_value(item) for item in value]
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    return value if isinstance(value, bool | None) else str(value)
 
 
 def repeated_line_id(identity: str, repeat: int) -> str:

@@ -30,7 +30,7 @@ def test_a_rows_own_columns_are_kept() -> None:
         ("ground_truth", "another"),
         ("chat_history", ["x"]),
         ("values", "x"),
-        ("conversation_id", ["x"]),
+        ("conversation_id", []),
     ],
 )
 def test_a_column_never_takes_the_place_of_the_lines_own_value_and_it_is_counted(column: str, value: object) -> None:

@@ -39,7 +39,7 @@ def test_what_editors_leave_behind_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"b": 2}')
     lines = DataLines.scan(path)
-    assert (lines.total, lines.columns) == (2, ["a", "b"])
+    assert (lines.total, lines.stated) == (2, {"a": 1, "b": 1})
     assert [json.loads(line.row) for line in lines] == [{"a": 1}, {"b": 2}]
 
 
