@@ -59,3 +59,29 @@ def test_a_line_that_blocks_the_event_loop_fails_and_the_others_complete(
     results = _run(tmp_path, code, timeout_s=1.0).results()
     assert [result.line_number for result in results if result.status == "Failed"] == [4]
     assert len(results) == len(LINES)
+
+
+def test_lines_that_yield_too_slowly_time_out_and_no_process_is_ended(tmp_path: Path) -> None:
+    parts = "(time.sleep(0.05) or 'x' for _ in itertools.count())"
+    slow = f"    import itertools, time\n    if question < 'q2': return {parts}\n    return"
+    code = ECHO.replace("    return", slow)
+    results = _run(tmp_path, code, timeout_s=1.0, max_retries=0).results()
+    assert len(results) == len(LINES)
+    failed = [result for result in results if result.status == "Failed"]
+    assert [result.inputs["question"] for result in failed] == ["q0", "q1", *(f"q{n}" for n in range(10, 20))]
+    assert {(result.error.type, result.error.message) for result in failed if result.error} == {
+        ("TimeoutError", "no answer within 1 s")
+    }
+
+
+def test_any_number_of_lines_that_block_the_event_loop_costs_no_other_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phi3flow.workers.crew_attempts._STUCK_AFTER_TIMEOUT_S", 0.5)
+    blocking = "import time; time.sleep(600 if question < 'q16' else 0)\n    return"
+    code = ECHO.replace("def ask", "async def ask").replace("return", blocking)
+    results = _run(tmp_path, code, timeout_s=0.5, max_retries=0, workers=2).results()
+    failed = [result for result in results if result.status == "Failed"]
+    assert [result.inputs["question"] for result in failed] == ["q0", "q1", *(f"q{n}" for n in range(10, 16))]
+    assert {result.error.type for result in failed if result.error} == {"TimeoutError"}
+    assert len(results) == len(LINES)

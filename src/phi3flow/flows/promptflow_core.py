@@ -24,7 +24,7 @@ from phi3flow.flows.definition import Flow
 from phi3flow.flows.light_imports import import_core_only
 from phi3flow.flows.prompty import missing_variables
 from phi3flow.flows.threads import ToolThreads, as_line_failure
-from phi3flow.flows.yielded import join_yielded, text_of
+from phi3flow.flows.yielded import YieldingTimeout, join_in_time, join_yielded, set_deadline, text_of
 
 _TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
@@ -53,7 +53,7 @@ def create_executor(flow: Flow, file: Path, folder: Path, connections: Connectio
     if flow.is_flex:
         _prepare_flex(executor)
     else:  # promptflow's own loses a generator's error, and leaves the generator in the text's place
-        executor._stringify_generator_output_async = lambda outputs: join_yielded(outputs, _TOOL_THREADS)
+        executor._stringify_generator_output_async = lambda outputs: join_in_time(outputs, _TOOL_THREADS)
     return executor
 
 
@@ -78,9 +78,10 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
     from promptflow.executor._errors import LineExecutionTimeoutError
 
     if not hasattr(executor, "_func_async"):
+        set_deadline(timeout_s)
         try:
             return await executor.exec_line_async(inputs, index=line_number, run_id="line", line_timeout_sec=timeout_s)
-        except LineExecutionTimeoutError as error:
+        except (LineExecutionTimeoutError, YieldingTimeout) as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
     _entry_error.set(None)
     usage: dict[str, int] = {}

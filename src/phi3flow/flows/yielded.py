@@ -6,9 +6,31 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from typing import Any
 
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
+
+
+class YieldingTimeout(Exception):
+    """The nodes ended in time, and what one of them yields did not."""
+
+
+def set_deadline(timeout_s: float | None) -> None:
+    """Give the line at work so many seconds, of which ``join_in_time`` has what its nodes leave."""
+    _deadline.set(None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s)
+
+
+async def join_in_time(outputs: dict[str, Any], threads: Executor) -> dict[str, Any]:
+    """Return what ``join_yielded`` does. Raises YieldingTimeout after the line's deadline; a thread is left."""
+    try:
+        async with asyncio.timeout_at(_deadline.get()) as limit:
+            return await join_yielded(outputs, threads)
+    except TimeoutError as error:
+        if limit.expired():
+            raise YieldingTimeout from error
+        raise
 
 
 async def join_yielded(outputs: dict[str, Any], threads: Executor) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Worker:
         self.in_flight: dict[int, Attempt] = {}
         self._process = process
         self.starts: dict[int, Start] = {}
+        self.is_stuck = False
 
     async def opened(self, connections: ConnectionSource) -> Opened:
         """Wait until the flow is loaded, giving it the connections it asks for.
@@ -79,6 +80,7 @@ class Worker:
     def kill_if_stuck(self, after_s: float) -> None:
         """End the process where an attempt has taken longer: its own time-out did not come, so its loop is blocked."""
         if self.starts and time.monotonic() - min(start.at_s for start in self.starts.values()) > after_s:
+            self.is_stuck = True
             self._process.kill()
 
     async def close(self) -> None:

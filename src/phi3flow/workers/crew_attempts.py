@@ -20,6 +20,7 @@ _DRAIN_S = 10.0
 _MOST_DEATHS = 5
 _STUCK_AFTER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.2
+_STUCK = "no answer within {:g} s, and no end within {:g} s more: the flow held up its process, which was ended"
 
 
 class CrewAttempts:
@@ -130,19 +131,21 @@ class CrewAttempts:
     def _take_back(self, worker: Worker, death: Death) -> None:
         """Find out which line a worker died of: the one that was alone with it; several are tried again, one by one.
 
-        A machine that is gone died of none of them: they have a retry. Raises FlowError after some deaths without a
-        line completed.
+        A machine that is gone died of none of them: they have a retry. One that was ended since its loop was blocked
+        costs the line its time, as any time-out does. Raises FlowError after some deaths without a line completed.
         """
         lost = list(worker.in_flight.values())
-        message = f"the flow's process ended ({death.how}) while it executed this line"
+        kind, message = "WorkerDied", f"the flow's process ended ({death.how}) while it executed this line"
+        if worker.is_stuck:
+            kind, message = "TimeoutError", _STUCK.format(self._limits.timeout_s, _STUCK_AFTER_TIMEOUT_S)
         for attempt in lost:
             if self._dispatcher.lose(attempt, worker.starts[attempt.number], retry=death.machine_lost):
                 continue
             if death.machine_lost or len(lost) == 1:
-                self._keep(attempt, unanswered(attempt, "WorkerDied", message))
+                self._keep(attempt, unanswered(attempt, kind, message))
             else:
                 self._dispatcher.attempt_alone(attempt)
-        self._deaths_in_a_row += not death.machine_lost
+        self._deaths_in_a_row += not (death.machine_lost or worker.is_stuck)
         if self._deaths_in_a_row == _MOST_DEATHS:
             raise FlowError(
                 f"the flow's process died {_MOST_DEATHS} times ({death.how}) and completed no line in between; what "
