@@ -112,6 +112,7 @@ READERS = {
     "by a name that only a line knows": ("question + 't'", "q0t"),
     "in a folder that is listed": ("[p for p in Path('..').iterdir() if p.name.startswith('prom')][0]", "../prompt"),
     "by a variable": ("os.environ['PROMPT_FILE']", "../somewhere.txt"),
+    "in a hidden folder of the project": ("'../.prompts/' + 'p' + '.txt'", "../.prompts/p.txt"),
 }
 
 
@@ -124,6 +125,7 @@ def test_what_no_source_names_is_noticed_once_it_is_read(
     subprocess.run(["git", "init", "-q", str(flow.parent)], check=True)
     (flow.parent / ".gitignore").write_text("q0t\n", encoding="utf-8")
     file = flow / name
+    file.parent.mkdir(exist_ok=True)
     file.write_text("before", encoding="utf-8")
     monkeypatch.setenv("PROMPT_FILE", str(file))
     before = load_flow(flow).fingerprint
@@ -132,10 +134,45 @@ def test_what_no_source_names_is_noticed_once_it_is_read(
     assert _run(flow, tmp_path, limit=3).manifest.counts.completed == 3
     file.write_text("after", encoding="utf-8")
     assert load_flow(flow).fingerprint != before
-    with pytest.raises(ResumeMismatchError, match=r"(q0t|prompt|somewhere\.txt) is new"):
+    with pytest.raises(ResumeMismatchError, match=r"(q0t|prompt|somewhere\.txt|p\.txt) (is new|has changed)"):
         _run(flow, tmp_path)
     file.write_text("before", encoding="utf-8")
     assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)
+
+
+LISTINGS = {
+    "glob": "sorted(glob.glob('../documents/*.txt'))",
+    "listdir": "sorted(os.listdir('../documents'))",
+    "walk": "sorted(name for _, _, names in os.walk('../documents') for name in names)",
+    "pathlib": "sorted(map(str, Path('../documents').rglob('*.txt')))",
+}
+
+
+@pytest.mark.parametrize("kind", LISTINGS)
+def test_what_comes_into_a_folder_that_is_listed_is_noticed(tmp_path: Path, kind: str) -> None:
+    body = f"import glob; names = {LISTINGS[kind]}; open('../documents/' + question + '.mine', 'w').close()"
+    flow = _flow(tmp_path / "project" / "flow", body)
+    documents = flow.parent / "documents"
+    documents.mkdir()
+    (documents / "a.txt").write_text("a", encoding="utf-8")
+    (documents / "x.mine").touch()
+    before = load_flow(flow).fingerprint
+    _run(flow, tmp_path, limit=2)
+    assert _run(flow, tmp_path, limit=3).manifest.flow_fingerprint == load_flow(flow).fingerprint == before
+    (documents / ".hidden").touch()
+    assert load_flow(flow).fingerprint == before
+    (documents / "b.txt").write_text("b", encoding="utf-8")
+    with pytest.raises(ResumeMismatchError, match=r"\.\./documents/ is new"):
+        _run(flow, tmp_path)
+    (documents / "b.txt").unlink()
+    assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)
+
+
+def test_what_python_lists_to_import_is_no_reading_of_the_flow(tmp_path: Path) -> None:
+    flow = _flow(tmp_path / "flow", "import sys; sys.path.insert(0, '..'); import colorsys, helper")
+    run = _run(flow, tmp_path)
+    (tmp_path / "new.py").touch()
+    assert load_flow(flow).fingerprint == run.manifest.flow_fingerprint
 
 
 def test_a_module_from_where_only_the_environment_knows_is_noticed_once_it_is_imported(

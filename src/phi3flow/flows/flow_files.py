@@ -84,6 +84,7 @@ class _Follower:
     def __init__(self, folder: Path, includes: Mapping[str, Path]) -> None:
         self._folder = folder.resolve()
         self._project = project_of(self._folder)
+        self._is_home = self._project == Path.home().resolve()  # what is hidden there is of other programs
         kept, self._unmentioned = split_ignored(self._folder)
         self._files = {name: self._folder / name for name in kept}
         self._files |= {f"<include>/{name}": path for name, path in includes.items()}
@@ -147,7 +148,7 @@ class _Follower:
         path = Path(os.path.normpath(self._folder / text))
         if self._folder in (path, *path.parents) or path in self._folder.parents:
             self._modules.search.update({path: None} if path.is_dir() else {})
-        elif any(part.startswith(".") and part != ".." for part in self._relative(path).split("/")):
+        elif is_tools(self._relative(path)) or (self._is_home and self._is_hidden(path)):
             return
         elif path.is_file() and not is_installed(str(path)) and path.parts[1] not in _SYSTEM:
             self._files.setdefault(self._name_outside(path, text, base), path)
@@ -156,6 +157,9 @@ class _Follower:
             if self._project in path.parents:
                 for below in walk(path):
                     self._named_folders.setdefault(self._name_outside(path / below, text, base), (path, below))
+
+    def _is_hidden(self, path: Path) -> bool:
+        return any(part.startswith(".") and part != ".." for part in self._relative(path).split("/"))
 
     def _name_outside(self, path: Path, text: str, base: Path | None) -> str:
         if base is not None and base in path.parents:

@@ -1,7 +1,8 @@
 """What a flow wrote into its folder itself, and read besides its files: kept in the folder, so that it stays itself.
 
 ``.promptflow/phi3flow.jsonl`` has a line for each file: ``flow``, the fingerprint of the flow that ran; ``file``;
-``was``, the file's SHA-256 when the run began (null: it was not there); ``did``, "wrote" or "read".
+``was``, the file's SHA-256 when the run began (null: it was not there); ``did``, "wrote" or "read". What it listed is a
+folder, with a slash at the end, and the SHA-256 of the names in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from phi3flow.flows.folder_files import is_run, is_tools
+
 _RECORD = Path(".promptflow", "phi3flow.jsonl")
 _LARGEST_HASHED = 1 << 26
 
@@ -22,7 +25,8 @@ _LARGEST_HASHED = 1 << 26
 @dataclass
 class OwnFiles:
     """What flows of this folder did: ``wrote``, by the flow's fingerprint, has files and folders (with a slash at the
-    end) as they were; ``read`` the files besides the flow's own as they were when they were read first."""
+    end) as they were; ``read`` the files besides the flow's own, and the folders, as they were when first read.
+    """
 
     wrote: dict[str, dict[str, str | None]] = field(default_factory=dict)
     read: dict[str, str | None] = field(default_factory=dict)
@@ -50,7 +54,7 @@ def as_it_began(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     own = read_own_files(folder)
     now = dict(files)
     for name, was in own.read.items():
-        if name not in now and (is_now := content_mark(folder / name)) != was:
+        if name not in now and (is_now := mark_of(folder, name, own)) != was:
             now[name] = str(is_now)
     for flow, wrote in reversed(own.wrote.items()):
         began = {name: content for name, content in now.items() if not is_among(name, wrote)}
@@ -93,7 +97,25 @@ def record(folder: Path, flow: str, did: str, files: Iterable[tuple[str, str | N
                 file.write("".join(lines))
 
 
-def content_mark(path: Path) -> str | None:
+def mark_of(folder: Path, name: str, own: OwnFiles) -> str | None:
+    """Return what tells whether a file or a folder that a flow read has changed; None where it cannot be read."""
+    path = folder / name
+    return _listing_mark(path, name, own) if name.endswith("/") else _content_mark(path)
+
+
+def _listing_mark(path: Path, name: str, own: OwnFiles) -> str | None:
+    """Return the SHA-256 of the names in a folder, without hidden ones, tools', runs, and what a flow wrote there."""
+    wrote = {file: None for files in own.wrote.values() for file in files}
+    try:
+        entries = [entry for entry in os.scandir(path) if not (entry.name.startswith(".") or is_tools(entry.name))]
+    except OSError:
+        return None
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries if not is_run(entry.path)]
+    listed = sorted(entry for entry in names if not is_among(f"{name}{entry}", wrote) and f"{name}{entry}" not in wrote)
+    return hashlib.sha256(os.fsencode("\n".join(listed))).hexdigest()
+
+
+def _content_mark(path: Path) -> str | None:
     """Return a file's SHA-256, of a large one size and time of change; None where it cannot be read."""
     try:
         status = path.stat()

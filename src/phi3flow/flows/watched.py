@@ -1,13 +1,15 @@
 """What an open flow does to files: what it writes is its own and no change of the flow, what it reads belongs to it.
 
-Python says which files are opened, renamed, removed or made (its audit events); what another program or a library in
-C writes is seen as new in a folder of the flow after each line.
+Python says which files are opened, renamed, removed or made, and which folders are listed (its audit events); what
+another program or a library in C writes is seen as new in a folder of the flow after each line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import pathlib
 import sys
 import tempfile
 import threading
@@ -16,17 +18,19 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import source_from_cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.flow_files import is_outside, project_of
 from phi3flow.flows.folder_files import is_tools
 from phi3flow.flows.modules import is_installed
-from phi3flow.flows.own_files import content_mark, is_among, read_own_files, record
+from phi3flow.flows.own_files import OwnFiles, is_among, mark_of, read_own_files, record
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _BESIDE_DATABASES = ("-journal", "-wal", "-shm")
 _TICK_NS = 50_000_000
+_LISTING = ("<frozen os>", os.__file__, glob.__file__, pathlib.__file__.removesuffix("__init__.py"))
 _watching: list[FolderWatch] = []
 
 
@@ -37,6 +41,7 @@ class FolderWatch:
         self._flow = flow
         self._folder = os.path.realpath(flow.folder)
         self._project = str(project_of(flow.folder))
+        self._is_home = self._project == os.path.realpath(Path.home())  # what is hidden there is of other programs
         self._temporary = tempfile.gettempdir()  # not asked while files are opened: it opens some itself, under a lock
         own = read_own_files(flow.folder)
         self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
@@ -56,6 +61,18 @@ class FolderWatch:
         elif path not in self._passed and not isinstance(path, int):
             self._passed.add(path)
             self._note_reading(_absolute(path))
+
+    def listed(self, path: Any) -> None:
+        """A folder is about to be listed; what comes into one of the project changes the flow that looks there."""
+        if isinstance(path, int) or _is_pythons_own(sys._getframe(2)):
+            return
+        name = self._name(_absolute("." if path is None else path))
+        if name is None or not name.startswith("../") or f"{name}/" in self._read:
+            return
+        with self._lock:
+            own = read_own_files(self._flow.folder)
+            self._read[f"{name}/"] = mark_of(self._flow.folder, f"{name}/", own)
+            record(self._flow.folder, self._flow.fingerprint, "read", [(f"{name}/", self._read[f"{name}/"])])
 
     def made_folder(self, path: Any, mode: Any, folder_fd: int) -> None:
         """A folder is about to be made; one that is there already will not be."""
@@ -120,7 +137,7 @@ class FolderWatch:
         with self._lock:
             self._wrote.update(read_own_files(self._flow.folder).wrote.get(self._flow.fingerprint, {}))  # by others
             if not is_among(name, self._wrote) and not self._is_imported(path):
-                self._read[name] = content_mark(Path(path))
+                self._read[name] = mark_of(self._flow.folder, name, OwnFiles())
                 record(self._flow.folder, self._flow.fingerprint, "read", [(name, self._read[name])])
 
     def _is_imported(self, path: str) -> bool:
@@ -137,7 +154,7 @@ class FolderWatch:
         if not path.startswith(self._project + os.sep) and (is_temporary or not of_code):
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")
-        hidden = any(part.startswith(".") and part != ".." for part in name.split("/"))
+        hidden = self._is_home and any(part.startswith(".") and part != ".." for part in name.split("/"))
         return None if hidden or is_tools(name) else name
 
 
@@ -148,6 +165,8 @@ def _renamed(watch: FolderWatch, source: Any, target: Any, source_fd: int, targe
 
 _SEEN: dict[str, Callable[..., None]] = {  # what Python tells of each: docs.python.org/3/library/audit_events.html
     "open": FolderWatch.opened,
+    "os.listdir": FolderWatch.listed,
+    "os.scandir": FolderWatch.listed,
     "os.mkdir": FolderWatch.made_folder,
     "os.rename": _renamed,
     "os.remove": FolderWatch.written,
@@ -181,6 +200,12 @@ def _listen(event: str, arguments: tuple[Any, ...]) -> None:
         for watch in _watching:
             with contextlib.suppress(Exception):  # what is raised here would be raised in the flow
                 _SEEN[event](watch, *arguments)
+
+
+def _is_pythons_own(caller: FrameType) -> bool:
+    """Whether Python, or an installed package, lists a folder for itself, as an import does: not on others' behalf."""
+    file = caller.f_code.co_filename
+    return not file.startswith(_LISTING) and (file.startswith("<frozen ") or is_installed(file))
 
 
 def _absolute(path: str | bytes | os.PathLike[Any], folder_fd: int = -1) -> str:
