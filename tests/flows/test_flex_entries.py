@@ -90,6 +90,16 @@ def test_a_sample_is_no_data(tmp_path: Path) -> None:
     assert line.outputs == {"output": "OWN DEFAULT"}
 
 
+@pytest.mark.parametrize("name", ["run", "Run"])
+@pytest.mark.parametrize("annotation", ["", ": str", ": Optional[int]", ": dict", ": list"])
+def test_a_default_of_none_is_none_as_under_pf(tmp_path: Path, annotation: str, name: str) -> None:
+    Entry("module", "function", "text", f"q: str, s{annotation} = None, e: str = ''", name).write(tmp_path)
+    file = tmp_path / "entry.py"
+    code = file.read_text(encoding="utf-8").replace("q.upper()", "repr((q, s, e))")
+    file.write_text(f"from typing import Optional\n{code}", encoding="utf-8")
+    assert _execute(tmp_path, "hi") == ({"output": "('hi', None, '')"}, None)
+
+
 def test_values_get_the_types_of_the_signature_as_under_pf(tmp_path: Path) -> None:
     arguments = "q: str, n: int = 3, x: float = 1, b: bool = True, l: list = None"
     Entry("module", "function", "text", arguments, "run").write(tmp_path)
@@ -98,7 +108,7 @@ def test_values_get_the_types_of_the_signature_as_under_pf(tmp_path: Path) -> No
     inputs = {"q": 5, "n": "7", "x": "1.5", "b": "false", "l": "[1]"}
     with open_flow(load_flow(tmp_path), connections=dict) as session:
         line = asyncio.run(session.exec_line(inputs, line_number=0))
-    assert line.outputs == {"output": "('5', 7, 1.5, False, [1])"}
+    assert line.outputs == {"output": "('5', 7, 1.5, False, '[1]')"}  # pf reads no text where the default is None
 
 
 @pytest.mark.parametrize("name", ["flow.dag.yml", "flow.flex.yml", "my_flow.yaml"])

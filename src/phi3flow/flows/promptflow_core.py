@@ -354,7 +354,11 @@ def _prepare_flex(executor: Any) -> None:
 
     executor._func_async = entry
     if not hasattr(executor, "prompty"):
-        executor._inputs_sign = executor._inputs_sign or executor._inputs
+        executor._inputs_sign = executor._inputs_sign or {
+            name: own
+            for name, own in executor._inputs.items()
+            if own.default != ""  # it makes that of None
+        }
     executor._apply_sample_inputs = lambda inputs: inputs
     if executor.has_aggregation_node:
         executor._aggr_func = _keeping_error(executor, executor._aggr_func)
