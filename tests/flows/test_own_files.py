@@ -168,6 +168,15 @@ def test_what_comes_into_a_folder_that_is_listed_is_noticed(tmp_path: Path, kind
     assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)
 
 
+def test_an_edit_while_a_run_goes_on_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit = "subprocess.run(['sh', '-c', 'echo after > prompt.txt']) if question == 'q3' else None"
+    flow = _flow(tmp_path / "flow", f"{edit}; {WRITERS['a log']}", files={"prompt.txt": "before"})
+    assert not _run(flow, tmp_path, limit=3).manifest.flow_changes
+    run = _run(flow, tmp_path, name="edited")
+    assert run.manifest.flow_changes == ("prompt.txt has changed",)
+    assert "the flow changed while it ran: prompt.txt has changed; answers that rest on" in caplog.text
+
+
 def test_what_python_lists_to_import_is_no_reading_of_the_flow(tmp_path: Path) -> None:
     flow = _flow(tmp_path / "flow", "import sys; sys.path.insert(0, '..'); import colorsys, helper")
     run = _run(flow, tmp_path)

@@ -172,6 +172,16 @@ def load_flow(path: Path, *, variant: str | None = None) -> Flow:
     return _with_entry(flow, variant) if is_flex else _with_variant(flow, variant)
 
 
+def files_now(flow: Flow) -> dict[str, str]:
+    """Return what ``files`` would be, were the flow loaded now; none where it is gone."""
+    try:
+        if flow.is_prompty:
+            return prompty_files(flow.path, read_prompty(flow.path)[0])
+        return fingerprinted_files(flow.folder, flow.includes)
+    except (OSError, FlowError):
+        return {}
+
+
 def _with_entry(flow: Flow, variant: str | None) -> Flow:
     """Return a flex flow with its entry's inputs where the YAML declares none."""
     file = flow.folder / flow.file

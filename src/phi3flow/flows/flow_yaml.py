@@ -50,7 +50,7 @@ def find_variant(dag: Mapping[str, Any], variant: str, file: Path) -> tuple[str,
     ]
     reference = _VARIANT.match(variant)
     requested = f"{reference.group(1)}.{reference.group(2)}" if reference else variant
-    matches = [(node, name) for node, name in available if requested in (name, f"{node}.{name}")]
+    matches = [(node, name) for node, name in available if requested in (str(name), f"{node}.{name}")]
     if len(matches) == 1:
         return matches[0]
     names = ", ".join(variant_reference(pair) for pair in available) or "none"

@@ -93,7 +93,8 @@ class Manifest(Record):
 
     ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over what the flow executes and
     reads (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
-    ``cache_hits`` counts the lines that were answered from the cache; ``aggregation`` is told of a flow that has one.
+    ``cache_hits`` counts the lines that were answered from the cache; ``aggregation`` is told of a flow that has one;
+    ``flow_changes`` are files of the flow that somebody changed while it ran.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -113,6 +114,7 @@ class Manifest(Record):
     cache_hits: int = 0
     stopped_early: StoppedEarly | None = None
     aggregation: AggregationRecord | None = None
+    flow_changes: tuple[str, ...] = ()
     started_at: datetime
     ended_at: datetime | None = None
     duration_s: float = 0.0

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
+from phi3flow.flows.definition import files_now
 from phi3flow.flows.images import data_folder
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
@@ -155,6 +156,7 @@ async def _finish(
     try:
         status = await _run_lines(plan, planned, writer, crew, early, on_progress)
     finally:
+        writer.note_flow_changes(plan.flow.files, files_now(plan.flow))
         writer.finish(
             status,
             duration_s=time.monotonic() - started,

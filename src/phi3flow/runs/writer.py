@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.runs.run_name import is_run_name
 from phi3flow.storage.appended import AppendedLines, repair_tail
 from phi3flow.storage.files import write_file, write_files
+
+_LOG = logging.getLogger(__name__)
 
 FLOW_FILES_FILE = "flow_files.json"
 _MOST_NAMED = 10
@@ -146,6 +149,17 @@ class RunWriter:
         self._manifest = self._manifest.model_copy(update={"connections": dict(connections)})
         self._write_manifest()
 
+    def note_flow_changes(self, began: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Record which files of the flow are not what they were, and warn: its answers may be of both."""
+        if changes := _differences(self._manifest, began, now):
+            known = dict.fromkeys([*self._manifest.flow_changes, *changes])
+            self._manifest = self._manifest.model_copy(update={"flow_changes": tuple(known)})
+            _LOG.warning(
+                "warning: the flow changed while it ran: %s; answers that rest on this are of either. "
+                "--fresh runs it again",
+                _listed(changes),
+            )
+
     def finish(
         self,
         status: RunStatus,
@@ -186,7 +200,7 @@ def _resume(path: Path, manifest: Manifest, flow_files: Mapping[str, str]) -> tu
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
     kept = {
         name: getattr(before, name)
-        for name in ("started_at", "duration_s", "connections", "stopped_early", "aggregation")
+        for name in ("started_at", "duration_s", "connections", "stopped_early", "aggregation", "flow_changes")
     }
     return manifest.model_copy(update={**kept, "counts": outcomes.counts}), outcomes
 
@@ -219,14 +233,21 @@ def _changed_files(file: Path, before: Manifest, now: Mapping[str, str]) -> str:
         began = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    wrote = read_own_files(Path(before.flow)).wrote.get(before.flow_fingerprint, {})
-    differing = (name for name in sorted({*began, *now}) if began.get(name) != now.get(name))
-    said = [
+    return _listed(_differences(before, began, now))
+
+
+def _differences(manifest: Manifest, began: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say what became of each file that is not what it was, but for what the run's flow wrote itself."""
+    wrote = read_own_files(Path(manifest.flow)).wrote.get(manifest.flow_fingerprint, {})
+    return [
         f"{name} {'is new' if name not in began else 'has changed' if name in now else 'is gone'}"
-        for name in differing
-        if not is_among(name, wrote)
+        for name in sorted({*began, *now})
+        if began.get(name) != now.get(name) and not is_among(name, wrote)
     ]
-    return ", ".join([*said[:_MOST_NAMED], *(["…"] if len(said) > _MOST_NAMED else [])])
+
+
+def _listed(changes: Sequence[str]) -> str:
+    return ", ".join([*changes[:_MOST_NAMED], *(["…"] if len(changes) > _MOST_NAMED else [])])
 
 
 def _refuse_changes(before: Manifest, now: Manifest, changed_files: str) -> None:

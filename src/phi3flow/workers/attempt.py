@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import pickle
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +27,6 @@ from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.text import whole
 from phi3flow.workers.messages import Attempt, Begin, Ended
 from phi3flow.workers.usage import line_usage
-
-_LOG = logging.getLogger(__name__)
 
 
 class BegunAttempts:
@@ -211,7 +209,7 @@ def _encode(result: LineResult) -> bytes:
         return result.model_dump_json().encode()
     except PydanticSerializationError:
         mended = result.model_copy(update={"inputs": _whole(result.inputs), "outputs": _whole(result.outputs)})
-        _LOG.warning("line %d: half a character (a lone surrogate) became U+FFFD", result.line_number)
+        sys.stderr.write(f"warning: line {result.line_number}: half a character (a lone surrogate) became U+FFFD\n")
         return mended.model_dump_json().encode()
 
 
