@@ -76,6 +76,7 @@ def _write_model_flow(folder: Path) -> None:
     (folder / "ask.jinja2").write_text("user:\n{{question}}\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_equal_and_what_differs(tmp_path):
     flows = tmp_path / "checkout" / "examples" / "flows"
     write_flow(flows / "echo", ECHO)

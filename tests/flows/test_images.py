@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi3flow.flows.images import image_paths, located, output_path, with_paths
+from phi3flow.records.images import image_paths, located, output_path, with_paths
 from phi3flow.runs.folder import RunFolder
 from tests.support.command_line import phi3flow
 from tests.support.flows.foreign_flows import write_lines
@@ -155,3 +155,21 @@ def test_only_paths_of_images_are_changed(value: Any) -> None:
 @pytest.mark.parametrize("mime_type", ["image/../../x", "image/*", "image/svg+xml", "image/" + "a" * 50, ""])
 def test_no_type_of_an_image_leads_out_of_the_folder(mime_type: str) -> None:
     assert Path(output_path(b"x", mime_type)).parent == Path("flow_outputs")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_an_image_is_beside_its_file_in_a_folder_of_files(tmp_path: Path, name: str) -> None:
+    project = _project(tmp_path, SIZE, type_="image")
+    below = project / "data" / "below"
+    (below / "pictures").mkdir(parents=True)
+    (below / "pictures" / "y.png").write_bytes(PNG)
+    absolute = {"data:image/png;path": str(below / "pictures" / "y.png")}
+    rows = [{"question": {"data:image/png;path": "pictures/y.png"}}, {"question": absolute}]
+    (below / name).write_text(json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows)), "utf-8")
+    done = phi3flow("batch-run", "flow", "--data", "data", "--name", "run", cwd=project)
+    assert done.returncode == 0, done.stderr
+    results = RunFolder(project / ".runs" / "run").results()
+    assert [result.outputs for result in results] == [{"answer": "Image 70"}] * 3
+    assert {json.dumps(result.inputs["question"]) for result in results} == {
+        json.dumps(image) for image in (X, {"data:image/png;path": "below/pictures/y.png"}, absolute)
+    }

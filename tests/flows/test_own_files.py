@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,7 @@ WRITERS = {
     "of promptflow": "os.makedirs('.promptflow', exist_ok=True); open('.promptflow/x', 'w').write('x')",
     "what it reads later": "p = Path('kept.txt'); q = p.read_text() if p.exists() else ''; p.write_text(q + question)",
 }
+QUICK = ("a cache", "a database that was there", "a file that was there, replaced", "by another program", "code")
 IMPORTS = "import json, os, shelve, sqlite3, subprocess\nfrom pathlib import Path\n"
 
 
@@ -64,7 +66,11 @@ def _run(flow: Path, tmp_path: Path, *, limit: int | None = None, name: str = "r
     return run_flow(plan, connections=dict, fresh=fresh)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+def _some(kinds: Iterable[str], quick: Iterable[str]) -> list[Any]:
+    return [pytest.param(kind, marks=() if kind in quick else pytest.mark.slow) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", _some(WRITERS, QUICK))
 def test_a_flow_that_writes_goes_on_and_stays_itself(tmp_path: Path, kind: str) -> None:
     flow = _flow(tmp_path / "project" / "flow", WRITERS[kind])
     before = load_flow(flow).fingerprint
@@ -77,7 +83,7 @@ def test_a_flow_that_writes_goes_on_and_stays_itself(tmp_path: Path, kind: str) 
     assert again.manifest.flow_fingerprint == run.manifest.flow_fingerprint == before
 
 
-@pytest.mark.parametrize("kind", ["a cache", "a file that was there", "a database", "a log"])
+@pytest.mark.parametrize("kind", _some(["a cache", "a file that was there", "a database", "a log"], ["a database"]))
 def test_an_edit_between_two_goes_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
     flow = _flow(tmp_path / "flow", WRITERS[kind], files={"prompt.txt": "before", "gone.txt": "before"})
     _run(flow, tmp_path, limit=2)
@@ -148,7 +154,7 @@ LISTINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", LISTINGS)
+@pytest.mark.parametrize("kind", _some(LISTINGS, ["glob"]))
 def test_what_comes_into_a_folder_that_is_listed_is_noticed(tmp_path: Path, kind: str) -> None:
     body = f"import glob; names = {LISTINGS[kind]}; open('../documents/' + question + '.mine', 'w').close()"
     flow = _flow(tmp_path / "project" / "flow", body)
@@ -207,7 +213,7 @@ def test_a_plain_flow_gets_no_record(tmp_path: Path) -> None:
     assert {path.name for path in flow.iterdir()} - {"__pycache__"} == {"ask.py", "flow.dag.yaml"}
 
 
-@pytest.mark.parametrize("moment", [1, 3])
+@pytest.mark.parametrize("moment", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_killed_run_of_a_flow_that_writes_goes_on_under_its_name(tmp_path: Path, moment: int) -> None:
     body = (
         f"{WRITERS['a file that was there']}; {WRITERS['a log']}; {WRITERS['a database']}; import time; time.sleep(.3)"

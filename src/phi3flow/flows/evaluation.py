@@ -16,11 +16,11 @@ from typing import Any
 from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
-from phi3flow.flows.images import image_paths, located
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.flows.numbers import as_number
 from phi3flow.flows.session import FlowLine, FlowSession
+from phi3flow.records.images import image_paths, located
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.scores import LineScore, ScoreRange
 from phi3flow.text import cut

@@ -17,9 +17,9 @@ from typing import Any
 from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
-from phi3flow.flows.images import output_path
 from phi3flow.flows.includes import whole_folder
 from phi3flow.flows.watched import FolderWatch, watch_files
+from phi3flow.records.images import output_path
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phi3flow.flows.images import OUTPUT_FOLDER, data_folder, image_paths
+from phi3flow.records.images import OUTPUT_FOLDER, data_folder, image_paths
 from phi3flow.records.lines import LineResult
 from phi3flow.report.run_view import RunView
 

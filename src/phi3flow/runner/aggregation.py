@@ -12,8 +12,8 @@ from phi3flow.connections.public import Redactor
 from phi3flow.errors import FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, open_flow
 from phi3flow.flows.evaluation import input_defaults
-from phi3flow.flows.images import data_folder, located
 from phi3flow.flows.numbers import as_number
+from phi3flow.records.images import data_folder, located
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.runs.folder import RunFolder
 

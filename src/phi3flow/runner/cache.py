@@ -13,8 +13,8 @@ from typing import Any
 
 from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
-from phi3flow.flows.images import image_paths
 from phi3flow.flows.line_setting import line_setting
+from phi3flow.records.images import image_paths
 from phi3flow.records.lines import LineResult
 from phi3flow.runner.aggregation import has_aggregation_node
 from phi3flow.runner.data_lines import DataLine

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from phi3flow.errors import ColumnMappingError, ConfigError, ResumeMismatchError
 from phi3flow.flows.evaluation import requests_per_line
-from phi3flow.flows.images import data_folder
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pace import Pace, Unpaced
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.images import data_folder
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import LineScore
 from phi3flow.runner.data_lines import DataLine, DataLines

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.flows.definition import files_now
-from phi3flow.flows.images import data_folder
 from phi3flow.pacing.calls import endpoint_pacer
 from phi3flow.pacing.limits import Limits
 from phi3flow.pacing.pacer import Pacer
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.images import data_folder
 from phi3flow.records.runs import AggregationRecord, Manifest, RunStatus
 from phi3flow.runner.aggregation import aggregate, has_aggregation_node
 from phi3flow.runner.batch import Batch

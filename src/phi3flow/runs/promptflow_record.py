@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from phi3flow.errors import StorageError
 from phi3flow.flows import DAG_FILE, Flow, flow_files, ignored_files
-from phi3flow.flows.images import OUTPUT_FOLDER, with_paths
 from phi3flow.flows.includes import INCLUDES, copy_includes
+from phi3flow.records.images import OUTPUT_FOLDER, with_paths
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.records.yaml_text import change_yaml

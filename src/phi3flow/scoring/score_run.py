@@ -20,8 +20,8 @@ from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import AnsweredLine, Logged, read_logged, requests_per_line, unscored
-from phi3flow.flows.images import data_folder
 from phi3flow.pacing.limits import NO_LIMITS, Limits
+from phi3flow.records.images import data_folder
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import Estimate, FailedLines, Judging, LineScore, RunMetrics, ScoreRange
 from phi3flow.runs.conversations import cluster_labels

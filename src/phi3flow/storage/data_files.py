@@ -1,7 +1,8 @@
 """The user's data, in whatever form it comes: JSON Lines, a JSON array, CSV, TSV, Parquet, a folder of these, gzip.
 
 The form is what the name ends in, upper case or lower, before .gz; any other name is JSON Lines. Every form gives the
-rows that JSON Lines of the same rows would give, each with its place, and a row's error names that place.
+rows that JSON Lines of the same rows would give, each with its place, and a row's error names that place. An image is
+beside its file: in the rows of a file further down in a folder its path becomes relative to the folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phi3flow.errors import DatasetError
+from phi3flow.records.images import with_paths
 from phi3flow.storage.delimited import read_csv, read_tsv
 from phi3flow.storage.json_arrays import read_json
 from phi3flow.storage.jsonl import Row, encode_rows, file_sha256, finite_float, parse_row, read_lines
@@ -27,6 +29,7 @@ _FORMS: dict[str, _Reader] = {
     ".parquet": read_parquet,
 }
 _SNIFFED_BYTES = 64
+_IMAGES = (b"data:image/", b"image_file")
 
 
 class Place(NamedTuple):
@@ -108,8 +111,19 @@ def data_sha256(path: Path) -> str:
 
 def _read(path: Path) -> Iterator[tuple[Place, bytes | Row | ValueError]]:
     for file in data_files(path):
+        below = file.parent.relative_to(path).as_posix() if path.is_dir() else "."
         for line, item in _reader(file)(file):
-            yield Place(file, line), item
+            yield Place(file, line), item if below == "." else _moved(item, below)
+
+
+def _moved(item: bytes | Row | ValueError, below: str) -> bytes | Row | ValueError:
+    """Return a row of a file in the folder ``below`` with its images' paths relative to the outer folder."""
+    if isinstance(item, bytes):
+        return item if not any(name in item for name in _IMAGES) else _moved(_parsed(item, finite_float), below)
+    if isinstance(item, ValueError):
+        return item
+    moved: Row = with_paths(item, lambda path: f"{below}/{path}" if not Path(path).is_absolute() else path)
+    return moved
 
 
 def _reader(file: Path) -> _Reader:

@@ -17,9 +17,9 @@ from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_inputs
-from phi3flow.flows.images import image_paths, located
 from phi3flow.flows.threads import is_cancelled
 from phi3flow.pacing.failures import Failure, error_text
+from phi3flow.records.images import image_paths, located
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.validation import first_problem
 from phi3flow.storage.exact_json import encode_exactly
