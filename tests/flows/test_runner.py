@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from phi3flow.errors import ColumnMappingError, ConfigError, DatasetError, FlowError, ResumeMismatchError
 from phi3flow.flows import load_flow
@@ -209,3 +210,21 @@ def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> 
     run = _run(write_flow(tmp_path / "flow", code), tmp_path)
     line = json.loads((run.path / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert line["outputs"] == {"answer": {"x": "NaN", "p": [1, 1]}}
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "kind"), [("list", "zz", "InputParseError"), ("int", "x", "InputTypeError")]
+)
+def test_a_value_of_another_type_fails_with_the_name_of_its_input(
+    tmp_path: Path, type_: str, value: str, kind: str
+) -> None:
+    flow = write_flow(tmp_path / "flow", ECHO)
+    file = flow / "flow.dag.yaml"
+    dag = yaml.safe_load(file.read_text(encoding="utf-8"))
+    dag["inputs"]["question"]["type"] = type_
+    file.write_text(yaml.safe_dump(dag, sort_keys=False), encoding="utf-8")
+    run = _run(flow, tmp_path, data=write_lines(tmp_path / "odd.jsonl", [{"question": value}]))
+    (result,) = run.results()
+    assert result.error is not None
+    assert result.error.type == kind
+    assert "flow input 'question' in line 0" in result.error.message

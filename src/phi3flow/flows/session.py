@@ -27,6 +27,7 @@ _QUIET = {
 }  # outputs are serialised by who keeps them
 
 _OUTPUT = "output"  # under which a flex flow's aggregation is kept what the entry returned
+_ABOUT_INPUTS = ("InputParseError", "InputTypeError")
 
 _REFERENCE = re.compile(r"\$\{(?P<connection>[^.{}]+)\.(?P<key>[^.{}]+)\}")
 
@@ -208,8 +209,12 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _root_error(error: Exception) -> Exception:
-    """Unwrap promptflow's exceptions down to the one that the tool raised."""
-    while type(error).__module__.startswith("promptflow") and isinstance(error.__cause__, Exception):
+    """Unwrap promptflow's exceptions down to the one that the tool raised; one that names an input is kept."""
+    while (
+        type(error).__module__.startswith("promptflow")
+        and type(error).__name__ not in _ABOUT_INPUTS
+        and isinstance(error.__cause__, Exception)
+    ):
         error = error.__cause__
     return error
 
