@@ -19,8 +19,8 @@ import queue
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +45,8 @@ def main() -> None:
         return
     checkout = args.folder.resolve()
     cases = [case for case in find_cases(checkout) if not args.only or any(word in case.name for word in args.only)]
+    if not cases:
+        parser.error(f"no flow below {checkout} has a name with {' or '.join(args.only or ['flow.dag.yaml'])}")
     rows = run_cases(checkout, cases)
     args.output.write_text(render_page(rows, _heading(checkout)), encoding="utf-8")
     differing = [row for row in rows if row.difference]
@@ -79,12 +81,10 @@ def run_cases(checkout: Path, cases: Sequence[Case]) -> list[Row]:
                     told = rows[index].difference or rows[index].outcome
                     print(f"{len(rows)}/{len(cases)} {case.name}: {told}", flush=True)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(min(LANES, len(cases)))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return [rows[index] for index in sorted(rows)]
+        with ThreadPoolExecutor(LANES) as threads:
+            for lane in [threads.submit(work, number) for number in range(min(LANES, len(cases)))]:
+                lane.result()
+    return [rows[index] for index in range(len(cases))]
 
 
 def _heading(checkout: Path) -> str:

@@ -80,7 +80,8 @@ class Lane:
             file.write_text(dump_yaml({"name": name, **content}), encoding="utf-8")
             code, log = self._run_pf(["connection", "create", "--file", str(file)])
             if code:
-                raise SystemExit(f"pf connection create {name}: {log}")
+                self.__exit__()
+                raise RuntimeError(f"pf connection create {name} (it needs a keyring, or keyrings.alt): {log}")
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -231,7 +232,7 @@ class Lane:
         """Return the variables of both sides; a flow that takes its account from them gets the scripted model."""
         kept = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH", "TIKTOKEN_CACHE_DIR")
+            for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH", "PYTHON_KEYRING_BACKEND", "TIKTOKEN_CACHE_DIR")
             if name in os.environ
         }
         nowhere = {"HTTP_PROXY": QUIET["HTTPS_PROXY"], "NO_PROXY": "127.0.0.1,localhost"}

@@ -107,3 +107,24 @@ def test_without_a_checkout_nothing_is_run(tmp_path, folder):
     arguments = [tmp_path / folder] if folder else []
     assert _run(*arguments, "--output", tmp_path / "page.md").startswith("NOT RUN")
     assert not (tmp_path / "page.md").exists()
+
+
+def test_a_word_that_no_flow_has_leaves_the_page_as_it_is(tmp_path):
+    write_flow(tmp_path / "checkout" / "examples" / "flows" / "echo", ECHO)
+    page = tmp_path / "page.md"
+    page.write_text("kept", encoding="utf-8")
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "checkout"), "--output", str(page), "--only", "zzzz"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, page.read_text(encoding="utf-8")) == (2, "kept")
+    assert "has a name with zzzz" in done.stderr
+
+
+def test_lanes_that_cannot_begin_leave_the_page_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    write_flow(tmp_path / "checkout" / "examples" / "flows" / "echo", ECHO)
+    page = tmp_path / "page.md"
+    page.write_text("kept", encoding="utf-8")
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "checkout"), "--output", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, page.read_text(encoding="utf-8")) == (1, "kept")
+    assert "pf connection create" in done.stderr
