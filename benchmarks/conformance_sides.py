@@ -232,7 +232,7 @@ class Lane:
         """Return the variables of both sides; a flow that takes its account from them gets the scripted model."""
         kept = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH", "PYTHON_KEYRING_BACKEND", "TIKTOKEN_CACHE_DIR")
+            for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH", "TIKTOKEN_CACHE_DIR")
             if name in os.environ
         }
         nowhere = {"HTTP_PROXY": QUIET["HTTPS_PROXY"], "NO_PROXY": "127.0.0.1,localhost"}

@@ -120,7 +120,9 @@ def test_a_word_that_no_flow_has_leaves_the_page_as_it_is(tmp_path):
 
 
 def test_lanes_that_cannot_begin_leave_the_page_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    (tmp_path / "path" / "keyrings").mkdir(parents=True)
+    (tmp_path / "path" / "keyrings" / "__init__.py").touch()  # in which there is no keyrings.alt
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
     write_flow(tmp_path / "checkout" / "examples" / "flows" / "echo", ECHO)
     page = tmp_path / "page.md"
     page.write_text("kept", encoding="utf-8")

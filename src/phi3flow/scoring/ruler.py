@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,11 +97,12 @@ def _declared_outputs(run: RunFolder) -> list[str]:
     return []
 
 
-def _stated(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def _stated(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Count the rows in which a column has a value that is not null."""
-    stated = Counter[str]()
+    stated: dict[str, int] = {}
     for row in rows:
-        stated.update({name: int(value is not None) for name, value in row.items()})
+        for name, value in row.items():
+            stated[name] = stated.get(name, 0) + (value is not None)
     return stated
 
 
