@@ -1,4 +1,4 @@
-"""What is to be known of a run beside its figures: that it ended early, what failed, what an earlier build left out."""
+"""What is to be known of a run beside its figures: that it ended early, changed, what failed, what was left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, p_value, signed
 from phi3flow.stats import ALPHA
-from phi3flow.text import confidence, plural
+from phi3flow.text import confidence, plural, shorten
 
 
 def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str]:
@@ -22,6 +22,8 @@ def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str
         yield f"ground truth and required values are not shown. {run.data_note}."
     if run.manifest.stopped_early:
         yield _describe_test(run, run.manifest.stopped_early, compared_with)
+    if changes := run.manifest.flow_changes:
+        yield f"the flow changed while it ran: {shorten(', '.join(changes), 300)}; its answers may be of either."
     yield from (f"{reason}." for reason in run.score_again.values())
     if compared_with:
         return

@@ -78,3 +78,9 @@ def test_an_aggregation_that_failed_is_named(tmp_path: Path, compared_with: str 
 def test_failures_of_the_endpoint_are_named_with_the_way_to_try_again(tmp_path: Path) -> None:
     [note] = run_notes(view_run(write_run(tmp_path / "run", [line(0, "a"), line(1, None)])))
     assert note.startswith("1 line failed by the endpoint: give its batch-run command again")
+
+
+def test_a_flow_that_changed_while_it_ran_is_named(tmp_path: Path) -> None:
+    run = scored_run(tmp_path / "run", [0.5], flow_changes=("a.txt has changed", "b.py is new"))
+    [note] = run_notes(view_run(run), compared_with="base")
+    assert note == "the flow changed while it ran: a.txt has changed, b.py is new; its answers may be of either."
