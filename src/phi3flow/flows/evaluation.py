@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -85,6 +85,7 @@ class Evaluator:
         self._mapping = mapping
         self._redact = redact
         self._inputs = session.flow.inputs
+        self._optional = optional_inputs(self._inputs)
         self._ranges = session.flow.score_ranges
 
     async def execute(self, line: AnsweredLine, *, timeout_s: float | None = None) -> Execution:
@@ -105,7 +106,7 @@ class Evaluator:
         """Return what the flow is given for a line. Raises ColumnMappingError for a column that the line lacks."""
         result = line.result
         sources = {"run.outputs": result.outputs or {}, "data": line.row, "run.inputs": result.inputs}
-        return evaluation_inputs(self._mapping, sources, self._inputs)
+        return evaluation_inputs(self._mapping, sources, self._inputs, optional=self._optional)
 
     def _text(self, text: str) -> str:
         return _bounded(self._redact(text))
@@ -185,14 +186,17 @@ def input_defaults(flow_inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
 
 
 def evaluation_inputs(
-    mapping: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]], flow_inputs: Mapping[str, FlowInput]
+    mapping: Mapping[str, Any],
+    sources: Mapping[str, Mapping[str, Any]],
+    flow_inputs: Mapping[str, FlowInput],
+    *,
+    optional: Set[str],
 ) -> dict[str, Any]:
     """Return the inputs that a complete mapping gives a line; a null takes the input's default.
 
-    Raises ColumnMappingError where a null has none, or one that is a sample: promptflow would turn it into the text
-    "None", and score that.
+    ``optional`` are the flow's ``optional_inputs``. Raises ColumnMappingError where a null has none, or one that is a
+    sample: promptflow would turn it into the text "None", and score that.
     """
-    optional = optional_inputs(flow_inputs)
     mapped = map_line(mapping, sources, optional=optional)
     inputs = {name: value for name, value in mapped.items() if value is not None}
     for name in mapped.keys() - inputs.keys() - optional:
