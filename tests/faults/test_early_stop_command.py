@@ -86,6 +86,7 @@ def test_equal_answers_tie_whatever_output_the_baseline_was_scored_by(
     assert 0 < early["baseline_mean"] == early["candidate_mean"] < 0.25, "half of the right answers"
 
 
+@pytest.mark.slow
 def test_a_table_of_the_same_lines_is_stopped_alike(
     flow: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

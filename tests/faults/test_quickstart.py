@@ -113,6 +113,7 @@ def test_two_at_once_in_one_folder_are_refused(project: Path) -> None:
     assert "another quickstart is at work in this folder" in errors
 
 
+@pytest.mark.slow
 def test_after_an_interruption_nothing_runs_and_the_next_call_goes_on(project: Path) -> None:
     (project / ".runs" / "quickstart-fine-tuned" / "results.jsonl").unlink()
     manifest = project / ".runs" / "quickstart-fine-tuned" / "manifest.json"

@@ -23,6 +23,7 @@ def test_scorings_that_are_killed_and_resumed_equal_an_uninterrupted_one(tmp_pat
     _kill_scorings(ScoringProject(tmp_path / "project", lines=LINES), kills=2, repeats=1)
 
 
+@pytest.mark.slow
 def test_each_judgement_of_a_line_that_is_judged_repeatedly_is_kept(tmp_path: Path) -> None:
     _kill_scorings(ScoringProject(tmp_path / "project", lines=LINES // 3), kills=1, repeats=3)
 

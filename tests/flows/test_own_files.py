@@ -122,7 +122,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("kind", _some(READERS, ["by a variable"]))
 def test_what_no_source_names_is_noticed_once_it_is_read(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
