@@ -62,6 +62,12 @@ def complete_mapping(
     return result
 
 
+def count_stated(stated: dict[str, int], row: Mapping[str, Any]) -> None:
+    """Count a row in ``stated``, by column, where its value is not null."""
+    for name, value in row.items():
+        stated[name] = stated.get(name, 0) + (value is not None)
+
+
 def warn_of_samples(
     mapping: Mapping[str, Any],
     *,

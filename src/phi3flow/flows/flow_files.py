@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from phi3flow.flows.folder_files import is_tools, split_ignored, walk
+from phi3flow.flows.folder_files import is_hidden, is_tools, split_ignored, walk
 from phi3flow.flows.modules import Modules, is_installed
 from phi3flow.flows.source_names import SourceNames, may_have_paths, read_names, read_source
 
@@ -148,7 +148,7 @@ class _Follower:
         path = Path(os.path.normpath(self._folder / text))
         if self._folder in (path, *path.parents) or path in self._folder.parents:
             self._modules.search.update({path: None} if path.is_dir() else {})
-        elif is_tools(self._relative(path)) or (self._is_home and self._is_hidden(path)):
+        elif is_tools(self._relative(path)) or (self._is_home and is_hidden(self._relative(path))):
             return
         elif path.is_file() and not is_installed(str(path)) and path.parts[1] not in _SYSTEM:
             self._files.setdefault(self._name_outside(path, text, base), path)
@@ -157,9 +157,6 @@ class _Follower:
             if self._project in path.parents:
                 for below in walk(path):
                     self._named_folders.setdefault(self._name_outside(path / below, text, base), (path, below))
-
-    def _is_hidden(self, path: Path) -> bool:
-        return any(part.startswith(".") and part != ".." for part in self._relative(path).split("/"))
 
     def _name_outside(self, path: Path, text: str, base: Path | None) -> str:
         if base is not None and base in path.parents:

@@ -24,6 +24,11 @@ def is_tools(name: str) -> bool:
     return file.startswith(".env") or file.endswith((".pyc", ".pyo")) or not _TOOLS_FOLDERS.isdisjoint([*folders, file])
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a path, relative with slashes, is hidden, or in a hidden folder."""
+    return any(part.startswith(".") and part != ".." for part in name.split("/"))
+
+
 def is_run(path: str) -> bool:
     """Whether a folder holds a run of phi3flow."""
     return all(os.path.exists(f"{path}{os.sep}{name}") for name in _RUN)  # noqa: PTH110

@@ -111,7 +111,7 @@ def _listing_mark(path: Path, name: str, own: OwnFiles) -> str | None:
     except OSError:
         return None
     names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries if not is_run(entry.path)]
-    listed = sorted(entry for entry in names if not is_among(f"{name}{entry}", wrote) and f"{name}{entry}" not in wrote)
+    listed = sorted(entry for entry in names if not is_among(f"{name}{entry}", wrote))
     return hashlib.sha256(os.fsencode("\n".join(listed))).hexdigest()
 
 

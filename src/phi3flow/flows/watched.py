@@ -23,7 +23,7 @@ from typing import Any
 
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.flow_files import is_outside, project_of
-from phi3flow.flows.folder_files import is_tools
+from phi3flow.flows.folder_files import is_hidden, is_tools
 from phi3flow.flows.modules import is_installed
 from phi3flow.flows.own_files import OwnFiles, is_among, mark_of, read_own_files, record
 
@@ -154,8 +154,7 @@ class FolderWatch:
         if not path.startswith(self._project + os.sep) and (is_temporary or not of_code):
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")
-        hidden = self._is_home and any(part.startswith(".") and part != ".." for part in name.split("/"))
-        return None if hidden or is_tools(name) else name
+        return None if is_tools(name) or (self._is_home and is_hidden(name)) else name
 
 
 def _renamed(watch: FolderWatch, source: Any, target: Any, source_fd: int, target_fd: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import DatasetError
+from phi3flow.flows.column_mapping import count_stated
 from phi3flow.storage.data_files import data_sha256, read_data, read_encoded
 from phi3flow.storage.jsonl import line_id, parse_row, repeated_line_id, with_line_ids
 
@@ -60,9 +61,7 @@ class DataLines:
         some_numbered = False
         for _, row in read_data(path):
             total += 1
-            counts = limit is None or total <= limit
-            for name, value in row.items():
-                stated[name] = stated.get(name, 0) + (counts and value is not None)
+            count_stated(stated, row if limit is None or total <= limit else dict.fromkeys(row))
             identity = line_id(row)
             some_numbered = some_numbered or bool(_NUMBERED.search(identity))
             hashed = _hash(identity)

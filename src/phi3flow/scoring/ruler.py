@@ -9,7 +9,7 @@ from typing import Any
 
 from phi3flow.errors import Phi3flowError
 from phi3flow.flows import Flow, load_flow
-from phi3flow.flows.column_mapping import warn_of_samples
+from phi3flow.flows.column_mapping import count_stated, warn_of_samples
 from phi3flow.flows.evaluation import complete_evaluation
 from phi3flow.records.lines import LineResult
 from phi3flow.records.scores import JudgeIdentity, Judging, Ruler
@@ -59,6 +59,8 @@ def complete_columns(
         mapping=mapping,
         own_history=run.manifest.parameters.history == "own",
     )
+    if not any(declared.is_sample for declared in flow.inputs.values()):
+        return complete
     answered = [result for result in results if result.status == "Completed"]
     stated = {
         "run.outputs": _stated(result.outputs or {} for result in answered),
@@ -101,8 +103,7 @@ def _stated(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Count the rows in which a column has a value that is not null."""
     stated: dict[str, int] = {}
     for row in rows:
-        for name, value in row.items():
-            stated[name] = stated.get(name, 0) + (value is not None)
+        count_stated(stated, row)
     return stated
 
 
