@@ -268,12 +268,10 @@ class Quickstart:
 
     @contextlib.contextmanager
     def _stage(self, name: StageName) -> Iterator[_Stage]:
-        started = time.monotonic()
         stage = _Stage(name, self._on_progress)
         stage.tell()
         yield stage
-        self._seconds[name] = round(time.monotonic() - started, 2)
-        stage.tell(ended=True, elapsed_s=self._seconds[name])
+        self._seconds[name] = stage.tell(ended=True)
 
     def _is_made(self, name: str, key: str, outputs: list[Path]) -> bool:
         return all(path.exists() for path in outputs) and self._stage_keys.keys.get(name) == _seal(key, outputs)
@@ -307,9 +305,13 @@ class _Stage:
         self.reused = False
         self._on_progress = on_progress
         self._run_name = ""
+        self._started = time.monotonic()
 
-    def tell(self, *, share: float | None = None, ended: bool = False, elapsed_s: float = 0.0) -> None:
+    def tell(self, *, share: float | None = None, ended: bool = False) -> float:
+        """Report the stage, and return its seconds until now."""
+        elapsed_s = round(time.monotonic() - self._started, 2)
         self._on_progress(StageProgress(self.name, share, self.text, ended, self.reused, elapsed_s))
+        return elapsed_s
 
     def advance_training(self, progress: TrainingProgress) -> None:
         loss = progress.loss if progress.loss is not None else progress.validation_loss

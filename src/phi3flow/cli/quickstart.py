@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from phi3flow.quickstart import QuickstartResult, StageProgress
 
+_NOTED_EVERY_S = 30.0
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's flags."""
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 class StageDisplay:
-    """All stages at once on a terminal, one line a finished stage elsewhere."""
+    """All stages at once on a terminal; elsewhere a line a finished stage, and one every 30 s of a long one."""
 
     def __init__(self, terminal: Terminal) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
@@ -59,6 +61,7 @@ class StageDisplay:
         from phi3flow.quickstart import STAGES
 
         self._terminal = terminal
+        self._noted_s = 0.0
         self._progress = terminal.progress(
             SpinnerColumn(finished_text="[green]✓[/green]"),
             TextColumn("{task.description:<11}"),
@@ -84,10 +87,17 @@ class StageDisplay:
         seconds = "unchanged" if progress.reused else f"{progress.elapsed_s:.1f} s"
         if not progress.ended:
             self._progress.update(task, completed=progress.share or 0.0, text=progress.text)
+            self._note_progress(progress)
             return
         self._progress.update(task, completed=1.0, seconds=seconds, text=progress.text)
         if self._progress.disable:
+            self._noted_s = 0.0
             self._terminal.note(f"{progress.stage}: {seconds}: {progress.text}")
+
+    def _note_progress(self, progress: StageProgress) -> None:
+        if self._progress.disable and progress.elapsed_s >= self._noted_s + _NOTED_EVERY_S:
+            self._noted_s = progress.elapsed_s
+            self._terminal.note(f"{progress.stage}: {progress.elapsed_s:.0f} s: {progress.text}")
 
 
 def _summary(result: QuickstartResult) -> Group:

@@ -104,13 +104,18 @@ def _split_of(file: Path) -> str:
     Raises DatasetError for a name that has two.
     """
     for part in (file.name.split(".")[0], *(parent.name for parent in file.parents)):
-        words = set(re.split(r"[-_. 0-9]+", part.lower()))
-        splits = [split for split, names in _WORDS.items() if words & {*names}]
+        splits = _named_splits(part)
         if len(splits) > 1:
             raise DatasetError(f"{file}: {part} may be {' or '.join(splits)}: rename it, or give files by --input")
         if splits:
             return splits[0]
     return _NO_SPLIT
+
+
+def _named_splits(name: str) -> list[str]:
+    """Return the splits that a name has among its words."""
+    words = set(re.split(r"[-_. 0-9]+", name.lower()))
+    return [split for split, names in _WORDS.items() if words & {*names}]
 
 
 def _named(readers: dict[str, Rows], folder: Path) -> OwnSplits:
@@ -174,7 +179,7 @@ def _name(splits: list[str], folder: Path) -> dict[str, str]:
     """Return the split that each of ours is."""
     names: dict[str, str] = {}
     for role in SPLITS:
-        candidates = [split for split in splits if re.split(r"[-_. ]", split.lower())[0] in _WORDS[role]]
+        candidates = [split for split in splits if _named_splits(split) == [role]]
         candidates = [role] if role in candidates else candidates
         if len(candidates) > 1:
             raise DatasetError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from phi3flow.errors import ColumnMappingError
@@ -117,14 +117,15 @@ def map_line(mapping: Mapping[str, Any], sources: Sources, *, optional: Iterable
     return result
 
 
-def map_inputs(mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str, FlowInput]) -> dict[str, Any]:
-    """Apply a complete mapping of a flow's ``inputs`` to one line.
+def map_inputs(
+    mapping: Mapping[str, Any], sources: Sources, inputs: Mapping[str, FlowInput], *, optional: Set[str]
+) -> dict[str, Any]:
+    """Apply a complete mapping of a flow's ``inputs``, of which some are ``optional``, to one line.
 
     An input is left out, and has its default, where the line lacks it or has a null for a text, a number or a list
     (promptflow would make "None" of it, or refuse it). Raises ColumnMappingError where the default is a sample or the
     input is what is asked.
     """
-    optional = optional_inputs(inputs)
     result = map_line(mapping, sources, optional=optional)
     for name in [name for name, value in result.items() if value is None]:
         takes_null = _takes_null(name, inputs[name])

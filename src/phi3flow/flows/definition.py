@@ -24,6 +24,7 @@ from phi3flow.flows.flow_yaml import (
 from phi3flow.flows.folder_files import DAG_FILE, FLEX_FILE, FLOW_FILES
 from phi3flow.flows.includes import included_files, whole_folder
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.flows.own_files import digest_of
 from phi3flow.flows.prompty import SUFFIX, model_overrides, prompty_files, prompty_inputs, read_prompty
 from phi3flow.records.scores import ScoreRange
@@ -90,6 +91,11 @@ class Flow:
         """The outputs that are declared as numbers or truth values: an evaluation flow's metrics, as far as it says."""
         outputs = self.definition.get("outputs") or {}
         return [name for name, body in outputs.items() if (body or {}).get("type") in ("int", "double", "bool")]
+
+    @cached_property
+    def optional_inputs(self) -> set[str]:
+        """The inputs that a line may lack: see ``left_inputs.optional_inputs``."""
+        return optional_inputs(self.inputs)
 
     @property
     def environment(self) -> dict[str, str]:

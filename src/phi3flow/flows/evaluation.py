@@ -17,7 +17,6 @@ from phi3flow.errors import ColumnMappingError, FlowError
 from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.flows.numbers import as_number
 from phi3flow.flows.session import FlowLine, FlowSession
 from phi3flow.records.images import image_paths, located
@@ -85,7 +84,7 @@ class Evaluator:
         self._mapping = mapping
         self._redact = redact
         self._inputs = session.flow.inputs
-        self._optional = optional_inputs(self._inputs)
+        self._optional = session.flow.optional_inputs
         self._ranges = session.flow.score_ranges
 
     async def execute(self, line: AnsweredLine, *, timeout_s: float | None = None) -> Execution:

@@ -65,7 +65,9 @@ def _counted(estimate: RunEstimate, flow: Flow, planned: PlannedRun, tokenizer: 
     tokens_in, tokens_out = 0, 0.0
     for line in planned.lines:
         try:
-            inputs = map_inputs(planned.mapping, {"data": parse_row(line.row)}, flow.inputs)
+            inputs = map_inputs(
+                planned.mapping, {"data": parse_row(line.row)}, flow.inputs, optional=flow.optional_inputs
+            )
         except ConfigError:  # the line will fail and send nothing
             continue
         tokens_in += input_tokens(inputs, count)

@@ -17,7 +17,6 @@ from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
 from phi3flow.flows.evaluation import evaluation_inputs
-from phi3flow.flows.left_inputs import optional_inputs
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import NO_LIMITS, Limits
@@ -134,7 +133,6 @@ class _PairJudge:
         self._mapping = mapping
         self._limits = limits
         self._on_pair = on_pair
-        self._optional = optional_inputs(session.flow.inputs)
 
     async def run(self, pairs: Sequence[_Pair]) -> None:
         orders: tuple[Order, Order] = (0, 1)
@@ -143,8 +141,8 @@ class _PairJudge:
 
     async def _ask(self, question: tuple[_Pair, Order]) -> FlowLine:
         pair, order = question
-        sources = {"data": pair.row, "run.inputs": pair.baseline.inputs}
-        inputs = evaluation_inputs(self._mapping, sources, self._session.flow.inputs, optional=self._optional)
+        flow, sources = self._session.flow, {"data": pair.row, "run.inputs": pair.baseline.inputs}
+        inputs = evaluation_inputs(self._mapping, sources, flow.inputs, optional=flow.optional_inputs)
         inputs["first"], inputs["second"] = pair.answers if order == 0 else pair.answers[::-1]
         number = pair.baseline.line_number
         line = await self._session.exec_line(inputs, line_number=number, timeout_s=self._limits.timeout_s)

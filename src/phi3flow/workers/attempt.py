@@ -145,7 +145,7 @@ def line_inputs(
 
     A chat history that neither has, nor a default, is empty, as under ``pf flow test``.
     """
-    inputs = map_inputs(mapping, {"data": row}, flow.inputs)
+    inputs = map_inputs(mapping, {"data": row}, flow.inputs, optional=flow.optional_inputs)
     for name, flow_input in flow.inputs.items():
         if flow_input.is_chat_history and history is not None:
             inputs[name] = history

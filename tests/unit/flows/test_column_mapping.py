@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows.column_mapping import complete_mapping, map_inputs, map_line
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.left_inputs import optional_inputs
 
 TEXT = FlowInput("string")
 NAMES = st.text("abcdefgh_.", min_size=1, max_size=8).filter(lambda name: not name.startswith("."))
@@ -80,11 +81,14 @@ def test_an_input_with_a_default_may_lack_its_column_in_one_line() -> None:
 )
 def test_what_a_line_gives_an_input_is_its_value_or_a_failure(declared, value, expected) -> None:
     inputs, row = {"x": FlowInput.declared("x", declared)}, {"data": {"x": value}}
+    optional = optional_inputs(inputs)
     if expected == "fails":
         with pytest.raises(ColumnMappingError, match=r"x is null in this line \(\$\{data.x\}\)"):
-            map_inputs({"x": "${data.x}"}, row, inputs)
+            map_inputs({"x": "${data.x}"}, row, inputs, optional=optional)
     else:
-        assert map_inputs({"x": "${data.x}"}, row, inputs) == ({} if expected == "default" else {"x": expected})
+        assert map_inputs({"x": "${data.x}"}, row, inputs, optional=optional) == (
+            {} if expected == "default" else {"x": expected}
+        )
 
 
 @pytest.mark.parametrize("row", [{"question": "q", "url": "u"}, {"question": "q", "url": "u", "style": None}])
@@ -94,10 +98,12 @@ def test_a_sample_stands_in_for_what_is_neither_asked_nor_scored_where_the_flow_
         FlowInput("string", "a", has_default=True),
     )
     mapping = {"url": "${data.url}", "style": "${data.style}"}
+    inputs = {"url": url, "style": style}
     with pytest.raises(ColumnMappingError, match="style"):
-        map_inputs(mapping, {"data": row}, {"url": url, "style": style})
-    asks = {"question": TEXT, "url": url, "style": style}
-    assert map_inputs({"question": "${data.question}", **mapping}, {"data": row}, asks) == {"question": "q", "url": "u"}
+        map_inputs(mapping, {"data": row}, inputs, optional=optional_inputs(inputs))
+    inputs, mapping = {"question": TEXT, **inputs}, {"question": "${data.question}", **mapping}
+    mapped = map_inputs(mapping, {"data": row}, inputs, optional=optional_inputs(inputs))
+    assert mapped == {"question": "q", "url": "u"}
 
 
 @pytest.mark.parametrize("default", [{"default": "Who?"}, {"default": ""}, {}])
