@@ -146,6 +146,7 @@ def test_a_run_or_a_file_is_scored_not_both(folder, arguments):
     assert "give a RUN, or --data FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_pf_shows_the_run(folder):
     _score(folder, "theirs.jsonl")
 

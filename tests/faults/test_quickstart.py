@@ -23,14 +23,14 @@ PROGRAM = """
 import json
 from pathlib import Path
 from phi3flow.quickstart import Quickstart
-small = {"dialogues": 300, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "vocabulary_size": 1024}
+small = {"dialogues": 120, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "vocabulary_size": 1024}
 job = Quickstart(
     out=Path(".quickstart"),
     runs_dir=Path(".runs"),
     seed=0,
     on_progress=lambda progress: print(progress.stage, progress.ended, progress.reused, flush=True),
     base={**small, "hyperparameters": {"learning_rate": 4e-3, "epochs": 1, "batch_size": 32, "max_seq_length": 256}},
-    hyperparameters={"epochs": 2},
+    hyperparameters={"epochs": 1},
 )
 print(job.run().model_dump_json(), flush=True)
 """

@@ -36,9 +36,11 @@ def _execute(folder: Path, question: str) -> tuple[dict[str, Any], str | None]:
     return json.loads(json.dumps(line.outputs, default=vars)), None
 
 
-@given(st.lists(ENTRIES, min_size=12, max_size=12, unique=True))
+@pytest.mark.parametrize("count", [6, pytest.param(24, marks=pytest.mark.slow)])
+@given(data=st.data())
 @settings(max_examples=1, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-def test_an_entry_of_any_form_gives_what_promptflows_executor_gives(entries: list[Entry]) -> None:
+def test_an_entry_of_any_form_gives_what_promptflows_executor_gives(data: st.DataObject, count: int) -> None:
+    entries: list[Entry] = data.draw(st.lists(ENTRIES, min_size=count, max_size=count, unique=True))
     with tempfile.TemporaryDirectory() as temporary:
         folders = [entry.write(Path(temporary) / str(number)) for number, entry in enumerate(entries)]
         for folder, theirs in zip(folders, promptflows_own(folders, "hi"), strict=True):

@@ -213,7 +213,8 @@ def test_a_plain_flow_gets_no_record(tmp_path: Path) -> None:
     assert {path.name for path in flow.iterdir()} - {"__pycache__"} == {"ask.py", "flow.dag.yaml"}
 
 
-@pytest.mark.parametrize("moment", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [1, 3])
 def test_a_killed_run_of_a_flow_that_writes_goes_on_under_its_name(tmp_path: Path, moment: int) -> None:
     body = (
         f"{WRITERS['a file that was there']}; {WRITERS['a log']}; {WRITERS['a database']}; import time; time.sleep(.3)"

@@ -177,6 +177,7 @@ def test_a_run_of_pf_is_scored_compared_and_reported_like_our_own(
     assert "made_by = pf run create" in report
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_work")
 def test_a_column_that_pf_reads_as_a_date_is_no_change_of_the_data(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
