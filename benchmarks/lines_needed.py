@@ -65,6 +65,8 @@ def _differences() -> Iterator[tuple[str, Discordance | Spread, float, float]]:
         yield f"a difference of {mean:g}, sd {deviation:g}", Spread(deviation), mean, deviation
         yield "the same, scores of 0 to 1", Spread.of_differences(deviation, 1.0), mean, deviation
     yield "a difference of 0.1, sd 0.3, conversations of ten lines", Spread.of_differences(0.3, 1.0, unit=10), 0.1, 0.3
+    unequal = Spread.of_differences(0.3, 1.0, unit=27, length=20.5)
+    yield "the same, conversations of 1 to 40 lines", unequal, 0.1, 0.3
     for wins, losses in ((0.1, 0.0), (0.12, 0.02), (0.2, 0.1)):
         mean, discordant = wins - losses, wins + losses
         text = f"0/1: {100 * wins:g} % won, {100 * losses:g} % lost"

@@ -37,8 +37,8 @@ def plan_threshold(rule: Threshold, estimate: Estimate, *, score_range: ScoreRan
     """
     if estimate.mean is None or estimate.se is None or estimate.low is None or estimate.high is None:
         return None
-    unit = _unit(estimate.n, estimate.df)
-    spread = Spread.of_scores(estimate.se * math.sqrt(estimate.n), score_range, unit=unit)
+    unit, length = _unit(estimate.n, estimate.df), _length(estimate.n, estimate.conversations)
+    spread = Spread.of_scores(estimate.se * math.sqrt(estimate.n), score_range, unit=unit, length=length)
     needed = spread.lines_needed(estimate.mean, limit=rule.threshold)
     if "wilson" in estimate.method:
         needed = _lines_of_share(rule, estimate, score_range or UNIT, by_mean=needed)
@@ -101,12 +101,18 @@ def _scatter(compared: MetricComparison, score_range: ScoreRange | None) -> Disc
     if compared.method.startswith("Tango"):
         return Discordance(((compared.wins or 0) + (compared.losses or 0)) / compared.n, high - low)
     deviation, unit = (compared.se or 0.0) * math.sqrt(compared.n), _unit(compared.n, compared.df)
-    return Spread.of_differences(deviation, high - low if score_range else None, unit=unit)
+    length = _length(compared.n, compared.conversations)
+    return Spread.of_differences(deviation, high - low if score_range else None, unit=unit, length=length)
 
 
 def _unit(n: int, df: float | None) -> float:
     """Return how many lines make a degree of freedom."""
     return 1.0 if df is None else n / (df + 1)
+
+
+def _length(n: int, conversations: int | None) -> float | None:
+    """Return a conversation's mean number of lines."""
+    return None if conversations is None else n / conversations
 
 
 def _agreeing_conversations(share: float, limit: float) -> int:

@@ -65,7 +65,7 @@ class Estimate(Record):
     scoring (they are in no mean), the others in the run (by the reading "least" they are among the ``n``). A line that
     ran repeatedly failed where any of its executions did.
     ``low``, ``high`` and ``se`` are None where no interval exists; ``note`` then says why, or what to beware of. ``df``
-    are the degrees of freedom of ``se`` where lines share conversations.
+    are the degrees of freedom of ``se`` where lines share ``conversations``, None where each is one of its own.
     """
 
     mean: float | None
@@ -73,6 +73,7 @@ class Estimate(Record):
     high: float | None = None
     se: float | None = None
     df: float | None = None
+    conversations: int | None = None
     n: int
     n_failed: int = 0
     n_unscored: int = 0

@@ -59,6 +59,7 @@ def estimate_mean(
         high=optional(high),
         se=optional(se),
         df=None if groups is None else optional(df),
+        conversations=None if groups is None else int(groups.max()) + 1,
         n=n,
         n_failed=n_failed,
         method=method if groups is None else f"clustered {method}",

@@ -209,7 +209,8 @@ class _Differences:
             return Discordance((self.wins + self.losses) / n, self.width)
         if math.isnan(self.se):
             return Spread(0.0)
-        return Spread.of_differences(self.se * math.sqrt(n), self.width, unit=n / (self.df + 1))
+        length = None if self.clusters is None else n / (int(self.clusters.max()) + 1)
+        return Spread.of_differences(self.se * math.sqrt(n), self.width, unit=n / (self.df + 1), length=length)
 
 
 def _without_rounding(left: Floats, right: Floats, width: float | None) -> Floats:

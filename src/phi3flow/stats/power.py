@@ -114,24 +114,31 @@ class Spread:
     """Scores, or differences, of any size.
 
     ``deviation`` is one line's standard deviation, or se * sqrt(n) where lines share conversations; ``unit`` is how
-    many lines make a degree of freedom then: n / (df + 1). ``ends`` are those between which a bounded mean is inferred,
-    ``width`` that of the scores' range (``infer_bounded_mean``); without ends it is Student's t.
+    many lines make a degree of freedom then: n / (df + 1). ``length`` is a conversation's mean number of lines, which
+    are fewer where conversations are unequal; None is ``unit``. ``ends`` are those between which a bounded mean is
+    inferred, ``width`` that of the scores' range (``infer_bounded_mean``); without ends it is Student's t.
     """
 
     deviation: float
     unit: float = 1.0
+    length: float | None = None
     ends: ScoreRange | None = None
     width: float = 1.0
 
     @classmethod
-    def of_scores(cls, deviation: float, score_range: ScoreRange | None, *, unit: float = 1.0) -> Spread:
+    def of_scores(
+        cls, deviation: float, score_range: ScoreRange | None, *, unit: float = 1.0, length: float | None = None
+    ) -> Spread:
         """Return the spread of scores; None is no range."""
-        return cls(deviation, unit, ends=score_range, width=score_range[1] - score_range[0] if score_range else 1.0)
+        width = score_range[1] - score_range[0] if score_range else 1.0
+        return cls(deviation, unit, length, ends=score_range, width=width)
 
     @classmethod
-    def of_differences(cls, deviation: float, width: float | None, *, unit: float = 1.0) -> Spread:
+    def of_differences(
+        cls, deviation: float, width: float | None, *, unit: float = 1.0, length: float | None = None
+    ) -> Spread:
         """Return the spread of differences of scores whose range has this ``width``; None is no range."""
-        return cls(deviation, unit, ends=(-width, width) if width else None, width=width or 1.0)
+        return cls(deviation, unit, length, ends=(-width, width) if width else None, width=width or 1.0)
 
     def power(self, n: int, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> float:
         """Return the chance that the interval of ``n`` scores, whose true mean is ``mean``, excludes ``limit``.
@@ -142,11 +149,11 @@ class Spread:
         units = n / self.unit
         if units <= 1:
             return 0.0
-        deviation, chance = self._floored / math.sqrt(self.unit), (1 + _NODES) / 2
-        variance = deviation**2 * special.chdtri(units - 1, 1 - chance) / (units - 1)
-        low, high = self._interval(units, mean, variance, level)
+        chance = (1 + _NODES) / 2
+        variance = self._floored**2 * special.chdtri(units - 1, 1 - chance) / (units - 1)
+        low, high = self._interval(n, mean, variance, level)
         beyond = low - limit if mean >= limit else limit - high
-        return float(_WEIGHTS @ special.ndtr(beyond * math.sqrt(units) / deviation) / 2)
+        return float(_WEIGHTS @ special.ndtr(beyond * math.sqrt(n) / self._floored) / 2)
 
     def lines_needed(self, mean: float, *, limit: float = 0.0, level: float = ALPHA) -> int | None:
         """Return how many lines tell the mean from ``limit`` with 80 % power; None where the truth is the limit."""
@@ -174,20 +181,25 @@ class Spread:
         """The deviation; where nothing scatters, next to nothing of the range: the pseudo scores then set the width."""
         return max(self.deviation, ROUNDING * self.width if self.ends else 0.0)
 
-    def _interval(self, units: float, mean: float, variance: Floats, level: float) -> tuple[Floats, Floats]:
-        """Return the interval of units that weigh alike, for each of their variances, and no skewness of their own."""
+    def _interval(self, n: int, mean: float, variance: Floats, level: float) -> tuple[Floats, Floats]:
+        """Return the interval of ``n`` lines, for each of a line's variances; the lines have no skewness of their own.
+
+        The degrees of freedom are those of conversations that weigh alike, so many that they are one in ``unit`` lines.
+        """
+        units = n / self.unit
         if self.ends is None:
-            return t_interval(mean, np.sqrt(variance / units), units - 1, level)
-        are_differences = self.ends[0] == -self.width
+            return t_interval(mean, np.sqrt(variance / n), units - 1, level)
+        are_differences, length = self.ends[0] == -self.width, self.length or self.unit
         least = LEAST_OF_CLUSTERED_DIFFERENCES if are_differences and self.unit > 1 else 0.0
-        weight = pseudo_weight(np.sqrt(variance) / self.width, least=least)
-        beyond = np.array(self.ends)[:, None] - mean
-        total = units + 2 * weight
-        squares = (units - 1) * variance + weight * np.square(beyond).sum(axis=0)
+        weight = pseudo_weight(np.sqrt(variance / self.unit) / self.width, least=least)
+        beyond = length * (np.array(self.ends)[:, None] - mean)
+        total = n + 2 * weight * length
+        alike = total**2 / (n * self.unit + 2 * weight * length**2)
+        squares = (n - self.unit) * variance + weight * np.square(beyond).sum(axis=0)
         inferred = BoundedMean(
             mean=np.full_like(variance, mean),
-            se=np.sqrt(squares / (total * (total - 1))),
-            df=total - 1,
+            se=np.sqrt(squares * alike / (alike - 1)) / total,
+            df=alike - 1,
             skewness=weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares**1.5,
             ends=(-math.inf, math.inf),
         )

@@ -175,6 +175,25 @@ def test_lines_needed_are_the_least_with_the_power():
         assert spread.power(lines, mean) >= stats.POWER > spread.power(lines - 1, mean)
 
 
+@pytest.mark.parametrize("longest", [8, 40])
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_lines_needed_of_unequal_conversations_have_the_power(longest, shared):
+    """Conversations of 1 to ``longest`` lines, which share so much of the variance of a line."""
+    generator, mean, line = rng(3), 0.1, 0.3
+    length, unit = (1 + longest) / 2, (1 + 2 * longest) / 3  # of a conversation, and of the one that a line is in
+    deviation = line * math.sqrt(1 + (unit - 1) * shared)
+    lines = Spread.of_differences(deviation, 1.0, unit=unit, length=length).lines_needed(mean)
+    decided = []
+    for _ in range(50):
+        lengths = generator.integers(1, longest + 1, round(lines / length))
+        clusters = np.repeat(np.arange(len(lengths)), lengths)
+        common = generator.normal(0, line * math.sqrt(shared), (100, len(lengths)))[:, clusters]
+        values = mean + common + generator.normal(0, line * math.sqrt(1 - shared), common.shape)
+        low, _ = stats.infer_bounded_difference(values, clusters, 1.0).interval()
+        decided.append((low > 0).mean())
+    assert np.mean(decided) == pytest.approx(stats.POWER, abs=0.05)
+
+
 def test_few_conversations_have_less_power_than_their_lines():
     assert Spread(0.3, unit=10).power(60, 0.1) < Spread(0.3).power(60, 0.1)
     assert Spread(0.3, unit=10).minimum_detectable_effect(60) > Spread(0.3).minimum_detectable_effect(60)
