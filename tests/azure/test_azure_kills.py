@@ -78,6 +78,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]
     return travel(tmp_path_factory.mktemp("undisturbed"), {})
 
 
+@pytest.mark.slow
 def test_five_kills_drawn_by_lot_leave_no_trace(tmp_path: Path, undisturbed: dict[str, list[str]]) -> None:
     lot = random.Random(20261122)
     verbs = lot.sample(sorted(WRITES), 5)

@@ -123,6 +123,7 @@ def test_a_candidate_that_fails_where_it_is_wrong_is_undecided_and_says_so(
     assert early["answered_only"]["n"] == LINES - failed
 
 
+@pytest.mark.slow
 def test_a_larger_limit_goes_on_with_the_same_test(
     flow: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

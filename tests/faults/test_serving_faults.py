@@ -77,6 +77,7 @@ def test_a_stop_finishes_what_is_in_flight(doomed: ServerProcess) -> None:
     assert doomed.log.read_text().splitlines()[-1] == STOPPED
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(doomed: ServerProcess) -> None:
     streams = [Stream(doomed) for _ in range(SLOTS)]
     doomed.process.send_signal(signal.SIGINT)

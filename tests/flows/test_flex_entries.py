@@ -24,6 +24,7 @@ INPUTS = {
     "q: str, *, more: int = 1": {"q": False, "more": True},
     "q: 'str', more=None": {"q": False, "more": True},
 }
+QUICK = ("module", "package and module", "imported as", "inherited")
 
 
 def _execute(folder: Path, question: str) -> tuple[dict[str, Any], str | None]:
@@ -59,7 +60,9 @@ def test_a_generator_that_fails_is_a_failure(tmp_path: Path, name: str, failure:
     assert _execute(folder, "hi") == ({}, failure)  # promptflow waits for ever for an asynchronous one
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [pytest.param(place, marks=() if place in QUICK else pytest.mark.slow) for place in PLACES]
+)
 @pytest.mark.parametrize("name", ["Run", pytest.param("run", marks=pytest.mark.slow)])
 def test_the_inputs_are_the_entrys_wherever_it_is_defined(tmp_path: Path, place: str, name: str) -> None:
     for number, arguments in enumerate(ARGUMENTS if place == "module" else ARGUMENTS[2:3]):

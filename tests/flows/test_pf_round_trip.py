@@ -123,6 +123,7 @@ def test_pf_shows_every_line_of_our_run_and_which_one_failed(workspace: Workspac
     assert answers[4] == "echo:Où?在哪里?"
 
 
+@pytest.mark.slow
 def test_pf_draws_our_run_with_its_graph_and_its_error(workspace: Workspace, ours: RunFolder) -> None:
     page = _visualized(workspace, "ours")
     lines = page["detail"][0]["flow_runs"]

@@ -116,6 +116,7 @@ def test_another_connection_and_model_take_the_places_of_its_own(project: Path, 
         load_flow(project / "my prompt.prompty").with_connections({"chat.connection": "my_openai"})
 
 
+@pytest.mark.slow
 def test_a_key_of_the_environment_is_cut_out(
     project: Path, endpoint: FaultEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

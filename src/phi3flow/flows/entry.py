@@ -15,6 +15,7 @@ from pathlib import Path
 
 from phi3flow.errors import FlowError
 from phi3flow.flows.inputs import FlowInput
+from phi3flow.flows.source_names import parse_python
 
 _TYPES = {"str": "string", "int": "int", "float": "double", "bool": "bool", "list": "list", "dict": "object"}
 _KEEP_SIGNATURE = {"trace", "dataclass"}  # decorators
@@ -45,8 +46,8 @@ def _plain_function(file: Path, name: str) -> tuple[ast.arguments, bool] | None:
     None where the source alone does not tell: the name is bound elsewhere too, imported, inherited or decorated.
     """
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8-sig"))
-    except (OSError, SyntaxError, ValueError):
+        tree = parse_python(file.read_text(encoding="utf-8-sig"))
+    except (OSError, SyntaxError, ValueError, RecursionError):
         return None
     if [*_bound_names(tree)].count(name) != 1 or "*" in _bound_names(tree):
         return None

@@ -19,6 +19,7 @@ _MAY_HAVE_PATHS = re.compile(rb"__file__|pardir|cwd\(|\.\./|[\"']\.\.[\"']|[\"']
 _SAYS_IMPORTS = frozenset({ast.Import, ast.ImportFrom, ast.Call})
 _SAYS_PATHS = frozenset({ast.Call, ast.BinOp, ast.Attribute, ast.Subscript, ast.Constant})
 _LONGEST_TEXT = 300
+_TRIES = 5
 _LARGEST_FILE = 1 << 20
 _TEXT_SUFFIXES = (".yaml", ".yml", ".jinja2", ".jinja", ".j2", ".prompty", ".json", ".toml", ".ini", ".cfg")
 
@@ -51,6 +52,20 @@ def read_source(file: Path) -> bytes:
     return b""
 
 
+def parse_python(source: str | bytes) -> ast.Module:
+    """Return the tree of a Python source. Raises what ``ast.parse`` raises.
+
+    Python 3.11 before 3.11.8 refuses a source with SystemError where another is parsed at the same time, as for a
+    traceback in another thread (python/cpython#106905): it is then parsed again.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            continue
+    return ast.parse(source)
+
+
 def read_names(file: Path, folder: Path) -> SourceNames:
     """Read a source of the flow in ``folder``; one that is none, is large or does not parse says nothing."""
     content = read_source(file)
@@ -67,7 +82,7 @@ class _PythonSource:
     def __init__(self, content: bytes, file: str) -> None:
         self._file = file
         self._has_paths = may_have_paths(content)
-        self._nodes = list(_nodes(ast.parse(content)))
+        self._nodes = list(_nodes(parse_python(content)))
         self._assigned: dict[str, ast.expr] = {}
         if self._has_paths:
             for node in self._nodes:

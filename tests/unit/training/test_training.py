@@ -183,7 +183,8 @@ def wait_for_checkpoint(config: Any, child: subprocess.Popen[bytes], *, after_st
     raise AssertionError(f"the training ended early: {child.communicate()[1].decode()}")
 
 
-@pytest.mark.parametrize("adapter", [pytest.param(False, marks=pytest.mark.slow), True], ids=["whole", "adapter"])
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
 def test_a_killed_training_resumes_to_the_same_weights(base: BaseConfig, tmp_path: Path, adapter: bool) -> None:
     changes: dict[str, Any] = {"model": save_tiny_phi3(tmp_path / "phi3")} if adapter else {}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
