@@ -140,11 +140,10 @@ def _prepare(args: argparse.Namespace, output: Output, terminal: Terminal) -> Da
 def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any], dict[str, Rows]]:
     """Return what the card says of the source, and the rows by split; what is yet to be split is train."""
     from phi3flow.datasets import sources
-    from phi3flow.storage.data_files import data_sha256
 
     if args.input:
-        source = {"files": {str(path): data_sha256(path) for path in args.input}}
-        return source, {"train": sources.read_files(args.input)}
+        hashes, rows = sources.read_hashed(args.input)
+        return {"files": hashes}, {"train": rows}
     dataset = {"dataset": args.dataset, "config": args.config or "default"}
     folder = Path(args.dataset)
     if args.split or not folder.is_dir():

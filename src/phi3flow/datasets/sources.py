@@ -13,6 +13,7 @@ from typing import Any
 from phi3flow.datasets.chat import Breach, LocatedRow, locate_rows
 from phi3flow.datasets.shapes import Rows
 from phi3flow.errors import DatasetError
+from phi3flow.storage.data_files import data_sha256, refuse_changed
 from phi3flow.storage.parquet import json_row
 from phi3flow.text import shorten
 
@@ -21,6 +22,18 @@ def read_files(paths: Iterable[Path]) -> Rows:
     """Yield the rows of several files and folders, in whatever form."""
     for path in paths:
         yield from locate_rows(path)
+
+
+def read_hashed(paths: Iterable[Path]) -> tuple[dict[str, str], Rows]:
+    """Return the SHA-256 of files and folders, and their rows; what changed in between is refused at the last row."""
+    hashes = {path: data_sha256(path) for path in paths}
+
+    def rows() -> Rows:
+        yield from read_files(hashes)
+        for path, sha256 in hashes.items():
+            refuse_changed(path, sha256)
+
+    return {str(path): sha256 for path, sha256 in hashes.items()}, rows()
 
 
 def read_hugging_face(name: str, *, config: str | None, split: str) -> Rows:

@@ -24,7 +24,7 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.validation import first_problem
-from phi3flow.storage.data_files import data_sha256, read_data
+from phi3flow.storage.data_files import read_data, unchanged_data
 from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
 from phi3flow.storage.jsonl import file_sha256, read_lines
@@ -81,11 +81,12 @@ class RunFolder:
         path = Path(manifest.data)
         if not path.exists():
             raise DatasetError(f"{path}: the data of run {self.name} is not there any more")
-        if data_sha256(path) != manifest.data_sha256:
-            raise DatasetError(
-                f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
-            )
-        rows = [row for _, row in read_data(path)]
+        with unchanged_data(path) as sha256:
+            if sha256 != manifest.data_sha256:
+                raise DatasetError(
+                    f"{path}: has changed since run {self.name} was made; put it back, or make the run again"
+                )
+            rows = [row for _, row in read_data(path)]
         return rows if manifest.repeats == 1 else rows[: manifest.lines] * manifest.repeats
 
     def evaluations(self) -> list[str]:

@@ -15,7 +15,7 @@ from phi3flow.records.runs import Counts, Manifest, RunParameters
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_pf_record
 from phi3flow.runs.writer import RunWriter
-from phi3flow.storage.data_files import Place, data_sha256, read_data
+from phi3flow.storage.data_files import Place, read_data, unchanged_data
 from phi3flow.storage.jsonl import Row, with_line_ids
 
 MADE_BY = "score --data"
@@ -39,12 +39,13 @@ def run_of_answers(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str]
     Raises DatasetError for a row that is none and for an empty file, ColumnMappingError where no column
     holds answers, ConfigError where another process writes the run, StorageError.
     """
-    rows = list(read_data(data))
+    with unchanged_data(data) as sha256:
+        rows = list(read_data(data))
     if not rows:
         raise DatasetError(f"{data}: has no line: there is nothing to score")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     answers = _answer_columns(data, flows, mapping, columns)
-    manifest = _manifest(data, answers, len(rows), runs_dir)
+    manifest = _manifest(data, sha256, answers, len(rows), runs_dir)
     path = runs_dir / manifest.name
     if _is_whole(path, manifest):
         return RunFolder(path)
@@ -84,7 +85,7 @@ def _answer_columns(data: Path, flows: Sequence[Flow], mapping: Mapping[str, str
     return list(dict.fromkeys(answers))
 
 
-def _manifest(data: Path, answers: Sequence[str], lines: int, runs_dir: Path) -> Manifest:
+def _manifest(data: Path, sha256: str, answers: Sequence[str], lines: int, runs_dir: Path) -> Manifest:
     """Return the manifest of the run that has these answers, or will."""
     manifest = Manifest(
         name=_name(data.stem, answers),
@@ -92,7 +93,7 @@ def _manifest(data: Path, answers: Sequence[str], lines: int, runs_dir: Path) ->
         flow="",
         flow_fingerprint="",
         data=str(data.resolve()),
-        data_sha256=data_sha256(data),
+        data_sha256=sha256,
         column_mapping={name: f"${{data.{name}}}" for name in answers},
         parameters=RunParameters(made_by=MADE_BY),
         concurrency="auto",

@@ -25,7 +25,7 @@ from phi3flow.records.lines import LineError, LineResult, Usage
 from phi3flow.records.runs import Counts, Manifest, RunParameters, RunStatus
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.folder import RunFolder, find_run
-from phi3flow.storage.data_files import data_sha256, read_data
+from phi3flow.storage.data_files import read_data, unchanged_data
 from phi3flow.storage.files import write_files
 from phi3flow.storage.jsonl import Row, read_lines, with_line_ids
 from phi3flow.text import shorten
@@ -167,7 +167,8 @@ def _adopt(run: _ListedRun) -> None:
     data = _data_of(run)
     questions = _questions(run)
     _refuse_sample(run, questions)
-    rows = [row for _, row in read_data(data)]
+    with unchanged_data(data) as sha256:
+        rows = [row for _, row in read_data(data)]
     results = _read_results(run, rows, data, questions)
     completed = sum(result.status == "Completed" for result in results)
     started_at = (run.start_time or run.created_on).astimezone(UTC)
@@ -178,7 +179,7 @@ def _adopt(run: _ListedRun) -> None:
         flow=run.properties.flow_path,
         flow_fingerprint=fingerprint(run.folder / "snapshot"),
         data=str(data.resolve()),
-        data_sha256=data_sha256(data),
+        data_sha256=sha256,
         column_mapping={name: str(value) for name, value in run.properties.column_mapping.items()},
         variant=run.properties.node_variant,
         parameters=RunParameters(made_by="pf run create"),

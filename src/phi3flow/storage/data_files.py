@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +73,14 @@ def read_encoded(path: Path) -> Iterator[tuple[Place, bytes]]:
         yield place, item if isinstance(item, bytes) else next(encode_rows([item])).rstrip(b"\n")
 
 
+def parse_encoded(place: Place, encoded: bytes) -> Row:
+    """Return the row that ``read_encoded`` gave. Raises DatasetError "file:line: reason: value…" where it is none."""
+    try:
+        return parse_row(encoded)
+    except ValueError as error:
+        raise DatasetError(f"{place}: {error}") from error
+
+
 def data_files(path: Path) -> list[Path]:
     """Return the files that hold the rows: the file itself, or those of a folder, in the order of their names.
 
@@ -107,6 +116,24 @@ def data_sha256(path: Path) -> str:
         return file_sha256(path)
     listed = (f"{file_sha256(file)} {file.relative_to(path).as_posix()}\n" for file in data_files(path))
     return hashlib.sha256("".join(listed).encode()).hexdigest()
+
+
+@contextmanager
+def unchanged_data(path: Path) -> Iterator[str]:
+    """Give the ``data_sha256`` of what is read meanwhile. Raises DatasetError where it changed in between."""
+    before = data_sha256(path)
+    try:
+        yield before
+    except DatasetError:
+        refuse_changed(path, before)  # which is why it is damaged
+        raise
+    refuse_changed(path, before)
+
+
+def refuse_changed(path: Path, sha256: str) -> None:
+    """Raise DatasetError where data that were read have another ``data_sha256`` than they had."""
+    if data_sha256(path) != sha256:
+        raise DatasetError(f"{path}: changed while it was read: give the same command again")
 
 
 def _read(path: Path) -> Iterator[tuple[Place, bytes | Row | ValueError]]:

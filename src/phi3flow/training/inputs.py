@@ -8,7 +8,8 @@ from typing import Any
 
 from phi3flow.datasets.chat import locate_chats
 from phi3flow.errors import ConfigError
-from phi3flow.storage.jsonl import Row, file_sha256
+from phi3flow.storage.data_files import unchanged_data
+from phi3flow.storage.jsonl import Row
 from phi3flow.training import processes
 from phi3flow.training.checkpoints import Identity
 from phi3flow.training.config import FineTuneConfig, fingerprint
@@ -44,15 +45,17 @@ class TrainingInputs:
 def read_inputs(config: FineTuneConfig) -> TrainingInputs:
     """Read and check a fine-tune's files. Raises DatasetError that lists every breach, ConfigError for no model."""
     model = _find_model(config) if config.model else None
+    with unchanged_data(config.train) as train, unchanged_data(config.validation) as validation:
+        chat_files = _read(config.train), _read(config.validation)
     return TrainingInputs(
-        train=_read(config.train),
-        validation=_read(config.validation),
+        train=chat_files[0],
+        validation=chat_files[1],
         model=model,
         identity={
             "method": config.method,
             "model": _stamp(model) if model else config.base.fingerprint,
-            "train": file_sha256(config.train),
-            "validation": file_sha256(config.validation),
+            "train": train,
+            "validation": validation,
             "general_share": config.general_share,
             "seed": config.seed,
             **config.hyperparameters.model_dump(),

@@ -51,13 +51,16 @@ class CrewAttempts:
         """Make attempts until none is left, or until it is stopped; what is in flight then has 10 s to end.
 
         Raises EndpointError where the endpoint stays down, FlowError where one worker after the other dies, what
-        ``on_end`` raises, and what ``give_up`` was told.
+        ``source`` and ``on_end`` raise, and what ``give_up`` was told.
         """
         tasks = [asyncio.create_task(self._listen(worker)) for worker in self._workers]
         tasks.append(asyncio.create_task(self._watch()))
         try:
             await self._dispatcher.run(source, self)
             await self._dispatcher.drain(_DRAIN_S)
+        except Exception:  # the source's own, after which what is in flight is answered nevertheless
+            await self._dispatcher.drain(_DRAIN_S)
+            raise
         finally:
             for task in tasks:
                 task.cancel()
