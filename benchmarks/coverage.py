@@ -46,15 +46,17 @@ measures of them.
 | BLEU and chrF of the run | bootstrap over conversations | the same, paired |
 
 Where lines share conversations, each is by conversation: CR2 with Bell and McCaffrey's degrees of freedom, from six
-conversations on. Beside each test stands the sign-flip permutation test (swaps for BLEU and chrF), by conversation.
-No interval has width zero: scores without a range that show no scatter have none, and the note says why.
+conversations on, and no narrower than where conversations of any length scatter alike. Beside each test stands the
+sign-flip permutation test (swaps for BLEU and chrF), by conversation. No interval has width zero: scores without a
+range that show no scatter have none, and the note says why.
 
 In every cell coverage must be at least 0.93, a gate's one-sided error at its margin at most 0.03, false positives at
 most 0.06. "Before" is the first build: Student's t, by conversation CR1 with t on C - 1, [0, 0] where nothing differs.
 One-sided is a gate's error at its margin: the larger of the two bounds', of a mean of 0/1 scores the lower one's. Of
 scores of 0 and 1 no bound alone decides: mid-p McNemar or the exact count has to agree (3 % at most); else a gate is
 undecided and says with what chance. A cell outside of a bound is simulated anew, 200,000 times ("*"). n is lines, or
-conversations; "0.5 alike": lines of a conversation share half of their latent variance. What is far above 0.95 is few
+conversations; "0.5 alike": lines of a conversation share half of their latent variance; "as a whole": they all lose,
+or none does. What is far above 0.95 is few
 lines of which few differ: rare large losses cannot be ruled out by lines that show none.
 """
 
@@ -116,6 +118,11 @@ def _clustered() -> Iterator[Cell]:
                 for kind, scores in cells.clustered_scores(alike, clusters):
                     label = f"{count} of {lengths}, {alike:g} alike"
                     yield _measured(kind, scores, len(clusters), clusters, label)
+    for lengths, draw in cells.UNLIKE_LENGTHS.items():
+        for count in cells.WHOLE_CONVERSATIONS:
+            clusters = np.repeat(np.arange(count), draw(count))
+            for kind, scores in cells.whole_conversations(clusters):
+                yield _measured(kind, scores, len(clusters), clusters, f"{count} of {lengths}, as a whole")
 
 
 def _measured(kind: str, scores: Scores, n: int, clusters: Clusters | None, label: str) -> Cell:
@@ -171,7 +178,8 @@ def _before(kind: str, sample: Floats, clusters: Clusters | None) -> tuple[Inter
 
 def _after(kind: str, sample: Floats, clusters: Clusters | None) -> tuple[Intervals, Floats]:
     if kind == "unbounded":
-        mean, (se, df) = sample.mean(axis=-1), stats.standard_error(sample, clusters)
+        mean, (_, df) = sample.mean(axis=-1), stats.standard_error(sample, clusters)
+        se = stats.unbounded_error(sample, clusters)
         return stats.t_interval(mean, se, df), stats.t_test(mean, se, df)
     if kind == "mean":
         inferred = stats.infer_bounded_mean(sample, clusters, stats.UNIT)

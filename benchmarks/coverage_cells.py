@@ -196,6 +196,11 @@ LENGTHS: dict[str, Callable[[int], NDArray[np.intp]]] = {
     "one has half": lambda count: np.array([3 * (count - 1)] + [3] * (count - 1)),
 }
 CONVERSATIONS = (6, 10, 20, 50)
+UNLIKE_LENGTHS = LENGTHS | {
+    "one has a fifth": lambda count: np.array([math.ceil(3 * (count - 1) / 4)] + [3] * (count - 1)),
+    "1 to 55 lines, most of them few": lambda count: np.exp(np.linspace(0, 4, count)).round().astype(int),
+}
+WHOLE_CONVERSATIONS = (20, 50, 200)
 ALIKE = (0.5, 0.95)  # share of the latent variance that the lines of a conversation have in common
 
 
@@ -217,6 +222,18 @@ def clustered_scores(alike: float, clusters: Clusters) -> Iterator[tuple[str, Sc
     yield "difference", Scores("0/1, 10 % win, 10 % lose", 0.0, lambda *size: _signs(latent(*size)))
     yield "difference", Scores("normal, sd 0.3", 0.0, lambda *size: np.clip(0.3 * latent(*size), -1, 1))
     yield "unbounded", Scores("normal, no range", 0.0, latent)
+
+
+def whole_conversations(clusters: Clusters) -> Iterator[tuple[str, Scores]]:
+    """Yield ("mean" or "difference", scores) of conversations of which each loses all of its lines, or none."""
+
+    def lost(share: float) -> Callable[[np.random.Generator, int, int], Floats]:
+        conversations = int(clusters.max()) + 1
+        return lambda rng, count, n: (rng.random((count, conversations)) < share)[:, clusters].astype(float)
+
+    for share in (0.02, 0.05, 0.1, 0.2, 0.3):
+        yield "mean", Scores(f"0/1, {share:.0%} ones", share, lost(share))
+        yield "difference", Scores(f"0/1, {share:.0%} lose", -share, _negated(lost(share)))
 
 
 def _negated(sample: Callable[[np.random.Generator, int, int], Floats]) -> Callable[..., Floats]:

@@ -41,6 +41,7 @@ from phi3flow.stats.estimates import (
     standard_error,
     t_interval,
     t_test,
+    unbounded_error,
 )
 from phi3flow.stats.means import clustered_share_interval, estimate_mean
 from phi3flow.stats.paired_shares import mcnemar_mid_p, share_difference_tail, tango_interval
@@ -93,5 +94,6 @@ __all__ = [
     "t_interval",
     "t_test",
     "tango_interval",
+    "unbounded_error",
     "wilson_interval",
 ]

@@ -11,7 +11,14 @@ import numpy as np
 from scipy import special
 
 from phi3flow.records.scores import ScoreRange
-from phi3flow.stats.estimates import ALPHA, Clusters, Floats, degrees_of_freedom, sum_by_cluster
+from phi3flow.stats.estimates import (
+    ALPHA,
+    Clusters,
+    Floats,
+    degrees_of_freedom,
+    exchangeable_variance,
+    sum_by_cluster,
+)
 
 # Weights of a pseudo value where values scatter little and where they do, as shares of the range. The first keeps
 # one-sided errors within 3 % where some lines, however many, lose it all and the others nothing: of n lines none shows
@@ -51,8 +58,9 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
     that no interval has width zero. They move error, degrees of freedom and skewness, not the mean, and weigh as much
     as 1.6 lines where the standard deviation is below 0.15 of the range, 0.5 from 0.25 on. For skewness t is corrected
     by Hall's cubic (Hall 1992, J. Royal Statistical Society B 54:221). A few long clusters cannot estimate it: it
-    counts by the square of the share of degrees of freedom that they leave. By cluster the error is CR2, and a pseudo
-    score is a cluster of mean length.
+    counts by the square of the share of degrees of freedom that they leave. By cluster the variance is CR2's, or that
+    of clusters that scatter alike (``exchangeable_variance``) where it is greater, and a pseudo score is a cluster of
+    mean length.
     """
     return _infer(values, clusters, ends, width=ends[1] - ends[0], are_differences=False)
 
@@ -100,10 +108,13 @@ def _infer(
     low, high = (length * (end - mean) for end in ends)
     pseudo_third = 0.0 if are_differences else weight * (low**3 + high**3)
     second = squares.sum(axis=-1) + weight * (low**2 + high**2)
-    third = (squares * residuals).sum(axis=-1) + pseudo_third
-    adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1) + weight * (low**2 + high**2) / (1 - shares[..., -1])
+    third = (squares * residuals).sum(axis=-1)
+    adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1)
+    if clusters is not None and count > 1:
+        adjusted = np.maximum(adjusted, exchangeable_variance(values, clusters))
+    adjusted += weight * (low**2 + high**2) / (1 - shares[..., -1])
     reliability = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2
-    return BoundedMean(mean, np.sqrt(adjusted) / lines, df, reliability * third / second**1.5, ends)
+    return BoundedMean(mean, np.sqrt(adjusted) / lines, df, (reliability * third + pseudo_third) / second**1.5, ends)
 
 
 def _corrected(t: Floats, skewness: Floats) -> Floats:

@@ -67,6 +67,31 @@ def standard_error(values: Floats, clusters: Clusters | None = None) -> tuple[Fl
     return np.where(se <= ROUNDING * np.abs(values).max(axis=-1), 0.0, se), df
 
 
+def unbounded_error(values: Floats, clusters: Clusters | None) -> Floats:
+    """Return the error that an interval without a range is made of: that of ``exchangeable_variance`` if greater."""
+    se, _ = standard_error(values, clusters)
+    if clusters is None or not clusters.any():
+        return se
+    return np.asarray(np.maximum(se, np.sqrt(exchangeable_variance(values, clusters)) / values.shape[-1]))
+
+
+def exchangeable_variance(values: Floats, clusters: Clusters) -> Floats:
+    """Return the variance of the sum over the last axis where clusters of any length scatter alike.
+
+    tau^2 sum n_c^2 + sigma^2 n: sigma^2 within clusters, tau^2 that of their means, each of which counts once, beyond
+    what sigma^2 makes of it. CR2 takes a long cluster's own residual for its variance: where that happens to be small
+    it says nothing of a share of the lines that could have been lost at once.
+    """
+    n, lengths = values.shape[-1], np.bincount(clusters).astype(float)
+    residuals = values - values.mean(axis=-1, keepdims=True)
+    total = np.square(residuals).sum(axis=-1)
+    sums = sum_by_cluster(residuals, clusters)
+    within = (total - (np.square(sums) / lengths).sum(axis=-1)) / max(n - len(lengths), 1)
+    within = np.minimum(within, total / (n - 1))  # of few clusters with several lines it is a guess
+    between = (sums / lengths).var(axis=-1, ddof=1) - within * (1 / lengths).mean()
+    return np.asarray(np.maximum(between, 0.0) * np.square(lengths).sum() + within * n)
+
+
 def degrees_of_freedom(shares: Floats, weights: Floats | float = 1.0) -> Floats:
     """Return Bell and McCaffrey's degrees of freedom of a mean's CR2 error, over the last axis.
 

@@ -21,6 +21,7 @@ from phi3flow.stats.estimates import (
     shared_clusters,
     standard_error,
     t_interval,
+    unbounded_error,
     within,
 )
 from phi3flow.stats.shares import clustered_wilson_interval, share_interval
@@ -48,7 +49,8 @@ def estimate_mean(
     if score_range:
         method, low, high = _bounded_interval(values, groups, score_range)
     elif se > 0:
-        low, high = (float(bound) for bound in t_interval(values.mean(), se, df))
+        error = unbounded_error(values, groups)
+        low, high = (float(bound) for bound in t_interval(values.mean(), error, df))
     if note:
         low = high = math.nan
     elif not score_range:

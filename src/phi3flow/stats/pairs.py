@@ -27,6 +27,7 @@ from phi3flow.stats.estimates import (
     standard_error,
     t_interval,
     t_test,
+    unbounded_error,
     within,
 )
 from phi3flow.stats.paired_shares import mcnemar_mid_p, tango_interval
@@ -191,12 +192,14 @@ class _Differences:
         return _Inference(self._method("paired t"), float(inferred.p()), interval)
 
     def _infer_unbounded(self) -> _Inference:
+        se = float(unbounded_error(self.values, self.clusters))
+
         def interval(level: float) -> tuple[float, float]:
-            low, high = t_interval(self.mean, self.se, self.df, level)
-            return (float(low), float(high)) if self.se > 0 else (math.nan, math.nan)
+            low, high = t_interval(self.mean, se, self.df, level)
+            return (float(low), float(high)) if se > 0 else (math.nan, math.nan)
 
         differs = self.wins + self.losses > 0
-        p = (float(t_test(self.mean, self.se, self.df)) if self.se > 0 else math.nan) if differs else 1.0
+        p = (float(t_test(self.mean, se, self.df)) if se > 0 else math.nan) if differs else 1.0
         return _Inference(self._method("paired t"), p, interval)
 
     def _method(self, name: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 from phi3flow import stats
+from phi3flow.stats.paired_shares import binomial
 from tests.support.simulations import rng
 
 LENGTHS = {
@@ -23,6 +24,20 @@ def _errors(low, high, truth):
 def _mixture(n, values, simulations=5_000):
     points, chances = np.array([*values, 0.0]), np.array([*values.values(), 1 - sum(values.values())])
     return rng(n).choice(points, p=chances, size=(simulations, n)), float(points @ chances)
+
+
+def _bound_of_difference(values, clusters):
+    return stats.infer_bounded_difference(values, clusters, 1.0).interval()[0]
+
+
+def _bound_of_mean(values, clusters):
+    return stats.infer_bounded_mean(values, clusters, (-1.0, 0.0)).interval()[0]
+
+
+def _bound_without_range(values, clusters):
+    """Where nothing scatters there is no interval."""
+    se, (_, df) = stats.unbounded_error(values, clusters), stats.standard_error(values, clusters)
+    return np.where(se > 0, stats.t_interval(values.mean(axis=-1), se, df)[0], -np.inf)
 
 
 @pytest.mark.parametrize("n", [5, 10, 20, 50, 200])
@@ -58,11 +73,29 @@ def test_losses_by_conversation_err_in_at_most_3_of_100(lengths, alike, share):
     assert max(_errors(low, high, share)) <= 0.033
 
 
+@pytest.mark.parametrize(
+    ("conversations", "longest", "share"),
+    [(30, 0.3, 0.3), (30, 0.3, 0.1), (50, 0.3, 0.2), (100, 0.2, 0.15), (200, 0.15, 0.1), (50, 0.5, 0.3)],
+)
+@pytest.mark.parametrize("bound", [_bound_of_difference, _bound_of_mean, _bound_without_range])
+def test_a_long_conversation_that_happens_not_to_lose_hides_no_loss(bound, conversations, longest, share):
+    """One conversation has a share of all lines, others have three, and each loses all of its lines or none."""
+    others = conversations - 1
+    lengths = [round(longest / (1 - longest) * 3 * others)] + [3] * others
+    clusters, lost = np.repeat(np.arange(conversations), lengths), np.arange(conversations)
+    error = 0.0
+    for loses, chance in ((False, 1 - share), (True, share)):
+        by_conversation = np.column_stack([np.full(conversations, loses), np.arange(others) < lost[:, None]])
+        is_above = bound(-by_conversation[:, clusters].astype(float), clusters) > -share
+        error += chance * float(binomial(others, lost, share) @ is_above)
+    assert error <= 0.03
+
+
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_two_equal_runs_in_unequal_conversations_differ_in_at_most_6_of_100(lengths):
     clusters = np.repeat(np.arange(20), LENGTHS[lengths])
     differences = _alike(clusters, 0.5)
-    se, df = stats.standard_error(differences, clusters)
+    se, (_, df) = stats.unbounded_error(differences, clusters), stats.standard_error(differences, clusters)
     assert (stats.t_test(differences.mean(axis=-1), se, df) < stats.ALPHA).mean() <= 0.062
     inferred = stats.infer_bounded_difference(np.clip(0.3 * differences, -1, 1), clusters, 1.0)
     assert (inferred.p() < stats.ALPHA).mean() <= 0.06
