@@ -123,6 +123,21 @@ def test_a_text_where_other_lines_have_a_number_is_a_score_that_failed(run, tmp_
     assert run.scores("grades")[2].failures == {"points": "no number: n/a"}
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["[0.5]", "{'score': 0.5}", "(1, 2)", "1j", "datetime.date(2026, 1, 2)", "np.ones(1)", "b'1'"],
+)
+def test_what_is_no_number_where_other_lines_have_one_is_a_score_that_failed(run, tmp_path, value):
+    tool = (
+        "def grade(answer: str) -> dict:\n    import datetime\n    import numpy as np\n"
+        f"    return {{'one': 1.0 if len(answer) < 3 else {value}}}\n"
+    )
+    assert _score(run, _foreign_flow(tmp_path / "grades", tool, ["one"])) == 1
+    estimate = run.metrics("grades").metrics["one"]
+    assert (estimate.n, estimate.n_failed, estimate.n_unscored) == (2, 2, 2)
+    assert all(score.failures["one"].startswith("no number: ") for score in run.scores("grades")[2:])
+
+
 def test_what_is_logged_under_a_metric_of_lines_is_kept_where_it_is_not_its_mean():
     lines = [LineScore(line_number=k, line_id=f"l{k}", status="Completed", scores={"f1": k / 4}) for k in range(4)]
     options = {"clusters": list("abcd"), "lines": 4, "ranges": {"f1": (0.0, 1.0)}}

@@ -126,6 +126,15 @@ class PairedMetric:
         return int(((left.uncounted & _has(right.least)) | (right.uncounted & _has(left.least))).sum())
 
     @property
+    def null_alone(self) -> Sides:
+        """How many lines each run alone says that it does not apply to, though the other was scored by it there."""
+        left, right = self.baseline, self.candidate
+        return Sides(
+            baseline=int((left.is_absent & _has(right.answered)).sum()),
+            candidate=int((right.is_absent & _has(left.answered)).sum()),
+        )
+
+    @property
     def unscored_alone(self) -> Sides:
         """How many lines each run alone has no score of, since their scoring failed."""
         left, right = self.baseline.unscored, self.candidate.unscored

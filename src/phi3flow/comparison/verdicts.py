@@ -13,6 +13,7 @@ from typing import Any
 from phi3flow.comparison.inference import InferredMetric, Reading
 from phi3flow.records.comparisons import AnsweredOnly, Difference, MetricComparison, Sides, Verdict
 from phi3flow.stats import ALPHA, PairedComparison, decide, mcnemar_mid_p
+from phi3flow.text import plural
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class _Evidence:
                 f"nobody can say what {metric.n_uncounted:,} failed lines count as: the metric has no declared range "
                 "(the evaluation flow's tag score_ranges), or may not apply to them"
             )
-        return None
+        return next((text for text, alone in self._missing if _is_one_sided(alone)), None)
 
     @property
     def disagreement(self) -> str | None:
@@ -118,12 +119,17 @@ class _Evidence:
         metric, paired = self.inferred.metric, self.inferred.primary.paired
         if paired.note:
             yield paired.note
-        alone = metric.unscored_alone
-        if mcnemar_mid_p(alone.baseline, alone.candidate) < ALPHA:
-            yield (
-                f"scoring failed more often on one side ({metric.unscored.baseline:,} lines of the baseline, "
-                f"{metric.unscored.candidate:,} of the candidate), which may tilt the difference"
-            )
+        if self.obstacle is None and (nulls := metric.null_alone) != Sides():
+            yield f"left out: it is null on {_count(nulls)}, and has a score there in the other run"
+
+    @property
+    def _missing(self) -> Iterator[tuple[str, Sides]]:
+        """Why pairs are left out, and how many of them for what each run alone lacks."""
+        metric = self.inferred.metric
+        rest = "the lines that are left may not be alike"
+        yield f"scoring failed more often on one side ({_count(metric.unscored)}): {rest}", metric.unscored_alone
+        nulls = metric.null_alone
+        yield f"it is null more often on one side ({_count(nulls)} where the other run has a score): {rest}", nulls
 
     def _decide(self, reading: Reading, p_holm: float | None) -> Verdict:
         paired = reading.paired
@@ -131,6 +137,14 @@ class _Evidence:
         if self.inferred.metric.lower_is_better and low is not None and high is not None:
             low, high = -high, -low
         return decide(low, high, p_holm if self.adjusted else paired.p, margin=self.margin)
+
+
+def _is_one_sided(alone: Sides) -> bool:
+    return float(mcnemar_mid_p(alone.baseline, alone.candidate)) < ALPHA
+
+
+def _count(sides: Sides) -> str:
+    return f"{plural(sides.baseline, 'line')} of the baseline, {plural(sides.candidate, 'line')} of the candidate"
 
 
 def _few_lines(paired: PairedComparison, margin: float | None) -> str:

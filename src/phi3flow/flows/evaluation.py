@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from phi3flow.records.scores import LineScore, ScoreRange
 from phi3flow.text import cut
 
 _COUNTS = "_statistics"
+_FAILURES = "failures"
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
 _OUTPUTS = "${run.outputs."
@@ -98,7 +99,7 @@ class Evaluator:
         flow_line = await self._session.exec_line(inputs, line_number=number, timeout_s=timeout_s)
         scores = read_scores(flow_line.outputs, self._ranges)
         failures = {name: self._text(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
-        texts = {name: self._text(text) for name, text in flow_line.outputs.items() if isinstance(text, str)}
+        texts = {name: self._text(text) for name, text in _read_texts(flow_line.outputs)}
         return Execution(inputs, flow_line, scores, failures, texts)
 
     def inputs(self, line: AnsweredLine) -> dict[str, Any]:
@@ -287,9 +288,18 @@ def requests_per_line(flow: Flow) -> int:
     return int(value)
 
 
+def _read_texts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the outputs that are texts, and as JSON those that are neither a score nor the reason why there is none."""
+    for name, value in outputs.items():
+        if isinstance(value, str):
+            yield name, value
+        elif value is not None and name != _FAILURES and as_number(value) is None:
+            yield name, json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _read_failures(outputs: Mapping[str, Any], scores: Mapping[str, float | None]) -> dict[str, str]:
     """Return why metrics that apply to the line have no score: the flow's output ``failures``, {metric: reason}."""
-    failures = outputs.get("failures")
+    failures = outputs.get(_FAILURES)
     if not isinstance(failures, Mapping):
         return {}
     return {name: str(reason) for name, reason in failures.items() if name in scores and scores[name] is None}

@@ -146,15 +146,49 @@ def test_a_judges_failure_is_left_out_on_both_sides_and_charged_to_nobody(tmp_pa
     )
 
 
-def test_a_judge_that_fails_on_one_side_only_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [
+        (
+            {"f1": "refused"},
+            "scoring failed more often on one side (0 lines of the baseline, 15 lines of the candidate)",
+        ),
+        ({}, "it is null more often on one side (0 lines of the baseline, 15 lines of the candidate where the other"),
+    ],
+)
+def test_a_score_that_one_side_lacks_more_often_decides_nothing(tmp_path: Path, failures, reason: str) -> None:
     def lost(score: LineScore) -> dict[str, object]:
-        refused = {"scores": {"f1": None}, "failures": {"f1": "refused"}}
-        return refused if score.line_number < 15 else {}
+        return {"scores": {"f1": None}, "failures": failures} if score.line_number < 15 else {}
 
     base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 10})
     tuned = rescored(scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 10}), line=lost)
-    reason = compare_runs(base, tuned).metrics[F1].reason or ""
-    assert "scoring failed more often on one side (0 lines of the baseline, 15 of the candidate)" in reason
+    for metric in (compare_runs(base, tuned).metrics[F1], compare_runs(tuned, base).metrics[F1]):
+        assert (metric.n, metric.verdict) == (25, "undecided")
+        assert (metric.difference.low or 0) * (metric.difference.high or 0) > 0
+    assert reason in (compare_runs(base, tuned).metrics[F1].reason or "")
+
+
+def test_a_few_nulls_that_the_other_run_has_scores_for_are_said(tmp_path: Path) -> None:
+    def lost(score: LineScore) -> dict[str, object]:
+        return {"scores": {"f1": None}} if score.line_number < 3 else {}
+
+    base = scored(tmp_path, "base", {"f1": [0.2, 0.3, 0.1, 0.4] * 10})
+    tuned = rescored(scored(tmp_path, "tuned", {"f1": [0.8, 0.7, 0.9, 0.6] * 10}), line=lost)
+    metric = compare_runs(base, tuned).metrics[F1]
+    assert (metric.n, metric.verdict) == (37, "better")
+    assert "left out: it is null on 0 lines of the baseline, 3 lines of the candidate" in (metric.reason or "")
+
+
+def test_a_metric_that_is_null_in_both_runs_does_not_apply(tmp_path: Path) -> None:
+    def lost(score: LineScore) -> dict[str, object]:
+        return {"scores": {"f1": None}} if score.line_number < 15 else {}
+
+    base, tuned = (
+        rescored(scored(tmp_path, name, {"f1": column * 10}), line=lost)
+        for name, column in (("base", [0.2, 0.3, 0.1, 0.4]), ("tuned", [0.8, 0.7, 0.9, 0.6]))
+    )
+    metric = compare_runs(base, tuned).metrics[F1]
+    assert (metric.n, metric.verdict, metric.reason) == (25, "better", None)
 
 
 def test_left_out_is_the_spoken_choice_and_is_said(tmp_path: Path) -> None:
