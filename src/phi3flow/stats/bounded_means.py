@@ -31,10 +31,15 @@ _NO_SKEWNESS = 1e-6  # what is below is too small to divide by
 
 @dataclass(frozen=True)
 class BoundedMean:
-    """Means with what their intervals are made of; ``skewness`` is the mean's own, sum u^3 / (sum u^2)^1.5."""
+    """Means with what their intervals are made of.
+
+    The errors are those by which the lower bound and the upper one are away; ``skewness`` is the mean's own,
+    sum u^3 / (sum u^2)^1.5.
+    """
 
     mean: Floats
-    se: Floats
+    se_low: Floats
+    se_high: Floats
     df: Floats
     skewness: Floats
     ends: ScoreRange
@@ -42,13 +47,14 @@ class BoundedMean:
     def interval(self, level: float = ALPHA) -> tuple[Floats, Floats]:
         """Return the interval at 1 - ``level``: the means whose corrected t lies within Student's quantiles."""
         quantile = special.stdtrit(self.df, 1 - level / 2)
-        low = self.mean - self.se * _uncorrected(quantile, self.skewness)
-        high = self.mean - self.se * _uncorrected(-quantile, self.skewness)
+        low = self.mean - self.se_low * _uncorrected(quantile, self.skewness)
+        high = self.mean - self.se_high * _uncorrected(-quantile, self.skewness)
         return np.maximum(low, self.ends[0]), np.minimum(high, self.ends[1])
 
     def p(self) -> Floats:
         """Return the two-sided p against a mean of 0: below a level just where that level's interval excludes 0."""
-        return np.asarray(2 * special.stdtr(self.df, -np.abs(_corrected(self.mean / self.se, self.skewness))))
+        t = self.mean / np.where(self.mean > 0, self.se_low, self.se_high)
+        return np.asarray(2 * special.stdtr(self.df, -np.abs(_corrected(t, self.skewness))))
 
 
 def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRange) -> BoundedMean:
@@ -68,8 +74,9 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
 def infer_bounded_difference(values: Floats, clusters: Clusters | None, width: float) -> BoundedMean:
     """Infer the mean difference of scores whose range has this ``width``, likewise.
 
-    A rare line may win or lose it all: the pseudo differences, -width and width, have no skewness. (With it, 20 lines
-    that all gain 0.2 to 0.4 would be undecided.) By cluster they weigh 1 at least.
+    A rare line may win or lose it all. Either bound counts both pseudo differences at its own end, -width or width, and
+    no skewness of them: of lines that all gain y the lower one leaves room for losses of 1 + y, not 1. By cluster they
+    weigh 1 at least.
     """
     return _infer(values, clusters, (-width, width), width=width, are_differences=True)
 
@@ -106,15 +113,15 @@ def _infer(
     df = degrees_of_freedom(shares, weights)
 
     low, high = (length * (end - mean) for end in ends)
-    pseudo_third = 0.0 if are_differences else weight * (low**3 + high**3)
-    second = squares.sum(axis=-1) + weight * (low**2 + high**2)
-    third = (squares * residuals).sum(axis=-1)
+    pseudo_second, pseudo_third = weight * (low**2 + high**2), weight * (low**3 + high**3)
+    second, third = squares.sum(axis=-1) + pseudo_second, (squares * residuals).sum(axis=-1)
     adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1)
     if clusters is not None and count > 1:
         adjusted = np.maximum(adjusted, exchangeable_variance(values, clusters))
-    adjusted += weight * (low**2 + high**2) / (1 - shares[..., -1])
-    reliability = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2
-    return BoundedMean(mean, np.sqrt(adjusted) / lines, df, (reliability * third + pseudo_third) / second**1.5, ends)
+    of_ends = (2 * weight * low**2, 2 * weight * high**2) if are_differences else (pseudo_second, pseudo_second)
+    se_low, se_high = (np.sqrt(adjusted + of_end / (1 - shares[..., -1])) / lines for of_end in of_ends)
+    third = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2 * third + (0.0 if are_differences else pseudo_third)
+    return BoundedMean(mean, se_low, se_high, df, third / second**1.5, ends)
 
 
 def _corrected(t: Floats, skewness: Floats) -> Floats:

@@ -119,7 +119,7 @@ def _widened(bounds: dict[str, Any], sums: Floats, metric: Metric) -> dict[str, 
         **bounds,
         "low": max(min(bounds["low"], float(low)), least),
         "high": min(max(bounds["high"], float(high)), most),
-        "se": max(bounds["se"], float(inferred.se)),
+        "se": max(bounds["se"], float(inferred.se_low)),
     }
 
 

@@ -193,14 +193,17 @@ class Spread:
         least = LEAST_OF_CLUSTERED_DIFFERENCES if are_differences and self.unit > 1 else 0.0
         weight = pseudo_weight(np.sqrt(variance / self.unit) / self.width, least=least)
         beyond = length * (np.array(self.ends)[:, None] - mean)
+        pseudo = weight * (2 * beyond**2 if are_differences else np.square(beyond).sum(axis=0))
         total = n + 2 * weight * length
         alike = total**2 / (n * self.unit + 2 * weight * length**2)
-        squares = (n - self.unit) * variance + weight * np.square(beyond).sum(axis=0)
+        squares = np.broadcast_to((n - self.unit) * variance + pseudo, (2, len(variance)))
+        se_low, se_high = np.sqrt(squares * alike / (alike - 1)) / total
         inferred = BoundedMean(
             mean=np.full_like(variance, mean),
-            se=np.sqrt(squares * alike / (alike - 1)) / total,
+            se_low=se_low,
+            se_high=se_high,
             df=alike - 1,
-            skewness=weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares**1.5,
+            skewness=weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares[0] ** 1.5,
             ends=(-math.inf, math.inf),
         )
         return inferred.interval(level)

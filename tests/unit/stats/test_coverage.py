@@ -60,6 +60,22 @@ def test_a_mean_covers_where_scores_are_nearly_all_alike(n, values):
     assert max(_errors(*bounds, truth)) <= 0.033
 
 
+@pytest.mark.parametrize("n", [5, 10, 20, 50, 100, 200])
+@pytest.mark.parametrize("gain", [0.05, 0.3, 0.75, 0.95])
+def test_lines_that_all_gain_leave_room_for_some_that_lose_all(n, gain):
+    """Each line gains as much, or loses the whole range: enumerated, over shares that n lines may well not show."""
+    lost = np.arange(n + 1)
+    sample = np.where(np.arange(n) < lost[:, None], -1.0, gain)
+    inferred = stats.infer_bounded_difference(sample, None, 1.0)
+    low, high = inferred.interval()
+    for share in np.arange(1, 10, 0.25) / (2 * n):
+        chance, truth = binomial(n, lost, share), gain - share * (1 + gain)
+        assert chance @ (low > truth + 1e-9) <= 0.03
+        assert chance @ (high < truth - 1e-9) <= 0.03
+    equal = binomial(n, lost, gain / (1 + gain))
+    assert equal @ ((low > 0) & (inferred.p() < stats.ALPHA)) <= 0.03
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("alike", [0.5, 0.95])

@@ -296,7 +296,7 @@ def test_lines_needed_are_of_enough_conversations(conversations, length, seed, b
 def test_four_conversations_of_twenty_need_two_more():
     draw = rng(7)
     before, after = 0.1 * draw.random(80), 0.8 + 0.1 * draw.random(80)
-    compared = stats.compare_pairs(before, after, rng=rng(), clusters=np.arange(80) // 20)
+    compared = stats.compare_pairs(before, after, rng=rng(), clusters=np.arange(80) // 20, score_range=None)
     assert (compared.lines_needed, compared.longest) == (120, 20)
     alone = stats.compare_pairs(before, after, rng=rng())
     assert (alone.conversations, alone.longest) == (None, None)

@@ -168,7 +168,7 @@ def test_lines_needed_are_the_least_with_the_power():
     for spread, mean, lines in [
         (Spread(0.3), 0.02, 1768),
         (Spread(0.3), 0.1, 73),
-        (Spread.of_differences(0.3, 1.0), 0.1, 79),
+        (Spread.of_differences(0.3, 1.0), 0.1, 80),
         (Spread(0.3, unit=5), 0.1, 81),
     ]:
         assert spread.lines_needed(mean) == spread.lines_needed(-mean) == lines
