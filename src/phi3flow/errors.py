@@ -48,6 +48,10 @@ class DatasetError(Phi3flowError):
     """A data file breaks its format; the message gives file:line, the reason and the value cut short."""
 
 
+class LeakageError(DatasetError):
+    """A question or a conversation stands in two splits."""
+
+
 class FlowError(Phi3flowError):
     """A flow folder cannot be loaded or executed as a whole (a failed line is a record, not this)."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from phi3flow.datasets import question_key, read_chats
 from phi3flow.datasets.chat import questions
+from phi3flow.runs.conversations import cluster_labels
 from phi3flow.storage.jsonl import file_sha256, read_rows, write_rows
 from tests.support.command_line import Done, phi3flow
 
@@ -250,13 +251,34 @@ def test_columns_are_named_by_a_flag(tmp_path: Path) -> None:
     assert row["messages"][1]["content"] == "1.5"
     assert row["thema"] == "x"
     for wrong, said in (
-        ("reply=x", "NAME one of question, answer, system, messages"),
+        ("reply=x", "NAME one of question, answer, system, messages, conversation_id"),
         ("question", "is not key=value"),
     ):
         done = prepare_data("--input", "a.jsonl", "--columns", wrong, cwd=tmp_path)
         assert (done.returncode, said in done.stderr) == (2, True)
     done = prepare_data("--sample", "--columns", "question=x", cwd=tmp_path)
     assert (done.returncode, "--columns does not go with --sample" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("column", "flags"),
+    [
+        *((name, ()) for name in ("Conversation_ID", "conversationId", "conversation-id", "Conversation ID")),
+        *((name, ()) for name in ("session_id", "threadId", "dialogue_id", "Dialog-ID", "chat_id", "conv_id")),
+        ("ticket", ("--columns", "conversation_id=ticket")),
+    ],
+)
+def test_a_conversation_stays_together_whatever_its_column_is_called(tmp_path: Path, column: str, flags: Any) -> None:
+    rows = [{"question": f"q {n}", "answer": f"a {n}", column: n // 3} for n in range(120)]
+    write_rows(tmp_path / "a.jsonl", rows)
+    done = prepare_data("--input", "a.jsonl", *flags, cwd=tmp_path)
+    assert f"answer = answer, conversation = {column}" in done.stderr
+    chats = {split: read_chats(tmp_path / "data" / f"{split}.jsonl") for split in ("train", "validation", "test")}
+    names = [{row[column] for row in split} for split in chats.values()]
+    assert sum(map(len, names)) == len(set[int]().union(*names)) == 40
+    lines = [row for _, row in read_rows(tmp_path / "data" / "test_lines.jsonl")]
+    assert {line["conversation_id"] for line in lines} == {str(row[column]) for row in chats["test"]}
+    assert len(set(cluster_labels(lines))) == len(names[2])
 
 
 def test_a_rows_own_columns_stand_in_the_test_lines_and_a_clash_is_said(tmp_path: Path) -> None:

@@ -186,16 +186,20 @@ def test_what_prepare_data_wrote_is_a_dataset_again(folder: Path) -> None:
 
 
 def test_splits_that_leak_are_refused_and_can_be_pooled(folder: Path) -> None:
+    """The flag to type names the splits that there are."""
     plain(folder)
+    (folder / "validation.jsonl").unlink()
     write_rows(
         folder / "test.jsonl", [*rows_of("test"), {"question": "Question 3?", "answer": "x"}, rows_of("train")[5]]
     )
     done = prepare(folder)
     assert done.returncode == 2
     assert "also stands in" in done.stderr
-    assert "more)" in done.stderr
+    assert "(and 1 more); to split them anew, pool them: " in done.stderr
     assert not (folder.parent / "out").exists()
-    done = prepare(folder, "--split", "train+validation+test")
+    flags = done.stderr.split("pool them: ")[1].split()
+    source = () if "--input" in flags else ("--dataset", folder.name)
+    done = phi3flow("prepare-data", *source, *flags, "--out", "out", cwd=folder.parent)
     assert done.returncode == 0, done.stderr
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3flow.cli.arguments import add_pairs
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import ConfigError
+from phi3flow.errors import ConfigError, DatasetError, LeakageError
 from phi3flow.project.paths import DATA
 from phi3flow.text import plural
 
@@ -85,7 +85,8 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         parser,
         "--columns",
         metavar="NAME=COLUMN",
-        help="the columns that hold question and answer, system (message) or messages; a.b is the field b of column a",
+        help="the columns that hold question, answer, system (message), messages, conversation_id; a.b is the field b "
+        "of column a",
     )
     parser.add_argument("--config", metavar="NAME", help="the dataset's configuration (default: its only one)")
     parser.add_argument(
@@ -118,7 +119,7 @@ def _prepare(args: argparse.Namespace, output: Output, terminal: Terminal) -> Da
 
     shapes = ShapeReader(Columns.of(parse_pairs(args.columns, flag="--columns")))
     refuse_foreign_files(output)  # before a data set is fetched
-    source, splits = _sources(args, terminal)
+    source, splits, pooled = _sources(args, terminal)
     with terminal.progress("{task.description}", "{task.completed} rows", transient=True) as progress:
         conversations = {
             name: progress.track(shapes.chats(rows), description=f"reading {name}") for name, rows in splits.items()
@@ -133,23 +134,28 @@ def _prepare(args: argparse.Namespace, output: Output, terminal: Terminal) -> Da
                 skip_malformed=args.skip_malformed,
                 read_as=shapes.read_as,
             )
+        except LeakageError as error:
+            raise DatasetError(f"{error}; to split them anew, pool them: {pooled}") from error
         finally:
             _note_shapes(shapes, terminal)
 
 
-def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any], dict[str, Rows]]:
-    """Return what the card says of the source, and the rows by split; what is yet to be split is train."""
+def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any], dict[str, Rows], str | None]:
+    """Return what the card says of the source, the rows by split, and the flag that pools splits that it has.
+
+    What is yet to be split is train.
+    """
     from phi3flow.datasets import sources
 
     if args.input:
         hashes, rows = sources.read_hashed(args.input)
-        return {"files": hashes}, {"train": rows}
+        return {"files": hashes}, {"train": rows}, None
     dataset = {"dataset": args.dataset, "config": args.config or "default"}
     folder = Path(args.dataset)
     if args.split or not folder.is_dir():
         split = args.split or SPLIT
         rows = sources.read_hugging_face(args.dataset, config=args.config, split=split)
-        return {**dataset, "split": split}, {"train": rows}
+        return {**dataset, "split": split}, {"train": rows}, None
     from phi3flow.datasets.own_splits import find_own_splits
 
     own = find_own_splits(folder, config=args.config)
@@ -160,7 +166,7 @@ def _sources(args: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, An
         )
     if own.left_out:
         terminal.note(f"{folder}: left out, being neither train, validation nor test: {', '.join(own.left_out)}")
-    return {**dataset, "splits": own.names}, own.rows
+    return {**dataset, "splits": own.names}, own.rows, own.pooled
 
 
 def _note_shapes(shapes: ShapeReader, terminal: Terminal) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
+from phi3flow.records.conversation_names import conversation_column
 from phi3flow.storage.data_files import check_data
 from phi3flow.storage.jsonl import Row, WrittenFloat, identity, parse_row, read_lines
 from phi3flow.storage.opened import is_packed
@@ -27,7 +28,7 @@ LISTED_BREACHES = 20
 
 _MESSAGE_NUMBER = re.compile(r"message \d+: ")
 _DIGITS = re.compile(r"\d+")
-_IDENTITIES = ("conversation_id", "prompt_id")
+_PROMPT_COLUMN = "prompt_id"  # UltraChat's name of a conversation
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def questions(row: Row) -> list[str]:
 
 def conversation_id(row: Row) -> str | None:
     """Return the row's own name for its conversation, None where it has none."""
-    return next((name for key in _IDENTITIES if (name := identity(row.get(key))) is not None), None)
+    columns = (conversation_column(row), _PROMPT_COLUMN)
+    return next((name for column in columns if column and (name := identity(row.get(column))) is not None), None)
 
 
 def _message_breaches(message: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from phi3flow.datasets.chat import Breach, LocatedRow
 from phi3flow.errors import ConfigError
+from phi3flow.records.conversation_names import CONVERSATION_COLUMN, conversation_column
 from phi3flow.storage.jsonl import Row, WrittenFloat, parse_json
 from phi3flow.text import shorten
 
@@ -41,6 +42,7 @@ class Columns:
     answer: str | None = None
     system: str | None = None
     messages: str | None = None
+    conversation_id: str | None = None
 
     @classmethod
     def of(cls, named: Mapping[str, str]) -> Columns:
@@ -92,7 +94,13 @@ def as_chat(row: Row, columns: Columns) -> tuple[str, Row]:
     if text and text.strip():
         messages = [{"role": "system", "content": text}, *messages]
         shape, used = f"{shape}, system message = {system}", [*used, str(system)]
-    return shape, {"messages": messages} | {key: value for key, value in row.items() if key not in (*used, "messages")}
+    chat = {"messages": messages} | {key: value for key, value in row.items() if key not in (*used, "messages")}
+    conversation = columns.conversation_id or conversation_column(row)
+    if conversation and conversation != CONVERSATION_COLUMN:
+        shape = f"{shape}, conversation = {conversation}"
+    if columns.conversation_id:
+        chat[CONVERSATION_COLUMN] = _value(row, columns.conversation_id)
+    return shape, chat
 
 
 def _messages_column(row: Row) -> str | None:

@@ -7,6 +7,7 @@ sentence marks may differ. A leak is kept apart, which costs nothing, so there m
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import unicodedata
@@ -15,7 +16,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from phi3flow.datasets.chat import conversation_id, questions
-from phi3flow.errors import DatasetError
+from phi3flow.errors import DatasetError, LeakageError
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
 
@@ -118,7 +119,7 @@ def split_conversations(rows: Sequence[Row], *, ratios: Sequence[float], seed: i
 def shared_questions(splits: Splits) -> set[str]:
     """Return the keys of questions of test that also stand in train or validation, as later turns in both.
 
-    Raises DatasetError where the first question of a held-out conversation stands in another split: as every
+    Raises LeakageError where the first question of a held-out conversation stands in another split: as every
     conversation begins with its first question, no conversation can then be shared either; and where two splits have
     conversations of one name, which are parts of one.
     """
@@ -126,19 +127,19 @@ def shared_questions(splits: Splits) -> set[str]:
         name: {question_key(question) for row in rows for question in questions(row)} for name, rows in splits.items()
     }
     names = {name: {conversation_id(row) for row in rows} - {None} for name, rows in splits.items()}
-    leaks = [
-        f"the {name} question {shorten(questions(row)[0])!r} also stands in {other}"
-        if question_key(questions(row)[0]) in keys[other]
-        else f"the {name} conversation {shorten(str(conversation_id(row)))} also stands in {other}"
-        for name, rows in splits.items()
-        for other in SPLITS
-        if other != name
-        for row in rows
-        if question_key(questions(row)[0]) in keys[other] or conversation_id(row) in names[other]
-    ]
+    leaks: dict[tuple[str, str], str] = {}
+    for name, rows in splits.items():
+        for other, row in itertools.product(SPLITS, rows):
+            question, conversation = questions(row)[0], conversation_id(row)
+            if other != name and question_key(question) in keys[other]:
+                text = f"the {name} question {shorten(question)!r} also stands in {other}"
+                leaks.setdefault(("question", question_key(question)), text)
+            elif other != name and conversation in names[other]:
+                text = f"the {name} conversation {shorten(str(conversation))} also stands in {other}"
+                leaks.setdefault(("conversation", str(conversation)), text)
     if leaks:
         more = f" (and {len(leaks) - 1:,} more)" if len(leaks) > 1 else ""
-        raise DatasetError(f"leakage: {leaks[0]}{more}; to split them anew, pool them: --split {'+'.join(SPLITS)}")
+        raise LeakageError(f"leakage: {next(iter(leaks.values()))}{more}")
     return keys["test"] & (keys["train"] | keys["validation"])
 
 

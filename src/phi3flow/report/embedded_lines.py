@@ -18,8 +18,8 @@ from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.report.pictures import Pictures
 from phi3flow.report.run_view import RunView, answer, history, question, texts
-from phi3flow.runs.conversations import CLUSTER_COLUMN
-from phi3flow.storage.jsonl import Row, identity
+from phi3flow.runs.conversations import conversation_name
+from phi3flow.storage.jsonl import Row
 
 BUDGET_BYTES = 4_600_000
 LONGEST_TEXT = 20_000
@@ -159,7 +159,7 @@ def _conversations(lines: Iterable[LineResult], data: Sequence[Row], manifest: M
 
     Where lines ran repeatedly, so did conversations, each for itself.
     """
-    names = [identity(row.get(CLUSTER_COLUMN)) for row in data]
+    names = [conversation_name(row) for row in data]
     repeats = [line.line_number // manifest.lines if manifest.repeats > 1 else 0 for line in lines]
     keys = [None if name is None else f"{repeat} {name}" for repeat, name in zip(repeats, names, strict=True)]
     shared = [key for key, count in Counter(keys).items() if key is not None and count > 1]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi3flow.records.conversation_names import conversation_column
 from phi3flow.storage.jsonl import identity
-
-CLUSTER_COLUMN = "conversation_id"
 
 
 def cluster_labels(*data: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -23,8 +22,14 @@ def cluster_labels(*data: Sequence[Mapping[str, Any]]) -> list[str]:
     return first
 
 
+def conversation_name(row: Mapping[str, Any]) -> str | None:
+    """Return the name of a row's conversation, None where it has none."""
+    column = conversation_column(row)
+    return identity(row[column]) if column else None
+
+
 def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = (identity(row.get(CLUSTER_COLUMN)) for row in rows)
+    names = map(conversation_name, rows)
     return [f"line {number}" if name is None else f"conversation {name}" for number, name in enumerate(names)]
 
 

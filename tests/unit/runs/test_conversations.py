@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,14 @@ def test_an_empty_or_blank_conversation_id_is_no_conversation():
     labels = cluster_labels(rows)
     assert labels[0] == labels[4]
     assert len(set(labels)) == len(rows) - 1
+
+
+@pytest.mark.parametrize("column", ["Conversation_ID", "conversationId", "session-id", "THREAD ID"])
+def test_a_conversation_is_known_however_its_column_is_spelled(column):
+    rows = [{"question": "q", column: number // 2, "id": number} for number in range(6)]
+    assert len(set(cluster_labels(rows))) == 3
+    both = [{**row, "conversation_id": number} for number, row in enumerate(rows)]
+    assert len(set(cluster_labels(both))) == 6, "conversation_id itself comes first"
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20))
