@@ -47,7 +47,7 @@ def test_numbers_of_any_library_are_scores(run, tmp_path):
     assert [score.texts["text"] for score in run.scores("grades")] == ["1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("nan", ["np.float32('nan')", "np.float64('inf')", "decimal.Decimal('nan')"])
+@pytest.mark.parametrize("nan", ["1e200", "-1e101", "np.float32('nan')", "np.float64('inf')", "decimal.Decimal('nan')"])
 def test_no_number_of_any_library_is_a_failed_score(run, tmp_path, nan):
     tool = f"def grade(answer: str) -> dict:\n    import decimal\n    import numpy as np\n    return {{'one': {nan}}}\n"
     assert _score(run, _foreign_flow(tmp_path / "grades", tool, ["one"])) == 1

@@ -33,7 +33,7 @@ class Watched:
         if stops:
             return "; ".join(stops)
         if inferred.is_watched and self.outcome and self.outcome.verdict == "undecided":
-            return self.outcome.reason or "all lines ran without a verdict of the test that watched them"
+            return self.outcome.reason or _no_verdict(self.outcome, of=inferred.metric.n_both)
         p, tests = inferred.primary.paired.p, inferred.tests
         if inferred.is_watched and self.own and p is not None and p >= ALPHA / tests:
             return f"its run stopped at p = {p:.3f}, which is not below the level that {tests} tests share"
@@ -75,6 +75,12 @@ def watched_runs(baseline: RunFolder, candidate: RunFolder) -> Watched:
                 "were not fixed beforehand (batch-run without --stop-when-decided runs all)"
             )
     return Watched(outcome, own, foreign)
+
+
+def _no_verdict(outcome: StoppedEarly, *, of: int) -> str:
+    text = f"the test that watched its run gave no verdict on {outcome.n:,} lines"
+    unseen = of - outcome.n
+    return f"{text}, and has not seen {unseen:,} that ran since" if unseen > 0 else text
 
 
 def _is_current(early: StoppedEarly, other: RunFolder) -> bool:

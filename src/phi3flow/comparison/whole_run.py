@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from phi3flow.comparison.scored_runs import ScoredRuns
 from phi3flow.records.comparisons import Difference, MetricComparison
+from phi3flow.records.scores import AGGREGATION
 
 _REASON = "only the whole run has it, not its lines: there is no interval and no test"
 
@@ -34,7 +35,7 @@ def _compare(runs: ScoredRuns, name: str) -> MetricComparison:
         minimum_detectable_effect=None,
         lines_needed=None,
         n=0,
-        method="aggregation",
+        method=AGGREGATION,
         lower_is_better=name in runs.lower_is_better,
         failed_lines=runs.failed_lines,
         reason=_REASON,

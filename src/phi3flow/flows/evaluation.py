@@ -26,6 +26,7 @@ from phi3flow.text import cut
 
 _COUNTS = "_statistics"
 _FAILURES = "failures"
+_LARGEST = 1e100
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
 _OUTPUTS = "${run.outputs."
@@ -210,8 +211,8 @@ def read_scores(
     """Return the outputs that are scores: numbers of any library, truth values, and nulls; others are left out.
 
     What lies outside of its range by the rounding of floats is the range's end.
-    Raises FlowError for NaN and infinity, which are neither a score nor the absence of one, and for a score outside of
-    the metric's range.
+    Raises FlowError for NaN and infinity, which are neither a score nor the absence of one, for what is so large that
+    its square is no number, and for a score outside of the metric's range.
     """
     scores: dict[str, float | None] = {}
     for name, value in outputs.items():
@@ -219,8 +220,8 @@ def read_scores(
         if value is None or (type(value) is float and low <= value <= high):
             scores[name] = value
         elif (number := as_number(value)) is not None:
-            if not math.isfinite(number):
-                raise FlowError(f"the evaluation flow's output {name} is {number}")
+            if not math.isfinite(number) or abs(number) > _LARGEST:
+                raise FlowError(f"the evaluation flow's output {name} is {number:g}")
             scores[name] = _within_range(name, number, ranges)
     return scores
 

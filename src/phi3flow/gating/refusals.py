@@ -10,6 +10,7 @@ from phi3flow.gating.rules import MetricRule, Threshold
 from phi3flow.gating.scored_metrics import GatedRun, ScoredMetric, not_scored
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.records.record import SCHEMA_VERSION
+from phi3flow.records.scores import AGGREGATION
 from phi3flow.runs.folder import RunFolder
 
 
@@ -90,7 +91,7 @@ def match_metrics(
 
 
 def _refuse_incomparable(rule: MetricRule, metric: ScoredMetric, baseline: Measured) -> None:
-    if metric.estimate.method == "aggregation":
+    if metric.estimate.method == AGGREGATION:
         raise ConfigError(
             f"--rule {rule.text!r}: {metric.full_name} is logged for the whole run and has no scores of lines to pair; "
             "name a metric of the lines"

@@ -19,6 +19,7 @@ from phi3flow.gating.rules import (
 )
 from phi3flow.records.comparisons import Sides
 from phi3flow.records.gates import GateResult, Outcome
+from phi3flow.records.scores import AGGREGATION
 from phi3flow.stats import CORPUS_METRICS, MOST_ONE_SIDED
 from phi3flow.text import confidence, plural
 
@@ -138,7 +139,7 @@ def _miscounted(rule: MetricRule, chance: float) -> str:
 def _failures(rule: MetricRule, evidence: Evidence, decision: Decision) -> list[str]:
     """Return what failed on either side, and what the rule comes to without it."""
     sentences = []
-    if _any(evidence.failed):
+    if _any(evidence.failed) and evidence.method != AGGREGATION:  # whose note says what it saw
         counted = "" if evidence.obstacle else f"; {_counted_as(evidence)}"
         sentences.append(f"Failed in the run: {_sides(evidence, evidence.failed)}{counted}.")
     if evidence.answered_only and decision.answered_only and not evidence.obstacle:

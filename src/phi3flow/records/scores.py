@@ -14,6 +14,10 @@ FailedLines = Literal["least", "left out"]
 """How a line that failed in the run is read: as the worst end of a metric's range, or not at all."""
 
 
+AGGREGATION = "aggregation"
+"""The method of a metric that only the evaluation flow's aggregation knows: it saw the lines that were scored."""
+
+
 class LineScore(Record):
     """One line of ``scores.jsonl``: numbers by metric; None where a metric does not apply to the line.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from phi3flow.comparison.conclusions import describe_failures, describe_unscored
 from phi3flow.comparison.confirmatory import default_metric
 from phi3flow.records.comparisons import SEQUENTIAL, Comparison, Difference, MetricComparison, Verdict
-from phi3flow.records.scores import Estimate
+from phi3flow.records.scores import AGGREGATION, Estimate
 from phi3flow.report.run_view import RunView, scale_of
 from phi3flow.report.wording import metric_name, number, signed
 from phi3flow.text import confidence, plural, shorten
@@ -159,7 +159,7 @@ def _run_evidence(run: RunView, name: str, digits: int) -> Iterator[str]:
         yield f"{plural(run.failed, 'line')} failed, none to which it applies"
     if estimate.n_unscored:
         yield f"{plural(estimate.n_unscored, 'answer')} could not be scored"
-    if estimate.method == "aggregation":
+    if estimate.method == AGGREGATION:
         yield "only the whole run has it, not its lines: there is no interval"
     if estimate.note:
         yield estimate.note

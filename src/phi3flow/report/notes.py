@@ -41,7 +41,7 @@ def _describe_test(run: RunView, test: StoppedEarly, compared_with: str | None) 
     """Return what the test that watched a run found, without its figures where the comparison has them."""
     attempted = run.completed + run.failed
     if test.verdict == "undecided":
-        ending = f"it was tested while it ran, and its {plural(attempted, 'line')} gave no verdict: undecided on"
+        ending = f"it was tested while it ran, and {plural(test.n, 'line')} gave no verdict: undecided on"
     else:
         ending = f"it ended early, after {attempted:,} of {plural(run.total, 'line')}: {test.verdict} on"
     sentences = [f"{ending} {metric_name(test.metric)} against {test.baseline}"]

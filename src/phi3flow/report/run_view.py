@@ -18,7 +18,7 @@ from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.pacing.failures import is_endpoint_failure
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
-from phi3flow.records.scores import Estimate, LineScore, RunMetrics
+from phi3flow.records.scores import Estimate, LineScore, RunMetrics, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
@@ -250,14 +250,20 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
 
 
 def scale_of(metric: str, runs: Iterable[RunView]) -> Scale:
-    """Return the axis that holds a metric's means and line scores in all ``runs``.
+    """Return the axis that holds a metric's means and line scores in all ``runs``: its declared range, if there is one.
 
     Intervals have no say: Student's t reaches beyond what a score can be, and would turn 0 to 1 into 0 to 5.
     """
-    values: list[float] = []
+    values, declared = list[float](), list[ScoreRange]()
+    evaluation, _, name = metric.rpartition(".")
     for run in runs:
         mean = run.estimates[metric].mean if metric in run.estimates else None
         values += [value for value in (mean, *run.scores.get(metric, {}).values()) if value is not None]
+        if evaluation in run.metrics and name in run.metrics[evaluation].score_ranges:
+            declared.append(run.metrics[evaluation].score_ranges[name])
+    if declared:
+        values += [end for ends in declared for end in ends]
+        return Scale(min(values), max(values))
     return metric_scale(values)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from phi3flow.records.scores import Estimate, FailedLines, LineScore, ScoreRange
+from phi3flow.records.scores import AGGREGATION, Estimate, FailedLines, LineScore, ScoreRange
 from phi3flow.runs.repeats import average_repeats, repeat_variances
 from phi3flow.stats import CORPUS_METRICS, estimate_corpora, estimate_mean
 
@@ -133,7 +133,7 @@ def _logged(value: float, lines: Sequence[LineScore]) -> Estimate:
         n=sum(line.status == "Completed" for line in lines),
         n_failed=n_unanswered + n_unscored,
         n_unscored=n_unscored,
-        method="aggregation",
+        method=AGGREGATION,
         note=_join(None if math.isfinite(value) else f"the aggregation logged {value}", failed),
     )
 

@@ -86,8 +86,15 @@ def test_a_run_that_ended_without_a_verdict_reports_the_same_test(tmp_path: Path
     comparison = compare_runs(_run(tmp_path, "base"), _run(tmp_path, "tuned", ended, score=0.9))
     metric = comparison.metrics[F1]
     assert (metric.verdict, metric.difference.mean, metric.p) == ("undecided", 0.05, 0.2)
-    assert "all lines ran without a verdict of the test that watched them" in (metric.reason or "")
+    assert metric.reason == "the test that watched its run gave no verdict on 80 lines"
     assert comparison.metrics["answer_match.bleu"].verdict == "better", "its lines were fixed beforehand"
+
+
+def test_a_run_that_went_on_after_its_test_says_how_many_lines_that_has_not_seen(tmp_path: Path) -> None:
+    ended = _stop(verdict="undecided", p=0.2, difference=Difference(mean=0.05, low=-0.1, high=0.2), n=30)
+    metric = compare_runs(_run(tmp_path, "base"), _run(tmp_path, "tuned", ended, score=0.9)).metrics[F1]
+    unseen = "the test that watched its run gave no verdict on 30 lines, and has not seen 50 that ran since"
+    assert (metric.verdict, metric.n, metric.reason) == ("undecided", 30, unseen)
 
 
 def test_other_metrics_of_a_run_that_was_stopped_and_other_baselines_decide_nothing(tmp_path: Path) -> None:

@@ -204,7 +204,9 @@ def test_few_lines_that_answer_alike_decide_nothing(runs_dir):
 def test_what_has_no_interval_is_undecided(runs_dir):
     run = _run(runs_dir, "a", {"f1": [0.9]})
     metrics = run.metrics("answer_match")
-    logged = {"rate": Estimate(mean=0.9, n=1, method="aggregation"), "none": estimate_mean([])}
+    note = "of answered lines only: 1 line failed in the run"
+    rate = Estimate(mean=0.9, n=1, n_failed=1, method="aggregation", note=note)
+    logged = {"rate": rate, "none": estimate_mean([])}
     run.write_scores(
         "answer_match",
         run.scores("answer_match"),
@@ -213,6 +215,8 @@ def test_what_has_no_interval_is_undecided(runs_dir):
     found = _gate(run, "f1 >= 0.1", "rate >= 0.1", "none >= 0.1")
     assert [(rule.outcome, rule.lines_needed) for rule in found.rules] == [("undecided", None)] * 3
     assert "it has no interval (aggregation), and only a bound can pass" in found.rules[1].sentence
+    assert "Of answered lines only: 1 line failed in the run" in found.rules[1].sentence
+    assert "worst score" not in found.rules[1].sentence
     assert "no line has a score" in found.rules[2].sentence
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,11 @@ import pytest
 
 from phi3flow.records.comparisons import Difference, Sides, StoppedEarly
 from phi3flow.records.lines import LineError
+from phi3flow.report.figures import Scale
 from phi3flow.report.notes import run_notes
-from phi3flow.report.run_view import view_run
+from phi3flow.report.run_view import scale_of, view_run
 from phi3flow.runs.folder import RunFolder
+from tests.support.folders.answered_runs import make_run
 from tests.support.folders.run_folders import line, scored_run, write_run
 from tests.support.folders.version_1_run import version_1_run
 
@@ -49,10 +52,24 @@ def test_a_run_that_ended_early_says_by_what_test_and_that_it_is_biased(tmp_path
 
 def test_a_run_that_was_tested_without_a_verdict_is_undecided(tmp_path: Path) -> None:
     [note] = run_notes(view_run(watched_run(tmp_path / "tuned", "undecided", level=0.025)))
-    assert note.startswith("it was tested while it ran, and its 50 lines gave no verdict: undecided on f1 against base")
+    assert note.startswith("it was tested while it ran, and 50 lines gave no verdict: undecided on f1 against base")
     assert "(sequential 97.5 % interval +0.100 to +0.358)" in note
     assert "at a level that the candidates of its command share" in note
     assert "biased" not in note
+
+
+@pytest.mark.parametrize(
+    ("ends", "scores"),
+    [((-10.0, 10.0), [-4.0, 9.0]), ((1.0, 5.0), [3.0]), ((0.0, 10.0), [4.9]), ((-100.0, 0.0), [-3.0])],
+)
+def test_the_axis_of_a_metric_is_its_declared_range(tmp_path: Path, ends: tuple[float, float], scores) -> None:
+    run = make_run(
+        tmp_path, "run", [{"question": "q"}] * len(scores), ["a"] * len(scores), scores={"own": {"m": scores}}
+    )
+    path = run.path / "scores" / "own" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**metrics, "score_ranges": {"m": ends}}), encoding="utf-8")
+    assert scale_of("own.m", [view_run(run)]) == Scale(*ends)
 
 
 def test_what_the_comparison_says_of_a_test_is_not_said_again(tmp_path: Path) -> None:
