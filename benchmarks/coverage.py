@@ -55,9 +55,9 @@ most 0.06. "Before" is the first build: Student's t, by conversation CR1 with t 
 One-sided is a gate's error at its margin: the larger of the two bounds', of a mean of 0/1 scores the lower one's. Of
 scores of 0 and 1 no bound alone decides: mid-p McNemar or the exact count has to agree (3 % at most); else a gate is
 undecided and says with what chance. A cell outside of a bound is simulated anew, 200,000 times ("*"). n is lines, or
-conversations; "0.5 alike": lines of a conversation share half of their latent variance; "as a whole": they all lose,
-or none does. What is far above 0.95 is few
-lines of which few differ: rare large losses cannot be ruled out by lines that show none.
+conversations; "0.5 alike": lines of a conversation share half of their latent variance; "as a whole": they all lose, or
+none does. What is far above 0.95 is few lines of which few differ: rare large losses cannot be ruled out by lines that
+show none.
 """
 
 
