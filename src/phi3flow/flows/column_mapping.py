@@ -44,11 +44,8 @@ def complete_mapping(
         if value is None and not _takes_null(name, inputs[name]):
             raise ColumnMappingError(f"{where}: column_mapping.{name} is null: give it a column or a value")
         reference = _reference(value)
-        if not reference and isinstance(value, str) and _REFERENCE_INSIDE.search(value):
-            raise ColumnMappingError(
-                f"{where}: column_mapping.{name} is the text {shorten(value)!r} in every line: a column is the whole "
-                "value, '${data.COLUMN}'"
-            )
+        if not reference and isinstance(value, str):
+            _check_constant(name, value, is_question=is_asked(name, inputs[name]), columns=columns, where=where)
         if reference and _find(reference, columns) is None:
             raise ColumnMappingError(
                 f"{where}: column_mapping.{name} refers to {value}; the columns are {list_columns(columns)}"
@@ -60,6 +57,23 @@ def complete_mapping(
             result[name] = f"${{{source}.{name}}}"
     check_left_inputs(result, inputs=inputs, columns=columns, used=_used(result, columns), where=where)
     return result
+
+
+def _check_constant(name: str, text: str, *, is_question: bool, columns: Columns, where: str) -> None:
+    """Refuse a text that is meant to be a column, or warn of one that may be. Raises ColumnMappingError."""
+    said = f"{where}: column_mapping.{name} is the text {shorten(text)!r} in every line"
+    own = next((f"${{{source}.{text.strip()}}}" for source, names in columns.items() if text.strip() in names), None)
+    names_column = _REFERENCE_INSIDE.search(text) or any(
+        re.search(rf"(?<![\w.]){re.escape(f'{source}.{column}')}(?!\w)", text)
+        for source, names in columns.items()
+        for column in names
+    )
+    if names_column or (own and is_question):
+        raise ColumnMappingError(f"{said}: a column is the whole value, '{own or '${data.COLUMN}'}'")
+    if is_question and not text.strip():
+        raise ColumnMappingError(f"{said}: give it a column, '${{data.COLUMN}}', or a value")
+    if own:
+        _LOG.warning("warning: %s", visible(f"{said}, and the name of a column, which is '{own}'"))
 
 
 def count_stated(stated: dict[str, int], row: Mapping[str, Any]) -> None:

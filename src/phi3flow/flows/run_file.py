@@ -113,12 +113,17 @@ def _read_json(path: Path, where: str) -> Any:
 
 
 def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
-    """Turn ``key=value`` words into a dict; quotes around a value are dropped, as ``pf`` does."""
+    """Turn ``key=value`` words into a dict; quotes around a value are dropped, as ``pf`` does.
+
+    Raises ConfigError for a word that is none, and for a key that is there twice.
+    """
     result: dict[str, str] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise ConfigError(f"{flag}: {pair!r} is not key=value")
+        if key in result:
+            raise ConfigError(f"{flag}: {key} is given twice")
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         result[key] = value

@@ -106,6 +106,43 @@ def test_a_sample_stands_in_for_what_is_neither_asked_nor_scored_where_the_flow_
     assert mapped == {"question": "q", "url": "u"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prompt",
+        " prompt ",
+        "data.prompt",
+        "{data.prompt}",
+        "{{ data.prompt }}",
+        "\uff04{data.prompt}",
+        "",
+        "  ",
+        "$data.x",
+    ],
+)
+@pytest.mark.parametrize("question", ["question", "q"])
+def test_a_question_that_is_a_misspelt_column_is_refused(text: str, question: str) -> None:
+    inputs = {question: FlowInput("string", "Who?", has_default=True, is_chat_input=True), "style": TEXT}
+    with pytest.raises(ColumnMappingError, match=f"f: column_mapping.{question} is the text "):
+        complete_mapping({question: text, "style": "x"}, inputs=inputs, columns={"data": ["prompt"]}, where="f")
+
+
+@pytest.mark.parametrize("text", ["data.prompt", "{data.prompt}", "run.outputs.answer", "x ${data.prompt}"])
+def test_a_text_with_a_column_in_it_is_refused_for_any_input(text: str) -> None:
+    columns = {"data": ["prompt"], "run.outputs": ["answer"]}
+    with pytest.raises(ColumnMappingError, match="f: column_mapping.style is the text "):
+        complete_mapping({"style": text}, inputs={"style": TEXT}, columns=columns, where="f")
+
+
+def test_a_text_that_is_a_columns_name_is_warned_of_and_others_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    for text, warned in (("topic", True), ("short", False), ("metadata.prompts", False), ("mydata.topical", False)):
+        caplog.clear()
+        mapping = {"style": text, "q": "${data.q}"}
+        inputs = {"style": TEXT, "q": TEXT}
+        assert complete_mapping(mapping, inputs=inputs, columns={"data": ["q", "topic"]}, where="f") == mapping
+        assert ("and the name of a column, which is '${data.topic}'" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("default", [{"default": "Who?"}, {"default": ""}, {}])
 def test_a_null_in_the_mapping_is_no_question(default) -> None:
     inputs = {"question": FlowInput.declared("question", {"is_chat_input": True, **default})}

@@ -88,7 +88,6 @@ SILENT: list[tuple[dict[str, Any], Any, dict[str, Any]]] = [
     (CHAT, ["question", "ground_truth", "context", "values", "line_id", "conversation_id", "category"], {}),
     (CHAT, ["prompt", "ground_truth"], {"question": "${data.prompt}"}),
     (CHAT, ["prompt", "ground_truth"], {"question": "Who founded Microsoft?"}),
-    (CHAT, ["prompt"], {"question": ""}),
     ({"text": sample("Hello World!")}, ["prompt"], {"text": "Hello World!"}),
     ({"question": sample("Who?"), "text": sample("a")}, ["prompt"], {"question": "Who?", "text": "${data.prompt}"}),
     ({"system": sample("Be brief."), **TEXT}, ["text", "ground_truth", "line_id"], {}),

@@ -15,6 +15,8 @@ def test_pairs_are_read_as_pf_reads_them() -> None:
     assert parse_pairs(pairs, flag="--x") == {"question": "${data.q}", "url": "http://127.0.0.1/?a=b", "empty": ""}
     with pytest.raises(ConfigError, match=r"--x: 'flows/chat_phi3' is not key=value"):
         parse_pairs(["flows/chat_phi3"], flag="--x")
+    with pytest.raises(ConfigError, match="--x: question is given twice"):
+        parse_pairs(["question=${data.q}", "question=x"], flag="--x")
 
 
 def test_run_yml_paths_are_relative_to_the_file(tmp_path: Path) -> None:
