@@ -144,6 +144,20 @@ def questions(row: Row) -> list[str]:
     return [message["content"] for message in row["messages"] if message["role"] == "user"]
 
 
+def first_question(row: Row) -> str:
+    """Return the first question whose answer is learnt: what a row begins with is read only where it has weight 0.
+
+    Where none is learnt, the first of all.
+    """
+    asked = ""
+    for message in row["messages"]:
+        if message["role"] == "user":
+            asked = message["content"]
+        elif is_learnt(message):
+            return str(asked)
+    return questions(row)[0]
+
+
 def conversation_id(row: Row) -> str | None:
     """Return the row's own name for its conversation, None where it has none."""
     columns = (conversation_column(row), _PROMPT_COLUMN)

@@ -12,6 +12,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from phi3flow.datasets.chat import Breach, LocatedRow
@@ -106,7 +107,7 @@ def as_chat(row: Row, columns: Columns) -> tuple[str, Row]:
 def _messages_column(row: Row) -> str | None:
     """Return the column that holds messages; ``messages`` is one whatever it holds, ``conversation`` may be a text."""
     for column in _candidates(row, MESSAGES_COLUMNS):
-        is_named_so = _normalised(column) == "messages" and row[column] is not None
+        is_named_so = _is_named(column, "messages") and row[column] is not None
         if is_named_so or _is_messages(row[column]):
             return column
     return None
@@ -167,7 +168,7 @@ def _paired(row: Row, columns: Columns) -> tuple[str, Any, list[str]]:
     """Return the shape, the messages and the columns used of a row that has a question and an answer."""
     questions = [columns.question] if columns.question else _candidates(row, QUESTION_COLUMNS)
     answers = [columns.answer] if columns.answer else _candidates(row, ANSWER_COLUMNS)
-    if len(questions) == 2 and [_normalised(name) for name in questions] == list(_ALPACA) and len(answers) == 1:
+    if len(questions) == 2 and all(map(_is_named, questions, _ALPACA)) and len(answers) == 1:
         parts = [_text(row[name], name) or "" for name in questions]
         question = "\n\n".join(part for part in parts if part.strip())
         messages = _turn(question, _text(_value(row, answers[0]), answers[0]))
@@ -177,6 +178,8 @@ def _paired(row: Row, columns: Columns) -> tuple[str, Any, list[str]]:
             raise ValueError(f"{' and '.join(names)} may both be the {role}: {_remedy(row, questions, answers)}")
     if not questions or not answers:
         raise ValueError(f"the row has no shape that is known: {_remedy(row, questions, answers)}")
+    if _is_named(answers[0], "completion") and row.get("label") is False:
+        raise ValueError("label is false: the completion is marked as one not to learn from")
     question, answer = _value(row, questions[0]), _value(row, answers[0])
     used = [*questions, *answers]
     if _is_messages(question) and _is_messages(answer):
@@ -200,11 +203,18 @@ def _with_history(row: Row, shape: str, messages: Any, used: list[str]) -> tuple
         try:
             earlier = _earlier(history, column)
         except ValueError:
-            if _normalised(column) == HISTORY_COLUMNS[0]:
+            if _is_named(column, HISTORY_COLUMNS[0]) or any(map(_looks_like_a_turn, history)):
                 raise
-            continue  # the history of something else
+            shape = f"{shape}, {column} read as no turns"  # the history of something else
+            continue
         return f"{shape}, turns before it = {column}", [*earlier, *messages], [*used, column]
     return shape, messages, used
+
+
+def _looks_like_a_turn(turn: Any) -> bool:
+    if isinstance(turn, dict):
+        return bool({"inputs", "outputs"} & turn.keys() or _candidates(turn, (*QUESTION_COLUMNS, *ANSWER_COLUMNS)))
+    return isinstance(turn, list)
 
 
 def _earlier(history: Any, column: str) -> list[Any]:
@@ -247,12 +257,18 @@ def _turn(question: str | None, answer: str | None) -> list[Row]:
 
 def _candidates(row: Row, names: Sequence[str]) -> list[str]:
     """Return the columns of these names, by the order of the names; of those only that hold something, if any does."""
-    columns = [column for name in names for column in row if _normalised(column) == name]
+    columns = [column for name in names for column in row if _is_named(column, name)]
     return [column for column in columns if row[column] is not None] or columns
 
 
-def _normalised(column: str) -> str:
-    return column.strip().casefold().replace(" ", "_").replace("-", "_")
+def _is_named(column: str, name: str) -> bool:
+    """Whether a column has the letters of a name: Ground Truth and groundTruth are ground_truth."""
+    return _letters(column) == _letters(name)
+
+
+@lru_cache(maxsize=1024)
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).casefold()
 
 
 def _role(message: Any) -> Any:
@@ -297,7 +313,7 @@ def _remedy(row: Row, questions: Sequence[str], answers: Sequence[str]) -> str:
 
 
 def _likeliest(paths: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((path for name in names for path in paths if name in _normalised(path)), None)
+    return next((path for name in names for path in paths if _letters(name) in _letters(path)), None)
 
 
 def _texts(row: Row) -> Iterator[str]:

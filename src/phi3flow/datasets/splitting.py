@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from phi3flow.datasets.chat import conversation_id, questions
+from phi3flow.datasets.chat import conversation_id, first_question, questions
 from phi3flow.errors import DatasetError, LeakageError
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
@@ -108,9 +108,11 @@ def split_conversations(rows: Sequence[Row], *, ratios: Sequence[float], seed: i
         members[room.index(max(room))] += group
     for name, target, chosen in zip(SPLITS, targets, members, strict=True):
         if target and not chosen:
+            first, count = Counter(first_question(row) for row in rows).most_common(1)[0]
+            begins = f" ({count:,} of them begin with {shorten(first)!r})" if count > 1 else ""
             raise DatasetError(
                 f"nothing is left for {name}: {len(rows)} conversations fall into {len(groups)} groups that share "
-                "questions and must not be parted; add conversations, or give this split the ratio 0"
+                f"questions and must not be parted{begins}; add conversations, or give this split the ratio 0"
             )
     train, validation, test = ([rows[index] for index in sorted(chosen, key=order.__getitem__)] for chosen in members)
     return Splits(train, validation, test)
@@ -130,7 +132,7 @@ def shared_questions(splits: Splits) -> set[str]:
     leaks: dict[tuple[str, str], str] = {}
     for name, rows in splits.items():
         for other, row in itertools.product(SPLITS, rows):
-            question, conversation = questions(row)[0], conversation_id(row)
+            question, conversation = first_question(row), conversation_id(row)
             if other != name and question_key(question) in keys[other]:
                 text = f"the {name} question {shorten(question)!r} also stands in {other}"
                 leaks.setdefault(("question", question_key(question)), text)
@@ -158,7 +160,7 @@ def _groups(rows: Sequence[Row], *, first_only: bool) -> list[list[int]]:
     With ``first_only``, a shared question ties only where it is the first of one of them.
     """
     keys = [[question_key(question) for question in questions(row)] for row in rows]
-    firsts = {own[0] for own in keys}
+    firsts = {question_key(first_question(row)) for row in rows}
     parents = list(range(len(rows)))
 
     def root(index: int) -> int:

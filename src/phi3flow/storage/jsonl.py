@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,8 @@ from phi3flow.errors import DatasetError
 from phi3flow.storage.files import write_files
 from phi3flow.storage.opened import decode_utf8, raw_lines
 from phi3flow.text import shorten
+
+_WHOLE = re.compile(r"-?\d+\.0+")
 
 Row = dict[str, Any]
 """One line of the user's data: whatever JSON object stands there."""
@@ -112,26 +115,35 @@ def line_id(row: Row) -> str:
 def identity(value: Any) -> str | None:
     """Return a name by its value, as text: 7, 7.0 and "7" are one; None for what names nothing: null, blank, empty.
 
-    Spreadsheets and tables make numbers of names, and floats of numbers where one is missing; white space around a text
-    and the form of its accents are no part of a name. A list or an object ({"$oid": …}) is named by its JSON.
+    Spreadsheets and tables make numbers of names, and floats of numbers where one is missing ("7.0" in a cell, too);
+    white space around a text and its kind, what is invisible, and the form of accents are no part of a name. A list or
+    an object ({"$oid": …}) is named by its JSON.
     """
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value.strip()) or None
+        return _identity_of_text(value) or None
     if value in (None, [], {}):
         return None
     named = _by_value(value)
     return named if isinstance(named, str) else json.dumps(named, sort_keys=True, ensure_ascii=False)
 
 
+def _identity_of_text(text: str) -> str:
+    if not text.isascii():
+        visible = "".join(character for character in text if unicodedata.category(character) != "Cf")
+        text = unicodedata.normalize("NFC", visible)
+    name = " ".join(text.split())
+    return name.partition(".")[0] if name.endswith("0") and _WHOLE.fullmatch(name) else name
+
+
 def _by_value(value: Any) -> Any:
     """Return a value whose JSON is that of each value that is the same."""
     if isinstance(value, dict):
-        return {key: _by_value(item) for key, item in value.items()}
+        return {_identity_of_text(key): _by_value(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_by_value(item) for item in value]
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(float(value))
-    return value if isinstance(value, bool | None) else str(value)
+    return value if isinstance(value, bool | None) else _identity_of_text(str(value))
 
 
 def repeated_line_id(identity: str, repeat: int) -> str:

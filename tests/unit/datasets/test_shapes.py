@@ -235,4 +235,28 @@ def test_a_chat_history_that_cannot_be_read_refuses_the_row(history: object, sai
 def test_a_history_of_something_else_stays_a_column(history: object) -> None:
     shape, row = as_chat({"question": "q", "history": history, "answer": "a"}, Columns())
     assert (len(row["messages"]), row["history"]) == (2, history)
-    assert "turns" not in shape
+    assert shape.endswith(", history read as no turns") == bool(history)
+
+
+@pytest.mark.parametrize(
+    "history", [[["p7"]], [["p", "pa"], ["p2"]], [{"question": "p"}], [{"inputs": {"question": "p"}}]]
+)
+def test_a_history_with_half_a_turn_refuses_the_row(history: object) -> None:
+    with pytest.raises(ValueError, match="history: turn "):
+        as_chat({"question": "q", "history": history, "answer": "a"}, Columns())
+
+
+@pytest.mark.parametrize("column", ["chatHistory", "ChatHistory", "Chat History", "chat-history", "HISTORY"])
+def test_the_turns_before_are_known_however_their_column_is_spelled(column: str) -> None:
+    shape, row = as_chat({"groundTruth": "a", "userId": 1, "question": "q", column: [["p", "pa"]]}, Columns())
+    assert [message["content"] for message in row["messages"]] == ["p", "pa", "q", "a"]
+    assert shape == f"pairs: question = question, answer = groundTruth, turns before it = {column}"
+
+
+def test_a_completion_that_is_labelled_false_is_no_answer() -> None:
+    assert (
+        as_chat({"prompt": "q", "completion": "a", "label": True}, Columns())[1]["messages"]
+        == chat("q", "a")["messages"]
+    )
+    with pytest.raises(ValueError, match="label is false: the completion is marked as one not to learn from"):
+        as_chat({"prompt": "q", "completion": "a", "label": False}, Columns())

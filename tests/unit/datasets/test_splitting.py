@@ -102,9 +102,23 @@ def test_conversations_of_one_name_or_with_a_shared_question_stay_together(names
         assert [sum(row in tied for row in held) for _, held in splits.items()].count(0) == 2
 
 
+def test_a_question_that_is_only_read_ties_nothing() -> None:
+    """Rows whose turns before have weight 0 may all begin alike."""
+    rows = [chat("hi", "hello", f"question {number}", "a") for number in range(40)]
+    for row in rows:
+        row["messages"][1]["weight"] = 0
+    splits = split_conversations(rows, ratios=RATIOS, seed=0)
+    assert [len(held) for _, held in splits.items()] == [32, 4, 4]
+    shared_questions(splits)
+    lines = list(evaluation_lines(splits.test))
+    assert {line["question"] for line in lines} <= {f"question {number}" for number in range(40)}
+
+
 def test_a_question_that_all_share_cannot_be_split() -> None:
     rows = [chat("Same question?", str(number)) for number in range(10)]
-    with pytest.raises(DatasetError, match="10 conversations fall into 1 groups"):
+    with pytest.raises(
+        DatasetError, match=r"10 conversations fall into 1 groups .* \(10 of them begin with 'Same question"
+    ):
         split_conversations(rows, ratios=RATIOS, seed=0)
     with pytest.raises(DatasetError, match="2 conversations are too few"):
         split_conversations(rows[:2], ratios=RATIOS, seed=0)

@@ -137,13 +137,15 @@ def test_what_names_nothing_leaves_a_line_its_own_hash(value: object) -> None:
 @pytest.mark.parametrize(
     "alike",
     [
-        ("c7", " c7", "c7\n", "\u00a0c7 "),
+        ("c7", " c7", "c7\n", "\u00a0c7 ", "\ufeffc7", "c7\u200b"),
+        ("c 7", "c\u00a07", "c  7"),
+        ({"caf\u00e9": 7}, {"cafe\u0301": "7.0"}),
         ("caf\u00e9", "cafe\u0301"),
         ({"$oid": "5f"}, {"$oid": "5f"}),
         ({"a": 7, "b": [1]}, {"b": [1.0], "a": "7"}),
         ([7], [7.0], ["7"]),
         (True, "true"),
-        (7, 7.0, "7", " 7 "),
+        (7, 7.0, "7", " 7 ", "7.0", "7.00"),
     ],
 )
 def test_what_is_the_same_is_one_name(alike: tuple[object, ...]) -> None:
@@ -151,7 +153,7 @@ def test_what_is_the_same_is_one_name(alike: tuple[object, ...]) -> None:
     assert identity(alike[0]) is not None
 
 
-@pytest.mark.parametrize("two", [(["a"], ["b"]), ({"a": 1}, {"a": 2}), ("07", "7"), ("C7", "c7"), ([1, 2], [12])])
+@pytest.mark.parametrize("two", [(["a"], ["b"]), ({"a": 1}, {"a": 2}), ("07", "7"), ("C7", "c7"), ([1, 2], [12]), ("7.5", 7), ("1.10", "1.1"), ("v7.0", "v7")])
 def test_what_differs_is_two_names(two: tuple[object, object]) -> None:
     assert identity(two[0]) != identity(two[1])
 
