@@ -153,7 +153,19 @@ def test_what_is_the_same_is_one_name(alike: tuple[object, ...]) -> None:
     assert identity(alike[0]) is not None
 
 
-@pytest.mark.parametrize("two", [(["a"], ["b"]), ({"a": 1}, {"a": 2}), ("07", "7"), ("C7", "c7"), ([1, 2], [12]), ("7.5", 7), ("1.10", "1.1"), ("v7.0", "v7")])
+@pytest.mark.parametrize(
+    "two",
+    [
+        (["a"], ["b"]),
+        ({"a": 1}, {"a": 2}),
+        ("07", "7"),
+        ("C7", "c7"),
+        ([1, 2], [12]),
+        ("7.5", 7),
+        ("1.10", "1.1"),
+        ("v7.0", "v7"),
+    ],
+)
 def test_what_differs_is_two_names(two: tuple[object, object]) -> None:
     assert identity(two[0]) != identity(two[1])
 
