@@ -98,3 +98,25 @@ def test_a_flex_flows_entry_may_be_included(tmp_path: Path) -> None:
     (tmp_path / "shared" / "entry.py").write_text("def ask(question: str):\n    return question[::-1]\n")
     write_lines(tmp_path / "data.jsonl", [{"question": "hi"}])
     assert _run(tmp_path).results()[0].outputs == {"output": "ih"}
+
+
+def test_a_file_that_an_include_replaces_is_named(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _run(project)
+    assert caplog.text.count("additional_includes: ../files/one.txt takes the place of one.txt") == 1
+
+
+@pytest.mark.parametrize("link", ["../linked", "../linked.py"])
+def test_a_link_comes_in_by_the_name_of_what_it_leads_to_as_under_pf(tmp_path: Path, link: str) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "__init__.py").write_text("NAME = 'folder'", encoding="utf-8")
+    (tmp_path / "lib.py").write_text("NAME = 'file'", encoding="utf-8")
+    (tmp_path / "linked").symlink_to("lib")
+    (tmp_path / "linked.py").symlink_to("lib.py")
+    code = (
+        "from promptflow.core import tool\nimport lib\n\n@tool\ndef ask(question: str) -> str:\n    return lib.NAME\n"
+    )
+    file = write_flow(tmp_path / "flow", code) / "flow.dag.yaml"
+    file.write_text(f"additional_includes: [{link}]\n{file.read_text()}", encoding="utf-8")
+    write_lines(tmp_path / "data.jsonl", [{"question": "hi"}])
+    [result] = _run(tmp_path).results()
+    assert result.outputs == {"answer": "file" if link.endswith(".py") else "folder"}

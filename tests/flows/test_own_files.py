@@ -83,6 +83,22 @@ def test_a_flow_that_writes_goes_on_and_stays_itself(tmp_path: Path, kind: str) 
     assert again.manifest.flow_fingerprint == run.manifest.flow_fingerprint == before
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_log_that_the_source_names_outside_of_the_project_is_the_flows_own(tmp_path: Path, there: bool) -> None:
+    log = tmp_path / "elsewhere" / "calls.log"
+    log.parent.mkdir()
+    if there:
+        log.write_text("before")
+    flow = _flow(tmp_path / "project" / "flow", f"open({str(log)!r}, 'a').write(question)")
+    before = load_flow(flow).fingerprint
+    _run(flow, tmp_path, limit=2)
+    assert load_flow(flow).fingerprint == before
+    run = _run(flow, tmp_path)
+    assert [result.attempts for result in run.results()] == [1] * len(LINES)
+    assert load_flow(flow).fingerprint == before
+    assert log.read_text().removeprefix("before") != ""
+
+
 @pytest.mark.parametrize("kind", _some(["a cache", "a file that was there", "a database", "a log"], ["a database"]))
 def test_an_edit_between_two_goes_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
     flow = _flow(tmp_path / "flow", WRITERS[kind], files={"prompt.txt": "before", "gone.txt": "before"})
@@ -168,7 +184,7 @@ def test_what_comes_into_a_folder_that_is_listed_is_noticed(tmp_path: Path, kind
     (documents / ".hidden").touch()
     assert load_flow(flow).fingerprint == before
     (documents / "b.txt").write_text("b", encoding="utf-8")
-    with pytest.raises(ResumeMismatchError, match=r"\.\./documents/ is new"):
+    with pytest.raises(ResumeMismatchError, match=r"\.\./documents/ has changed"):
         _run(flow, tmp_path)
     (documents / "b.txt").unlink()
     assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)

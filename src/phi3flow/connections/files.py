@@ -94,6 +94,8 @@ def _parse(content: Mapping[str, Any], path: Path) -> ConnectionDefinition:
         if unknown:
             raise ConfigError(f"{path}: {unknown[0]}: a custom connection has only name, type, configs and secrets")
         configs, secrets = values.get("configs") or {}, values.get("secrets") or {}
+        if isinstance(configs, dict) and (empty := [key for key, value in configs.items() if value is None]):
+            raise ConfigError(f"{path}: configs: {empty[0]} has no value")
         return ConnectionDefinition(
             str(path), CUSTOM, _texts(configs, f"{path}: configs"), _texts(secrets, f"{path}: secrets")
         )

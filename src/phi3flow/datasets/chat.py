@@ -149,12 +149,12 @@ def first_question(row: Row) -> str:
 
     Where none is learnt, the first of all.
     """
-    asked = ""
+    question = ""
     for message in row["messages"]:
         if message["role"] == "user":
-            asked = message["content"]
+            question = message["content"]
         elif is_learnt(message):
-            return str(asked)
+            return str(question)
     return questions(row)[0]
 
 

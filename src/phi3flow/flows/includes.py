@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 
 from phi3flow.errors import FlowError
 
+_LOG = logging.getLogger(__name__)
 INCLUDES = "additional_includes"
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", ".git", ".venv", ".runs")
 
@@ -33,15 +35,25 @@ def included_files(folder: Path, definition: Mapping[str, Any], *, where: Path) 
         raise FlowError(f"{where}: {INCLUDES} must be a list of paths, not {items!r}")
     for item in items:
         source = Path(os.path.normpath(folder / str(item)))
-        if source.is_dir():
-            files |= {f"{source.name}/{file.relative_to(source).as_posix()}": file for file in _files_of(source)}
-        elif source.is_file():
-            files[source.name] = source
-        elif source.suffix == ".zip" and source.with_suffix("").is_dir():
-            files[source.name] = source.with_suffix("")
-        else:
+        included = _included(source)
+        if included is None:
             raise FlowError(f"{where}: {INCLUDES}: there is no file or folder {item}: {source}")
+        if replaced := [name for name in included if name in files or (folder / name).is_file()]:
+            _LOG.warning("warning: %s: %s: %s takes the place of %s", where, INCLUDES, item, ", ".join(replaced[:3]))
+        files |= included
     return files
+
+
+def _included(source: Path) -> dict[str, Path] | None:
+    """Return what a path brings in, None where there is nothing; a link by the name of its target, as ``pf`` does."""
+    name = source.resolve().name
+    if source.is_dir():
+        return {f"{name}/{file.relative_to(source).as_posix()}": file for file in _files_of(source)}
+    if source.is_file():
+        return {name: source}
+    if source.suffix == ".zip" and source.with_suffix("").is_dir():
+        return {source.name: source.with_suffix("")}
+    return None
 
 
 def include_digests(files: Mapping[str, Path]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from phi3flow.flows.flow_files import is_outside, project_of
 from phi3flow.flows.folder_files import is_hidden, is_tools
 from phi3flow.flows.modules import is_installed
 from phi3flow.flows.own_files import OwnFiles, is_among, mark_of, read_own_files, record
+from phi3flow.flows.source_names import read_source
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _BESIDE_DATABASES = ("-journal", "-wal", "-shm")
@@ -53,6 +54,8 @@ class FolderWatch:
         self._changed_ns = {path: _changed_ns(path) for path in {self._folder, *map(str, folders)}}
         self._there = {entry.path for path in self._changed_ns for entry in _entries(path)}
         self._lock = threading.RLock()
+        sources = (read_source(flow.folder / name) for name in flow.files if not is_outside(name))
+        self._said = b"\n".join(sources)
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
         """A file is about to be opened."""
@@ -109,7 +112,7 @@ class FolderWatch:
                         self._add_written({name + "/" * entry.is_dir(): self._flow.files.get(name)})
 
     def _note_writing(self, path: str, end: str = "") -> None:
-        name = self._name(path)
+        name = self._name(path) or self._name_elsewhere(path)
         if name is None:
             return
         below: dict[str, str | None] = {
@@ -155,6 +158,14 @@ class FolderWatch:
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")
         return None if is_tools(name) or (self._is_home and is_hidden(name)) else name
+
+    def _name_elsewhere(self, path: str) -> str | None:
+        """Return the path of a file outside of the project that a source names: once it is there, it is the flow's.
+
+        A flow with includes works in a copy of its folder, which is gone when it ends.
+        """
+        is_in_copy = path.startswith(os.getcwd() + os.sep)  # noqa: PTH109
+        return path if not is_in_copy and os.fsencode(os.path.basename(path)) in self._said else None  # noqa: PTH119
 
 
 def _renamed(watch: FolderWatch, source: Any, target: Any, source_fd: int, target_fd: int) -> None:

@@ -238,12 +238,17 @@ def _changed_files(file: Path, before: Manifest, now: Mapping[str, str]) -> str:
 
 def _differences(manifest: Manifest, began: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Say what became of each file that is not what it was, but for what the run's flow wrote itself."""
-    wrote = read_own_files(Path(manifest.flow)).wrote.get(manifest.flow_fingerprint, {})
-    return [
-        f"{name} {'is new' if name not in began else 'has changed' if name in now else 'is gone'}"
-        for name in sorted({*began, *now})
-        if began.get(name) != now.get(name) and not is_among(name, wrote)
-    ]
+    own = read_own_files(Path(manifest.flow))
+    wrote = own.wrote.get(manifest.flow_fingerprint, {})
+    was = {**own.read, **began}
+
+    def fate(name: str) -> str:
+        if now.get(name, str(None)) == str(None):
+            return "is gone"
+        return "is new" if was.get(name) is None else "has changed"
+
+    changed = (name for name in sorted({*began, *now}) if began.get(name) != now.get(name))
+    return [f"{name} {fate(name)}" for name in changed if not is_among(name, wrote)]
 
 
 def _listed(changes: Sequence[str]) -> str:
