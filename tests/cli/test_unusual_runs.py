@@ -53,7 +53,7 @@ def test_one_line_has_a_mean_and_an_interval_of_nearly_all_and_no_verdict(
     assert (metric["difference"]["low"], metric["p_permutation"], metric["n"]) == (-1.0, 1.0, 1)
     assert metric["p"] > 0.05
     assert main(["compare", "a", "b", "--runs-dir", str(runs_dir)]) == 0
-    assert "answer_match.f1: undecided: +0.667 (95 % interval -1.000 to +1.000, p_holm = 0.334, 1 line)" in " ".join(
+    assert "answer_match.f1: undecided: +0.667 (95 % interval -1.000 to +1.000, p_holm = 0.469, 1 line)" in " ".join(
         capsys.readouterr().out.split()
     )
 

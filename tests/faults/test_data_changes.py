@@ -80,7 +80,7 @@ def changed_at(monkeypatch: pytest.MonkeyPatch, moment: int, change: Callable[[]
 def _moments(count: int) -> list[Any]:
     generator = random.Random(17)
     moments = [(CHANGES[number % len(CHANGES)], generator.randrange(2 * LINES)) for number in range(count)]
-    return [pytest.param(*moment, marks=() if place < 6 else pytest.mark.slow) for place, moment in enumerate(moments)]
+    return [pytest.param(*moment, marks=() if place < 3 else pytest.mark.slow) for place, moment in enumerate(moments)]
 
 
 @pytest.mark.parametrize(("change", "moment"), _moments(50))

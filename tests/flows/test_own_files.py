@@ -83,7 +83,7 @@ def test_a_flow_that_writes_goes_on_and_stays_itself(tmp_path: Path, kind: str) 
     assert again.manifest.flow_fingerprint == run.manifest.flow_fingerprint == before
 
 
-@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("there", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_log_that_the_source_names_outside_of_the_project_is_the_flows_own(tmp_path: Path, there: bool) -> None:
     log = tmp_path / "elsewhere" / "calls.log"
     log.parent.mkdir()

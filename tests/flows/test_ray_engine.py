@@ -120,6 +120,7 @@ def test_a_line_that_kills_its_actor_fails_alone(tmp_path: Path, machines: TwoMa
     assert error.message == "the flow's process ended (in Ray: SYSTEM_ERROR) while it executed this line"
 
 
+@pytest.mark.slow
 def test_more_workers_than_the_cluster_has_cpus_are_refused(project: BatchProject, machines: TwoMachines) -> None:
     with FaultEndpoint() as endpoint:
         ended = project.finish(endpoint, *RAY, "--workers", 3, environment=machines.environment)
