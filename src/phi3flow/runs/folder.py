@@ -31,6 +31,7 @@ from phi3flow.storage.jsonl import file_sha256, read_lines
 from phi3flow.text import shorten
 
 R = TypeVar("R", bound=Record)
+_UNBEGUN = re.compile(r"\.lock|\.manifest\.json\.[0-9a-f]{8}")
 _SHORT = 8  # of a fingerprint's digits, as in a run's name
 
 AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
@@ -42,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._link = path if path.is_symlink() else None
         if not (self.path / "manifest.json").is_file():
             raise ConfigError(f"{path}: is not a run folder: it has no manifest.json")
 
@@ -139,7 +141,13 @@ class RunFolder:
         )
 
     def delete(self) -> None:
-        """Remove the folder. Raises ConfigError while another process writes or scores it."""
+        """Remove the folder.
+
+        Raises ConfigError while another process writes or scores it, where it is no run, and where a link leads to it.
+        """
+        if self._link:
+            raise ConfigError(f"{self._link}: is a link to {self.path}: remove the link, or delete that")
+        refuse_other_folder(self.path)
         with lock(self.path), lock_scores(self.path):
             shutil.rmtree(self.path)
 
@@ -219,6 +227,28 @@ def find_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
             return RunFolder(path)
     names = ", ".join(run.name for run in list_runs(runs_dir)[-10:]) or "none"
     raise ConfigError(f"there is no run {reference!r} in {runs_dir}; the latest are: {names}")
+
+
+def refuse_other_folder(path: Path) -> None:
+    """Refuse to write into, clear or remove a folder that is no run. Raises ConfigError.
+
+    What is not there, or empty but for what a run that was never begun left there, may become one.
+    """
+    if path.is_symlink():
+        raise ConfigError(f"{path}: is a link to {path.resolve()}: a run's folder is no link")
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is a file; choose another name for the run, or another --runs-dir")
+    if not path.is_dir():
+        return
+    if (path / "manifest.json").is_file():
+        read_record(Manifest, path / "manifest.json")
+        return
+    files = sorted(file.name for file in path.iterdir() if not _UNBEGUN.fullmatch(file.name))
+    if "results.jsonl" in files:
+        raise ConfigError(f"{path}: the manifest.json of this run is gone: put it back, or move the folder away")
+    if files:
+        listed = ", ".join(files[:3]) + ("…" if len(files) > 3 else "")
+        raise ConfigError(f"{path}: is not a run, it holds {listed}; choose another name for the run, or --runs-dir")
 
 
 def list_runs(runs_dir: Path = RUNS) -> list[RunFolder]:

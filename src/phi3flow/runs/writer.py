@@ -20,7 +20,14 @@ from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineResult, Usage
 from phi3flow.records.record import SCHEMA_VERSION
 from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, RunStatus
-from phi3flow.runs.folder import AGGREGATION_INPUTS_FILE, RunFolder, lock, read_record, read_results
+from phi3flow.runs.folder import (
+    AGGREGATION_INPUTS_FILE,
+    RunFolder,
+    lock,
+    read_record,
+    read_results,
+    refuse_other_folder,
+)
 from phi3flow.runs.outcomes import LineOutcomes
 from phi3flow.runs.promptflow_record import write_pf_metrics
 from phi3flow.runs.run_name import is_run_name
@@ -56,20 +63,22 @@ class RunWriter:
 
         ``flow_files`` are the flow's files with their SHA-256, kept to name what has changed.
         Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
-        (``fresh`` starts over), ConfigError where another process writes it or the name is no file name.
+        (``fresh`` starts over), ConfigError where another process writes it, the name is no file name, or something
+        else than a run is there.
         """
         if not is_run_name(manifest.name):
             raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
         path = runs_dir.resolve() / manifest.name
+        refuse_other_folder(path)
         with ExitStack() as held:
             held.enter_context(lock(path))
             if fresh:
                 _clear(path)
             manifest, outcomes = _resume(path, manifest, flow_files or {})
+            _write_manifest(path, manifest)  # first of all: it says that the folder is a run
             if flow_files:
                 write_file(path / FLOW_FILES_FILE, json.dumps(flow_files, indent=2).encode())
             writer = cls(held.enter_context(AppendedLines(path / "results.jsonl")), manifest, outcomes)
-            writer._write_manifest()
             writer._held = held.pop_all()
         return writer
 
@@ -183,7 +192,11 @@ class RunWriter:
         return self._manifest
 
     def _write_manifest(self) -> None:
-        write_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=2).encode() + b"\n")
+        _write_manifest(self.path, self._manifest)
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    write_file(path / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
 def _resume(path: Path, manifest: Manifest, flow_files: Mapping[str, str]) -> tuple[Manifest, LineOutcomes]:
@@ -274,10 +287,11 @@ def _refuse_changes(before: Manifest, now: Manifest, changed_files: str) -> None
 
 
 def _clear(path: Path) -> None:
-    for child in path.iterdir():
+    """Empty a run's folder, of the manifest last: what is left by a kill is still a run."""
+    for child in sorted(path.iterdir(), key=lambda child: child.name == "manifest.json"):
         if child.name == ".lock":
             continue
-        if child.is_dir():
+        if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
             child.unlink()
