@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from pydantic import ValidationError
 
 from phi3flow.errors import ColumnMappingError, StorageError
 from phi3flow.flows import Flow
@@ -22,6 +26,7 @@ from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.workers.attempt import line_inputs
 from phi3flow.workers.messages import Attempt
 
+_LOG = logging.getLogger(__name__)
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID"
 
 
@@ -36,27 +41,34 @@ class CachedAnswer:
 class AnswerCache:
     """Finds and keeps the results of one run's lines.
 
-    A line is known by the flow's fingerprint and variant, its inputs, and its connections' names and public values
-    (endpoint, model, deployment): a changed flow or endpoint answers anew. Only lines at temperature 0 are kept: the
-    line's input ``temperature``, else the flow's default, else what a node is given; a flow that names none is not.
-    Raises StorageError where the file cannot be opened or written.
+    A line is known by the flow's fingerprint and variant, its inputs, the environment that is set for the flow, and its
+    connections' names and public values (endpoint, model, deployment): a changed flow or endpoint answers anew. Only
+    lines at temperature 0 are kept: the line's input ``temperature``, else the flow's default, else what a node is
+    given; a flow that names none is not. An answer is kept at once, and several runs may share the file.
+    Raises StorageError where the file cannot be opened, read or written.
     """
 
-    def __init__(self, path: Path, flow: Flow, mapping: Mapping[str, Any], connections: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        flow: Flow,
+        mapping: Mapping[str, Any],
+        connections: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str],
+    ) -> None:
         self.hits = 0
+        self._kept = 0
+        self._temperature: float | None = None
         self._path = path
         self._flow = flow
         self._aggregates = has_aggregation_node(flow)
         self._mapping = mapping
-        self._same = [flow.fingerprint, flow.variant, flow.init, dict(connections)]
-        try:
+        self._same = [flow.fingerprint, flow.variant, flow.init, dict(connections), dict(environment)]
+        with self._refused("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=30.0)
+            self._database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
             self._database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLE}")
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"{path}: the cache cannot be opened: {error}; delete it, or leave out --cache"
-            ) from error
 
     def __enter__(self) -> AnswerCache:
         return self
@@ -64,38 +76,60 @@ class AnswerCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.commit()
         self._database.close()
+        if kind is None and not (self.hits or self._kept):
+            _LOG.warning(
+                "warning: --cache kept nothing: %s, and only answers at temperature 0 are kept "
+                "(--column-mapping temperature=0, where the flow has such an input)",
+                "the flow names no temperature"
+                if self._temperature is None
+                else f"the temperature is {self._temperature:g}",
+            )
 
     def find(self, line: DataLine) -> CachedAnswer | None:
         """Return the line's result, with ``attempts`` 0, where an equal line was answered before."""
         row = parse_row(line.row)
         key = self._key(row, line.history)
-        answer = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone() if key else None
+        if key is None:
+            return None
+        with self._refused("read"):
+            answer = self._database.execute("SELECT result FROM answers WHERE key = ?", [key]).fetchone()
         result, _, aggregation_inputs = answer[0].partition(b"\n") if answer else (b"", b"", b"")
         if not result or (self._aggregates and not aggregation_inputs):
             return None
-        self.hits += 1
         own = {"line_number": line.number, "line_id": line.line_id or line_id(row), "attempts": 0, "latency_ms": 0.0}
-        cached = LineResult.model_validate_json(result).model_copy(update=own)
+        try:
+            cached = LineResult.model_validate_json(result).model_copy(update=own)
+        except ValidationError:  # of another version
+            return None
+        self.hits += 1
         return CachedAnswer(cached, aggregation_inputs or None)
 
     def keep(self, attempt: Attempt, result: bytes, aggregation_inputs: bytes | None) -> None:
         """Keep a completed line's result, and what the aggregation will want of it on a second line."""
         key = self._key(parse_row(attempt.row), attempt.history)
         if key:
-            try:
-                answer = result if aggregation_inputs is None else result + b"\n" + aggregation_inputs
+            answer = result if aggregation_inputs is None else result + b"\n" + aggregation_inputs
+            with self._refused("written"):
                 self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
-            except sqlite3.Error as error:
-                raise StorageError(f"{self._path}: the cache cannot be written: {error}; leave out --cache") from error
+            self._kept += 1
+
+    @contextlib.contextmanager
+    def _refused(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(
+                f"{self._path}: the cache cannot be {what}: {error}; delete it, or leave out --cache"
+            ) from error
 
     def _key(self, row: dict[str, Any], history: list[dict[str, Any]] | None) -> bytes | None:
         try:
             inputs = line_inputs(self._mapping, row, history, self._flow)
         except ColumnMappingError:
             return None
-        if line_setting(self._flow, inputs, "temperature") != 0 or any(image_paths(inputs)):
+        self._temperature = line_setting(self._flow, inputs, "temperature")
+        if self._temperature != 0 or any(image_paths(inputs)):
             return None  # an image may have changed under its path
         content = json.dumps([*self._same, inputs], sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(content.encode("utf-8", "replace")).digest()

@@ -208,7 +208,8 @@ async def _run_lines(
 def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:
     if plan.cache is None:
         return contextlib.nullcontext()
-    return AnswerCache(plan.cache, plan.flow, planned.mapping, crew.public_connections)
+    connections, environment = crew.public_connections, plan.environment
+    return AnswerCache(plan.cache, plan.flow, planned.mapping, connections, environment=environment)
 
 
 def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterable[DataLine]) -> LineSource:
