@@ -28,6 +28,14 @@ class Phi3flowError(Exception):
     exit_code = 2
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a signal that ends the command as that does: a closed terminal's, a cancelled CI job's."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 class ConfigError(Phi3flowError):
     """A setting, flag, connection or name is wrong."""
 

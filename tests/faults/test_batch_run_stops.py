@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
+import termios
+from collections.abc import Callable
 
 import pytest
 
@@ -53,20 +57,69 @@ def test_as_many_failures_as_are_allowed_do_not_stop_the_run(make_project: MakeP
     assert project.run.manifest.status == "Completed"
 
 
-def test_ctrl_c_keeps_the_lines_in_flight_and_exits_130(make_project: MakeProject) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_keeps_the_lines_in_flight(make_project: MakeProject, number: signal.Signals) -> None:
     project = make_project(lines=40)
     with FaultEndpoint(lambda _: Reply(delay_s=0.3), key=KEY) as endpoint:
         process = project.start(endpoint, "--concurrency", CONCURRENCY)
         wait_until(lambda: len(endpoint.requests) >= 6)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 130
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
         sent = len(endpoint.requests)
+        assert f"interrupted: {sent} of 40 lines are done; the same command goes on" in errors
         assert project.run.manifest.status == "Canceled"
         assert len(project.run.results()) == sent < 40
         assert project.finish(endpoint).returncode == 0
         assert len(endpoint.requests) == 40
     assert project.unanswered == []
+
+
+def test_a_closed_terminal_keeps_the_lines_in_flight(make_project: MakeProject) -> None:
+    """Its SIGHUP reaches the workers as well, and what is written to it from then on fails."""
+    project = make_project(lines=40)
+    ours, theirs = pty.openpty()
+    with FaultEndpoint(lambda _: Reply(delay_s=0.3), key=KEY) as endpoint:
+        process = project.start(
+            endpoint,
+            "--concurrency",
+            CONCURRENCY,
+            "--workers",
+            2,
+            start_new_session=True,
+            preexec_fn=_take_terminal(theirs),
+        )
+        wait_until(lambda: len(endpoint.requests) >= 6)
+        os.close(theirs)
+        os.close(ours)
+        process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGHUP
+        assert project.run.manifest.status == "Canceled"
+        assert len(project.run.results()) == len(endpoint.requests) < 40
+        assert project.finish(endpoint).returncode == 0
+        assert len(endpoint.requests) == 40
+
+
+def test_a_run_that_hangups_do_not_reach_goes_on(make_project: MakeProject) -> None:
+    """As under nohup."""
+    project = make_project(lines=12)
+    with FaultEndpoint(lambda _: Reply(delay_s=0.3), key=KEY) as endpoint:
+        ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+        process = project.start(endpoint, "--concurrency", CONCURRENCY, preexec_fn=ignore)
+        wait_until(lambda: len(endpoint.requests) >= 6)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert project.unanswered == []
+
+
+def _take_terminal(file: int) -> Callable[[], None]:
+    def take() -> None:
+        fcntl.ioctl(file, termios.TIOCSCTTY, 0)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+
+    return take
 
 
 def test_ctrl_c_to_the_whole_terminal_drains_too(make_project: MakeProject) -> None:

@@ -1,7 +1,7 @@
 """The command ``phi3flow``: finds the verb, runs it, turns errors into messages and exit codes.
 
 Exit codes: 0 success; 1 lines failed or a gate not met; 2 usage, configuration or data; 3 backend;
-130 interrupted.
+130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from phi3flow import __version__
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import Phi3flowError
+from phi3flow.errors import Interrupted, Phi3flowError
 
 VERBS = {
     "quickstart": "do the whole job on this machine, from data to report",
@@ -75,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         terminal.error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        terminal.error("interrupted")
-        return 130
+    except KeyboardInterrupt as error:
+        terminal.error(str(error) or "interrupted")
+        return error.exit_code if isinstance(error, Interrupted) else 130
 
 
 def _verb_module(verb: str):  # type: ignore[no-untyped-def]  # a module has no static type

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import itertools
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from phi3flow.errors import Interrupted
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.flows.definition import files_now
 from phi3flow.pacing.calls import endpoint_pacer
@@ -26,11 +26,13 @@ from phi3flow.runner.batch import Batch
 from phi3flow.runner.cache import AnswerCache
 from phi3flow.runner.conversations import AnyOrder, ChatNames, LineSource, OwnHistory
 from phi3flow.runner.data_lines import DataLine, DataLines
+from phi3flow.runner.interrupts import Interrupts
 from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runner.progress import RunProgress
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_pf_record
 from phi3flow.runs.writer import RunWriter
+from phi3flow.text import plural
 from phi3flow.workers.crew import Crew
 from phi3flow.workers.local_process import start_process
 from phi3flow.workers.messages import Begin
@@ -65,8 +67,9 @@ def run_flow(
 
     A run of the same name goes on where it was left: completed lines are skipped, failed ones tried again; ``fresh``
     starts over. ``processes`` says where the flow is executed. ``on_start`` gets the manifest before the first line,
-    ``on_progress`` where the run stands, several times a second. After the first SIGINT the lines in flight are given
-    10 s; the run then is Canceled and KeyboardInterrupt raised. A run that stops for too many failures is Failed.
+    ``on_progress`` where the run stands, several times a second. After the first SIGINT, SIGTERM or SIGHUP the lines in
+    flight are given 10 s; the run then is Canceled and Interrupted raised. A run that stops for too many failures is
+    Failed.
 
     Raises DatasetError for a data line that does not parse, ColumnMappingError, ResumeMismatchError, FlowError,
     StorageError where the disk is full, EndpointError where the endpoint stays down.
@@ -151,10 +154,11 @@ async def _finish(
     early: EarlyStop | None,
     on_progress: Callable[[RunProgress], None],
 ) -> None:
-    started, undecided = time.monotonic(), _undecided(writer.manifest)
+    started, undecided, interrupts = time.monotonic(), _undecided(writer.manifest), Interrupts()
     status: RunStatus = "Failed"
     try:
-        status = await _run_lines(plan, planned, writer, crew, early, on_progress)
+        with interrupts.caught():
+            status = await _run_lines(plan, planned, writer, crew, early, interrupts, on_progress)
     finally:
         writer.note_flow_changes(plan.flow.files, files_now(plan.flow))
         writer.finish(
@@ -164,7 +168,9 @@ async def _finish(
             stopped_early=(early and early.outcome) or undecided,
         )
     if status == "Canceled":
-        raise KeyboardInterrupt
+        counts = writer.counts
+        done = f"{counts.completed:,} of {plural(counts.total, 'line')} are done"
+        raise Interrupted(f"interrupted: {done}; the same command goes on", interrupts.number or signal.SIGINT)
 
 
 def _undecided(manifest: Manifest) -> StoppedEarly | None:
@@ -179,6 +185,7 @@ async def _run_lines(
     writer: RunWriter,
     crew: Crew,
     early: EarlyStop | None,
+    interrupts: Interrupts,
     on_progress: Callable[[RunProgress], None],
 ) -> RunStatus:
     uses = await crew.opened()
@@ -198,7 +205,9 @@ async def _run_lines(
             on_kept=[early.keep] if early else (),
         )
         scoring = await stack.enter_async_context(_scoring(early, batch, writer)) if early else None
-        stack.enter_context(_first_interrupt(lambda: _cancel(batch, scoring)))
+        interrupts.on_first = lambda: _cancel(batch, scoring)
+        if interrupts.number is not None:
+            batch.stop("Canceled")
         await batch.run()
         if early and scoring and not batch.stopped_as:
             await _score_rest(early, scoring)
@@ -268,23 +277,3 @@ def _pacer(limits: Limits, uses: dict[str, ConnectionUse]) -> Pacer:
     return endpoint_pacer(
         limits, most_per_s=_AZURE_ML_REQUESTS_PER_S if in_azure and limits.concurrency is None else None
     )
-
-
-@contextlib.contextmanager
-def _first_interrupt(stop_run: Callable[[], None]) -> Iterator[None]:
-    """Let the first SIGINT drain the run; the second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        loop.call_soon_threadsafe(stop_run)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -29,7 +29,9 @@ AnyAttempts = Attempts | EvaluationAttempts
 
 def main() -> None:
     """Serve one run, until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the runner decides what ends
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # these reach the whole group: the runner decides what ends
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     channel = Channel()
     try:
         order: OpenFlow = channel.receive()
