@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.progress import Progress, ProgressColumn
+    from rich.segment import Segment
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _CONTROL = frozenset({"Cc", "Cf"})
+_PIPELINES = frozenset({"GITHUB_ACTIONS", "TF_BUILD"})
+_LOG_COMMAND = re.compile(r"(?m)^\s*:(?=:)|#(?=#(?:vso)?\[)")
 
 
 class Terminal:
@@ -29,7 +35,7 @@ class Terminal:
     def result(self, data: Any, text: RenderableType | None = None) -> None:
         """Print the verb's result: ``data`` as JSON under --json, else ``text`` (rich renderable or str)."""
         if self.json_output:
-            sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(_escaped(json.dumps(data, ensure_ascii=False, default=str)) + "\n")
             sys.stdout.flush()
         elif text is not None:
             self._console(stderr=False).print(_printable(text))
@@ -58,7 +64,7 @@ class Terminal:
         if not sys.stdin.isatty():
             self.error(f"{question} Nothing was done: answer with --yes where there is no terminal.")
             return False
-        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.write(f"{_printable(question)} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
@@ -77,10 +83,37 @@ class Terminal:
         )
 
 
-def _printable(text: Any) -> Any:
-    """Show control characters in what may come from a model or an endpoint, so that none drives the terminal."""
-    if not isinstance(text, str):
-        return text
+class _Printable:
+    """A table or the like whose texts are ``_printable``."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for segment in console.render(self._content, options):
+            yield segment if segment.control else Segment(_printable(segment.text), segment.style)
+
+
+def _printable(content: Any) -> Any:
+    """Show control characters in what may come from a model or an endpoint, so that none drives the terminal.
+
+    In a pipeline a line may drive its agent (``::error``, ``##vso[task.setvariable …]``): there it is taken apart.
+    """
+    if not isinstance(content, str):
+        return _Printable(content)
+    text = content if content.isascii() and content.isprintable() else _visible(content)
+    return _LOG_COMMAND.sub(lambda sign: f"{sign[0]} ", text) if _PIPELINES & os.environ.keys() else text
+
+
+def _visible(text: str) -> str:
     return "".join(
         char if char in "\n\t" or unicodedata.category(char) not in _CONTROL else f"\\u{ord(char):04x}" for char in text
     )
+
+
+def _escaped(text: str) -> str:
+    """Return JSON that says the same, without characters or words that drive a terminal or a pipeline's agent."""
+    text = text.replace("##vso[", "#\\u0023vso[").replace("##[", "#\\u0023[")
+    return "".join(char if unicodedata.category(char) not in _CONTROL else json.dumps(char)[1:-1] for char in text)
