@@ -30,6 +30,7 @@ from phi3flow.flows.source_names import read_source
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _BESIDE_DATABASES = ("-journal", "-wal", "-shm")
+_SOURCES = (".py", ".yaml", ".yml", ".prompty")
 _TICK_NS = 50_000_000
 _LISTING = ("<frozen os>", os.__file__, glob.__file__, pathlib.__file__.removesuffix("__init__.py"))
 _watching: list[FolderWatch] = []
@@ -54,8 +55,8 @@ class FolderWatch:
         self._changed_ns = {path: _changed_ns(path) for path in {self._folder, *map(str, folders)}}
         self._there = {entry.path for path in self._changed_ns for entry in _entries(path)}
         self._lock = threading.RLock()
-        sources = (read_source(flow.folder / name) for name in flow.files if not is_outside(name))
-        self._said = b"\n".join(sources)
+        sources = (name for name in flow.files if name.endswith(_SOURCES) and not is_outside(name))
+        self._said = b"\n".join(read_source(flow.folder / name) for name in sources)
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
         """A file is about to be opened."""
