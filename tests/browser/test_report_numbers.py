@@ -108,7 +108,7 @@ def test_every_lines_difference_is_drawn_with_the_mean_across(open_report: Open,
     report = open_report(*runs, fragment="#metrics")
     figure = report.page.locator(".gains svg")
     assert figure.get_attribute("aria-label").startswith(
-        "Difference of each of 4 lines: 1 worse, 1 alike, 2 better; mean +0.312 [−0.5"
+        "Difference of each of 4 lines: 1 worse, 1 alike, 2 better; mean +0.312 [−0.6"
     )
     zero = figure.locator("line.zero").bounding_box()["y"]
     mean = figure.locator("line.mean").bounding_box()["y"]
