@@ -17,7 +17,8 @@ DOCS = ROOT / "docs" / "cli.md"
 HEADER = """# Commands
 
 What `phi3flow VERB --help` prints. Results go to stdout, progress to stderr; `--json` prints one JSON object.
-Exit codes: 0 success, 1 lines failed or a gate not met, 2 usage, configuration or data, 3 backend, 130 interrupted.
+Exit codes: 0 success, 1 lines failed or a gate not met, 2 usage, configuration or data, 3 backend, 130 interrupted
+(143 and 129 by SIGTERM and SIGHUP).
 """
 
 

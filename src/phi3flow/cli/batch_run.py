@@ -30,7 +30,7 @@ A flow with an aggregation node has it executed over the completed lines when th
 and stand in the run's metrics.json. In Azure it is not executed.
 
 Exit codes: 0 every line completed; 1 some failed, or the aggregation did; 2 usage, configuration or data;
-3 the endpoint stayed down; 130 interrupted.
+3 the endpoint stayed down; 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
