@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _KEPT = {"\n", "\t", "\u200c", "\u200d"}  # the last two join letters and emoji; without them words break
@@ -38,6 +39,12 @@ def plural(count: int, noun: str) -> str:
 def confidence(level: float) -> str:
     """Return "95 %" for the level 0.05 of a test: how sure the interval is that belongs to it."""
     return f"{100 * (1 - level):.4g} %"
+
+
+@lru_cache(maxsize=4096)
+def letters(name: str) -> str:
+    """Return what a name is whatever its case and marks: Ground Truth and groundTruth are ground_truth."""
+    return "".join(filter(str.isalnum, name.casefold())) or name
 
 
 def visible(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phi3flow.errors import DatasetError
-from phi3flow.records.conversation_names import conversation_column
+from phi3flow.storage.conversation_names import conversation_column
 from phi3flow.storage.data_files import check_data
 from phi3flow.storage.jsonl import Row, WrittenFloat, identity, parse_row, read_lines
 from phi3flow.storage.opened import is_packed

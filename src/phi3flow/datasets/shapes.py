@@ -12,14 +12,13 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from phi3flow.datasets.chat import Breach, LocatedRow
 from phi3flow.errors import ConfigError
-from phi3flow.records.conversation_names import CONVERSATION_COLUMN, conversation_column
+from phi3flow.storage.conversation_names import CONVERSATION_COLUMN, conversation_column
 from phi3flow.storage.jsonl import Row, WrittenFloat, parse_json
-from phi3flow.text import shorten
+from phi3flow.text import letters, shorten
 
 Rows = Iterator[LocatedRow | Breach]
 """Rows in their order; instead of one that cannot be read, what is wrong with it."""
@@ -263,12 +262,7 @@ def _candidates(row: Row, names: Sequence[str]) -> list[str]:
 
 def _is_named(column: str, name: str) -> bool:
     """Whether a column has the letters of a name: Ground Truth and groundTruth are ground_truth."""
-    return _letters(column) == _letters(name)
-
-
-@lru_cache(maxsize=1024)
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).casefold()
+    return letters(column) == letters(name)
 
 
 def _role(message: Any) -> Any:
@@ -313,7 +307,7 @@ def _remedy(row: Row, questions: Sequence[str], answers: Sequence[str]) -> str:
 
 
 def _likeliest(paths: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((path for name in names for path in paths if _letters(name) in _letters(path)), None)
+    return next((path for name in names for path in paths if letters(name) in letters(path)), None)
 
 
 def _texts(row: Row) -> Iterator[str]:

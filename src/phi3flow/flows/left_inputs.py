@@ -12,12 +12,11 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Literal
 
 from phi3flow.errors import ColumnMappingError
 from phi3flow.flows.inputs import FlowInput
-from phi3flow.text import shorten, visible
+from phi3flow.text import letters, shorten, visible
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Column:
     @property
     def meaning(self) -> Meaning | None:
         """What it holds, as far as its name says."""
-        return _meaning({_letters(self.name)} | (set() if self._words & _KEYS else self._words))
+        return _meaning({letters(self.name)} | (set() if self._words & _KEYS else self._words))
 
     @property
     def is_idle(self) -> bool:
@@ -103,7 +102,7 @@ def optional_inputs(inputs: Mapping[str, FlowInput]) -> set[str]:
     A sample stands in for none in what is asked or scored; where no input says by mark or name that it is that, each
     input with a sample may be.
     """
-    data = {name for name, declared in inputs.items() if declared.is_chat_input or _letters(name) in _DATA}
+    data = {name for name, declared in inputs.items() if declared.is_chat_input or letters(name) in _DATA}
     sets_something = inputs.keys() - data if data else set()
 
     def stands_in(name: str, declared: FlowInput) -> bool:
@@ -115,7 +114,7 @@ def optional_inputs(inputs: Mapping[str, FlowInput]) -> set[str]:
 
 def is_asked(name: str, declared: FlowInput) -> bool:
     """Whether an input is what a line asks: it is the chat input, or named so."""
-    return declared.is_chat_input or _letters(name) in _ASKED
+    return declared.is_chat_input or letters(name) in _ASKED
 
 
 def list_columns(columns: Columns) -> str:
@@ -175,9 +174,9 @@ class _Left:
         if not declared.is_read:
             return None
         column = self._meant_for(name)
-        if column and (declared.is_sample or _letters(column.name) == _letters(name)):
+        if column and (declared.is_sample or letters(column.name) == letters(name)):
             return f"{self._rests(name)}, and {column.reference} seems meant for it"
-        if declared.is_sample and _letters(name) in _DATA:
+        if declared.is_sample and letters(name) in _DATA:
             return f"{self._rests(name)}, which is a sample and no data"
         return None
 
@@ -187,12 +186,12 @@ class _Left:
         return f"{name!r} would be its default{value} in every line"
 
     def _meaning(self, name: str) -> Meaning | None:
-        return "question" if self.inputs[name].is_chat_input else _meaning({_letters(name)})
+        return "question" if self.inputs[name].is_chat_input else _meaning({letters(name)})
 
     def _meant_for(self, name: str) -> Column | None:
         """Return the unused column that is nearest in name, else one that means the same, where no input has that."""
-        by_letters = {_letters(column.name): column for column in reversed(self.unused)}
-        if near := get_close_matches(_letters(name), by_letters, n=1, cutoff=_NEAR):
+        by_letters = {letters(column.name): column for column in reversed(self.unused)}
+        if near := get_close_matches(letters(name), by_letters, n=1, cutoff=_NEAR):
             return by_letters[near[0]]
         meaning = self._meaning(name)
         if meaning is None or meaning in map(self._meaning, self.mapped):
@@ -217,11 +216,6 @@ def _unused(columns: Columns, used: set[str]) -> list[Column]:
             if name not in used and not _BRACES.search(name):
                 unused.setdefault(name, Column(source, name))
     return list(unused.values())
-
-
-@lru_cache(maxsize=1024)
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold())) or name
 
 
 def _meaning(words: set[str]) -> Meaning | None:

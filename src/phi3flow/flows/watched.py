@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import source_from_cache
 from pathlib import Path
 from types import FrameType
@@ -55,8 +55,6 @@ class FolderWatch:
         self._changed_ns = {path: _changed_ns(path) for path in {self._folder, *map(str, folders)}}
         self._there = {entry.path for path in self._changed_ns for entry in _entries(path)}
         self._lock = threading.RLock()
-        sources = (name for name in flow.files if name.endswith(_SOURCES) and not is_outside(name))
-        self._said = b"\n".join(read_source(flow.folder / name) for name in sources)
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
         """A file is about to be opened."""
@@ -159,6 +157,12 @@ class FolderWatch:
             return None
         name = os.path.relpath(path, self._folder).replace(os.sep, "/")
         return None if is_tools(name) or (self._is_home and is_hidden(name)) else name
+
+    @cached_property
+    def _said(self) -> bytes:
+        """What the flow's sources say; read once something outside of the project is written."""
+        sources = (name for name in self._flow.files if name.endswith(_SOURCES) and not is_outside(name))
+        return b"\n".join(read_source(self._flow.folder / name) for name in sources)
 
     def _name_elsewhere(self, path: str) -> str | None:
         """Return the path of a file outside of the project that a source names: once it is there, it is the flow's.

@@ -58,8 +58,7 @@ class AnswerCache:
         environment: Mapping[str, str],
     ) -> None:
         self.hits = 0
-        self._kept = 0
-        self._temperature: float | None = None
+        self._temperatures = set[float | None]()
         self._path = path
         self._flow = flow
         self._aggregates = has_aggregation_node(flow)
@@ -77,13 +76,12 @@ class AnswerCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
-        if kind is None and not (self.hits or self._kept):
+        if kind is None and self._temperatures and 0 not in self._temperatures:
+            temperature = next(iter(self._temperatures))
             _LOG.warning(
                 "warning: --cache kept nothing: %s, and only answers at temperature 0 are kept "
                 "(--column-mapping temperature=0, where the flow has such an input)",
-                "the flow names no temperature"
-                if self._temperature is None
-                else f"the temperature is {self._temperature:g}",
+                "the flow names no temperature" if temperature is None else f"the temperature is {temperature:g}",
             )
 
     def find(self, line: DataLine) -> CachedAnswer | None:
@@ -112,7 +110,6 @@ class AnswerCache:
             answer = result if aggregation_inputs is None else result + b"\n" + aggregation_inputs
             with self._refused("written"):
                 self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [key, answer])
-            self._kept += 1
 
     @contextlib.contextmanager
     def _refused(self, what: str) -> Iterator[None]:
@@ -128,8 +125,9 @@ class AnswerCache:
             inputs = line_inputs(self._mapping, row, history, self._flow)
         except ColumnMappingError:
             return None
-        self._temperature = line_setting(self._flow, inputs, "temperature")
-        if self._temperature != 0 or any(image_paths(inputs)):
+        temperature = line_setting(self._flow, inputs, "temperature")
+        self._temperatures.add(temperature)
+        if temperature != 0 or any(image_paths(inputs)):
             return None  # an image may have changed under its path
         content = json.dumps([*self._same, inputs], sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(content.encode("utf-8", "replace")).digest()

@@ -207,7 +207,7 @@ async def _run_lines(
         scoring = await stack.enter_async_context(_scoring(early, batch, writer)) if early else None
         interrupts.on_first = lambda: _cancel(batch, scoring)
         if interrupts.number is not None:
-            batch.stop("Canceled")
+            interrupts.on_first()
         await batch.run()
         if early and scoring and not batch.stopped_as:
             await _score_rest(early, scoring)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phi3flow.records.conversation_names import conversation_column
+from phi3flow.storage.conversation_names import conversation_column
 from phi3flow.storage.jsonl import identity
 
 

@@ -96,9 +96,10 @@ def _infer(
 ) -> BoundedMean:
     n = values.shape[-1]
     mean = values.mean(axis=-1)
-    residuals, lengths, least = values - mean[..., None], np.ones(1), 0.0
+    of_lines = residuals = values - mean[..., None]
+    lengths, least = np.ones(1), 0.0
     if clusters is not None:
-        residuals, lengths = sum_by_cluster(residuals, clusters), np.bincount(clusters).astype(float)
+        residuals, lengths = sum_by_cluster(of_lines, clusters), np.bincount(clusters).astype(float)
         least = LEAST_OF_CLUSTERED_DIFFERENCES if are_differences else 0.0
     count = residuals.shape[-1]
     length, alike = n / count, count / len(lengths)  # of lines that are no clusters all lengths are alike
@@ -117,7 +118,7 @@ def _infer(
     second, third = squares.sum(axis=-1) + pseudo_second, (squares * residuals).sum(axis=-1)
     adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1)
     if clusters is not None and count > 1:
-        adjusted = np.maximum(adjusted, exchangeable_variance(values, clusters))
+        adjusted = np.maximum(adjusted, exchangeable_variance(of_lines, residuals, lengths))
     of_ends = (2 * weight * low**2, 2 * weight * high**2) if are_differences else (pseudo_second, pseudo_second)
     se_low, se_high = (np.sqrt(adjusted + of_end / (1 - shares[..., -1])) / lines for of_end in of_ends)
     third = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2 * third + (0.0 if are_differences else pseudo_third)

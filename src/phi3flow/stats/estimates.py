@@ -72,20 +72,21 @@ def unbounded_error(values: Floats, clusters: Clusters | None) -> Floats:
     se, _ = standard_error(values, clusters)
     if clusters is None or not clusters.any():
         return se
-    return np.asarray(np.maximum(se, np.sqrt(exchangeable_variance(values, clusters)) / values.shape[-1]))
+    residuals = values - values.mean(axis=-1, keepdims=True)
+    variance = exchangeable_variance(residuals, sum_by_cluster(residuals, clusters), np.bincount(clusters))
+    return np.asarray(np.maximum(se, np.sqrt(variance) / values.shape[-1]))
 
 
-def exchangeable_variance(values: Floats, clusters: Clusters) -> Floats:
+def exchangeable_variance(residuals: Floats, sums: Floats, lengths: ArrayLike) -> Floats:
     """Return the variance of the sum over the last axis where clusters of any length scatter alike.
 
     tau^2 sum n_c^2 + sigma^2 n: sigma^2 within clusters, tau^2 that of their means, each of which counts once, beyond
-    what sigma^2 makes of it. CR2 takes a long cluster's own residual for its variance: where that happens to be small
-    it says nothing of a share of the lines that could have been lost at once.
+    what sigma^2 makes of it. ``residuals`` are the lines', ``sums`` theirs by cluster, of ``lengths``. CR2 takes a long
+    cluster's own sum for its variance: where that happens to be small it says nothing of a share of the lines that
+    could have been lost at once.
     """
-    n, lengths = values.shape[-1], np.bincount(clusters).astype(float)
-    residuals = values - values.mean(axis=-1, keepdims=True)
+    n, lengths = residuals.shape[-1], np.asarray(lengths, dtype=float)
     total = np.square(residuals).sum(axis=-1)
-    sums = sum_by_cluster(residuals, clusters)
     within = (total - (np.square(sums) / lengths).sum(axis=-1)) / max(n - len(lengths), 1)
     within = np.minimum(within, total / (n - 1))  # of few clusters with several lines it is a guess
     between = (sums / lengths).var(axis=-1, ddof=1) - within * (1 / lengths).mean()

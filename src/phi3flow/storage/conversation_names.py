@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from phi3flow.text import letters
+
 CONVERSATION_COLUMN = "conversation_id"
 """What the column is called in the lines that are written here."""
 
@@ -24,5 +26,5 @@ def conversation_column(columns: Iterable[str]) -> str | None:
 def _conversation_column(columns: tuple[str, ...]) -> str | None:
     if CONVERSATION_COLUMN in columns:
         return CONVERSATION_COLUMN
-    letters = {"".join(filter(str.isalnum, column)).casefold(): column for column in reversed(columns)}
-    return next((letters[name] for name in _NAMES if name in letters), None)
+    by_letters = {letters(column): column for column in reversed(columns)}
+    return next((by_letters[name] for name in _NAMES if name in by_letters), None)
