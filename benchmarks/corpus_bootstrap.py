@@ -18,6 +18,7 @@ from scipy import special, stats
 from phi3flow.stats import CORPUS_METRICS, compare_corpora, estimate_corpora
 
 Floats = NDArray[np.float64]
+Metric = Callable[[Floats], Floats]
 
 SIMULATIONS = 20_000
 DRAWS = 4_000
@@ -35,14 +36,14 @@ positive.
 
 ABOUT_FEW = """### Some wrong answers among right ones
 
-One run of independent lines: a share of the answers is all wrong, the others are right. Exact, over all numbers of
-wrong ones. One-sided: the error of the bound that a gate's threshold is held to, at the share where it is greatest.
-"Before" is the percentile bootstrap alone.
+A share of the answers is all wrong, the others are right: of one run, whose conversations are alike or one of which has
+a part of all lines, and of a candidate whose baseline has every answer half right. Exact, over all numbers of wrong
+ones. One-sided: the error of the bound that a gate is held to, at the share where it is greatest.
 
-| metric | lines | one-sided before, low | now | before, high | now |
+| metric | of | conversations | the longest has | one-sided, low | high |
 |---|---|---|---|---|---|"""
 
-LINES = (30, 100, 200, 500)
+SHAPES = (*((count, 1) for count in (30, 100, 200, 500)), *((50, longest) for longest in (6, 21, 49)), (100, 25))
 
 
 @dataclass(frozen=True)
@@ -69,28 +70,49 @@ def few_wrong_section() -> str:
     """Return the section of right answers with some wrong ones, in Markdown."""
     rows = []
     for name, (right, wrong) in _ANSWERS.items():
-        metric = CORPUS_METRICS[name]
-        for n in LINES:
-            before = one_sided_errors(lambda counts, metric=metric: metric(counts), right, wrong, n)
-            now = one_sided_errors(metric, right, wrong, n)
-            figures = " | ".join(f"{old:.3f} | {new:.3f}" for old, new in zip(before, now, strict=True))
-            rows.append(f"| {name} | {n} | {figures} |")
+        for of, baseline in (("one run", None), ("difference", (right + wrong) / 2)):
+            for count, longest in SHAPES:
+                low, high = one_sided_errors(CORPUS_METRICS[name], right, wrong, baseline, count, longest)
+                share = f"{100 * longest / (count - 1 + longest):.0f} %"
+                rows.append(f"| {name} | {of} | {count} | {share} | {low:.3f} | {high:.3f} |")
     return "\n".join([ABOUT_FEW, *rows])
 
 
-def one_sided_errors(metric: Callable[[Floats], Floats], right: Floats, wrong: Floats, n: int) -> tuple[float, float]:
-    """Return the greatest chances, over shares of wrong answers, that the truth is below and above the interval."""
+def one_sided_errors(
+    metric: Metric, right: Floats, wrong: Floats, baseline: Floats | None, count: int, longest: int
+) -> tuple[float, float]:
+    """Return the greatest chances, over shares of wrong answers, that the truth is below and above the interval.
+
+    Of so many conversations of one line, but for the first, which is as long as ``longest`` of them.
+    """
+    lengths = np.array([longest, *[1] * (count - 1)])
+    labels = np.repeat(np.arange(count), lengths)
     bounds = []
-    for count in range(n + 1):
-        counts = np.where((np.arange(n) < count)[:, None], wrong, right)
-        [estimate] = estimate_corpora([(counts, metric)], rng=np.random.default_rng(0), draws=DRAWS // 4)
-        bounds.append((-np.inf if estimate.low is None else estimate.low, estimate.high or np.inf))
+    for first_wrong in (False, True):
+        for others in range(count):
+            is_wrong = np.concatenate([[first_wrong], np.arange(count - 1) < others])[labels]
+            bounds.append(_bounds(metric, np.where(is_wrong[:, None], wrong, right), baseline, labels))
     low, high = np.array(bounds).T
-    shares = np.concatenate([np.linspace(0.1, 6, 60) / n, np.linspace(0.02, 0.98, 49), 1 - np.linspace(0.1, 6, 60) / n])
-    truths = np.array([float(metric(1e6 * ((1 - share) * right + share * wrong))) for share in shares])
-    chances = stats.binom.pmf(np.arange(n + 1), n, shares[:, None])
-    errors = [(chances * beyond).sum(axis=1).max() for beyond in (low > truths[:, None], high < truths[:, None])]
+    near_none = np.linspace(0.1, 6, 60) / count
+    shares = np.concatenate([near_none, np.linspace(0.02, 0.98, 49), 1 - near_none])
+    others = stats.binom.pmf(np.arange(count), count - 1, shares[:, None])
+    chances = np.concatenate([(1 - shares[:, None]) * others, shares[:, None] * others], axis=1)
+    truths = np.array([float(metric(1e6 * ((1 - share) * right + share * wrong))) for share in shares])[:, None]
+    truths = truths - (0.0 if baseline is None else metric(baseline))
+    errors = [(chances * beyond).sum(axis=1).max() for beyond in (low > truths, high < truths)]
     return float(errors[0]), float(errors[1])
+
+
+def _bounds(metric: Metric, counts: Floats, baseline: Floats | None, labels: NDArray[np.intp]) -> tuple[float, float]:
+    rng, draws = np.random.default_rng(0), DRAWS // 4
+    if baseline is None:
+        [inferred] = estimate_corpora([(counts, metric)], rng=rng, clusters=labels, draws=draws)
+    else:
+        before = np.tile(baseline, (len(counts), 1))
+        [inferred] = compare_corpora([(before, counts, metric)], rng=rng, clusters=labels, draws=draws)
+    if inferred.low is None or inferred.high is None:
+        return -np.inf, np.inf
+    return inferred.low, inferred.high
 
 
 def _rows(cell: Cell, simulations: int) -> Iterator[str]:

@@ -200,6 +200,7 @@ LENGTHS: dict[str, Callable[[int], NDArray[np.intp]]] = {
 CONVERSATIONS = (6, 10, 20, 50)
 UNLIKE_LENGTHS = LENGTHS | {
     "one has a fifth": lambda count: np.array([math.ceil(3 * (count - 1) / 4)] + [3] * (count - 1)),
+    "one has a tenth": lambda count: np.array([math.ceil((count - 1) / 3)] + [3] * (count - 1)),
     "1 to 55 lines, most of them few": lambda count: np.exp(np.linspace(0, 4, count)).round().astype(int),
 }
 WHOLE_CONVERSATIONS = (20, 50, 200)
@@ -233,7 +234,7 @@ def whole_conversations(clusters: Clusters) -> Iterator[tuple[str, Scores]]:
         conversations = int(clusters.max()) + 1
         return lambda rng, count, n: (rng.random((count, conversations)) < share)[:, clusters].astype(float)
 
-    for share in (0.02, 0.05, 0.1, 0.2, 0.3):
+    for share in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4):
         yield "mean", Scores(f"0/1, {share:.0%} ones", share, lost(share))
         yield "difference", Scores(f"0/1, {share:.0%} lose", -share, _negated(lost(share)))
 

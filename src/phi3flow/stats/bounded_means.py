@@ -33,7 +33,7 @@ _NO_SKEWNESS = 1e-6  # what is below is too small to divide by
 class BoundedMean:
     """Means with what their intervals are made of.
 
-    The errors are those by which the lower bound and the upper one are away; ``skewness`` is the mean's own,
+    The errors are those by which the lower bound and the upper one are away; the skewness of each is the mean's own,
     sum u^3 / (sum u^2)^1.5.
     """
 
@@ -41,20 +41,49 @@ class BoundedMean:
     se_low: Floats
     se_high: Floats
     df: Floats
-    skewness: Floats
+    skewness_low: Floats
+    skewness_high: Floats
     ends: ScoreRange
 
     def interval(self, level: float = ALPHA) -> tuple[Floats, Floats]:
         """Return the interval at 1 - ``level``: the means whose corrected t lies within Student's quantiles."""
         quantile = special.stdtrit(self.df, 1 - level / 2)
-        low = self.mean - self.se_low * _uncorrected(quantile, self.skewness)
-        high = self.mean - self.se_high * _uncorrected(-quantile, self.skewness)
+        low = self.mean - self.se_low * _uncorrected(quantile, self.skewness_low)
+        high = self.mean - self.se_high * _uncorrected(-quantile, self.skewness_high)
         return np.maximum(low, self.ends[0]), np.minimum(high, self.ends[1])
 
     def p(self) -> Floats:
         """Return the two-sided p against a mean of 0: below a level just where that level's interval excludes 0."""
-        t = self.mean / np.where(self.mean > 0, self.se_low, self.se_high)
-        return np.asarray(2 * special.stdtr(self.df, -np.abs(_corrected(t, self.skewness))))
+        above = self.mean > 0
+        t = self.mean / np.where(above, self.se_low, self.se_high)
+        skewness = np.where(above, self.skewness_low, self.skewness_high)
+        return np.asarray(2 * special.stdtr(self.df, -np.abs(_corrected(t, skewness))))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a mean of ``n`` lines is inferred from: the ``residuals`` of its clusters, summed, (..., C), by ``lengths``.
+
+    ``lengths``, (C,), add up to ``n``; where every line is its own cluster they are one, (1,). ``variance`` is the
+    least that the sum of all has, by ``exchangeable_variance``.
+    """
+
+    mean: Floats
+    residuals: Floats
+    lengths: Floats
+    n: float
+    clustered: bool
+    variance: Floats | float = 0.0
+
+    @classmethod
+    def of(cls, values: Floats, clusters: Clusters | None) -> Sums:
+        mean = values.mean(axis=-1)
+        residuals, n = values - mean[..., None], values.shape[-1]
+        if clusters is None:
+            return cls(mean, residuals, np.ones(1), n, clustered=False)
+        sums, lengths = sum_by_cluster(residuals, clusters), np.bincount(clusters).astype(float)
+        variance = exchangeable_variance(residuals, sums, lengths) if len(lengths) > 1 else 0.0
+        return cls(mean, sums, lengths, n, clustered=True, variance=variance)
 
 
 def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRange) -> BoundedMean:
@@ -63,12 +92,13 @@ def infer_bounded_mean(values: Floats, clusters: Clusters | None, ends: ScoreRan
     The sample shows how the scores that it has scatter; the pseudo scores stand for rare ones that it may lack, so
     that no interval has width zero. They move error, degrees of freedom and skewness, not the mean, and weigh as much
     as 1.6 lines where the standard deviation is below 0.15 of the range, 0.5 from 0.25 on. For skewness t is corrected
-    by Hall's cubic (Hall 1992, J. Royal Statistical Society B 54:221). A few long clusters cannot estimate it: it
-    counts by the square of the share of degrees of freedom that they leave. By cluster the variance is CR2's, or that
-    of clusters that scatter alike (``exchangeable_variance``) where it is greater, and a pseudo score is a cluster of
-    mean length.
+    by Hall's cubic (Hall 1992, J. Royal Statistical Society B 54:221). By cluster the variance is CR2's, or that of
+    clusters that scatter alike (``exchangeable_variance``) where it is greater, the skewness for either bound the
+    sample's or likewise that of clusters that are alike, whichever puts it further out, and a pseudo score is a cluster
+    of mean length. A few long clusters cannot estimate skewness: it counts by the square of the share of degrees of
+    freedom that they leave.
     """
-    return _infer(values, clusters, ends, width=ends[1] - ends[0], are_differences=False)
+    return infer_bounded(Sums.of(values, clusters), ends, width=ends[1] - ends[0], are_differences=False)
 
 
 def infer_bounded_difference(values: Floats, clusters: Clusters | None, width: float) -> BoundedMean:
@@ -78,7 +108,7 @@ def infer_bounded_difference(values: Floats, clusters: Clusters | None, width: f
     no skewness of them: of lines that all gain y the lower one leaves room for losses of 1 + y, not 1. By cluster they
     weigh 1 at least.
     """
-    return _infer(values, clusters, (-width, width), width=width, are_differences=True)
+    return infer_bounded(Sums.of(values, clusters), (-width, width), width=width, are_differences=True)
 
 
 def pseudo_weight(scatter: Floats, *, least: float = 0.0) -> Floats:
@@ -91,38 +121,43 @@ LEAST_OF_CLUSTERED_DIFFERENCES = 1.0
 """The least weight of a pseudo difference where lines share conversations: their sums scatter more than lines do."""
 
 
-def _infer(
-    values: Floats, clusters: Clusters | None, ends: ScoreRange, *, width: float, are_differences: bool
-) -> BoundedMean:
-    n = values.shape[-1]
-    mean = values.mean(axis=-1)
-    of_lines = residuals = values - mean[..., None]
-    lengths, least = np.ones(1), 0.0
-    if clusters is not None:
-        residuals, lengths = sum_by_cluster(of_lines, clusters), np.bincount(clusters).astype(float)
-        least = LEAST_OF_CLUSTERED_DIFFERENCES if are_differences else 0.0
-    count = residuals.shape[-1]
-    length, alike = n / count, count / len(lengths)  # of lines that are no clusters all lengths are alike
-    squares = np.square(residuals)
-    scatter = np.sqrt((squares / lengths).sum(axis=-1) / n * count / max(count - 1, 1)) / width
-    weight = pseudo_weight(scatter, least=least)
+def infer_bounded(sums: Sums, ends: ScoreRange, *, width: float, are_differences: bool) -> BoundedMean:
+    """Infer a mean from the sums of its clusters; ``infer_bounded_mean`` and ``infer_bounded_difference`` say how."""
+    squares = np.square(sums.residuals)
+    count, length = sums.residuals.shape[-1], sums.n / sums.residuals.shape[-1]
+    alike = count / len(sums.lengths)  # of lines that are no clusters all lengths are alike
+    scatter = np.sqrt((squares / sums.lengths).sum(axis=-1) / sums.n * count / max(count - 1, 1)) / width
+    weight = pseudo_weight(scatter, least=LEAST_OF_CLUSTERED_DIFFERENCES if sums.clustered and are_differences else 0.0)
 
-    lines = n + 2 * weight * length
-    shares = np.append(lengths, [length, length]) / lines[..., None]
-    weights = np.broadcast_to(weight[..., None], (*mean.shape, len(lengths) + 2)).copy()
+    lines = sums.n + 2 * weight * length
+    shares = np.append(sums.lengths, [length, length]) / lines[..., None]
+    weights = np.broadcast_to(weight[..., None], (*sums.mean.shape, len(sums.lengths) + 2)).copy()
     weights[..., :-2] = alike
     df = degrees_of_freedom(shares, weights)
 
-    low, high = (length * (end - mean) for end in ends)
+    low, high = (length * (end - sums.mean) for end in ends)
     pseudo_second, pseudo_third = weight * (low**2 + high**2), weight * (low**3 + high**3)
-    second, third = squares.sum(axis=-1) + pseudo_second, (squares * residuals).sum(axis=-1)
-    adjusted = (squares / (1 - shares[..., :-2])).sum(axis=-1)
-    if clusters is not None and count > 1:
-        adjusted = np.maximum(adjusted, exchangeable_variance(of_lines, residuals, lengths))
     of_ends = (2 * weight * low**2, 2 * weight * high**2) if are_differences else (pseudo_second, pseudo_second)
+    adjusted = np.maximum((squares / (1 - shares[..., :-2])).sum(axis=-1), sums.variance)
     se_low, se_high = (np.sqrt(adjusted + of_end / (1 - shares[..., -1])) / lines for of_end in of_ends)
-    third = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2 * third + (0.0 if are_differences else pseudo_third)
-    return BoundedMean(mean, se_low, se_high, df, third / second**1.5, ends)
+
+    damping, second = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2, squares.sum(axis=-1) + pseudo_second
+    thirds = (damping * third + (0.0 if are_differences else pseudo_third) for third in _thirds(sums))
+    skewness_low, skewness_high = (third / second**1.5 for third in thirds)
+    return BoundedMean(sums.mean, se_low, se_high, df, skewness_low, skewness_high, ends)
+
+
+def _thirds(sums: Sums) -> tuple[Floats, Floats]:
+    """Return the least and the greatest that the third moment of the sum is held for.
+
+    By the clusters' own sums, and where clusters of any length are alike: by their means, each of which counts once.
+    """
+    own = (sums.residuals**3).sum(axis=-1)
+    if not sums.clustered:
+        return own, own
+    means = sums.residuals / sums.lengths
+    alike = ((means - means.mean(axis=-1)[..., None]) ** 3).mean(axis=-1) * (sums.lengths**3).sum()
+    return np.minimum(own, alike), np.maximum(own, alike)
 
 
 def _corrected(t: Floats, skewness: Floats) -> Floats:

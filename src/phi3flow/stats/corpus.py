@@ -12,6 +12,8 @@ _BLEU_ORDER = 4
 _CHRF_ORDER = 6
 _CHRF_BETA = 2
 
+Metric = Callable[[Floats], Floats]
+
 
 def corpus_bleu(counts: Floats) -> Floats:
     """Return BLEU, 0 to 100, of summed counts [answer length, reference length, 4 matches, 4 totals].
@@ -66,13 +68,18 @@ def chrf_ends(counts: Floats) -> Floats:
     return np.stack([worst.ravel(), best.ravel()])
 
 
-CORPUS_ENDS: Mapping[Callable[[Floats], Floats], Callable[[Floats], Floats]] = {
+def line_lengths(counts: Floats) -> Floats:
+    """Return how long each line is, in the unit of its metric: its reference, the second count of every metric."""
+    return np.asarray(np.maximum(counts[..., 1], 1.0))
+
+
+CORPUS_ENDS: Mapping[Metric, Callable[[Floats], Floats]] = {
     corpus_bleu: bleu_ends,
     corpus_chrf: chrf_ends,
 }
 """By the metric, the counts of answers at either end of its range; perplexity has no range."""
 
-CORPUS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {
+CORPUS_METRICS: Mapping[str, Metric] = {
     "corpus_bleu": corpus_bleu,
     "corpus_chrf": corpus_chrf,
     "corpus_perplexity": corpus_perplexity,

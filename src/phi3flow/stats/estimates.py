@@ -85,12 +85,16 @@ def exchangeable_variance(residuals: Floats, sums: Floats, lengths: ArrayLike) -
     cluster's own sum for its variance: where that happens to be small it says nothing of a share of the lines that
     could have been lost at once.
     """
-    n, lengths = residuals.shape[-1], np.asarray(lengths, dtype=float)
-    total = np.square(residuals).sum(axis=-1)
+    n, lengths, total = residuals.shape[-1], np.asarray(lengths, dtype=float), np.square(residuals).sum(axis=-1)
     within = (total - (np.square(sums) / lengths).sum(axis=-1)) / max(n - len(lengths), 1)
     within = np.minimum(within, total / (n - 1))  # of few clusters with several lines it is a guess
-    between = (sums / lengths).var(axis=-1, ddof=1) - within * (1 / lengths).mean()
-    return np.asarray(np.maximum(between, 0.0) * np.square(lengths).sum() + within * n)
+    return alike_variance(sums / lengths, lengths, within[..., None] * lengths)
+
+
+def alike_variance(means: Floats, lengths: Floats, within: Floats) -> Floats:
+    """Return that variance from the clusters' means and the variances of their sums ``within`` them, (..., C)."""
+    between = means.var(axis=-1, ddof=1) - (within / np.square(lengths)).mean(axis=-1)
+    return np.asarray(np.maximum(between, 0.0) * np.square(lengths).sum() + within.sum(axis=-1))
 
 
 def degrees_of_freedom(shares: Floats, weights: Floats | float = 1.0) -> Floats:

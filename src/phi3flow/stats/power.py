@@ -198,15 +198,10 @@ class Spread:
         alike = total**2 / (n * self.unit + 2 * weight * length**2)
         squares = np.broadcast_to((n - self.unit) * variance + pseudo, (2, len(variance)))
         se_low, se_high = np.sqrt(squares * alike / (alike - 1)) / total
-        inferred = BoundedMean(
-            mean=np.full_like(variance, mean),
-            se_low=se_low,
-            se_high=se_high,
-            df=alike - 1,
-            skewness=weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares[0] ** 1.5,
-            ends=(-math.inf, math.inf),
-        )
-        return inferred.interval(level)
+        skewness = weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares[0] ** 1.5
+        means = np.full_like(variance, mean)
+        limits = (-math.inf, math.inf)
+        return BoundedMean(means, se_low, se_high, alike - 1, skewness, skewness, limits).interval(level)
 
 
 def _deciding_wins(n: int, lost: NDArray[np.intp], limit: float, level: float) -> NDArray[np.intp]:

@@ -71,6 +71,7 @@ def test_an_estimate_is_the_metric_of_the_sums_and_repeats_with_its_seed() -> No
 
 def test_conversations_are_drawn_whole() -> None:
     lines, labels = np.repeat(_lines(20), 5, axis=0), np.repeat(np.arange(20), 5)
+    lines *= 20 / lines[:, 1:]
     alone = _estimate(lines, rng=_rng(), draws=DRAWS)
     together = _estimate(lines, rng=_rng(), clusters=labels, draws=DRAWS)
     assert alone.se is not None
@@ -254,3 +255,47 @@ _ANSWERS = {
     ),
     "corpus_chrf": (np.full(18, 20.0), np.array([20.0, 20.0, 4.0] * 6)),
 }
+
+
+def _bleu_counts(right: Floats, length: int = 10) -> Floats:
+    """Return the counts of answers of so many tokens, of which a share is ``right``, (n,)."""
+    orders = length - np.arange(4)
+    matches = np.maximum(0, np.round(right[:, None] * orders))
+    return np.concatenate([np.full((len(right), 2), length), matches, np.tile(orders, (len(right), 1))], axis=1)
+
+
+def _bleu_of(share_wrong: float, right: float) -> float:
+    good, bad = _bleu_counts(np.array([right, 0.0]))
+    return float(corpus_bleu(1e6 * ((1 - share_wrong) * good + share_wrong * bad)))
+
+
+@pytest.mark.parametrize(("n", "wrong"), [(50, 0.2), (200, 0.02), (200, 0.05)])
+def test_a_gain_on_most_lines_bounds_no_loss_of_all_on_few(n, wrong):
+    """Where the candidate gains on all lines but those, few, that it has all wrong: 0.08 before."""
+    truth, simulations = _bleu_of(wrong, 0.9) - _bleu_of(0, 0.5), 200
+    errors = 0
+    for seed in range(simulations):
+        rng = _rng(seed)
+        after = _bleu_counts(np.where(rng.random(n) < wrong, 0.0, 0.9))
+        [found] = compare_corpora([(_bleu_counts(np.full(n, 0.5)), after, corpus_bleu)], rng=rng, draws=1000)
+        errors += found.low is not None and found.low > truth
+    assert errors / simulations <= 0.03
+
+
+@pytest.mark.parametrize(("longest", "wrong"), [(147, 0.1), (63, 0.2)])
+@pytest.mark.parametrize("of_lines", [True, False])
+def test_one_long_conversation_or_answer_does_not_vouch_for_the_others(longest, wrong, of_lines):
+    """Conversations, or answers, that are right or wrong as a whole, one of them with a third to half of all: 0.09."""
+    lengths, simulations, errors = np.array([longest] + [3] * 49), 200, 0
+    for seed in range(simulations):
+        rng = _rng(seed)
+        right = np.where(rng.random(50) < wrong, 0.0, 1.0)
+        if of_lines:
+            labels = np.repeat(np.arange(50), lengths)
+            counts = _bleu_counts(right[labels])
+        else:
+            labels = None
+            counts = np.concatenate([_bleu_counts(right[[row]], 4 * length) for row, length in enumerate(lengths)])
+        [found] = estimate_corpora([(counts, corpus_bleu)], rng=rng, clusters=labels, draws=1000)
+        errors += found.low is not None and found.low > _bleu_of(wrong, 1.0)
+    assert errors / simulations <= 0.03

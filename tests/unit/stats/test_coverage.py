@@ -95,6 +95,18 @@ def test_losses_by_conversation_err_in_at_most_3_of_100(lengths, alike, share):
 )
 @pytest.mark.parametrize("bound", [_bound_of_difference, _bound_of_mean, _bound_without_range])
 def test_a_long_conversation_that_happens_not_to_lose_hides_no_loss(bound, conversations, longest, share):
+    assert _error_of_whole_conversations(bound, conversations, longest, share) <= 0.03
+
+
+@pytest.mark.parametrize(
+    ("conversations", "longest", "share"), [(30, 0.12, 0.68), (50, 0.11, 0.58), (100, 0.075, 0.58), (200, 0.057, 0.56)]
+)
+@pytest.mark.parametrize("bound", [_bound_of_difference, _bound_of_mean])
+def test_the_chance_of_one_long_conversation_is_no_skewness_of_all(bound, conversations, longest, share):
+    assert _error_of_whole_conversations(bound, conversations, longest, share) <= 0.027
+
+
+def _error_of_whole_conversations(bound, conversations, longest, share):
     """One conversation has a share of all lines, others have three, and each loses all of its lines or none."""
     others = conversations - 1
     lengths = [round(longest / (1 - longest) * 3 * others)] + [3] * others
@@ -104,7 +116,7 @@ def test_a_long_conversation_that_happens_not_to_lose_hides_no_loss(bound, conve
         by_conversation = np.column_stack([np.full(conversations, loses), np.arange(others) < lost[:, None]])
         is_above = bound(-by_conversation[:, clusters].astype(float), clusters) > -share
         error += chance * float(binomial(others, lost, share) @ is_above)
-    assert error <= 0.03
+    return error
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
