@@ -33,31 +33,30 @@ _NO_SKEWNESS = 1e-6  # what is below is too small to divide by
 class BoundedMean:
     """Means with what their intervals are made of.
 
-    The errors are those by which the lower bound and the upper one are away; the skewness of each is the mean's own,
-    sum u^3 / (sum u^2)^1.5.
+    The errors are those by which the lower bound and the upper one are away; each ``skewness`` is the mean's own,
+    sum u^3 / (sum u^2)^1.5: of several, that counts which puts a bound further out.
     """
 
     mean: Floats
     se_low: Floats
     se_high: Floats
     df: Floats
-    skewness_low: Floats
-    skewness_high: Floats
+    skewness: tuple[Floats, ...]
     ends: ScoreRange
 
     def interval(self, level: float = ALPHA) -> tuple[Floats, Floats]:
         """Return the interval at 1 - ``level``: the means whose corrected t lies within Student's quantiles."""
         quantile = special.stdtrit(self.df, 1 - level / 2)
-        low = self.mean - self.se_low * _uncorrected(quantile, self.skewness_low)
-        high = self.mean - self.se_high * _uncorrected(-quantile, self.skewness_high)
+        above = np.max([_uncorrected(quantile, skewness) for skewness in self.skewness], axis=0)
+        below = np.min([_uncorrected(-quantile, skewness) for skewness in self.skewness], axis=0)
+        low, high = self.mean - self.se_low * above, self.mean - self.se_high * below
         return np.maximum(low, self.ends[0]), np.minimum(high, self.ends[1])
 
     def p(self) -> Floats:
         """Return the two-sided p against a mean of 0: below a level just where that level's interval excludes 0."""
-        above = self.mean > 0
-        t = self.mean / np.where(above, self.se_low, self.se_high)
-        skewness = np.where(above, self.skewness_low, self.skewness_high)
-        return np.asarray(2 * special.stdtr(self.df, -np.abs(_corrected(t, skewness))))
+        t = self.mean / np.where(self.mean > 0, self.se_low, self.se_high)
+        least = np.min([np.abs(_corrected(t, skewness)) for skewness in self.skewness], axis=0)
+        return np.asarray(2 * special.stdtr(self.df, -least))
 
 
 @dataclass(frozen=True)
@@ -143,21 +142,19 @@ def infer_bounded(sums: Sums, ends: ScoreRange, *, width: float, are_differences
 
     damping, second = np.minimum(1.0, df / (count - 1 + 2 * weight)) ** 2, squares.sum(axis=-1) + pseudo_second
     thirds = (damping * third + (0.0 if are_differences else pseudo_third) for third in _thirds(sums))
-    skewness_low, skewness_high = (third / second**1.5 for third in thirds)
-    return BoundedMean(sums.mean, se_low, se_high, df, skewness_low, skewness_high, ends)
+    return BoundedMean(sums.mean, se_low, se_high, df, tuple(third / second**1.5 for third in thirds), ends)
 
 
-def _thirds(sums: Sums) -> tuple[Floats, Floats]:
-    """Return the least and the greatest that the third moment of the sum is held for.
+def _thirds(sums: Sums) -> list[Floats]:
+    """Return the third moment of the sum by the clusters' own sums, and where clusters of any length are alike.
 
-    By the clusters' own sums, and where clusters of any length are alike: by their means, each of which counts once.
+    The latter is by their means, each of which counts once.
     """
     own = (sums.residuals**3).sum(axis=-1)
     if not sums.clustered:
-        return own, own
+        return [own]
     means = sums.residuals / sums.lengths
-    alike = ((means - means.mean(axis=-1)[..., None]) ** 3).mean(axis=-1) * (sums.lengths**3).sum()
-    return np.minimum(own, alike), np.maximum(own, alike)
+    return [own, ((means - means.mean(axis=-1)[..., None]) ** 3).mean(axis=-1) * (sums.lengths**3).sum()]
 
 
 def _corrected(t: Floats, skewness: Floats) -> Floats:

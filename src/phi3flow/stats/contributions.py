@@ -51,10 +51,10 @@ class Contributions:
             sums = Sums(self.value, self.of_conversations, self.lengths, n, clustered=True, variance=self._variance())
             width = (ends[1] - ends[0]) / (2 if are_differences else 1)
             return infer_bounded(sums, ends, width=width, are_differences=are_differences)
-        shares, none = self.lengths / n, np.zeros(())
+        shares = self.lengths / n
         adjusted = (np.square(self.of_conversations) / (1 - shares)).sum()
         se = np.sqrt(np.maximum(adjusted, self._variance())) / n
-        return BoundedMean(self.value, se, se, degrees_of_freedom(shares), none, none, (-math.inf, math.inf))
+        return BoundedMean(self.value, se, se, degrees_of_freedom(shares), (np.zeros(()),), (-math.inf, math.inf))
 
     def _variance(self) -> Floats:
         by_length = self.of_lines / self.weights

@@ -201,7 +201,7 @@ class Spread:
         skewness = weight * (0.0 if are_differences else (beyond**3).sum(axis=0)) / squares[0] ** 1.5
         means = np.full_like(variance, mean)
         limits = (-math.inf, math.inf)
-        return BoundedMean(means, se_low, se_high, alike - 1, skewness, skewness, limits).interval(level)
+        return BoundedMean(means, se_low, se_high, alike - 1, (skewness,), limits).interval(level)
 
 
 def _deciding_wins(n: int, lost: NDArray[np.intp], limit: float, level: float) -> NDArray[np.intp]:
