@@ -111,7 +111,7 @@ def test_a_failed_turn_fails_the_later_ones_and_the_same_command_mends_all(tmp_p
     assert [failed[n].type for n in (10, 11)] == ["EarlierTurnFailed"] * 2
     assert "line 9, an earlier turn of conversation c2, failed" in failed[11].message
     assert done.counts == {"total": 24, "completed": 21, "failed": 3, "retries": 0}
-    with FaultEndpoint() as endpoint:
+    with FaultEndpoint(port=endpoint.port) as endpoint:
         done = project.finish(endpoint, "--history", "own")
         assert len(endpoint.requests) == 3
     assert done.returncode == 0

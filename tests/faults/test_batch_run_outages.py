@@ -106,7 +106,7 @@ def test_an_endpoint_that_stays_down_ends_the_run_which_can_go_on(make_project: 
         assert project.run.manifest.status == "Failed"
         assert LINES / 3 - CONCURRENCY <= kept.completed < LINES
         assert _attempts(project) <= kept.completed + IN_A_ROW + 3 * CONCURRENCY + 1 + outage_s
-    with FaultEndpoint(key=KEY) as endpoint:
+    with FaultEndpoint(key=KEY, port=endpoint.port) as endpoint:
         assert _run(project, endpoint, outage_s).manifest.status == "Completed"
         assert len(endpoint.requests) == LINES - kept.completed
     assert project.unanswered == []

@@ -40,7 +40,7 @@ def test_too_many_failures_stop_the_run_and_the_same_command_goes_on(
     assert {f"q{result.line_number}" for result in project.run.results()} == sent
     assert len(sent) < LINES / 2
     assert failures <= ended.counts["failed"] < failures + CONCURRENCY
-    with FaultEndpoint(key=KEY) as endpoint:
+    with FaultEndpoint(key=KEY, port=endpoint.port) as endpoint:
         again = project.finish(endpoint, "--concurrency", CONCURRENCY, *flags)
         assert len(endpoint.requests) == LINES - ended.counts["completed"]
     assert again.returncode == 0, again.stderr
@@ -149,7 +149,7 @@ def test_a_second_ctrl_c_stops_at_once(make_project: MakeProject) -> None:
         assert "Traceback" not in errors
         assert project.run.manifest.status in ("Canceled", "Failed")
     assert len(project.run.results()) == 6
-    with FaultEndpoint(key=KEY) as endpoint:
+    with FaultEndpoint(key=KEY, port=endpoint.port) as endpoint:
         assert project.finish(endpoint).returncode == 0
         assert len(endpoint.requests) == 34
 

@@ -61,7 +61,8 @@ def _project(folder: Path) -> BatchProject:
 
 
 def _run(project: BatchProject, percent: int, *flags: str) -> Ended:
-    with FaultEndpoint(_right_in(percent), key=KEY) as endpoint:
+    with FaultEndpoint(_right_in(percent), key=KEY, port=project.port) as endpoint:
+        project.port = endpoint.port
         return project.finish(endpoint, "--concurrency", "16", *flags)
 
 

@@ -206,6 +206,23 @@ def test_what_python_lists_to_import_is_no_reading_of_the_flow(tmp_path: Path) -
     assert load_flow(flow).fingerprint == run.manifest.flow_fingerprint
 
 
+def test_what_python_keeps_of_a_package_is_no_reading_of_the_flow(tmp_path: Path) -> None:
+    """Of one that is developed in the project, which any search for entry points goes through."""
+    facts = tmp_path / "project" / "src" / "ours.egg-info"
+    facts.mkdir(parents=True)
+    for name, content in {"PKG-INFO": "Name: ours\nVersion: 1\n", "entry_points.txt": "[x]\ny = z\n"}.items():
+        (facts / name).write_text(content, encoding="utf-8")
+    source = tmp_path / "project" / "src"
+    body = (
+        f"import importlib.metadata, sys; sys.path.append({str(source)!r}); importlib.metadata.entry_points(group='x')"
+    )
+    flow = _flow(tmp_path / "project" / "flow", body)
+    before = load_flow(flow).fingerprint
+    assert _run(flow, tmp_path).manifest.counts.completed == len(LINES)
+    (facts / "entry_points.txt").write_text("[x]\ny = another\n", encoding="utf-8")
+    assert load_flow(flow).fingerprint == before
+
+
 def test_a_module_from_where_only_the_environment_knows_is_noticed_once_it_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

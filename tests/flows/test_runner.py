@@ -75,11 +75,11 @@ def test_the_same_run_again_sends_only_what_failed(tmp_path: Path) -> None:
     flow = write_flow(tmp_path / "flow", ASYNC_CLIENT, connection="endpoint")
     with FaultEndpoint(lambda request: Reply(400) if request.question == "q5" else None) as endpoint:
         assert _run(flow, tmp_path, url=endpoint.url).manifest.counts.failed == 1
-    with FaultEndpoint() as endpoint:
+    with FaultEndpoint(port=endpoint.port) as endpoint:
         run = _run(flow, tmp_path, url=endpoint.url)
         assert [request.question for request in endpoint.requests] == ["q5"]
     assert run.manifest.counts.completed == len(LINES)
-    with FaultEndpoint() as endpoint:
+    with FaultEndpoint(port=endpoint.port) as endpoint:
         _run(flow, tmp_path, url=endpoint.url)
         assert endpoint.requests == []
 

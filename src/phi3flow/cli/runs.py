@@ -71,9 +71,9 @@ def _list(runs: list[RunFolder], terminal: Terminal) -> None:
     for run in runs:
         manifest = run.manifest
         evaluations = run.evaluations()
-        data.append({**manifest.model_dump(mode="json"), "evaluations": evaluations})
+        data.append({**manifest.model_dump(mode="json"), "name": run.name, "evaluations": evaluations})
         table.add_row(
-            manifest.name,
+            run.name,
             manifest.status,
             f"{manifest.counts.completed}/{manifest.counts.total}",
             str(manifest.counts.failed),
@@ -103,6 +103,7 @@ def _show(runs: list[RunFolder], terminal: Terminal) -> None:
 
     data, blocks = [], []
     for run in runs:
+        run.results()  # what is shown must be what the run left
         manifest = run.manifest.model_dump(mode="json")
         metrics = {name: run.metrics(name).model_dump(mode="json")["metrics"] for name in run.evaluations()}
         data.append({**manifest, "metrics": metrics})

@@ -185,11 +185,14 @@ def _inputs(flow: str) -> Mapping[str, FlowInput]:
 
 
 def _unlike_judges(before: Measured, after: Measured, left: Ruler, right: Ruler) -> str | None:
-    judges = left.judge or JudgeIdentity(), right.judge or JudgeIdentity()
+    judges = [left.judge or JudgeIdentity(), right.judge or JudgeIdentity()]
+    if not all(judge.serves for judge in judges):  # who does not say what it serves is taken by its name
+        judges = [judge.model_copy(update={"serves": ()}) for judge in judges]
     if judges[0] == judges[1]:
         return None
     facts: Sequence[tuple[str, Callable[[JudgeIdentity], object]]] = (
         ("model", lambda judge: judge.model),
+        ("endpoint's model", lambda judge: ", ".join(judge.serves)),
         ("prompts' package", lambda judge: judge.package),
     )
     fact, read = next((fact for fact in facts if fact[1](judges[0]) != fact[1](judges[1])), ("prompts", None))

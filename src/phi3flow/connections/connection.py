@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
@@ -42,4 +42,14 @@ class Connection:
 def find_host(values: Iterable[str]) -> str | None:
     """Return the host and port of the first URL among a connection's values, without a user's name; None for none."""
     url = next((value for value in values if value.startswith(("http://", "https://"))), "")
-    return urlsplit(url).netloc.rpartition("@")[2] or None
+    parts = split_url(url)
+    return (parts.netloc.rpartition("@")[2] or None) if parts else None
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Return the parts of an http(s) URL with a host, None of what is none."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None

@@ -22,14 +22,14 @@ _RECORD_NAMES = frozenset({*LineResult.model_fields, *LineError.model_fields, *L
 
 def public_values(connection: PromptflowConnection) -> dict[str, str]:
     """Return the values of a connection that are no secrets."""
-    secret = _secret_keys(connection)
+    secret = secret_keys(connection)
     return {key: str(value) for key, value in connection["value"].items() if key not in secret}
 
 
 def secret_values(connection: PromptflowConnection) -> list[str]:
     """Return the secrets that are long enough to be cut out of a text without spoiling it."""
     values = connection["value"]
-    return [str(values[key]) for key in _secret_keys(connection) if len(str(values.get(key, ""))) >= _SHORTEST_SECRET]
+    return [str(values[key]) for key in secret_keys(connection) if len(str(values.get(key, ""))) >= _SHORTEST_SECRET]
 
 
 class Redactor:
@@ -115,5 +115,6 @@ def connection_uses(session: FlowSession) -> dict[str, ConnectionUse]:
     }
 
 
-def _secret_keys(connection: PromptflowConnection) -> list[str]:
+def secret_keys(connection: PromptflowConnection) -> list[str]:
+    """Return the names of a connection's secret values."""
     return list(connection.get("secret_keys") or ["api_key"])

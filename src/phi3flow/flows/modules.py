@@ -15,12 +15,12 @@ from typing import Any
 from phi3flow.flows.folder_files import FLOW_FILES
 
 _SUFFIXES = (".py", *importlib.machinery.EXTENSION_SUFFIXES)
-_INSTALLED = re.compile(r"[/\\](site|dist)-packages([/\\]|$)")
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages([/\\]|$)|\.(egg|dist)-info[/\\]")  # or what is said of a package
 _NOT_FOLLOWED = frozenset({"phi3flow", "promptflow", *sys.stdlib_module_names})
 
 
 def is_installed(path: str) -> bool:
-    """Whether a file is Python's own, phi3flow's, or of an installed package."""
+    """Whether a file is Python's own, phi3flow's, or of an installed package, wherever that lies."""
     return bool(_INSTALLED.search(path)) or path.startswith(_python_folders())
 
 

@@ -119,7 +119,7 @@ class GatedRun:
     def failures(self) -> Mapping[int, LineError | None]:
         """The lines of the data of which an execution failed in the run, and why the first of these did."""
         failures: dict[int, LineError | None] = {}
-        for result in self.folder.results() if self.manifest.counts.failed else ():
+        for result in self.folder.results():
             if result.status == "Failed":
                 failures.setdefault(result.line_number % self.manifest.lines, result.error)
         return failures

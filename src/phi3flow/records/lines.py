@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from phi3flow.records.record import Record
 
 LineStatus = Literal["Completed", "Failed"]
@@ -32,7 +34,7 @@ class LineResult(Record):
     ``outputs`` is None where the line failed; ``attempts`` is 0 where the answer came from the cache.
     """
 
-    line_number: int
+    line_number: int = Field(ge=0)
     line_id: str
     status: LineStatus
     inputs: dict[str, Any]

@@ -93,8 +93,10 @@ class Manifest(Record):
 
     ``data_sha256`` is over the data file's bytes; ``flow_fingerprint`` over what the flow executes and
     reads (see ``phi3flow.flows.fingerprint``); ``duration_s`` sums the time spent running over all resumptions;
+    ``environment`` has the SHA-256, 16 digits of it, of each variable that was set for the flow;
     ``cache_hits`` counts the lines that were answered from the cache; ``aggregation`` is told of a flow that has one;
-    ``flow_changes`` are files of the flow that somebody changed while it ran.
+    ``flow_changes`` are files of the flow that somebody changed while it ran. ``results_sha256`` is over results.jsonl
+    as the run left it, None while it runs.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -107,6 +109,7 @@ class Manifest(Record):
     column_mapping: dict[str, str]
     variant: str | None = None
     connections: dict[str, ConnectionUse] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
     parameters: RunParameters = RunParameters()
     concurrency: int | Literal["auto"]
     counts: Counts = Counts()
@@ -115,6 +118,7 @@ class Manifest(Record):
     stopped_early: StoppedEarly | None = None
     aggregation: AggregationRecord | None = None
     flow_changes: tuple[str, ...] = ()
+    results_sha256: str | None = None
     started_at: datetime
     ended_at: datetime | None = None
     duration_s: float = 0.0

@@ -116,9 +116,13 @@ class Judging(Record):
 
 
 class JudgeIdentity(Record):
-    """The judge of an evaluation, as far as it changes what is measured: its model, and its prompts' SHA-256."""
+    """The judge of an evaluation, as far as it changes what is measured: its model, and its prompts' SHA-256.
+
+    ``serves`` is what its endpoints said that they serve, as far as they do.
+    """
 
     model: str | None = None
+    serves: tuple[str, ...] = ()
     package: str | None = None
     prompts: dict[str, str] = Field(default_factory=dict)
 
@@ -143,7 +147,8 @@ class RunMetrics(Record):
     ``metrics`` read failed lines as ``failed_lines`` says; ``answered_only`` has those that differ when failed lines
     are left out, none where ``metrics`` leave them out. ``texts`` are what the aggregation logged as text,
     ``aggregation_error`` why it failed. ``lower_is_better`` has the names of those that count something bad,
-    ``score_ranges`` the ranges other than 0 to 1; each line was scored ``repeats`` times.
+    ``score_ranges`` the ranges other than 0 to 1; each line was scored ``repeats`` times. ``sha256`` is over
+    scores.jsonl and the estimates: it tells that they belong together.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -157,6 +162,7 @@ class RunMetrics(Record):
     repeats: int = 1
     judging: Judging | None = None
     evaluation: Ruler | None = None
+    sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -42,7 +42,8 @@ class AnswerCache:
     """Finds and keeps the results of one run's lines.
 
     A line is known by the flow's fingerprint and variant, its inputs, the environment that is set for the flow, and its
-    connections' names and public values (endpoint, model, deployment): a changed flow or endpoint answers anew. Only
+    connections' names, public values (endpoint, model, deployment) and what their endpoints say that they serve: a
+    changed flow or endpoint answers anew. Only
     lines at temperature 0 are kept: the line's input ``temperature``, else the flow's default, else what a node is
     given; a flow that names none is not. An answer is kept at once, and several runs may share the file.
     Raises StorageError where the file cannot be opened, read or written.
@@ -53,7 +54,7 @@ class AnswerCache:
         path: Path,
         flow: Flow,
         mapping: Mapping[str, Any],
-        connections: Mapping[str, Any],
+        connections: Mapping[str, Mapping[str, Any]],
         *,
         environment: Mapping[str, str],
     ) -> None:
@@ -63,6 +64,7 @@ class AnswerCache:
         self._flow = flow
         self._aggregates = has_aggregation_node(flow)
         self._mapping = mapping
+        self._untold = sorted(name for name, values in connections.items() if not values.get("serves"))
         self._same = [flow.fingerprint, flow.variant, flow.init, dict(connections), dict(environment)]
         with self._refused("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +78,13 @@ class AnswerCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        if kind is None and self.hits and self._untold:
+            _LOG.warning(
+                "warning: %s from the cache; %s does not say which model it serves: where that is another now, leave "
+                "out --cache",
+                "1 line was answered" if self.hits == 1 else f"{self.hits:,} lines were answered",
+                " or ".join(self._untold),
+            )
         if kind is None and self._temperatures and 0 not in self._temperatures:
             temperature = next(iter(self._temperatures))
             _LOG.warning(

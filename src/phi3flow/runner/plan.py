@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import subprocess
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from phi3flow.runner.data_lines import DataLines
 from phi3flow.runner.options import RunOptions
 from phi3flow.runner.stop_rule import StopRule
 from phi3flow.runs.run_name import fit_run_name
+
+_DIGITS = 16  # of a value's hash: enough to tell that it is another
 
 
 def default_run_name(flow: Flow, history: History = "given") -> str:
@@ -91,6 +94,7 @@ class RunPlan:
             data_sha256=lines.sha256,
             column_mapping={key: str(value) for key, value in mapping.items()},
             variant=self.flow.variant,
+            environment={name: _digest(value) for name, value in sorted(self.environment.items())},
             parameters=RunParameters(
                 timeout_s=options.limits.timeout_s,
                 max_retries=options.limits.max_retries,
@@ -120,6 +124,10 @@ class PlannedRun:
     to_run: int
     mapping: dict[str, Any]
     manifest: Manifest
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
 
 
 def _versions() -> dict[str, str]:

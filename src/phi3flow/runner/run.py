@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from phi3flow.errors import Interrupted
+from phi3flow.connections.known import KnownConnections
+from phi3flow.errors import ConfigError, Interrupted
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow
 from phi3flow.flows.definition import files_now
 from phi3flow.pacing.calls import endpoint_pacer
@@ -85,10 +86,10 @@ async def _run(
     on_start: Callable[[Manifest], None],
     on_progress: Callable[[RunProgress], None],
 ) -> RunFolder:
-    environment = {**plan.environment, **SINGLE_ATTEMPTS}
+    environment, known = {**plan.environment, **SINGLE_ATTEMPTS}, KnownConnections(connections)
     async with contextlib.AsyncExitStack() as stack:
         start = stack.enter_context(processes(plan.flow, plan.options.workers))
-        crew = await stack.enter_async_context(Crew(start, plan.flow, environment, connections))
+        crew = await stack.enter_async_context(Crew(start, plan.flow, environment, known))
         await crew.start(plan.options.workers)  # they load the flow, which takes a second, while the data is read
         scorers = None
         if plan.stop_rule:
@@ -97,7 +98,10 @@ async def _run(
             await scorers.start(1)
         planned = await asyncio.to_thread(plan.read)
         early = _early_stop(plan, planned.lines, scorers, fresh=fresh) if scorers else None
-        with RunWriter.open(plan.runs_dir, planned.manifest, flow_files=plan.flow.files, fresh=fresh) as writer:
+        uses = {} if fresh else await asyncio.to_thread(known.uses, _connections_before(plan))
+        with RunWriter.open(
+            plan.runs_dir, planned.manifest, flow_files=plan.flow.files, connections=uses, fresh=fresh
+        ) as writer:
             on_start(writer.manifest)
             before = writer.manifest.stopped_early
             is_over = early.is_decided_by(before) if early else writer.counts.completed >= planned.to_run
@@ -106,13 +110,21 @@ async def _run(
                     await crew.opened()  # only a class that is loaded tells whether it aggregates
                 writer.finish("Completed", duration_s=0.0, prices=plan.options.prices, stopped_early=before)
             else:
-                await _finish(plan, planned, writer, crew, early, on_progress)
+                await _finish(plan, planned, writer, crew, known, early, on_progress)
             run = RunFolder(writer.path)
             if writer.manifest.status == "Completed" and _has_aggregation(plan, crew):
                 await _aggregate(plan, run, writer, connections)
             if not plan.flow.is_flex:  # pf cannot open a flex flow's record
                 write_pf_record(run, plan.flow)
     return run
+
+
+def _connections_before(plan: RunPlan) -> dict[str, ConnectionUse]:
+    """Return the connections that the run had when it was left, none of one that is new, or that cannot go on."""
+    try:
+        return RunFolder(plan.runs_dir / plan.name).manifest.connections
+    except ConfigError:
+        return {}
 
 
 def _has_aggregation(plan: RunPlan, crew: Crew) -> bool:
@@ -151,6 +163,7 @@ async def _finish(
     planned: PlannedRun,
     writer: RunWriter,
     crew: Crew,
+    known: KnownConnections,
     early: EarlyStop | None,
     on_progress: Callable[[RunProgress], None],
 ) -> None:
@@ -158,7 +171,7 @@ async def _finish(
     status: RunStatus = "Failed"
     try:
         with interrupts.caught():
-            status = await _run_lines(plan, planned, writer, crew, early, interrupts, on_progress)
+            status = await _run_lines(plan, planned, writer, crew, known, early, interrupts, on_progress)
     finally:
         writer.note_flow_changes(plan.flow.files, files_now(plan.flow))
         writer.finish(
@@ -184,11 +197,12 @@ async def _run_lines(
     planned: PlannedRun,
     writer: RunWriter,
     crew: Crew,
+    known: KnownConnections,
     early: EarlyStop | None,
     interrupts: Interrupts,
     on_progress: Callable[[RunProgress], None],
 ) -> RunStatus:
-    uses = await crew.opened()
+    uses = await asyncio.to_thread(known.uses, await crew.opened())
     options = plan.options
     folder = data_folder(plan.data.resolve())
     crew.begin(Begin(planned.mapping, options.limits.timeout_s, options.tokenizer, folder, writer.path))
@@ -200,7 +214,7 @@ async def _run_lines(
             crew,
             plan.options,
             _pacer(plan.options.limits, uses),
-            cache=stack.enter_context(_cache(plan, planned, crew)),
+            cache=stack.enter_context(_cache(plan, planned, known)),
             on_progress=on_progress,
             on_kept=[early.keep] if early else (),
         )
@@ -214,11 +228,10 @@ async def _run_lines(
     return batch.stopped_as or "Completed"
 
 
-def _cache(plan: RunPlan, planned: PlannedRun, crew: Crew) -> AbstractContextManager[AnswerCache | None]:
+def _cache(plan: RunPlan, planned: PlannedRun, known: KnownConnections) -> AbstractContextManager[AnswerCache | None]:
     if plan.cache is None:
         return contextlib.nullcontext()
-    connections, environment = crew.public_connections, plan.environment
-    return AnswerCache(plan.cache, plan.flow, planned.mapping, connections, environment=environment)
+    return AnswerCache(plan.cache, plan.flow, planned.mapping, known.made_of(), environment=plan.environment)
 
 
 def _source(plan: RunPlan, planned: PlannedRun, writer: RunWriter, order: Iterable[DataLine]) -> LineSource:

@@ -6,11 +6,14 @@ Reading tolerates a run that is still being written or was killed; writing is ``
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,11 +27,14 @@ from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.validation import first_problem
+from phi3flow.runs.results_file import RESULTS_FILE, read_last_results
 from phi3flow.storage.data_files import read_data, unchanged_data
 from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
 from phi3flow.storage.jsonl import file_sha256, read_lines
 from phi3flow.text import shorten
+
+_LOG = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 _UNBEGUN = re.compile(r"\.lock|\.manifest\.json\.[0-9a-f]{8}")
@@ -59,16 +65,20 @@ class RunFolder:
 
     def results(self) -> list[LineResult]:
         """Return each line's last result, by line_number. Lines that were never attempted are absent."""
-        last: dict[int, LineResult] = {}
-        for result in read_results(self.path / "results.jsonl"):
-            last[result.line_number] = result
+        manifest = self.manifest
+        try:
+            last = read_last_results(self.path / RESULTS_FILE, manifest)
+        except DatasetError:
+            if self.manifest == manifest:
+                raise
+            return self.results()  # the run has gone on, or ended, while it was read
         return [last[number] for number in sorted(last)]
 
     def aggregation_inputs(self) -> dict[int, dict[str, Any] | None]:
         """Return by line_number what the flow's aggregation wants of a line, None where no file can hold that."""
         path = self.path / AGGREGATION_INPUTS_FILE
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        rows = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        rows = [row for line in lines if line.endswith(b"\n") and (row := _aggregation_row(line))]
         return {row["line_number"]: decode_exactly(row["aggregation_inputs"]) for row in rows}
 
     def logged_metrics(self) -> dict[str, Any]:
@@ -111,8 +121,9 @@ class RunFolder:
     def scores(self, evaluation: str) -> list[LineScore]:
         """Return one evaluation's scores by line_number.
 
-        Raises ConfigError where the run is not scored by it, DatasetError for a line that is no score.
+        Raises ConfigError as ``metrics`` does, DatasetError for a line that is no score.
         """
+        self.metrics(evaluation)
         path = self._scores_folder(evaluation) / "scores.jsonl"
         return [_read_score(path, number, line) for number, line in read_lines(path)]
 
@@ -122,8 +133,18 @@ class RunFolder:
         return file_sha256(path) if path.is_file() else None
 
     def metrics(self, evaluation: str) -> RunMetrics:
-        """Return one evaluation's estimates. Raises ConfigError where the run is not scored by it."""
-        return read_record(RunMetrics, self._scores_folder(evaluation) / "metrics.json")
+        """Return one evaluation's estimates.
+
+        Raises ConfigError where the run is not scored by it, or its scores and estimates are not of one scoring.
+        """
+        folder = self._scores_folder(evaluation)
+        metrics = read_record(RunMetrics, folder / "metrics.json")
+        if metrics.sha256 not in (None, _sha256(folder / "scores.jsonl", metrics)):
+            raise ConfigError(
+                f"{folder}: scores.jsonl and metrics.json are not of one scoring, or have changed since: "
+                f"phi3flow score {self.name}"
+            )
+        return metrics
 
     def write_scores(self, evaluation: str, scores: Iterable[LineScore], metrics: RunMetrics) -> None:
         """Replace one evaluation's scores and estimates, both or none.
@@ -133,12 +154,10 @@ class RunFolder:
         folder = self.path / "scores" / evaluation
         for name in self._outdated(evaluation, metrics.evaluation):
             self._keep_aside(name, folder / "before")
-        write_files(
-            {
-                folder / "scores.jsonl": (score.model_dump_json().encode() + b"\n" for score in scores),
-                folder / "metrics.json": [metrics.model_dump_json(indent=2).encode() + b"\n"],
-            }
-        )
+        lines = [score.model_dump_json().encode() + b"\n" for score in scores]
+        metrics = metrics.model_copy(update={"sha256": _digest(lines, metrics)})
+        content = metrics.model_dump_json(indent=2).encode() + b"\n"
+        write_files({folder / "scores.jsonl": lines, folder / "metrics.json": [content]})
 
     def delete(self) -> None:
         """Remove the folder.
@@ -186,6 +205,22 @@ class RunFolder:
         return folder
 
 
+def _sha256(scores: Path, metrics: RunMetrics) -> str:
+    try:
+        with scores.open("rb") as lines:
+            return _digest(lines, metrics)
+    except OSError:
+        return "of no scores"
+
+
+def _digest(lines: Iterable[bytes], metrics: RunMetrics) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line)
+    digest.update(metrics.model_dump_json(include={"metrics", "answered_only"}).encode())
+    return digest.hexdigest()
+
+
 def _is_of(ruler: Ruler, flow: Flow) -> bool:
     return ruler.flow_fingerprint == flow.fingerprint and Path(ruler.flow).name == flow.path.name
 
@@ -195,23 +230,6 @@ def _is_replaced(old: Ruler | None, new: Ruler, *, same_name: bool) -> bool:
     if same_name:
         return old is None or old.model_copy(update={"flow": new.flow}) != new
     return old is not None and old.flow == new.flow and old.flow_fingerprint != new.flow_fingerprint
-
-
-def read_results(path: Path) -> Iterator[LineResult]:
-    """Yield every record of a results.jsonl in the order of writing; a torn last line is left out.
-
-    Raises DatasetError that names file:line where another line is damaged.
-    """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield LineResult.model_validate_json(line)
-            except ValidationError as error:
-                raise DatasetError(f"{path}:{number}: is damaged: {first_problem(error).message}") from error
 
 
 def find_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
@@ -241,7 +259,10 @@ def refuse_other_folder(path: Path) -> None:
     if not path.is_dir():
         return
     if (path / "manifest.json").is_file():
-        read_record(Manifest, path / "manifest.json")
+        try:
+            read_record(Manifest, path / "manifest.json")
+        except ConfigError as error:
+            raise ConfigError(f"{error}; put it back, choose another --name, or move the folder away") from error
         return
     files = sorted(file.name for file in path.iterdir() if not _UNBEGUN.fullmatch(file.name))
     if "results.jsonl" in files:
@@ -252,9 +273,15 @@ def refuse_other_folder(path: Path) -> None:
 
 
 def list_runs(runs_dir: Path = RUNS) -> list[RunFolder]:
-    """Return the runs of a folder, the one that was started first, first."""
-    runs = [RunFolder(path.parent) for path in runs_dir.glob("*/manifest.json")]
-    return sorted(runs, key=lambda run: (run.manifest.started_at, run.name))
+    """Return the runs of a folder, the one that was started first, first; warn of one that cannot be read."""
+    started = dict[RunFolder, datetime]()
+    for path in sorted(runs_dir.glob("*/manifest.json")):
+        try:
+            run = RunFolder(path.parent)
+            started[run] = run.manifest.started_at
+        except (ConfigError, OSError) as error:
+            _LOG.warning("warning: %s; the run is left out", error)
+    return sorted(started, key=lambda run: (started[run], run.name))
 
 
 def lock(path: Path) -> AbstractContextManager[None]:
@@ -283,6 +310,15 @@ def read_record(record: type[R], path: Path) -> R:
         raise ConfigError(
             f"{path}: {problem.key}: {problem.message}: it was written by another version, or damaged"
         ) from error
+
+
+def _aggregation_row(line: bytes) -> dict[str, Any] | None:
+    """Return a line of the file, None of one that is damaged: what it had is as if it was not kept."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and {"line_number", "aggregation_inputs"} <= row.keys() else None
 
 
 def _read_score(path: Path, number: int, line: bytes) -> LineScore:

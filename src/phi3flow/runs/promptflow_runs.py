@@ -112,8 +112,9 @@ def is_read_as_date(column: str) -> bool:
 def open_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
     """Resolve a RUN as ``find_run`` does, else as the name or the folder of a run that ``pf`` made.
 
-    Raises ConfigError where there is none, or it has not ended; DatasetError where the data that it answered is
-    not known, not there or not the same any more: without it no line has a name.
+    ``pf`` lists the runs of all projects: by its name a run is found where its flow lies in this one, beside or below
+    ``runs_dir``. Raises ConfigError where there is none, or it has not ended; DatasetError where the data that it
+    answered is not known, not there or not the same any more: without it no line has a name.
     """
     try:
         return find_run(reference, runs_dir)
@@ -121,6 +122,8 @@ def open_run(reference: str, runs_dir: Path = RUNS) -> RunFolder:
         listed = _find_listed(reference, runs_dir)
         if listed is None:
             raise
+        if reference == listed.name:
+            _refuse_other_project(listed, runs_dir)
     if not (listed.folder / "manifest.json").is_file():
         _adopt(listed)
     return RunFolder(listed.folder)
@@ -141,6 +144,15 @@ def _find_listed(reference: str, runs_dir: Path) -> _ListedRun | None:
     if listed is not None and not listed.folder.is_dir():
         raise ConfigError(f"run {reference}: `pf` lists it, but its folder {listed.folder} is not there any more")
     return listed
+
+
+def _refuse_other_project(listed: _ListedRun, runs_dir: Path) -> None:
+    flow, here = Path(listed.properties.flow_path).resolve(), runs_dir.resolve().parent
+    if not any(flow.is_relative_to(folder) for folder in (here, Path.cwd())):
+        raise ConfigError(
+            f"there is no run {listed.name!r} in {runs_dir}; `pf` lists one of another project, of the flow {flow}: "
+            f"give the command there, or its folder, {listed.folder}"
+        )
 
 
 def _store() -> Path:

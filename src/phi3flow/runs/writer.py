@@ -25,14 +25,15 @@ from phi3flow.runs.folder import (
     RunFolder,
     lock,
     read_record,
-    read_results,
     refuse_other_folder,
 )
 from phi3flow.runs.outcomes import LineOutcomes
 from phi3flow.runs.promptflow_record import write_pf_metrics
+from phi3flow.runs.results_file import RESULTS_FILE, mend_results
 from phi3flow.runs.run_name import is_run_name
-from phi3flow.storage.appended import AppendedLines, repair_tail
+from phi3flow.storage.appended import AppendedLines
 from phi3flow.storage.files import write_file, write_files
+from phi3flow.storage.jsonl import file_sha256
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,14 +58,20 @@ class RunWriter:
 
     @classmethod
     def open(
-        cls, runs_dir: Path, manifest: Manifest, *, flow_files: Mapping[str, str] | None = None, fresh: bool = False
+        cls,
+        runs_dir: Path,
+        manifest: Manifest,
+        *,
+        flow_files: Mapping[str, str] | None = None,
+        connections: Mapping[str, ConnectionUse] | None = None,
+        fresh: bool = False,
     ) -> RunWriter:
         """Create the folder of ``manifest.name`` under ``runs_dir``, or go on where it was left.
 
-        ``flow_files`` are the flow's files with their SHA-256, kept to name what has changed.
-        Raises ResumeMismatchError where the folder's run had another flow, data, mapping or variant
-        (``fresh`` starts over), ConfigError where another process writes it, the name is no file name, or something
-        else than a run is there.
+        ``flow_files`` are the flow's files with their SHA-256, kept to name what has changed; ``connections`` what
+        those that the run had stand for now, as far as that is known. Raises ResumeMismatchError where it had another
+        flow, data, mapping, variant, environment or endpoint (``fresh`` starts over), ConfigError where another process
+        writes it, the name is no file name, or something else than a run is there.
         """
         if not is_run_name(manifest.name):
             raise ConfigError(f"run name {manifest.name!r}: use letters, digits, '.', '_' and '-', at most 128")
@@ -74,11 +81,11 @@ class RunWriter:
             held.enter_context(lock(path))
             if fresh:
                 _clear(path)
-            manifest, outcomes = _resume(path, manifest, flow_files or {})
+            manifest, outcomes = _resume(path, manifest, flow_files or {}, connections or {})
             _write_manifest(path, manifest)  # first of all: it says that the folder is a run
             if flow_files:
                 write_file(path / FLOW_FILES_FILE, json.dumps(flow_files, indent=2).encode())
-            writer = cls(held.enter_context(AppendedLines(path / "results.jsonl")), manifest, outcomes)
+            writer = cls(held.enter_context(AppendedLines(path / RESULTS_FILE)), manifest, outcomes)
             writer._held = held.pop_all()
         return writer
 
@@ -130,7 +137,7 @@ class RunWriter:
 
     def append_all(self, results: Iterable[LineResult]) -> None:
         """Append many results, either all of them or none; a line that is completed already keeps its result."""
-        path, outcomes = self.path / "results.jsonl", copy.deepcopy(self._outcomes)
+        path, outcomes = self.path / RESULTS_FILE, copy.deepcopy(self._outcomes)
         write_files({path: itertools.chain(_blocks(path), _new_lines(results, outcomes))})
         self._results.reopen()
         self._outcomes = outcomes
@@ -154,8 +161,13 @@ class RunWriter:
         self._write_manifest()
 
     def use_connections(self, connections: Mapping[str, ConnectionUse]) -> None:
-        """Record which connections the flow uses (names and hosts)."""
-        self._manifest = self._manifest.model_copy(update={"connections": dict(connections)})
+        """Record which connections the flow uses; what an endpoint serves stays known where it does not say it now."""
+        before = self._manifest.connections
+        uses = {
+            name: use.model_copy(update={"serves": use.serves or (before[name].serves if name in before else None)})
+            for name, use in connections.items()
+        }
+        self._manifest = self._manifest.model_copy(update={"connections": uses})
         self._write_manifest()
 
     def note_flow_changes(self, began: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -184,6 +196,7 @@ class RunWriter:
                 "tokens": self._outcomes.tokens(prices),
                 "cache_hits": self._outcomes.cache_hits,
                 "stopped_early": stopped_early,
+                "results_sha256": file_sha256(self._results.path),
                 "ended_at": datetime.now(UTC),
                 "duration_s": round(self._manifest.duration_s + duration_s, 3),
             }
@@ -199,16 +212,18 @@ def _write_manifest(path: Path, manifest: Manifest) -> None:
     write_file(path / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
-def _resume(path: Path, manifest: Manifest, flow_files: Mapping[str, str]) -> tuple[Manifest, LineOutcomes]:
+def _resume(
+    path: Path, manifest: Manifest, flow_files: Mapping[str, str], connections: Mapping[str, ConnectionUse]
+) -> tuple[Manifest, LineOutcomes]:
     outcomes = LineOutcomes(manifest.counts.total, lines=manifest.lines)
     file = path / "manifest.json"
     if not file.is_file():
         return manifest, outcomes
     before = read_record(Manifest, file)
     _refuse_version(before)
-    _refuse_changes(before, manifest, _changed_files(path / FLOW_FILES_FILE, before, flow_files))
-    repair_tail(path / "results.jsonl")
-    for result in read_results(path / "results.jsonl"):
+    _refuse_changes(before, manifest, _changed_files(path / FLOW_FILES_FILE, before, flow_files), connections)
+    lines = max(manifest.counts.total, manifest.lines, before.counts.total, before.lines)
+    for result in mend_results(path / RESULTS_FILE, before, lines):
         completed = result.status == "Completed"
         outcomes.add(result.line_number, completed=completed, attempts=result.attempts, usage=result.usage)
     kept = {
@@ -244,7 +259,9 @@ def _changed_files(file: Path, before: Manifest, now: Mapping[str, str]) -> str:
     """Say which of the flow's files are not what they were when the run began, as far as its folder tells."""
     try:
         began = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if not isinstance(began, dict):
         return ""
     return _listed(_differences(before, began, now))
 
@@ -268,7 +285,9 @@ def _listed(changes: Sequence[str]) -> str:
     return ", ".join([*changes[:_MOST_NAMED], *(["…"] if len(changes) > _MOST_NAMED else [])])
 
 
-def _refuse_changes(before: Manifest, now: Manifest, changed_files: str) -> None:
+def _refuse_changes(
+    before: Manifest, now: Manifest, changed_files: str, connections: Mapping[str, ConnectionUse]
+) -> None:
     made_of = ("flow_fingerprint", "data_sha256", "column_mapping", "variant")
     values = [(name, getattr(before, name), getattr(now, name)) for name in made_of]
     for name in ("connections", "init", "history"):
@@ -279,6 +298,11 @@ def _refuse_changes(before: Manifest, now: Manifest, changed_files: str) -> None
         changes[0] = f"{changes[0]} ({changed_files})"
     if before.lines != now.lines and max(before.repeats, now.repeats) > 1:
         changes.append(f"it had {before.lines} lines to repeat, now {now.lines}")
+    names = sorted({*before.environment, *now.environment})
+    other = [name for name in names if before.environment.get(name) != now.environment.get(name)]
+    changes += [f"the environment variable {name} is another than it was" for name in other]
+    for name, use in connections.items():
+        changes += use.changes_since(before.connections[name]) if name in before.connections else []
     if changes:
         raise ResumeMismatchError(
             f"run {now.name} was made by something else: {'; '.join(changes)}. "

@@ -16,7 +16,8 @@ from typing import Any, Self
 from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
-from phi3flow.connections.public import Redactor, public_values
+from phi3flow.connections.known import describe_use
+from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import FlowLine, FlowSession
 from phi3flow.flows.evaluation import AnsweredLine, Execution
@@ -29,13 +30,15 @@ from phi3flow.storage.exact_json import decode_exactly, encode_exactly
 
 _FILES = "executions-*.jsonl"
 _END = b'{"end":true}\n'
+_STANDS_FOR = {"values", "serves"}
 _ANSWERED = {"line_id", "inputs", "outputs"}
 
 
 class Make(Record):
     """What decides an execution, besides the answer: the flow's way over a line, its inputs, and whom it asks.
 
-    ``connections`` has the SHA-256 of each connection's public values: a name may come to stand for another endpoint.
+    ``connections`` has the SHA-256 of what each connection stands for: a name may come to stand for another endpoint,
+    and that for another model.
     """
 
     flow: str
@@ -50,7 +53,7 @@ class Make(Record):
             flow=line_fingerprint(session.flow),
             column_mapping={name: str(value) for name, value in sorted(mapping.items())},
             connections={
-                name: _digest(json.dumps(public_values(connection), sort_keys=True).encode())
+                name: _digest(describe_use(name, connection).model_dump_json(include=_STANDS_FOR).encode())
                 for name, connection in sorted(session.used_connections.items())
             },
             repeats=repeats,

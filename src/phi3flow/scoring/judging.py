@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phi3flow.connections.public import connection_uses
+from phi3flow.connections.known import describe_use
 from phi3flow.errors import ColumnMappingError, ConfigError, FlowError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowLine, FlowSession, open_flow
 from phi3flow.flows.column_mapping import complete_mapping
@@ -78,11 +78,11 @@ def describe_judging(
 ) -> Judging | None:
     """Return who gave the scores, as the flow's output ``judge`` says; None for a flow that asks nobody."""
     judges = [judge for output in outputs if isinstance(judge := output.get("judge"), Mapping)]
-    uses = connection_uses(session)
+    uses = [describe_use(name, connection) for name, connection in session.used_connections.items()]
     if not judges and not uses and repeats == 1:
         return None
     return Judging(
-        connections=list(uses.values()),
+        connections=uses,
         model=next((str(judge["model"]) for judge in judges if "model" in judge), None),
         answered_as=sorted({str(name) for judge in judges for name in judge.get("answered_as") or ()}),
         package=next((str(judge["package"]) for judge in judges if "package" in judge), None),

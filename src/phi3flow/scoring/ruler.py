@@ -88,7 +88,9 @@ def _identify(flow: Flow, judging: Judging) -> JudgeIdentity | None:
     model = judging.model or overrides or None
     if not (judging.connections or model or judging.package or judging.prompts):
         return None
-    return JudgeIdentity(model=model, package=judging.package, prompts=judging.prompts)
+    is_judge = judging.model or judging.package or judging.prompts  # another flow may ask the model that is scored
+    serves = tuple(use.serves for use in judging.connections if use.serves) if is_judge else ()
+    return JudgeIdentity(model=model, serves=serves, package=judging.package, prompts=judging.prompts)
 
 
 def _declared_outputs(run: RunFolder) -> list[str]:

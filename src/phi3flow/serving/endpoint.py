@@ -137,7 +137,13 @@ class Endpoint:
 
     async def _models(self, request: Request) -> Response:
         self._check_key(request, request.headers.get("api-key", ""))
-        model = {"id": self._name, "object": "model", "created": self._started_at, "owned_by": "phi3flow"}
+        model = {
+            "id": self._name,
+            "object": "model",
+            "created": self._started_at,
+            "owned_by": "phi3flow",
+            "fingerprint": self._model.fingerprint,
+        }
         return JSONResponse({"object": "list", "data": [model]})
 
     async def _score(self, request: Request) -> Response:

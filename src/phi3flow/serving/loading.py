@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +23,9 @@ BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
 """Rotary embeddings that transformers rescales for a whole batch once one of its rows passes the original context."""
 
 
+_NUMBERS = 1024  # of each weight: a fine-tune moves most of those that it moves at all
+
+
 class ChatTemplateError(Exception):
     """The chat template does not tell where the last answer begins."""
 
@@ -33,6 +38,18 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerFast
     context_tokens: int
     end_token_ids: frozenset[int]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from another: a hash of some numbers of every weight, and of its chat template."""
+        import torch
+
+        digest = hashlib.sha256(str(self.tokenizer.chat_template).encode())
+        for name, weight in self.model.state_dict().items():
+            numbers = weight.detach().flatten()
+            some = numbers[:: max(1, len(numbers) // _NUMBERS)].to("cpu", torch.float32)
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + some.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def device(self) -> torch.device:

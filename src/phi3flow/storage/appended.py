@@ -99,5 +99,5 @@ def _start_of_last_line(file: BinaryIO, end: int) -> int:
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from phi3flow.connections.public import public_values
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import ConnectionSource, Flow
 from phi3flow.pacing.start import Start
@@ -91,7 +89,6 @@ class Worker:
 class Crew:
     """The workers of a run: started, replaced where one dies, ended with the run.
 
-    ``public_connections`` has the values of each connection that the flow asked for, without the secret ones;
     ``has_aggregation`` is known once they are opened.
     """
 
@@ -99,7 +96,6 @@ class Crew:
         self, start: StartProcess, flow: Flow, environment: Mapping[str, str], connections: ConnectionSource
     ) -> None:
         self.workers: list[Worker] = []
-        self.public_connections: dict[str, dict[str, Any]] = {}
         self.has_aggregation = False
         self._start = start
         self._order = OpenFlow(flow, dict(environment))
@@ -122,7 +118,7 @@ class Crew:
         """Wait until every worker has loaded the flow; return the connections that it uses. Raises FlowError."""
         uses: dict[str, ConnectionUse] = {}
         for worker in self.workers:
-            opened = await worker.opened(self._find_connection)
+            opened = await worker.opened(self._connections)
             uses, self.has_aggregation = opened.connections, opened.has_aggregation
         return uses
 
@@ -135,7 +131,7 @@ class Crew:
     async def replacement(self) -> Worker:
         """Return a new worker, ready for attempts."""
         worker = await self._start_one()
-        await worker.opened(self._find_connection)
+        await worker.opened(self._connections)
         if self._begin is not None:
             worker.begin(self._begin)
         return worker
@@ -144,11 +140,6 @@ class Crew:
         worker = Worker(await self._start(self._order))
         self.workers.append(worker)
         return worker
-
-    def _find_connection(self, name: str) -> Mapping[str, Any]:
-        connection = self._connections(name)
-        self.public_connections[name] = public_values(connection)
-        return connection
 
 
 def _connection(connections: ConnectionSource, name: str) -> ConnectionFound | Refused:

@@ -38,11 +38,15 @@ class Ended:
 
 
 class BatchProject:
-    """The folder. Lines are questions q0, q1 …; the command's run is .runs/run, or lies under ``runs_dir``."""
+    """The folder. Lines are questions q0, q1 …; the command's run is .runs/run, or lies under ``runs_dir``.
+
+    ``port`` is for tests to remember which endpoint's a run began with.
+    """
 
     def __init__(self, folder: Path, *, lines: int, code: str = ASYNC_CLIENT) -> None:
         self.folder = folder
         self.lines = lines
+        self.port = 0
         self.runs_dir = folder / ".runs"
         self.flow = write_flow(folder / "flow", code, connection="endpoint")
         self.data = write_lines(folder / "lines.jsonl", ({"question": f"q{number}"} for number in range(lines)))

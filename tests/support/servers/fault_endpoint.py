@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
@@ -146,9 +146,20 @@ class FaultEndpoint:
 
     ``script`` gives the replies in order, or is a function of the request (None: the echo). With ``key``, a request
     needs ``Authorization: Bearer KEY`` or ``api-key: KEY``, else it gets a 401 that uses up no scripted reply.
+    ``serves`` are the ids of the models that GET /v1/models lists, and may be changed; None: it has no such list.
+    ``port`` is where it listens, a free one for 0: a run goes on over the endpoint that it began with.
     """
 
-    def __init__(self, script: Iterable[Scripted] | Handler = (), *, key: str | None = None) -> None:
+    def __init__(
+        self,
+        script: Iterable[Scripted] | Handler = (),
+        *,
+        key: str | None = None,
+        serves: Sequence[str] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.port = port
+        self.serves = serves
         self._handler: Handler = script if callable(script) else _in_order(iter(script))
         self._key = key
         self._requests: list[Request] = []
@@ -205,7 +216,7 @@ class FaultEndpoint:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         self._site = web.SockSite(self._runner, self._listener)
         await self._site.start()
 
@@ -221,19 +232,24 @@ class FaultEndpoint:
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/{path:.*}", self._health)
         app.router.add_post("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        self._port = 0
         await self._listen()
-        self._port = self._runner.addresses[0][1]
-        self.base_url = f"http://127.0.0.1:{self._port}"
+        self.port = self._runner.addresses[0][1]
+        self.base_url = f"http://127.0.0.1:{self.port}"
         self._ready.set()
         try:
             await self._stopping.wait()
         finally:
             await self._runner.cleanup()
+
+    async def _list_models(self, _: web.Request) -> web.Response:
+        if self.serves is None:
+            return web.Response(status=404)
+        return web.json_response({"object": "list", "data": [{"id": name} for name in self.serves]})
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="Healthy")

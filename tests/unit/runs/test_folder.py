@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from phi3flow.errors import ConfigError
-from phi3flow.runs.folder import RunFolder, find_run, list_runs, read_results
+from phi3flow.runs.folder import RunFolder, find_run, list_runs
+from phi3flow.runs.results_file import read_last_results
 from phi3flow.runs.writer import RunWriter
 from tests.support.folders import run_records
 
@@ -36,4 +37,4 @@ def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_reading_leaves_out_a_line_still_being_written(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_bytes(run_records.result(0).model_dump_json().encode() + b"\n" + b'{"line_number": 1')
-    assert [result.line_number for result in read_results(file)] == [0]
+    assert list(read_last_results(file, run_records.manifest())) == [0]

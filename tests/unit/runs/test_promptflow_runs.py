@@ -28,6 +28,7 @@ class Store:
         home.mkdir()
         self.home = home
         self.data = home.parent / "data.jsonl"
+        self.flow = home.parent / "flows" / "f"
         write_rows(self.data, ROWS)
         with sqlite3.connect(home / "pf.sqlite") as connection:
             connection.execute(f"CREATE TABLE run_info ({', '.join(COLUMNS)})")
@@ -47,10 +48,12 @@ class Store:
         self.list(name, folder, status=status, data=str(self.data))
         return folder
 
-    def list(self, name: str, folder: Path, *, status: str = "Completed", data: str | None = None) -> None:
-        """List a run; nothing is written for it."""
+    def list(
+        self, name: str, folder: Path, *, status: str = "Completed", data: str | None = None, flow: Path | None = None
+    ) -> None:
+        """List a run; nothing is written for it. Its ``flow`` lies beside the store, by default."""
         mapping = {"question": "${data.q}", "number": "${data.n}", "style": "short"}
-        properties = {"output_path": str(folder), "flow_path": "/flows/f", "column_mapping": mapping}
+        properties = {"output_path": str(folder), "flow_path": str(flow or self.flow), "column_mapping": mapping}
         times = [f"2026-01-01T00:00:{second:02d}+02:00" for second in (0, 1, 9)]
         with sqlite3.connect(self.home / "pf.sqlite") as connection:
             values = (name, status, *times, data, json.dumps(properties))
@@ -143,6 +146,16 @@ def test_tokens_that_promptflow_did_not_count_are_not_zero(store: Store, metrics
     store.add(second={"system_metrics": metrics})
     second = open_run("theirs").results()[1]
     assert (second.usage, second.latency_ms) == (None, 250.0)
+
+
+def test_a_run_of_another_project_is_named_as_such_and_not_written_into(store: Store, tmp_path: Path) -> None:
+    folder = store.add("mine")
+    store.list("other", folder, data=str(store.data), flow=tmp_path.parent / "elsewhere" / "flow")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match=r"there is no run 'other' in .*another project, of the flow .*elsewhere"):
+        open_run("other")
+    assert sorted(folder.rglob("*")) == before
+    assert open_run(str(folder)).name == "mine"
 
 
 def test_a_column_that_a_line_lacks_is_null_as_pandas_cannot_say(store: Store) -> None:

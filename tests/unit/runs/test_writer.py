@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from phi3flow.errors import BackendError, ConfigError, DatasetError, ResumeMismatchError
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Counts
-from phi3flow.runs.folder import RunFolder, read_results
+from phi3flow.runs.folder import RunFolder
+from phi3flow.runs.results_file import stored_lines
 from phi3flow.runs.writer import RunWriter
 from tests.support.folders import run_records
 
@@ -68,13 +69,13 @@ def test_many_results_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
         _append(writer, run_records.result(0))
         with pytest.raises(BackendError):
             writer.append_all(breaking())
-        assert (_completed(writer), len(list(read_results(writer.path / "results.jsonl")))) == ({0}, 1)
+        assert (_completed(writer), len(list(stored_lines(writer.path / "results.jsonl")))) == ({0}, 1)
         writer.append_all(
             [run_records.result(0, completed=False), run_records.result(1), run_records.result(2, completed=False)]
         )
         _append(writer, run_records.result(2))
         assert writer.counts == Counts(total=3, completed=3, failed=0)
-    kept = [result.line_number for result in read_results(writer.path / "results.jsonl")]
+    kept = [line.result.line_number for line in stored_lines(writer.path / "results.jsonl") if line.result]
     assert kept == [0, 1, 2, 2], "line 0 was completed before"
 
 
@@ -82,9 +83,16 @@ def test_damage_in_the_middle_is_named_and_not_skipped(tmp_path: Path) -> None:
     with RunWriter.open(tmp_path, run_records.manifest()) as writer:
         _append(writer, run_records.result(0))
     file = tmp_path / "run" / "results.jsonl"
-    file.write_bytes(b"\0\0\0\n" + file.read_bytes())
-    with pytest.raises(DatasetError, match=r"results\.jsonl:1: is damaged"):
-        RunWriter.open(tmp_path, run_records.manifest())
+    whole = file.read_bytes()
+    file.write_bytes(b"\0\0\0\n" + whole)
+    with pytest.raises(
+        DatasetError, match=r"results\.jsonl:1: is damaged.* the batch-run command .* runs its line again"
+    ):
+        RunFolder(tmp_path / "run").results()
+    with RunWriter.open(tmp_path, run_records.manifest()) as writer:
+        assert _completed(writer) == {0}
+    assert file.read_bytes() == whole
+    assert (tmp_path / "run" / "results.damaged.jsonl").read_bytes() == b"\0\0\0\n"
 
 
 @pytest.mark.parametrize(
