@@ -26,6 +26,7 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 LONGEST_RETRY_AFTER_S = 180.0
 """As long as a request may take at Azure ML. Who asks to be left alone for longer is left to the caller."""
+_SHORTEST_SECRET, _LONGEST_WORD = 4, 12  # characters
 RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 _Answer = TypeVar("_Answer")
@@ -136,14 +137,22 @@ def endpoint_error(url: str, problem: str, *, quote: str = "", secret: str = "",
     """Make an error that names the URL without its query and credentials; ``quote`` is what was said there."""
     address = urlsplit(url)
     name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
-    return EndpointError(f"{name}: {problem}{quoted(quote, secret=secret)}", **facts)
+    return EndpointError(f"{name}: {_without(problem, secret)}{quoted(quote, secret=secret)}", **facts)
 
 
 def quoted(text: str, *, secret: str = "") -> str:
     """Return ``: text`` as a message may show it: printable, short, without tags and secret; "" for no text."""
-    text = re.sub(r"<[^>]*>", " ", text.replace(secret, "***") if secret else text)
+    text = re.sub(r"<[^>]*>", " ", _without(text, secret))
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return f": {text[:300]}{'…' if len(text) > 300 else ''}" if text else ""
+
+
+def _without(text: str, secret: str) -> str:
+    """Return a text without the secret: where that may be a word, where it stands alone; of three letters, as it is."""
+    if len(secret) < _SHORTEST_SECRET:
+        return text
+    alone = len(secret) < _LONGEST_WORD
+    return re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])" if alone else re.escape(secret), "***", text)
 
 
 def parse_retry_after(value: str | None) -> float | None:

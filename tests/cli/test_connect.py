@@ -96,6 +96,8 @@ def test_from_deployment_takes_the_last_endpoint_or_the_named_one() -> None:
         (["x", "--from-deployment"], "nothing is deployed from here: phi3flow deploy"),
         (["x", "--endpoint", "127.0.0.1:8000/score"], "must be an http(s) URL"),
         (["x", "--endpoint", "https://user:word@host/score"], "leave the user and password out"),
+        (["x", "--endpoint", "https://host/score?code=SECRET&x="], "its query (code, x) may hold a key"),
+        (["x", "--endpoint", "https://host/score?SECRET"], "its query (…) may hold a key"),
         (["../x", "--endpoint", URL], "a connection's name has letters"),
         (["x", "--endpoint", URL, "--key-env", "sk-1234"], "the name of an environment variable"),
         (["x", "--endpoint", URL, "--to", "foundry"], "azure.subscription_id is missing"),
@@ -108,6 +110,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(arguments: list[str], word
     shown = capsys.readouterr().err
     assert words in shown
     assert "word" not in shown.replace(words, "")
+    assert "SECRET" not in shown
     assert not Path("connections").exists()
 
 

@@ -227,6 +227,21 @@ def test_the_key_and_control_characters_are_in_no_message(client: ModuleType) ->
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (KEY, "HTTP 400 no *** here: denied for ***, not x***y"),
+        ("ollama", "HTTP 400 no *** here: denied for ***, not xollamay"),
+        ("a", "HTTP 400 no a here: denied for a, not xay"),
+    ],
+)
+def test_a_key_is_in_no_reason_and_no_quote(client: ModuleType, key: str, shown: str) -> None:
+    reply = Reply(400, f"denied for {key}, not x{key}y", reason=f"no {key} here")
+    with FaultEndpoint([reply]) as endpoint, pytest.raises(client.EndpointError) as caught:
+        complete(client, endpoint.url, key=key)
+    assert str(caught.value) == f"{endpoint.url}: {shown}"
+
+
 def test_the_error_survives_the_way_between_processes(client: ModuleType) -> None:
     error = client.EndpointError("busy", status_code=429, retryable=True, retry_after_s=2.0)
     copied = pickle.loads(pickle.dumps(error))

@@ -55,12 +55,10 @@ PLACES = [
 SECRETS = {
     "plain": "key-of-the-test",
     "odd": "p\\u00e4ss\"w\\\\ord/+ 'x'\t\n\u2028",
-    "digits": "12345678",
-    "of the record": "outputs",
-    "a status": "Completed",
-    "a number of the record": "line_number",
-    "of the flow": "answer",
+    "digits": "123456789012",
+    "a name of the record": "aggregation_inputs",
 }
+WORDS = ("ollama", "outputs", "Completed", "line_number", "answer", "12345678", "key", "a")
 
 
 @pytest.mark.parametrize("kind", SECRETS)
@@ -77,6 +75,20 @@ def test_no_secret_leaves_and_every_record_can_be_read(tmp_path: Path, kind: str
     collision = results[PLACES.index("{key: 1, key + key: 2, '***': 3}")].outputs
     assert collision
     assert sorted(collision["answer"].values()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("secret", WORDS)
+def test_a_key_that_may_be_a_word_stays_in_answers_and_is_cut_out_of_errors_where_it_stands_alone(
+    tmp_path: Path, secret: str
+) -> None:
+    """``ollama`` is Ollama's own advice: answers that said it were ***. A key of one letter ruined every message."""
+    error = "throw(ValueError('bad key: ' + key + '; x' + key + 'y'))"
+    said, nested, failed = _run(tmp_path, ["'We use ' + key + ', mostly'", "{key: [key]}", error], secret).results()
+    assert said.outputs == {"answer": f"We use {secret}, mostly"}
+    assert nested.outputs == {"answer": {secret: [secret]}}
+    assert failed.error
+    cut = secret if len(secret) < 4 else "***"
+    assert failed.error.message == f"bad key: {cut}; x{secret}y"
 
 
 USAGES = [

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from phi3flow.errors import ConfigError
 from phi3flow.project.paths import CHAT_FLOW, CONNECTIONS
 
 if TYPE_CHECKING:
+    from phi3flow.connections.public import Redactor
     from phi3flow.flows import Flow, FlowSession
 
 ENDPOINT_INPUT = "chat.connection"
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
+    from phi3flow.connections.public import Redactor
     from phi3flow.connections.resolve import connection_source
     from phi3flow.flows import load_flow, open_flow
     from phi3flow.flows.run_file import parse_pairs
@@ -60,11 +63,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     chat = Chat(flow, inputs=parse_pairs(args.inputs, flag="--inputs"))
     answers = None if terminal.json_output else sys.stdout  # an open flow sends sys.stdout to stderr
     with open_flow(flow, connections=connection_source(CONNECTIONS.absolute())) as session:
+        redactor = Redactor(session)
         names = ", ".join(session.used_connections) or "no connection"
         terminal.note(f"Talking to {flow.name} ({names}). /reset forgets the conversation, /exit leaves.")
         with asyncio.Runner() as runner:
-            failed = _converse(chat, session, runner=runner, answers=answers, terminal=terminal)
-    terminal.result({"flow": flow.name, "variant": flow.variant, "failed": failed, "chat_history": chat.history})
+            failed = _converse(chat, session, redactor, runner=runner, answers=answers, terminal=terminal)
+    result = {"flow": flow.name, "variant": flow.variant, "failed": failed, "chat_history": chat.history}
+    terminal.result(json.loads(redactor.json(json.dumps(result, default=str).encode())))
     return 1 if failed else 0
 
 
@@ -111,7 +116,13 @@ class Chat:
 
 
 def _converse(
-    chat: Chat, session: FlowSession, *, runner: asyncio.Runner, answers: TextIO | None, terminal: Terminal
+    chat: Chat,
+    session: FlowSession,
+    redactor: Redactor,
+    *,
+    runner: asyncio.Runner,
+    answers: TextIO | None,
+    terminal: Terminal,
 ) -> int:
     """Ask until the input ends; return how many questions failed."""
     failed = 0
@@ -126,10 +137,11 @@ def _converse(
                 terminal.note("The answer was stopped.")
             except Exception as error:
                 failed += 1
-                terminal.error(_printable(f"{type(error).__name__}: {error}"))
+                failure = redactor.describe(error)
+                terminal.error(_printable(f"{failure.error.type}: {failure.message}"))
             else:
                 if answers:
-                    answers.write(_printable(answer) + "\n")
+                    answers.write(_printable(redactor.answer(answer)) + "\n")
                     answers.flush()
     return failed
 

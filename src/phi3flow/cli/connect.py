@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from phi3flow.project.state import EndpointState
 
 DEFAULT_KEY_VARIABLE = "PHI3_KEY"
+_NO_SECRETS = {"api-version"}  # of a URL's query
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_ -]*$")
 _SAVE_KEY = "--save-key goes with --to file and the deployment of an endpoint in Azure"
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -185,6 +186,14 @@ def _check_url(url: str) -> None:
         raise ConfigError(f"--endpoint {url!r}: must be an http(s) URL")
     if parts.username or parts.password:
         raise ConfigError("--endpoint: leave the user and password out of the URL; the key comes from --key-env")
+    fields = [field.partition("=") for field in parts.query.split("&") if field]
+    names = {name if equals else "…" for name, equals, _ in fields} - _NO_SECRETS
+    if names:
+        raise ConfigError(
+            f"--endpoint: its query ({', '.join(sorted(names))}) may hold a key, and would be written as it "
+            "stands: put the whole URL into an environment variable, and endpoint: ${env:NAME} into the connection's "
+            "file"
+        )
 
 
 def _find_deployed(name: str) -> EndpointState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,9 @@ from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.records.scores import LineScore
 
-_SHORTEST_SECRET = 6
+SHORTEST_IN_ANSWERS = 12
+"""Characters of a secret that is cut out of whatever a flow gives: what is shorter may be a word of an answer."""
+_SHORTEST = 4
 _OWN_FIELDS = frozenset({"line_number", "status", "attempts", "latency_ms", "usage", "repeat"})  # none can be a secret
 _RECORD_NAMES = frozenset({*LineResult.model_fields, *LineError.model_fields, *LineScore.model_fields, "line"})
 
@@ -27,41 +30,61 @@ def public_values(connection: PromptflowConnection) -> dict[str, str]:
 
 
 def secret_values(connection: PromptflowConnection) -> list[str]:
-    """Return the secrets that are long enough to be cut out of a text without spoiling it."""
+    """Return the secrets of a connection that can be told from words: those of four characters and more."""
     values = connection["value"]
-    return [str(values[key]) for key in secret_keys(connection) if len(str(values.get(key, ""))) >= _SHORTEST_SECRET]
+    secrets = {str(values.get(key, "")) for key in secret_keys(connection)}
+    return [text for secret in sorted(secrets) for text in {secret, secret.strip()} if len(text) >= _SHORTEST]
+
+
+def describe_weak_key(connection: PromptflowConnection) -> str | None:
+    """Say why a connection's secrets cannot be cut out of what is written, or ruin it; None where they do not."""
+    for key in secret_keys(connection):
+        secret = str(connection["value"].get(key, "")).strip()
+        if 0 < len(secret) < SHORTEST_IN_ANSWERS:
+            return f"{key} has fewer than {SHORTEST_IN_ANSWERS} characters: where an answer says it, it stays"
+        if secret.isalpha():
+            return f"{key} is a word: where an answer says it, *** takes its place"
+    return None
 
 
 class Redactor:
     """Cuts the secrets of the connections that an open flow uses out of what leaves its process.
 
-    A secret is found as it is and as JSON, Python or a URL writes it; not where it is taken apart, or encoded anew.
+    A secret is found as it is and as JSON, Python or a URL writes it; not where it is taken apart, or encoded anew. One
+    of fewer than twelve characters may be a word: it is cut out of errors where it stands alone, and of no answer.
     """
 
     def __init__(self, session: FlowSession) -> None:
         connections = session.used_connections.values()
         secrets = {secret for connection in connections for secret in secret_values(connection)}
-        stripped = {secret.strip() for secret in secrets if len(secret.strip()) >= _SHORTEST_SECRET}
-        forms = {form for secret in secrets | stripped for form in _forms(secret)}
+        forms = {form for secret in secrets if len(secret) >= SHORTEST_IN_ANSWERS for form in _forms(secret)}
         self._forms = sorted(forms, key=len, reverse=True)  # one may be the beginning of another
         self._in_json = {
             json.dumps(form, ensure_ascii=is_ascii)[1:-1].encode() for form in forms for is_ascii in (False, True)
         }
+        short = {form for secret in secrets if len(secret) < SHORTEST_IN_ANSWERS for form in _forms(secret)}
+        words = "|".join(re.escape(form) for form in sorted(short, key=len, reverse=True))
+        self._alone = re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])") if words else None
         self._names = _RECORD_NAMES | session.flow.inputs.keys() | (session.flow.definition.get("outputs") or {}).keys()
 
-    def text(self, text: str) -> str:
-        """Return a text without secrets."""
+    def answer(self, text: str) -> str:
+        """Return what a flow gave without secrets."""
         for form in self._forms:
             text = text.replace(form, "***")
         return text
 
+    def error(self, text: str) -> str:
+        """Return what an error says without secrets."""
+        text = self.answer(text)
+        return self._alone.sub("***", text) if self._alone else text
+
     def describe(self, error: BaseException) -> Failure:
         """Return what an exception says, without secrets."""
-        return self.failure(describe_failure(error, self.text))
+        return self.failure(describe_failure(error, self.error))
 
     def failure(self, failure: Failure) -> Failure:
         """Return a failure without secrets in its message."""
-        cut = {"type": self.text(failure.error.type), "message": self.text(failure.message)}
+        cut = {"type": self.error(failure.error.type), "message": self.error(failure.message)}
         return replace(failure, error=failure.error.model_copy(update=cut))
 
     def json(self, content: bytes) -> bytes:
@@ -82,14 +105,14 @@ class Redactor:
         if isinstance(value, dict):
             cut: dict[str, Any] = {}
             for name, item in value.items():
-                key = name if depth < 2 and name in self._names else self.text(name)
+                key = name if depth < 2 and name in self._names else self.answer(name)
                 cut[key if key not in cut else f"{key} ({len(cut)})"] = self._cut(item, depth + 1)
             return cut
         if isinstance(value, list):
             return [self._cut(item, depth + 1) for item in value]
         if isinstance(value, str):
-            return self.text(value)
-        is_secret = isinstance(value, int | float) and self.text(json.dumps(value)) != json.dumps(value)
+            return self.answer(value)
+        is_secret = isinstance(value, int | float) and self.answer(json.dumps(value)) != json.dumps(value)
         return "***" if is_secret else value
 
 

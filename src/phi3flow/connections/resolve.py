@@ -6,10 +6,10 @@ held as SecretStr; they leave it only in ``Connection.to_promptflow`` and into p
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -18,13 +18,13 @@ from phi3flow.connections.connection import CUSTOM, Connection
 from phi3flow.connections.definition import connect_command
 from phi3flow.connections.files import find_in_files
 from phi3flow.connections.promptflow_store import find_in_promptflow
+from phi3flow.connections.public import describe_weak_key
 from phi3flow.errors import ConfigError
-from phi3flow.flows import ConnectionSource
+from phi3flow.flows import ConnectionSource, PromptflowConnection
 from phi3flow.project.environment import project_environment
 from phi3flow.project.paths import CONNECTIONS
 
-if TYPE_CHECKING:
-    from phi3flow.flows import ConnectionSource
+_LOG = logging.getLogger(__name__)
 
 _ENV_REFERENCE = re.compile(r"^\$\{env:([^{}]+)\}$")
 _PLACEHOLDER = re.compile(r"^<[^<>]*>$")
@@ -64,8 +64,16 @@ def connection_source(folder: Path = CONNECTIONS) -> ConnectionSource:
 
     The folder is looked for from where the command runs now: while a flow is open, its own folder is the working one.
     """
-    folder = folder.resolve()
-    return lambda name: resolve_connection(name, folder=folder).to_promptflow()
+    folder, known = folder.resolve(), set[str]()
+
+    def find(name: str) -> PromptflowConnection:
+        connection = resolve_connection(name, folder=folder).to_promptflow()
+        if name not in known and (weakness := describe_weak_key(connection)):
+            _LOG.warning("warning: connection %s: its %s", name, weakness)
+        known.add(name)
+        return connection
+
+    return find
 
 
 def read_variable(name: str, *, folder: Path = CONNECTIONS) -> SecretStr:

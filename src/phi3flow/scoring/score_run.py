@@ -217,7 +217,7 @@ def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logg
         [execution.inputs for execution in executions], [execution.line for execution in executions]
     )
     error = redactor.describe(raised).error if raised else None
-    return read_logged(values, redact=redactor.text), error
+    return read_logged(values, redact=redactor.answer), error
 
 
 def _describe_judging(session: FlowSession, scored: Sequence[ScoredLine], repeats: int) -> Judging | None:

@@ -79,7 +79,7 @@ class Scorer:
         on_line: Callable[[LineScore], None] = lambda _: None,
     ) -> None:
         self._redactor = Redactor(session)
-        self._evaluator = Evaluator(session, mapping, redact=self._redactor.text)
+        self._evaluator = Evaluator(session, mapping, redact=self._redactor.answer)
         self._kept = kept
         self._limits = limits
         self._repeats = repeats

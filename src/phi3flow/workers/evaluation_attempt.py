@@ -20,7 +20,7 @@ class EvaluationAttempts:
 
     def __init__(self, session: FlowSession, begin: BeginEvaluation) -> None:
         self._redactor = Redactor(session)
-        self._evaluator = Evaluator(session, begin.mapping, redact=self._redactor.text)
+        self._evaluator = Evaluator(session, begin.mapping, redact=self._redactor.answer)
         self._begin = begin
         self._timeout_s = begin.timeout_s
         self._begun = BegunAttempts()

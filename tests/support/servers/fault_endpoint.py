@@ -46,6 +46,7 @@ class Reply:
     body: str | bytes | dict[str, Any] | list[Any] | None = None
     answer: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
     delay_s: float = 0.0
     fault: Fault | None = None
     drip_s: float = 0.05
@@ -294,7 +295,7 @@ class FaultEndpoint:
             _reset(request)
         if reply.fault == "hang":
             await asyncio.Event().wait()
-        response = web.StreamResponse(status=reply.status, headers=_headers(reply, content))
+        response = web.StreamResponse(status=reply.status, reason=reply.reason, headers=_headers(reply, content))
         await response.prepare(request)
         if reply.fault == "cut":
             await response.write(content[: len(content) // 2])
