@@ -323,6 +323,47 @@ def test_a_byte_order_mark_is_no_part_of_the_answer(client: ModuleType) -> None:
         assert complete(client, endpoint.url) == "Ägypten"
 
 
+@pytest.mark.parametrize(
+    ("charset", "body", "answer"),
+    [
+        ("iso-8859-1", '{"output": "Zürich"}'.encode("latin-1"), "Zürich"),
+        ("utf-16", '{"output": "Zürich"}'.encode("utf-16"), "Zürich"),
+        ("UTF-8", '{"output": "Zürich"}'.encode(), "Zürich"),
+        ("utf-8", '{"output": "Zürich"}'.encode("latin-1"), None),
+        ("no-charset", b'{"output": "Z"}', None),
+        ("punycode", b'{"output": "Z"}', None),
+    ],
+)
+def test_an_answer_is_read_as_its_charset_says_or_is_none(
+    client: ModuleType, charset: str, body: bytes, answer: str | None
+) -> None:
+    reply = Reply(body=body, headers={"Content-Type": f"application/json; charset={charset}"})
+    with FaultEndpoint([reply]) as endpoint:
+        if answer:
+            assert complete(client, endpoint.url) == answer
+        else:
+            with pytest.raises(client.EndpointError, match=f"the answer is no text in {charset}"):
+                complete(client, endpoint.url)
+
+
+def test_a_proxy_is_for_hosts_elsewhere_and_is_named_where_it_fails(
+    client: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultEndpoint(["Bill.", 403]) as proxy, FaultEndpoint() as endpoint:
+        monkeypatch.setenv("http_proxy", proxy.base_url.replace("http://", "http://user:word@"))
+        assert complete(client, endpoint.url) == "echo: Who?"
+        assert not proxy.requests
+        assert complete(client, "http://endpoint.invalid/score") == "Bill."
+        address = proxy.base_url.removeprefix("http://")
+        with pytest.raises(client.EndpointError, match=rf"HTTP 403 .*, through the proxy {address}: ") as caught:
+            complete(client, "http://endpoint.invalid/score")
+        assert "word" not in str(caught.value)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("PHI3_MAX_RETRIES", "0")
+    with pytest.raises(client.EndpointError, match=r"the connection failed, through the proxy 127\.0\.0\.1:9: "):
+        complete(client, "http://endpoint.invalid/score")
+
+
 def test_a_cookie_is_not_sent_back(client: ModuleType) -> None:
     async def twice() -> None:
         for _ in range(2):

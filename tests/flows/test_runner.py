@@ -84,6 +84,16 @@ def test_the_same_run_again_sends_only_what_failed(tmp_path: Path) -> None:
         assert endpoint.requests == []
 
 
+@pytest.mark.parametrize("code", [SYNC_CLIENT, ASYNC_CLIENT], ids=["requests", "aiohttp"])
+def test_this_machine_is_reached_without_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    with FaultEndpoint() as endpoint, FaultEndpoint() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.base_url)
+        flow = write_flow(tmp_path / "flow", code, connection="endpoint")
+        assert _run(flow, tmp_path, url=endpoint.url).manifest.counts.completed == len(LINES)
+        assert not proxy.requests
+
+
 def test_an_attempt_that_takes_too_long_is_given_up_and_tried_again(tmp_path: Path) -> None:
     seen: list[str] = []
 

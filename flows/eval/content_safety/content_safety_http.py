@@ -6,6 +6,7 @@ in one process share the names of their modules.
 
 import asyncio
 import email.utils
+import ipaddress
 import random
 import re
 import time
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -28,6 +30,11 @@ LONGEST_RETRY_AFTER_S = 180.0
 """As long as a request may take at Azure ML. Who asks to be left alone for longer is left to the caller."""
 _SHORTEST_SECRET, _LONGEST_WORD = 4, 12  # characters
 RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+
+_CHARSETS = {"utf-8": "utf-8-sig", "utf8": "utf-8-sig"} | {
+    name: name for name in ("us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252", "utf-16", "utf-16le", "utf-16be")
+}
+"""By the name that a server may give: Python's. What no server of text says is not tried."""
 
 _Answer = TypeVar("_Answer")
 
@@ -55,12 +62,16 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, whatever its status: the names of ``headers`` in any case, the body as text."""
+    """What came back, whatever its status: the names of ``headers`` in any case, the body as text.
+
+    ``through`` names the proxy that it came through, with a comma before it, where it did.
+    """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     text: str
+    through: str = ""
 
 
 async def send(
@@ -78,6 +89,8 @@ async def send(
     Raises EndpointError, without ``secret`` in it, where no whole reply came back.
     """
     session = await _session()
+    proxy = _proxy(session, url)
+    through = f", through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}" if proxy else ""
     try:
         async with session.request(
             method,
@@ -85,20 +98,20 @@ async def send(
             json=body,
             headers=headers,
             params=query,
-            proxy=_proxy(session, url),
+            proxy=proxy,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as response:
             text = await _read(url, response)
-            return Reply(response.status, response.reason or "", response.headers, text)
+            return Reply(response.status, response.reason or "", response.headers, text, through)
     except TimeoutError as error:
-        raise endpoint_error(url, f"no answer within {timeout_s:g} s", retryable=True) from error
+        raise endpoint_error(url, f"no answer within {timeout_s:g} s{through}", retryable=True) from error
     except aiohttp.ClientPayloadError as error:
         raise endpoint_error(url, "the answer was cut short", retryable=True) from error
     except aiohttp.ClientError as error:
         lasting = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
         reason = str(error) or type(error).__name__
-        problem = "the connection failed"
+        problem = f"the connection failed{through}"
         raise endpoint_error(url, problem, quote=reason, secret=secret, retryable=not lasting) from error
 
 
@@ -119,6 +132,7 @@ async def retry(ask: Callable[[], Awaitable[_Answer]], *, retries: int) -> _Answ
 def status_error(url: str, reply: Reply, *, secret: str, explanation: str, retryable: bool) -> EndpointError:
     """Make the error of a reply whose status is no success."""
     problem = f"HTTP {reply.status} {reply.reason}".strip() + (f", {explanation}" if explanation else "")
+    problem += reply.through
     retry_after_s = parse_retry_after(reply.headers.get("Retry-After"))
     if retry_after_s is not None:
         problem += f", to be retried after {retry_after_s:.0f} s"
@@ -179,28 +193,44 @@ def _wait_s(error: EndpointError, attempt: int) -> float:
 
 
 async def _read(url: str, response: aiohttp.ClientResponse) -> str:
-    """Read the body as UTF-8, with or without a byte-order mark, but not past the bound."""
+    """Read the body as its charset says, UTF-8 (with or without a byte-order mark) by default; not past the bound."""
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
             problem = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
             raise endpoint_error(url, problem, status_code=response.status)
-    return content.decode("utf-8-sig", "replace")
+    charset = (response.charset or "utf-8").lower()
+    try:
+        return content.decode(_CHARSETS[charset])
+    except (KeyError, UnicodeDecodeError) as error:
+        if response.status < HTTPStatus.BAD_REQUEST:
+            raise endpoint_error(url, f"the answer is no text in {charset}", status_code=response.status) from error
+        return content.decode("utf-8", "replace")
 
 
 _proxies: WeakKeyDictionary[aiohttp.ClientSession, dict[str, str | None]] = WeakKeyDictionary()
 
 
 def _proxy(session: aiohttp.ClientSession, url: str) -> str | None:
-    """The environment's proxy (aiohttp's own way reads ~/.netrc too, which would fight our key), looked up once."""
+    """The environment's proxy for a host elsewhere, looked up once.
+
+    aiohttp's own way reads ~/.netrc too, which would fight our key.
+    """
     address = urlsplit(url)
     host = address.hostname or ""
     proxies = _proxies.setdefault(session, {})
     if host not in proxies:
-        bypassed = urllib.request.proxy_bypass(host)
+        bypassed = _is_loopback(host) or urllib.request.proxy_bypass(host)
         proxies[host] = None if bypassed else urllib.request.getproxies().get(address.scheme)
     return proxies[host]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 _sessions: dict[

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from phi3flow import __version__
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import Interrupted, Phi3flowError
+from phi3flow.proxies import loopback_exempted
 
 VERBS = {
     "quickstart": "do the whole job on this machine, from data to report",
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
     terminal = Terminal(json_output=args.json, quiet=args.quiet)
+    os.environ.update(loopback_exempted())
     try:
         return int(_verb_module(args.verb).run(args, terminal))
     except Phi3flowError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import json
 import re
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from phi3flow.proxies import is_loopback
 from phi3flow.text import shorten
 
 _WITHIN_S = 3.0
@@ -90,14 +90,6 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def _opener(url: str) -> urllib.request.OpenerDirector:
     proxies = {} if is_loopback(urlsplit(url).hostname or "") else urllib.request.getproxies()
     return urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler(proxies))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: localhost, or an address of its loopback interface."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def _printable(text: str, key: str) -> str:

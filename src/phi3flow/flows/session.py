@@ -19,6 +19,7 @@ from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.includes import whole_folder
 from phi3flow.flows.watched import FolderWatch, watch_files
+from phi3flow.proxies import loopback_exempted
 from phi3flow.records.images import output_path
 
 _QUIET = {
@@ -152,7 +153,7 @@ def open_flow(
     with contextlib.ExitStack() as stack:
         variables = {**flow.environment, **(environment or {})}
         variables = {name: _of_connection(name, value, resolve) for name, value in variables.items()}
-        stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **variables}))
+        stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **loopback_exempted(), **variables}))
         folder = stack.enter_context(whole_folder(flow.folder, flow.includes))
         stack.enter_context(_own_modules(folder))
         stack.enter_context(contextlib.chdir(folder))
