@@ -51,9 +51,11 @@ def test_a_run_is_logged_with_parameters_metrics_lines_and_report(
     assert lines[3]["status"] == "Failed"
 
 
-def test_the_same_run_again_is_logged_in_the_same_place(project: Path) -> None:
-    assert main(["report", "tuned", "--mlflow", "--quiet"]) == 0
-    assert main(["report", "tuned", "--mlflow", "--quiet"]) == 0
+@pytest.mark.parametrize("name", ["tuned", "it's", 'a "good" one', "' OR '1'='1"])
+def test_the_same_run_again_is_logged_in_the_same_place(project: Path, name: str) -> None:
+    (project / ".runs" / "tuned").rename(project / ".runs" / name)
+    assert main(["report", name, "--mlflow", "--quiet"]) == 0
+    assert main(["report", name, "--mlflow", "--quiet"]) == 0
     assert len(_runs(f"sqlite:///{project / 'mlflow.db'}")) == 1
 
 

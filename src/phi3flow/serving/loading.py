@@ -120,7 +120,7 @@ def load_model(folder: Path) -> LoadedModel:
     try:
         model = _load_weights(folder, dtype=dtype)
         model.to(device).eval()  # transformers' wrapper of nn.Module.to loses its types
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder))
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder), trust_remote_code=False)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigError(f"{folder}: there is no tokenizer.json, and a slow tokenizer is not served")
     except ConfigError:
@@ -151,7 +151,9 @@ def _load_weights(folder: Path, **options: Any) -> Phi3ForCausalLM:
 
     is_adapter = (folder / "adapter_config.json").is_file()
     source = _base_of(folder) if is_adapter else folder
-    loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source, output_loading_info=True, trust_remote_code=False, **options
+    )
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers
         raise ConfigError(f"{folder} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])} …")

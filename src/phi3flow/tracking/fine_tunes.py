@@ -85,7 +85,7 @@ def tracked_run(job: str) -> Iterator[TrackedRun]:
     with store() as mlflow:
         client = mlflow.MlflowClient()
         foreign = os.environ.get(RUN_VARIABLE)
-        own = None if foreign else find_run(client, f"attributes.run_name = '{job}'")
+        own = None if foreign else find_run(client, "attributes.run_name", job)
         run_id = foreign or own or client.create_run(experiment(client), run_name=job).info.run_id
         if not foreign:
             client.update_run(run_id, status="RUNNING")

@@ -28,7 +28,7 @@ def track_run(run: RunFolder, *, report: Path) -> str:
         manifest = run.manifest
         identity = f"{run.name} {manifest.started_at.isoformat()}"
         run_id = (
-            find_run(client, f"tags.`phi3flow.run` = '{identity}'")
+            find_run(client, "tags.`phi3flow.run`", identity)
             or client.create_run(experiment(client), run_name=run.name).info.run_id
         )
         parameters = [Param(name, value[:LONGEST_PARAMETER]) for name, value in _parameters(run).items()]

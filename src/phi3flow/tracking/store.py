@@ -31,9 +31,16 @@ def experiment(client: MlflowClient) -> str:
     return str(existing.experiment_id if existing else client.create_experiment(EXPERIMENT))
 
 
-def find_run(client: MlflowClient, condition: str) -> str | None:
-    """Return the id of the experiment's run of which the condition holds, None where there is none."""
-    runs = client.search_runs([experiment(client)], condition, max_results=1)
+def find_run(client: MlflowClient, field: str, value: str) -> str | None:
+    """Return the id of the experiment's run whose field has this value, None where there is none.
+
+    MLflow's conditions know no escapes: a value stands in the quotes that it lacks. Raises BackendError where it has
+    both.
+    """
+    quote = next((quote for quote in "'\"" if quote not in value), None)
+    if quote is None:
+        raise BackendError(f"MLflow cannot look for {value}: a name with both kinds of quotes")
+    runs = client.search_runs([experiment(client)], f"{field} = {quote}{value}{quote}", max_results=1)
     return runs[0].info.run_id if runs else None
 
 

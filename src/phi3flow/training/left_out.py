@@ -91,5 +91,5 @@ def _reader(config: FineTuneConfig, inputs: TrainingInputs) -> tuple[PreTrainedT
         folder = config.base.folder
         kept = (folder / RECORD_FILE).is_file()
         return load_tokenizer(folder) if kept else base_tokenizer(config.base), config.base.context_tokens
-    architecture: Any = AutoConfig.from_pretrained(inputs.model.config)
+    architecture: Any = AutoConfig.from_pretrained(inputs.model.config, trust_remote_code=False)
     return load_tokenizer(inputs.model.tokenizer), architecture.max_position_embeddings

@@ -87,7 +87,9 @@ def quieten_libraries() -> None:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer that pads on the left, as generating a batch needs."""
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, padding_side="left", trust_remote_code=False
+        )
     except Exception as error:  # transformers has no base class for a broken folder
         raise ConfigError(f"--model {folder}: its tokenizer does not load: {error}") from error
     return tokenizer
@@ -113,8 +115,10 @@ def _load_model(source: ModelFolder, **options: Any) -> PreTrainedModel:
     weights = source.weights.resolve()  # an adapter will name its base by this path
     try:
         if source.config != source.weights:
-            options["config"] = AutoConfig.from_pretrained(source.config)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(weights, local_files_only=True, **options)
+            options["config"] = AutoConfig.from_pretrained(source.config, trust_remote_code=False)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            weights, local_files_only=True, trust_remote_code=False, **options
+        )
     except Exception as error:  # transformers and safetensors share no base class for a broken folder
         raise ConfigError(f"--model {source.weights} does not load: {type(error).__name__}: {error}") from error
     return model

@@ -57,6 +57,33 @@ def test_an_adapter_is_merged_into_its_base(
         assert not torch.allclose(load_model(base).model(tokens).logits, expected, atol=1e-3)
 
 
+def test_what_a_folder_brings_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers asks on the terminal whether it shall, and does on "y"."""
+    folder = save_tiny_phi3(tmp_path / "model")
+    ran = tmp_path / "ran"
+    for name in ("configuration_own.py", "modeling_own.py", "tokenization_own.py"):
+        (folder / name).write_text(f"open({str(ran)!r}, 'w')\n", encoding="utf-8")
+    own = {"AutoConfig": "configuration_own.Own", "AutoModelForCausalLM": "modeling_own.Own"}
+    _change(folder / "config.json", auto_map=own)
+    _change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_own.Own", None]})
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    assert load_model(folder).context_tokens == CONTEXT_TOKENS
+    _change(folder / "config.json", model_type="own")
+    with pytest.raises(ConfigError, match="does not load as a model"):
+        load_model(folder)
+    assert not ran.exists()
+
+
+def test_fingerprints_tell_models_apart(tmp_path: Path) -> None:
+    first, same, other = (load_model(save_tiny_phi3(tmp_path / str(n), seed=n % 2)).fingerprint for n in (0, 2, 1))
+    assert first == same != other
+    file = tmp_path / "0" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.layers.0.self_attn.qkv_proj.weight"] += 0.001
+    save_file(weights, file, {"format": "pt"})
+    assert load_model(tmp_path / "0").fingerprint != first
+
+
 def test_positions_that_depend_on_the_batch_are_not_served(tmp_path: Path) -> None:
     longrope = {
         "rope_type": "longrope",

@@ -102,11 +102,11 @@ def _load_pipeline(folder: Path) -> tuple[Any, dict[str, Any]]:
     model: Any
     options: dict[str, Any] = {}
     if (folder / "adapter_config.json").is_file():
-        model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto")
+        model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
         options["base_model_path"] = model.peft_config["default"].base_model_name_or_path
     else:
-        model = AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
     return pipeline("text-generation", model=model, tokenizer=tokenizer), options
 
 
