@@ -172,6 +172,9 @@ async def _finish(
     try:
         with interrupts.caught():
             status = await _run_lines(plan, planned, writer, crew, known, early, interrupts, on_progress)
+    except (KeyboardInterrupt, asyncio.CancelledError):  # before they were caught, or a second one
+        status = "Canceled"
+        raise
     finally:
         writer.note_flow_changes(plan.flow.files, files_now(plan.flow))
         writer.finish(

@@ -15,6 +15,7 @@ from phi3flow.pacing.failures import Failure
 from phi3flow.project.machine import processors
 from phi3flow.scoring.execution import OpenEvaluation
 from phi3flow.workers.frames import encode, receive
+from phi3flow.workers.process import OWN_GROUP, kill_group
 
 _COMMAND = (sys.executable, "-P", "-m", "phi3flow.scoring.process_main")
 _LINES_EACH = 1_000  # to load a flow takes seconds, to score a line about a millisecond
@@ -25,7 +26,9 @@ class Helper:
     """A process with an evaluation flow of its own."""
 
     def __init__(self, order: OpenEvaluation) -> None:
-        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=OWN_GROUP
+        )
         self._writer, self._reader = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._writer.submit(self._send, order)
 
@@ -42,7 +45,8 @@ class Helper:
 
     def close(self) -> None:
         """End the process, with what it is doing."""
-        self._process.kill()
+        if self._process.poll() is None:
+            kill_group(self._process.pid)
         for thread in (self._writer, self._reader):
             thread.shutdown()
         with contextlib.suppress(OSError), self._process:

@@ -10,15 +10,16 @@ from typing import Any
 
 from phi3flow.workers.frames import HEADER, encode
 from phi3flow.workers.messages import OpenFlow
-from phi3flow.workers.process import Death, Process
+from phi3flow.workers.process import OWN_GROUP, Death, Process, kill_group
 
 _COMMAND = (sys.executable, "-P", "-m", "phi3flow.workers.worker_main")
 
 
 async def start_process(order: OpenFlow) -> Process:
     """Start a process on this machine."""
+    pipe = asyncio.subprocess.PIPE
     process = _LocalProcess(
-        await asyncio.create_subprocess_exec(*_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        await asyncio.create_subprocess_exec(*_COMMAND, stdin=pipe, stdout=pipe, process_group=OWN_GROUP)
     )
     process.send(order)
     return process
@@ -48,9 +49,10 @@ class _LocalProcess:
         return Death(f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
 
     def kill(self) -> None:
-        self._process.kill()
+        """End the process, and what its tools started."""
+        if self._process.returncode is None:
+            kill_group(self._process.pid)
 
     async def close(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
+        self.kill()
         await self._process.wait()

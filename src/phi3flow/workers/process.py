@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from phi3flow.workers.messages import OpenFlow
+
+OWN_GROUP = 0 if os.name == "posix" else -1
+"""The process group of what is started here: a terminal's Ctrl-C reaches the runner alone, which decides what ends."""
+
+
+def kill_group(leader: int) -> None:
+    """End a process that was started in its own group, and what its tools started."""
+    with contextlib.suppress(ProcessLookupError):
+        if os.name == "posix":
+            os.killpg(leader, signal.SIGKILL)
+        else:
+            os.kill(leader, signal.SIGTERM)
 
 
 @dataclass(frozen=True)

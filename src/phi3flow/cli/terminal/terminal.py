@@ -72,8 +72,12 @@ class Terminal:
         """Return a console that takes text as it is: no markup, no emoji codes, and wide where it is no terminal."""
         from rich.console import Console
 
+        class Heard(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # rich would end the process with exit code 1
+
         file = sys.stderr if stderr else sys.stdout
-        return Console(
+        return Heard(
             file=file,
             markup=False,
             emoji=False,

@@ -1,0 +1,87 @@
+"""Ctrl-C at any moment, and output that nobody reads any more: one line, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.flows.foreign_flows import ECHO, write_flow, write_lines
+from tests.support.folders.answered_runs import make_run
+from tests.support.folders.batch_project import wait_until
+
+LINES = 100
+SLOW = ECHO.replace("    return", "    import time; time.sleep(0.2)\n    return")
+COMMAND = [sys.executable, "-m", "phi3flow"]
+MOMENTS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5)
+QUICK_S = (0.02, 0.4)
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def _batch_run(folder: Path, code: str) -> subprocess.Popen[str]:
+    write_flow(folder / "flow", code)
+    write_lines(folder / "lines.jsonl", ({"question": f"q{number}"} for number in range(LINES)))
+    return _start(folder, "batch-run", "flow", "--data", "lines.jsonl", "--name", "run", "--concurrency", "4")
+
+
+@pytest.mark.parametrize(
+    "moment_s", [pytest.param(s, marks=() if s in QUICK_S else pytest.mark.slow) for s in MOMENTS_S]
+)
+def test_ctrl_c_at_any_moment_is_one_line_and_the_run_goes_on(tmp_path: Path, moment_s: float) -> None:
+    process = _batch_run(tmp_path, SLOW)
+    time.sleep(moment_s)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the foreground group hear it
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("phi3flow: error: interrupted"), errors
+    manifest = tmp_path / ".runs" / "run" / "manifest.json"
+    assert not manifest.exists() or json.loads(manifest.read_bytes())["status"] == "Canceled"
+
+
+def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
+    code = ECHO.replace(
+        "    return",
+        "    import subprocess; open('pids', 'a').write(f\"{subprocess.Popen(['sleep', '600']).pid}\\n\")\n    return",
+    )
+    process = _batch_run(tmp_path, code)
+    process.communicate(timeout=120)
+    pids = [int(pid) for pid in (tmp_path / "flow" / "pids").read_text().split()]
+    assert len(pids) == LINES
+    wait_until(lambda: not any(psutil.pid_exists(pid) and _is_alive(pid) for pid in pids))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("flags", [("--json",), ()])
+def test_output_that_nobody_reads_ends_the_command(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    for number in range(30):
+        make_run(tmp_path / ".runs", f"run-{number}", [{"question": "q"}], ["a"])
+    process = _start(tmp_path, "runs", "list", *flags)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
