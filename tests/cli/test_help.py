@@ -18,7 +18,7 @@ HEADER = """# Commands
 
 What `phi3flow VERB --help` prints. Results go to stdout, progress to stderr; `--json` prints one JSON object.
 Exit codes: 0 success, 1 lines failed or a gate not met, 2 usage, configuration or data, 3 backend, 130 interrupted
-(143 and 129 by SIGTERM and SIGHUP).
+(143 and 129 by SIGTERM and SIGHUP), 141 where nobody reads the output any more.
 """
 
 

@@ -110,7 +110,6 @@ def _to_file(args: argparse.Namespace, endpoint: str, key: SecretStr | None, ter
     if exists and not unchanged and not terminal.confirm(f"{path} holds another connection. Replace it?", yes=args.yes):
         return 2
     if not unchanged:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, content)
     if key is not None:
         _save_key(args.key_env, key)

@@ -1,7 +1,7 @@
 """The command ``phi3flow``: finds the verb, runs it, turns errors into messages and exit codes.
 
 Exit codes: 0 success; 1 lines failed or a gate not met; 2 usage, configuration or data; 3 backend;
-130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
+130 interrupted, 143 and 129 by SIGTERM and SIGHUP, 141 where nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from phi3flow import __version__
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import Interrupted, Phi3flowError
+from phi3flow.errors import Interrupted, Phi3flowError, StorageError
 from phi3flow.proxies import loopback_exempted
 
 VERBS = {
@@ -78,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         terminal.error(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if args.debug or not error.filename:
+            raise
+        terminal.error(f"{error.filename}: {error.strerror}")
+        return StorageError.exit_code
     except KeyboardInterrupt as error:
         terminal.error(str(error) or "interrupted")
         return error.exit_code if isinstance(error, Interrupted) else 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from phi3flow.errors import ConfigError, StorageError
@@ -28,7 +28,7 @@ def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
             with _refused_by_disk(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporaries[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-                cleanup.callback(temporaries[path].unlink, missing_ok=True)
+                cleanup.callback(_remove, temporaries[path])
                 _write_through(temporaries[path], chunks)
         for path, temporary in temporaries.items():
             with _refused_by_disk(path):
@@ -66,6 +66,11 @@ def _refused_by_disk(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror}; what stood there is kept. "
             "Make room or choose another folder, then repeat the command"
         ) from error
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # where nothing can be written nothing was
+        path.unlink()
 
 
 def _write_through(path: Path, chunks: Iterable[bytes]) -> None:

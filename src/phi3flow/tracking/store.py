@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phi3flow.errors import BackendError, MissingExtraError
+from phi3flow.errors import BackendError, MissingExtraError, StorageError
 from phi3flow.project.paths import TRACKING_FILE
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def find_run(client: MlflowClient, field: str, value: str) -> str | None:
 
 @contextmanager
 def store() -> Iterator[ModuleType]:
-    """Give mlflow, quiet and set to this project's store; its errors become BackendError."""
+    """Give mlflow, quiet and set to this project's store; its errors become BackendError.
+
+    Raises StorageError where this project's cannot be written: MLflow would try for minutes.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     try:
         import mlflow
@@ -56,6 +59,9 @@ def store() -> Iterator[ModuleType]:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     preset = os.environ.get(TRACKING_VARIABLE)
+    place = TRACKING_FILE if TRACKING_FILE.exists() else TRACKING_FILE.absolute().parent
+    if not preset and not os.access(place, os.W_OK):
+        raise StorageError(f"{TRACKING_FILE} cannot be written; set {TRACKING_VARIABLE} to another store")
     uri = preset or f"sqlite:///{TRACKING_FILE.resolve()}"
     mlflow.set_tracking_uri(uri)
     try:
