@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     lenient = args.undecided == "pass"
     terminal.result(result.model_dump(mode="json"), _render(result, undecided_passes=lenient))
     record = record_gate(result, gated).model_dump_json(indent=2).encode() + b"\n"
-    _leave_record(gated.path / "gate.json", record, terminal, elsewhere=args.output)
+    _leave_record(gated.path / "gate.json", record, terminal)
     if args.output:
         write_file(args.output, record)
     if args.markdown:
@@ -77,19 +77,15 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     return 0 if result.outcome == "passed" or (result.outcome == "undecided" and lenient) else 1
 
 
-def _leave_record(path: Path, record: bytes, terminal: Terminal, *, elsewhere: Path | None) -> None:
-    """Write the run's gate.json. A run folder that cannot be written does not change what the gate says.
-
-    Nothing is said of it where the record is written ``elsewhere`` too.
-    """
+def _leave_record(path: Path, record: bytes, terminal: Terminal) -> None:
+    """Write the run's gate.json. A run folder that cannot be written does not change what the gate says."""
     from phi3flow.errors import StorageError
     from phi3flow.storage.files import write_file
 
     try:
         write_file(path, record)
     except StorageError as error:
-        if not elsewhere:
-            terminal.error(f"{error}. The outcome stands; --output FILE writes it elsewhere")
+        terminal.error(f"{error}. The outcome stands; --output FILE writes it elsewhere")
 
 
 def _render(result: GateResult, *, undecided_passes: bool) -> RenderableType:
