@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,12 +84,16 @@ def test_tokens_that_the_endpoint_reports_are_kept_and_priced(run: Run) -> None:
     }
 
 
-def test_tokens_that_it_does_not_report_are_counted_from_what_was_sent_and_marked(run: Run, tokenizer: Path) -> None:
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_tokens_that_it_does_not_report_are_counted_from_what_was_sent_and_marked(
+    run: Run, tokenizer: Path, is_relative: bool
+) -> None:
     from tokenizers import Tokenizer
 
     words = Tokenizer.from_file(str(tokenizer))
     with FaultEndpoint(key=KEY) as endpoint:
-        summary = run(endpoint, "--tokenizer", str(tokenizer))
+        named = os.path.relpath(tokenizer) if is_relative else str(tokenizer)
+        summary = run(endpoint, "--tokenizer", named)
         messages = endpoint.requests[0].messages
     prompt = sum(len(words.encode(message["content"]).ids) + 3 for message in messages) + 3
     completion = len(words.encode(f"echo: {ROWS[0]['question']}").ids)

@@ -7,7 +7,7 @@ from typing import Any
 from phi3flow.connections.connection import Connection
 from phi3flow.connections.definition import ConnectionDefinition, connect_command
 from phi3flow.errors import ConfigError
-from phi3flow.project.promptflow_home import promptflow_home
+from phi3flow.project.promptflow_home import promptflow_home, without_telemetry
 from phi3flow.text import first_sentence
 
 
@@ -19,6 +19,7 @@ def store_in_promptflow(connection: Connection) -> None:
     from promptflow.client import PFClient
     from promptflow.entities import CustomConnection
 
+    without_telemetry()
     secrets = {key: secret.get_secret_value() for key, secret in connection.secrets.items()}
     entity = CustomConnection(name=connection.name, configs=dict(connection.configs), secrets=secrets)
     try:

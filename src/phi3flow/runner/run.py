@@ -208,7 +208,8 @@ async def _run_lines(
     uses = await asyncio.to_thread(known.uses, await crew.opened())
     options = plan.options
     folder = data_folder(plan.data.resolve())
-    crew.begin(Begin(planned.mapping, options.limits.timeout_s, options.tokenizer, folder, writer.path))
+    tokenizer = options.tokenizer and options.tokenizer.resolve()  # a worker's folder is the flow's
+    crew.begin(Begin(planned.mapping, options.limits.timeout_s, tokenizer, folder, writer.path))
     writer.use_connections(uses)
     async with contextlib.AsyncExitStack() as stack:
         batch = Batch(

@@ -22,6 +22,7 @@ from phi3flow.engines.cloud.flow_upload import flow_to_upload
 from phi3flow.engines.cloud.place import FlowWork, LineAnswer, line_outputs
 from phi3flow.errors import AzureError, BackendError, ConfigError, MissingExtraError
 from phi3flow.project.paths import PROJECT
+from phi3flow.project.promptflow_home import without_telemetry
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.promptflow_runs import LineRun
@@ -75,13 +76,12 @@ class CloudFlowRuns:
 
     def _submit(self, name: str, work: FlowWork, folder: Path) -> None:
         try:
-            from promptflow._sdk._configuration import Configuration
             from promptflow.azure import PFClient
             from promptflow.azure.operations._run_operations import RunRequestException
             from promptflow.exceptions import PromptflowException
         except ImportError as error:
             raise MissingExtraError("azure", error) from error
-        Configuration.get_instance().config["telemetry"] = {"enabled": False}  # of this process; the file is the user's
+        without_telemetry()
         settings = self._settings
         quiet = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
         bounds = {"PF_LINE_TIMEOUT_SEC": f"{work.timeout_s:.0f}"}
