@@ -155,7 +155,8 @@ class RunFolder:
         for name in self._outdated(evaluation, metrics.evaluation):
             self._keep_aside(name, folder / "before")
         lines = [score.model_dump_json().encode() + b"\n" for score in scores]
-        metrics = metrics.model_copy(update={"sha256": _digest(lines, metrics)})
+        scores_sha256 = hashlib.sha256(b"".join(lines)).hexdigest()
+        metrics = metrics.model_copy(update={"sha256": _of_both(scores_sha256, metrics)})
         content = metrics.model_dump_json(indent=2).encode() + b"\n"
         write_files({folder / "scores.jsonl": lines, folder / "metrics.json": [content]})
 
@@ -206,19 +207,12 @@ class RunFolder:
 
 
 def _sha256(scores: Path, metrics: RunMetrics) -> str:
-    try:
-        with scores.open("rb") as lines:
-            return _digest(lines, metrics)
-    except OSError:
-        return "of no scores"
+    return _of_both(file_sha256(scores) if scores.is_file() else "", metrics)
 
 
-def _digest(lines: Iterable[bytes], metrics: RunMetrics) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line)
-    digest.update(metrics.model_dump_json(include={"metrics", "answered_only"}).encode())
-    return digest.hexdigest()
+def _of_both(scores_sha256: str, metrics: RunMetrics) -> str:
+    estimates = metrics.model_dump_json(include={"metrics", "answered_only"})
+    return hashlib.sha256(f"{scores_sha256} {estimates}".encode()).hexdigest()
 
 
 def _is_of(ruler: Ruler, flow: Flow) -> bool:
