@@ -332,6 +332,8 @@ def _describe(run: RunFolder) -> str:
     failed = next((result for result in run.results() if result.status == "Failed"), None) if counts.failed else None
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
+        if trace := run.traces().get(failed.line_number):
+            line += f" ({trace.place}; the traceback is in {run.name}/tracebacks.jsonl)"
     return line
 
 

@@ -18,9 +18,11 @@ from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.includes import whole_folder
+from phi3flow.flows.traces import describe_trace
 from phi3flow.flows.watched import FolderWatch, watch_files
 from phi3flow.proxies import loopback_exempted
 from phi3flow.records.images import output_path
+from phi3flow.records.lines import Trace
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
@@ -52,9 +54,16 @@ class FlowSession:
     """An open flow: promptflow's executor, one for the whole run. Made by ``open_flow``."""
 
     def __init__(
-        self, flow: Flow, executor: Any, used_connections: dict[str, PromptflowConnection], watch: FolderWatch
+        self,
+        flow: Flow,
+        executor: Any,
+        used_connections: dict[str, PromptflowConnection],
+        watch: FolderWatch,
+        folder: Path,
     ) -> None:
         self.flow = flow
+        self._folder = folder
+        self._failed_nodes: dict[int, str] = {}
         self.used_connections = used_connections
         self._executor = executor
         self._watch = watch
@@ -78,6 +87,8 @@ class FlowSession:
                 self._executor, inputs, line_number=line_number, timeout_s=timeout_s
             )
         except Exception as error:
+            if node := getattr(error, "_node_name", None):  # promptflow's ToolExecutionError
+                self._failed_nodes[line_number] = str(node)
             raise _root_error(error)  # noqa: B904  # it keeps its own cause
         finally:
             self._watch.look_around()
@@ -90,6 +101,11 @@ class FlowSession:
             aggregation_inputs=wanted,
             usage=result.run_info.system_metrics,
         )
+
+    def trace(self, error: BaseException, *, line_number: int) -> Trace | None:
+        """Return where a line failed, with what it raised last; None where that was in none of the flow's code."""
+        node = self._failed_nodes.pop(line_number, None)
+        return describe_trace(error, line_number=line_number, node=node, folder=self._folder)
 
     def with_image_files(self, outputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Return outputs with the paths of images in their place, as ``pf`` writes them, and the images by path."""
@@ -159,7 +175,7 @@ def open_flow(
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(_own_streams())
         watch = stack.enter_context(watch_files(flow))
-        yield FlowSession(flow, _create_executor(flow, folder, resolve, used), used, watch)
+        yield FlowSession(flow, _create_executor(flow, folder, resolve, used), used, watch, folder)
 
 
 def _of_connection(variable: str, value: str, connections: ConnectionSource) -> str:

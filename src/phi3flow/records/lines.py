@@ -19,6 +19,25 @@ class LineError(Record):
     status_code: int | None = None
 
 
+class Trace(Record):
+    """A line of ``tracebacks.jsonl``: where a line failed, and how it came there.
+
+    ``file`` is relative to the flow's folder, ``file_line`` counts from 1; both are None of what failed elsewhere.
+    """
+
+    line_number: int
+    node: str | None
+    file: str | None
+    file_line: int | None
+    traceback: str
+
+    @property
+    def place(self) -> str:
+        """The node and the place in its file, as far as they are known: ``node ask, ask.py:7``."""
+        node, place = self.node and f"node {self.node}", self.file and f"{self.file}:{self.file_line}"
+        return ", ".join(part for part in (node, place) if part)
+
+
 class Usage(Record):
     """A line's tokens, as the endpoint reported them or as the model's tokenizer counts them."""
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from phi3flow.comparison.rulers import Measured, match_evaluations
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.pacing.failures import is_endpoint_failure
-from phi3flow.records.lines import LineResult
+from phi3flow.records.lines import LineResult, Trace
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import Estimate, LineScore, RunMetrics, ScoreRange
 from phi3flow.report.data_view import DataView, DataViews
@@ -35,13 +35,14 @@ _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True)
 class Failure:
-    """Lines of a run that failed alike: the first one's ``line_id`` stands for them."""
+    """Lines of a run that failed alike: the first one's ``line_id``, and where it failed, stand for them."""
 
     type: str
     message: str
     status_code: int | None
     count: int
     line_id: str
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class RunView:
 
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
     answers and scores can still be read without it. ``metrics`` and ``scored``, the scores of its lines, are by
-    evaluation; ``score_again`` says of those that are not of the run as it is why, with the command that scores anew.
+    evaluation; ``score_again`` says of those that are not of the run as it is why, with the command that scores anew;
+    ``traces`` are by line_number.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RunView:
     score_again: dict[str, str]
     data: DataView
     folder: Path = Path()
+    traces: Mapping[int, Trace] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -108,9 +111,16 @@ class RunView:
         """The failed lines by type, message and status, the most frequent first."""
         failed = [line for line in self.results.values() if line.error]
         kinds = Counter(line.error for line in failed)
-        first = {line.error: line.line_id for line in reversed(failed)}
+        first = {line.error: line for line in reversed(failed)}
         return [
-            Failure(error.type, error.message, error.status_code, count, first[error])
+            Failure(
+                error.type,
+                error.message,
+                error.status_code,
+                count,
+                first[error].line_id,
+                self.traces.get(first[error].line_number),
+            )
             for error, count in kinds.most_common()
             if error
         ]
@@ -246,6 +256,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         },
         data=(data or DataViews()).of(run),
         folder=run.path,
+        traces=run.traces(),
     )
 
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.flows import Flow
 from phi3flow.project.paths import RUNS
-from phi3flow.records.lines import LineResult
+from phi3flow.records.lines import LineResult, Trace
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
@@ -42,6 +42,9 @@ _SHORT = 8  # of a fingerprint's digits, as in a run's name
 
 AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
 """What the nodes of each line gave for the flow's aggregation."""
+
+TRACEBACKS_FILE = "tracebacks.jsonl"
+"""Where the lines failed that failed in the flow's own code."""
 
 
 class RunFolder:
@@ -80,6 +83,16 @@ class RunFolder:
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         rows = [row for line in lines if line.endswith(b"\n") and (row := _aggregation_row(line))]
         return {row["line_number"]: decode_exactly(row["aggregation_inputs"]) for row in rows}
+
+    def traces(self) -> dict[int, Trace]:
+        """Return by line_number where lines failed, the last time that they did, as far as that can be read."""
+        path = self.path / TRACEBACKS_FILE
+        traces = dict[int, Trace]()
+        for line in path.read_bytes().splitlines() if path.is_file() else []:
+            with contextlib.suppress(ValidationError):
+                trace = Trace.model_validate_json(line)
+                traces[trace.line_number] = trace
+        return traces
 
     def logged_metrics(self) -> dict[str, Any]:
         """Return what the run's own aggregation logged: metrics.json without what the run was scored."""

@@ -22,6 +22,7 @@ from phi3flow.records.record import SCHEMA_VERSION
 from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, RunStatus
 from phi3flow.runs.folder import (
     AGGREGATION_INPUTS_FILE,
+    TRACEBACKS_FILE,
     RunFolder,
     lock,
     read_record,
@@ -54,6 +55,7 @@ class RunWriter:
         self._manifest = manifest
         self._outcomes = outcomes
         self._aggregation_inputs: AppendedLines | None = None
+        self._traces: AppendedLines | None = None
         self._held = ExitStack()
 
     @classmethod
@@ -118,14 +120,20 @@ class RunWriter:
         attempts: int,
         usage: Usage | None = None,
         aggregation_inputs: bytes | None = None,
+        trace: bytes | None = None,
     ) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
-        ``aggregation_inputs``, JSON of what the flow's aggregation will want of the line, goes to disk before it.
+        ``aggregation_inputs``, JSON of what the flow's aggregation will want of the line, goes to disk before it, as
+        does ``trace``, a line of tracebacks.jsonl.
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
         if aggregation_inputs is not None:
             self._keep_aggregation_inputs(number, aggregation_inputs)
+        if trace is not None:
+            if self._traces is None:
+                self._traces = self._held.enter_context(AppendedLines(self.path / TRACEBACKS_FILE))
+            self._traces.append(trace)
         self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
 

@@ -134,8 +134,21 @@ class Attempts:
             content = _read_back(_encode(result))
         except (TypeError, ValueError):  # what went in has no end of depth: the reason counts
             content = _encode(result.model_copy(update={"inputs": {}}))
-        content = self._redactor.json(content)
-        return Ended(attempt.number, content, latency_s, failure=failure, begun=self._begun.take())
+        return Ended(
+            attempt.number,
+            self._redactor.json(content),
+            latency_s,
+            failure=failure,
+            begun=self._begun.take(),
+            trace=self._trace(attempt, error),
+        )
+
+    def _trace(self, attempt: Attempt, error: BaseException) -> bytes | None:
+        trace = self._session.trace(error, line_number=attempt.number)
+        if trace is None:
+            return None
+        text = self._redactor.error(trace.traceback)
+        return trace.model_copy(update={"traceback": text}).model_dump_json().encode() + b"\n"
 
 
 def line_inputs(

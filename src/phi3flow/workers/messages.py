@@ -107,7 +107,8 @@ class Ended:
     ``result`` is the line of results.jsonl, or of scores.jsonl, that it would be. ``begun`` has the attempts whose
     execution began since the last message, and how many seconds ago that was. ``aggregation_inputs`` is JSON of what
     the flow's aggregation will want of the line, ``null`` where JSON cannot hold that, None where there is none.
-    ``images`` are to be kept in the run's folder before the result, by their paths there.
+    ``images`` are to be kept in the run's folder before the result, by their paths there. ``trace`` is a line of
+    tracebacks.jsonl of a line that failed in the flow's own code.
     """
 
     number: int
@@ -118,3 +119,4 @@ class Ended:
     begun: tuple[tuple[int, float], ...] = ()
     aggregation_inputs: bytes | None = None
     images: tuple[tuple[str, bytes], ...] = ()
+    trace: bytes | None = None

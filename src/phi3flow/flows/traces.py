@@ -1,0 +1,53 @@
+"""Where a flow failed: the node, the file and line of the flow's own code, and the traceback without promptflow's."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from phi3flow.records.lines import Trace
+
+_LONGEST = 8_000
+_NOT_THEIRS = ("/promptflow/", "/phi3flow/", "/asyncio/", "/concurrent/futures/", "/threading.py", "/contextlib.py")
+
+
+def describe_trace(error: BaseException, *, line_number: int, node: str | None, folder: Path) -> Trace | None:
+    """Return where an exception came from; None of one that came from none of the flow's code.
+
+    Of a long traceback the end is kept. ``folder`` is the flow's, from which its files are named.
+    """
+    try:
+        exception = traceback.TracebackException.from_exception(error, limit=100)
+        for one in _chain(exception):
+            one.stack = traceback.StackSummary.from_list([frame for frame in one.stack if _is_theirs(frame)])
+        text = "".join(exception.format()).replace(f"{folder}/", "")
+    except Exception:  # what a tool raised may raise when it is asked
+        return None
+    frames = [frame for frame in exception.stack if Path(frame.filename).is_relative_to(folder)]
+    if not frames and node is None:
+        return None
+    last = frames[-1] if frames else None
+    return Trace(
+        line_number=line_number,
+        node=node,
+        file=Path(last.filename).relative_to(folder).as_posix() if last else None,
+        file_line=last.lineno if last else None,
+        traceback=text if len(text) <= _LONGEST else f"…{text[-_LONGEST:]}",
+    )
+
+
+def _chain(exception: traceback.TracebackException | None) -> Iterator[traceback.TracebackException]:
+    while exception is not None:
+        yield exception
+        if _is_promptflows(exception.__context__):
+            exception.__context__ = None
+        exception = exception.__cause__ or exception.__context__
+
+
+def _is_promptflows(exception: traceback.TracebackException | None) -> bool:
+    return exception is not None and str(getattr(exception.exc_type, "__module__", "")).startswith("promptflow")
+
+
+def _is_theirs(frame: traceback.FrameSummary) -> bool:
+    return not any(part in frame.filename.replace("\\", "/") for part in _NOT_THEIRS)
