@@ -19,8 +19,8 @@ def describe_trace(error: BaseException, *, line_number: int, node: str | None, 
     """
     try:
         exception = traceback.TracebackException.from_exception(error, limit=100)
-        for one in _chain(exception):
-            one.stack = traceback.StackSummary.from_list([frame for frame in one.stack if _is_theirs(frame)])
+        for raised in _chain(exception):
+            raised.stack = traceback.StackSummary.from_list([frame for frame in raised.stack if _is_theirs(frame)])
         text = "".join(exception.format()).replace(f"{folder}/", "")
     except Exception:  # what a tool raised may raise when it is asked
         return None

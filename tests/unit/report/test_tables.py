@@ -114,7 +114,7 @@ def test_scores_of_one_folder_name_by_two_flows_are_not_taken_for_each_other(tmp
                 score.model_copy(update={"scores": {"f1": 0.2 if measured is first else 0.8}})
                 for score in run.scores("eval")
             ]
-            metrics = run.metrics("eval").model_copy(update={"evaluation": measured})
+            metrics = run.metrics("eval").model_copy(update={"evaluation": measured, "sha256": None})
             (run.path / "scores" / folder).mkdir(exist_ok=True)
             (run.path / "scores" / folder / "metrics.json").write_text(metrics.model_dump_json())
             rows = "".join(score.model_dump_json() + "\n" for score in scores)
