@@ -148,7 +148,7 @@ class RunMetrics(Record):
     are left out, none where ``metrics`` leave them out. ``texts`` are what the aggregation logged as text,
     ``aggregation_error`` why it failed. ``lower_is_better`` has the names of those that count something bad,
     ``score_ranges`` the ranges other than 0 to 1; each line was scored ``repeats`` times. ``sha256`` is over
-    scores.jsonl and the estimates: it tells that they belong together.
+    scores.jsonl and the estimates' numbers: it tells that they belong together.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)

@@ -224,8 +224,9 @@ def _sha256(scores: Path, metrics: RunMetrics) -> str:
 
 
 def _of_both(scores_sha256: str, metrics: RunMetrics) -> str:
-    estimates = metrics.model_dump_json(include={"metrics", "answered_only"})
-    return hashlib.sha256(f"{scores_sha256} {estimates}".encode()).hexdigest()
+    estimates = [*metrics.metrics.values(), *metrics.answered_only.values()]
+    numbers = [(e.mean, e.low, e.high, e.se, e.n, e.n_failed, e.n_unscored) for e in estimates]
+    return hashlib.sha256(f"{scores_sha256} {json.dumps(numbers)}".encode()).hexdigest()
 
 
 def _is_of(ruler: Ruler, flow: Flow) -> bool:

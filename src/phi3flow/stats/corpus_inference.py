@@ -133,6 +133,8 @@ class _Inference:
     @property
     def spread(self) -> Spread:
         """What lines needed are planned by; a conversation that matters is a degree of freedom."""
+        if not self.se:
+            return Spread(0.0)
         n, (low, high) = len(self.table.lines), self.contributed.ends
         width = (high - low) / 2 if math.isfinite(low) else None
         length = n / len(self.table.sums)
