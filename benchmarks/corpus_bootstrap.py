@@ -63,7 +63,7 @@ CELLS = (
 
 def corpus_bootstrap_section(simulations: int = SIMULATIONS) -> str:
     """Return the section, in Markdown."""
-    return "\n".join([ABOUT, *(row for cell in CELLS for row in _rows(cell, simulations)), "", few_wrong_section()])
+    return "\n".join([ABOUT, *(row for cell in CELLS for row in _rows(cell, simulations)), "", few_wrong_section(), ""])
 
 
 def few_wrong_section() -> str:
