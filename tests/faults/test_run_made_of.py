@@ -132,6 +132,19 @@ def test_what_cannot_be_told_is_said(world: World) -> None:
     assert "endpoint does not say which model it serves" in " ".join(cached.stderr.split())
 
 
+def test_the_same_weights_at_another_address_are_the_same_model(world: World) -> None:
+    """phi3flow's own server, started again, listens elsewhere."""
+    for endpoint in (world.first, world.second):
+        endpoint.serves = [{"id": "tuned", "fingerprint": "0123456789abcdef"}]
+    world.refusals += [400]
+    assert world.project.finish(world.first, *FLAGS).returncode == 1
+    world.point_at(world.second)
+    assert world.project.finish(world.first, *FLAGS).returncode == 0
+    assert len(world.second.requests) == 1
+    world.second.serves = [{"id": "tuned", "fingerprint": "another"}]
+    assert world.project.finish(world.first, *FLAGS).returncode == 2
+
+
 def test_another_key_or_order_of_lines_is_no_other_run(world: World) -> None:
     """Keys are renewed, and what an endpoint that lists no models serves is not known."""
     assert world.project.finish(world.first, *FLAGS).returncode == 0

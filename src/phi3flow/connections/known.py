@@ -14,9 +14,8 @@ from phi3flow.connections.public import public_values, secret_keys
 from phi3flow.connections.served import find_served
 from phi3flow.errors import Phi3flowError
 from phi3flow.flows import ConnectionSource, PromptflowConnection
-from phi3flow.records.connections import ConnectionUse
+from phi3flow.records.connections import ENDPOINT_FIELDS, ConnectionUse
 
-_ENDPOINTS = ("endpoint", "base_url", "api_base", "azure_endpoint")
 _KEYS = ("key", "api_key")
 _UNTOLD = "AzureOpenAIConnection"  # lists no deployments to who has its key
 _DIGITS = 16
@@ -62,7 +61,7 @@ class KnownConnections:
 def describe_use(name: str, connection: PromptflowConnection) -> ConnectionUse:
     """Return what a connection stands for; its endpoint is asked what it serves."""
     values = public_values(connection)
-    url = next((values[field] for field in _ENDPOINTS if values.get(field)), "")
+    url = next((values[field] for field in ENDPOINT_FIELDS if values.get(field)), "")
     secrets = secret_keys(connection)
     key = next((str(connection["value"][field]) for field in _KEYS if field in secrets), "")
     parts = split_url(url)

@@ -21,17 +21,25 @@ class ConnectionUse(Record):
     serves: str | None = None
 
     def changes_since(self, before: ConnectionUse) -> list[str]:
-        """Say what the connection stood for ``before`` and does not now, as far as both are known."""
+        """Say what the connection stood for ``before`` and does not now, as far as both are known.
+
+        Where an endpoint tells the fingerprint of its weights, and it is the same, another address is no change.
+        """
         changes: list[str] = []
-        for what in ("endpoint", "serves"):
+        is_same_model = self.serves is not None and self.serves == before.serves and FINGERPRINT in self.serves
+        for what in ("serves",) if is_same_model else ("endpoint", "serves"):
             was, is_now = getattr(before, what), getattr(self, what)
             if was and is_now and was != is_now:
                 changes.append(f"connection {self.name}'s {_NAMED[what]} was {was}, is {is_now}")
         if before.values and self.values and not changes:
-            names = sorted({*before.values, *self.values})
+            names = sorted({*before.values, *self.values} - ({*ENDPOINT_FIELDS} if is_same_model else set()))
             other = [name for name in names if before.values.get(name) != self.values.get(name)]
             changes += [f"connection {self.name}'s {name} is another than it was" for name in other]
         return changes
 
 
+ENDPOINT_FIELDS = ("endpoint", "base_url", "api_base", "azure_endpoint")
+"""What connections call their endpoint's URL."""
+FINGERPRINT = "(fingerprint "
+"""How ``serves`` names the weights of a model, not its name alone."""
 _NAMED = {"endpoint": "endpoint", "serves": "model"}

@@ -147,7 +147,7 @@ class FaultEndpoint:
 
     ``script`` gives the replies in order, or is a function of the request (None: the echo). With ``key``, a request
     needs ``Authorization: Bearer KEY`` or ``api-key: KEY``, else it gets a 401 that uses up no scripted reply.
-    ``serves`` are the ids of the models that GET /v1/models lists, and may be changed; None: it has no such list.
+    ``serves`` are the models that GET /v1/models lists, by id or whole, and may be changed; None: it has no such list.
     ``port`` is where it listens, a free one for 0: a run goes on over the endpoint that it began with.
     """
 
@@ -156,7 +156,7 @@ class FaultEndpoint:
         script: Iterable[Scripted] | Handler = (),
         *,
         key: str | None = None,
-        serves: Sequence[str] | None = None,
+        serves: Sequence[str | dict[str, Any]] | None = None,
         port: int = 0,
     ) -> None:
         self.port = port
@@ -250,7 +250,7 @@ class FaultEndpoint:
     async def _list_models(self, _: web.Request) -> web.Response:
         if self.serves is None:
             return web.Response(status=404)
-        return web.json_response({"object": "list", "data": [{"id": name} for name in self.serves]})
+        return web.json_response({"object": "list", "data": [_model(model) for model in self.serves]})
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="Healthy")
@@ -307,6 +307,10 @@ class FaultEndpoint:
         elif reply.fault is None:
             await response.write(content)
         return response
+
+
+def _model(model: str | dict[str, Any]) -> dict[str, Any]:
+    return {"id": model} if isinstance(model, str) else model
 
 
 def _in_order(script: Any) -> Handler:
