@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
@@ -19,6 +18,7 @@ from phi3flow.records.connections import ENDPOINT_FIELDS, ConnectionUse
 _KEYS = ("key", "api_key")
 _UNTOLD = "AzureOpenAIConnection"  # lists no deployments to who has its key
 _DIGITS = 16
+_LONGEST_NAME = 20
 
 
 class KnownConnections:
@@ -34,11 +34,10 @@ class KnownConnections:
         self._given[name] = self._source(name)
         return self._given[name]
 
-    def uses(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
+    def uses(self, names: Collection[str]) -> dict[str, ConnectionUse]:
         """Return what those connections stand for now that can be found; each endpoint is asked once."""
-        with contextlib.ExitStack() as stack:
-            new = [name for name in names if name not in self._uses]
-            pool = stack.enter_context(ThreadPoolExecutor(max(1, len(new))))
+        new = [name for name in names if name not in self._uses]
+        with ThreadPoolExecutor(max(1, len(new))) as pool:
             self._uses |= {use.name: use for use in pool.map(self._use, new) if use}
         return {name: self._uses[name] for name in names if name in self._uses}
 
@@ -76,5 +75,6 @@ def describe_use(name: str, connection: PromptflowConnection) -> ConnectionUse:
 
 
 def _address(parts: SplitResult) -> str:
-    """Return a URL without a user's name, query and fragment."""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """Return a URL without a user's name, query and fragment, and without what may be a key in its path."""
+    path = "/".join(part if len(part) <= _LONGEST_NAME else "…" for part in parts.path.split("/"))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))

@@ -46,7 +46,8 @@ def find_served(url: str, *, key: str, model: str | None) -> str | None:
 
 
 def _ask(url: str, key: str, model: str | None) -> list[str]:
-    request = urllib.request.Request(_models_url(url), headers={"Authorization": f"Bearer {key}", "api-key": key})
+    headers = {"Authorization": f"Bearer {key}", "api-key": key} if key else {}
+    request = urllib.request.Request(_models_url(url), headers=headers)
     try:
         response = _opener(url).open(request, timeout=_WITHIN_S)
     except urllib.error.HTTPError as error:

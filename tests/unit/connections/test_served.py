@@ -165,6 +165,11 @@ def test_what_is_no_url_is_described_too(url: str) -> None:
     assert (use.host, use.serves) == (None, None)
 
 
+def test_what_may_be_a_key_in_a_path_is_not_shown() -> None:
+    use = describe_use("endpoint", connection("http://127.0.0.1:1/hooks/0123456789abcdef0123456789/score"))
+    assert use.endpoint == "http://127.0.0.1:1/hooks/…/score"
+
+
 def test_a_use_has_no_secret_and_is_asked_for_once() -> None:
     with FaultEndpoint(serves=["base"], key=KEY) as endpoint:
         made = connection(f"{endpoint.url.replace('http://', 'http://user:pass@')}?code=secret", KEY)
