@@ -41,6 +41,13 @@ def confidence(level: float) -> str:
     return f"{100 * (1 - level):.4g} %"
 
 
+def money(amount: float) -> str:
+    """Return an amount with two decimals, of one below 1 three digits that are not 0."""
+    if amount == 0 or abs(amount) >= 1:
+        return f"{amount:,.2f}"
+    return f"{amount:.3g}" if abs(amount) >= 1e-4 else f"{amount:.7f}"
+
+
 @lru_cache(maxsize=4096)
 def letters(name: str) -> str:
     """Return what a name is whatever its case and marks: Ground Truth and groundTruth are ground_truth."""

@@ -51,6 +51,7 @@ from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.engines.table import DEFAULT, ENGINES, pick_engine
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import ANSWER_MATCH, ANSWERS_FILE, CONNECTIONS, TEST_LINES_FILE
+from phi3flow.text import money
 
 if TYPE_CHECKING:
     from phi3flow.engines.engine import Engine
@@ -298,7 +299,7 @@ def _describe_estimate(estimate: RunEstimate) -> str:
     most = "at most " if estimate.based_on == "tokenizer" else ""
     line += f", about {estimate.tokens_in:,} tokens in, {most}{tokens_out} out"
     if estimate.cost is not None:
-        line += f", {most}{estimate.cost:,.2f} at the given prices"
+        line += f", {most}{money(estimate.cost)} at the given prices"
     return f"{line} (from {'this run' if estimate.based_on == 'earlier lines' else 'the tokenizer'})"
 
 
@@ -328,7 +329,8 @@ def _describe(run: RunFolder) -> str:
         line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
         counted = {"endpoint": tokens.n_endpoint, "tokenizer": tokens.n_tokenizer, "nobody": tokens.n_unknown}
         line += f" (lines counted by {', '.join(f'{who}: {n}' for who, n in counted.items() if n)})"
-        line += f", {tokens.cost:,.2f} at the given prices" if tokens.cost is not None else ""
+        least = "at least " if tokens.n_unknown else ""
+        line += f", {least}{money(tokens.cost)} at the given prices" if tokens.cost is not None else ""
     failed = next((result for result in run.results() if result.status == "Failed"), None) if counts.failed else None
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"

@@ -32,7 +32,8 @@ class TokenTotal(Record):
     """The tokens of a run's completed lines, and what they cost.
 
     ``n_endpoint`` lines were counted by the endpoint, ``n_tokenizer`` by the tokenizer, ``n_unknown`` by nobody.
-    ``cost`` is in the currency of the prices, which are for a million tokens; None without prices.
+    ``cost`` is that of the lines that were counted, in the currency of the prices, which are for a million tokens; None
+    without prices, and where no line was counted.
     """
 
     prompt_tokens: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from phi3flow.records.runs import TokenTotal
 from phi3flow.report.run_view import RunView
 from phi3flow.report.wording import number, signed
-from phi3flow.text import plural
+from phi3flow.text import money, plural
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ def token_rows(runs: Sequence[RunView]) -> list[TokenRow]:
 
 def price(cost: float | None) -> str:
     """Return a cost with two decimals, or with three digits where it is below 1; a dash where it is unknown."""
-    if cost is None or cost == 0:
-        return number(cost, 2)
-    return number(cost, 2) if abs(cost) >= 1 else f"{cost:.3g}" if abs(cost) >= 1e-4 else number(cost, 7)
+    return number(cost, 2) if cost is None else money(cost)
 
 
 def _tokens(run: RunView) -> _Tokens | None:

@@ -33,7 +33,7 @@ class LineOutcomes:
         """Return the tokens of the completed lines, and what they cost."""
         n_unknown = self._completed - self._tokens["n_endpoint"] - self._tokens["n_tokenizer"]
         total = TokenTotal(**self._tokens, n_unknown=n_unknown)
-        if prices is None:
+        if prices is None or not total.n_endpoint + total.n_tokenizer:
             return total
         cost = total.prompt_tokens * prices.tokens_in + total.completion_tokens * prices.tokens_out
         return total.model_copy(update={"cost": cost / 1e6})
