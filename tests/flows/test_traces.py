@@ -16,6 +16,7 @@ BUGS = {
     "a name": ("return txt", "NameError", "ask.py", 9),
     "in a module of the flow": ("import helper; return helper.shout(question)", "NameError", "helper.py", 2),
     "in a library": ("import json; return json.loads('{')", "JSONDecodeError", "ask.py", 9),
+    "half a character": ("raise ValueError('\\ud83d')", "ValueError", "ask.py", 9),
     "raised from another": (
         "exec(\"try:\\n 1 / 0\\nexcept ZeroDivisionError as error:\\n raise KeyError('x') from error\")",
         "KeyError",

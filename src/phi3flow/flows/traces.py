@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phi3flow.records.lines import Trace
+from phi3flow.text import whole
 
 _LONGEST = 8_000
 _NOT_THEIRS = ("/promptflow/", "/phi3flow/", "/asyncio/", "/concurrent/futures/", "/threading.py", "/contextlib.py")
@@ -21,7 +22,7 @@ def describe_trace(error: BaseException, *, line_number: int, node: str | None, 
         exception = traceback.TracebackException.from_exception(error, limit=100)
         for raised in _chain(exception):
             raised.stack = traceback.StackSummary.from_list([frame for frame in raised.stack if _is_theirs(frame)])
-        text = "".join(exception.format()).replace(f"{folder}/", "")
+        text = whole("".join(exception.format()).replace(f"{folder}/", ""))
     except Exception:  # what a tool raised may raise when it is asked
         return None
     frames = [frame for frame in exception.stack if Path(frame.filename).is_relative_to(folder)]
@@ -30,8 +31,8 @@ def describe_trace(error: BaseException, *, line_number: int, node: str | None, 
     last = frames[-1] if frames else None
     return Trace(
         line_number=line_number,
-        node=node,
-        file=Path(last.filename).relative_to(folder).as_posix() if last else None,
+        node=node and whole(node),
+        file=whole(Path(last.filename).relative_to(folder).as_posix()) if last else None,
         file_line=last.lineno if last else None,
         traceback=text if len(text) <= _LONGEST else f"…{text[-_LONGEST:]}",
     )
