@@ -7,7 +7,7 @@ import json
 import pickle
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -165,6 +165,14 @@ def line_inputs(
         elif flow_input.is_chat_history and not flow_input.has_default:
             inputs.setdefault(name, [])
     return inputs
+
+
+async def run_or_fail(run: Callable[[Attempt], Awaitable[Ended]], attempt: Attempt) -> Ended:
+    """Return what becomes of an attempt, whatever is raised: a line that nobody hears of is waited for without end."""
+    try:
+        return await run(attempt)
+    except Exception as error:
+        return unanswered(attempt, type(error).__name__, f"it could not be described: {error_text(error)}")
 
 
 def unanswered(attempt: Attempt, kind: str, message: str) -> Ended:

@@ -21,7 +21,7 @@ from typing import Any
 from phi3flow.connections.public import connection_uses
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import FlowSession, open_flow
-from phi3flow.workers.attempt import Attempts
+from phi3flow.workers.attempt import Attempts, run_or_fail
 from phi3flow.workers.messages import (
     Attempt,
     Begin,
@@ -78,7 +78,7 @@ class FlowActor:
         """Execute an attempt. Ray may let it overtake ``begin``."""
         await self._has_begun.wait()
         assert self._attempts is not None
-        return await self._attempts.run(attempt)
+        return await run_or_fail(self._attempts.run, attempt)
 
     async def leave(self) -> None:
         """Remove the files: Ray ends an actor without notice."""

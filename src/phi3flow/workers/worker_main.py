@@ -17,7 +17,7 @@ import sys
 from phi3flow.connections.public import connection_uses
 from phi3flow.errors import Phi3flowError
 from phi3flow.flows import FlowSession, open_flow
-from phi3flow.workers.attempt import Attempts
+from phi3flow.workers.attempt import Attempts, run_or_fail
 from phi3flow.workers.channel import Channel
 from phi3flow.workers.evaluation_attempt import EvaluationAttempts
 from phi3flow.workers.messages import Attempt, Begin, BeginEvaluation, Opened, OpenFlow, Refused
@@ -69,7 +69,7 @@ async def _serve(channel: Channel, attempts: AnyAttempts) -> None:
 
 
 async def _run(channel: Channel, attempts: AnyAttempts, attempt: Attempt) -> None:
-    channel.send(await attempts.run(attempt))
+    channel.send(await run_or_fail(attempts.run, attempt))
 
 
 if __name__ == "__main__":
