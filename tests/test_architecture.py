@@ -107,7 +107,14 @@ def test_every_room_has_its_floor_and_was_tried() -> None:
 
 
 def test_the_root_holds_what_every_room_needs_and_nothing_else() -> None:
-    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "errors", "quickstart", "text"}
+    assert {path.stem for path in SOURCE.glob("*.py")} == {
+        "__init__",
+        "__main__",
+        "errors",
+        "proxies",
+        "quickstart",
+        "text",
+    }
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

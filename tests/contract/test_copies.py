@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phi3flow.flows.source_names import parse_python
 from phi3flow.pacing import failures
 from phi3flow.serving import protocol
 from phi3flow.serving.sampling import SamplingParameters
@@ -53,7 +54,7 @@ def _definitions(*modules: Path) -> dict[str, str]:
     """Return each function, class and constant at the top of the modules as its syntax tree, by name."""
     definitions: dict[str, str] = {}
     for module in modules:
-        for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        for node in parse_python(module.read_text(encoding="utf-8")).body:
             definitions |= dict.fromkeys(_names(node), ast.dump(node))
     return definitions
 
@@ -104,7 +105,7 @@ class _Shape(ast.NodeTransformer):
 
 def _functions(module: Path) -> Iterator[tuple[str, ast.AST]]:
     """Yield the functions of a module and of its classes, a method as Class.method."""
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+    for node in parse_python(module.read_text(encoding="utf-8")).body:
         prefix, inner = (f"{node.name}.", node.body) if isinstance(node, ast.ClassDef) else ("", [node])
         for function in inner:
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

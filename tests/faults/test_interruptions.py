@@ -19,8 +19,10 @@ from tests.support.folders.batch_project import wait_until
 
 LINES = 100
 SLOW = ECHO.replace("    return", "    import time; time.sleep(0.2)\n    return")
-COMMAND = [sys.executable, "-m", "phi3flow"]
-MOMENTS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5)
+CODE = "import sys; from phi3flow.__main__ import main; print(flush=True); sys.exit(main())"
+"""The command, once Python itself has started: what interrupts that is Python's to tell."""
+COMMAND = [sys.executable, "-c", CODE]
+MOMENTS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5)
 QUICK_S = (0.02, 0.4)
 
 
@@ -46,6 +48,8 @@ def _batch_run(folder: Path, code: str) -> subprocess.Popen[str]:
 )
 def test_ctrl_c_at_any_moment_is_one_line_and_the_run_goes_on(tmp_path: Path, moment_s: float) -> None:
     process = _batch_run(tmp_path, SLOW)
+    assert process.stdout is not None
+    process.stdout.readline()
     time.sleep(moment_s)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the foreground group hear it
     _, errors = process.communicate(timeout=60)
@@ -81,6 +85,7 @@ def test_output_that_nobody_reads_ends_the_command(tmp_path: Path, flags: tuple[
         make_run(tmp_path / ".runs", f"run-{number}", [{"question": "q"}], ["a"])
     process = _start(tmp_path, "runs", "list", *flags)
     assert process.stdout is not None
+    process.stdout.readline()
     process.stdout.close()
     assert process.wait(timeout=60) == 141
     assert process.stderr is not None
