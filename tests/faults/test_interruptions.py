@@ -53,11 +53,30 @@ def test_ctrl_c_at_any_moment_is_one_line_and_the_run_goes_on(tmp_path: Path, mo
     time.sleep(moment_s)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the foreground group hear it
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in (130, -signal.SIGINT)
+    assert process.returncode in (130, -signal.SIGINT), errors
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("phi3flow: error: interrupted"), errors
     manifest = tmp_path / ".runs" / "run" / "manifest.json"
     assert not manifest.exists() or json.loads(manifest.read_bytes())["status"] == "Canceled"
+
+
+def test_ctrl_c_while_a_class_is_made_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python tells of it as "RuntimeError: Error calling __set_name__", for which importing enums is long enough."""
+    from phi3flow import __main__
+
+    class Named:
+        def __set_name__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    def run() -> int:
+        type("Made", (), {"name": Named()})
+        return 0
+
+    monkeypatch.setattr("phi3flow.cli.main.main", run)
+    assert __main__.main() == 130
+    assert capsys.readouterr().err == "phi3flow: error: interrupted\n"
 
 
 def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
