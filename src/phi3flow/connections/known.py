@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
@@ -19,6 +20,7 @@ _KEYS = ("key", "api_key")
 _UNTOLD = "AzureOpenAIConnection"  # lists no deployments to who has its key
 _DIGITS = 16
 _LONGEST_NAME = 20
+_AT_ONCE = 8
 
 
 class KnownConnections:
@@ -27,19 +29,26 @@ class KnownConnections:
     def __init__(self, source: ConnectionSource) -> None:
         self._source = source
         self._given: dict[str, PromptflowConnection] = {}
-        self._uses: dict[str, ConnectionUse] = {}
+        self._uses: dict[str, Future[ConnectionUse]] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
 
     def __call__(self, name: str) -> PromptflowConnection:
-        """Return a connection in promptflow's dict form; see ``ConnectionSource``."""
-        self._given[name] = self._source(name)
-        return self._given[name]
+        """Return a connection in promptflow's dict form; see ``ConnectionSource``.
+
+        Its endpoint is asked from now on, while whoever wants it loads the flow.
+        """
+        self._given[name] = connection = self._source(name)
+        if name not in self._uses:
+            self._uses[name] = self._pool.submit(describe_use, name, connection)
+        return connection
 
     def uses(self, names: Collection[str]) -> dict[str, ConnectionUse]:
         """Return what those connections stand for now that can be found; each endpoint is asked once."""
-        new = [name for name in names if name not in self._uses]
-        with ThreadPoolExecutor(max(1, len(new))) as pool:
-            self._uses |= {use.name: use for use in pool.map(self._use, new) if use}
-        return {name: self._uses[name] for name in names if name in self._uses}
+        for name in names:
+            if name not in self._uses:
+                with contextlib.suppress(Phi3flowError):  # a run that needs it will say so
+                    self(name)
+        return {name: self._uses[name].result() for name in names if name in self._uses}
 
     def made_of(self) -> dict[str, dict[str, Any]]:
         """Return what each connection that was given stands for, without secrets: what an answer depends on."""
@@ -47,14 +56,6 @@ class KnownConnections:
         return {
             name: {**public_values(connection), "serves": uses[name].serves} for name, connection in self._given.items()
         }
-
-    def _use(self, name: str) -> ConnectionUse | None:
-        if name not in self._given:
-            try:
-                self(name)
-            except Phi3flowError:  # a run that needs it will say so
-                return None
-        return describe_use(name, self._given[name])
 
 
 def describe_use(name: str, connection: PromptflowConnection) -> ConnectionUse:
