@@ -41,6 +41,8 @@ def test_the_console_the_folder_and_the_report_say_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     body, raised, file, file_line = BUGS[kind]
+    tmp_path = tmp_path / "phi3flow" / "promptflow"  # a project's folder may be called as a package is
+    tmp_path.mkdir(parents=True)
     write_flow(tmp_path / "flow", CODE.replace("{body}", body), files={"helper.py": HELPER})
     write_lines(tmp_path / "lines.jsonl", [{"question": "q0"}, {"question": "q1"}])
     monkeypatch.chdir(tmp_path)

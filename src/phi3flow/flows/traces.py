@@ -21,7 +21,9 @@ def describe_trace(error: BaseException, *, line_number: int, node: str | None, 
     try:
         exception = traceback.TracebackException.from_exception(error, limit=100)
         for raised in _chain(exception):
-            raised.stack = traceback.StackSummary.from_list([frame for frame in raised.stack if _is_theirs(frame)])
+            raised.stack = traceback.StackSummary.from_list(
+                [frame for frame in raised.stack if _is_theirs(frame, folder)]
+            )
         text = whole("".join(exception.format()).replace(f"{folder}/", ""))
     except Exception:  # what a tool raised may raise when it is asked
         return None
@@ -50,5 +52,7 @@ def _is_promptflows(exception: traceback.TracebackException | None) -> bool:
     return exception is not None and str(getattr(exception.exc_type, "__module__", "")).startswith("promptflow")
 
 
-def _is_theirs(frame: traceback.FrameSummary) -> bool:
-    return not any(part in frame.filename.replace("\\", "/") for part in _NOT_THEIRS)
+def _is_theirs(frame: traceback.FrameSummary, folder: Path) -> bool:
+    """Whether a frame is of the flow, wherever that lies, or of a library that is none of what executes it."""
+    is_own = Path(frame.filename).is_relative_to(folder)
+    return is_own or not any(part in frame.filename.replace("\\", "/") for part in _NOT_THEIRS)
