@@ -54,16 +54,24 @@ def _ask(url: str, question: str, **parameters: Any) -> requests.Response:
     return requests.post(f"{url}/score", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
 
 
+def _logged_error(capfd: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """The log's line that names an error, and the whole log: lines are written once their answers are sent."""
+    log = ""
+    while True:
+        log += capfd.readouterr().err
+        for line in map(json.loads, log[: log.rfind("\n") + 1].splitlines()):
+            if "error" in line:
+                return line, log
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("question", ["a bug, and a secret", "a step that fails, and a secret"])
 def test_an_unforeseen_error_is_500_and_the_log_has_its_place_but_not_its_words(
     url: str, question: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reply = _ask(url, question)
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
-    log = ""
-    while not log.endswith("\n"):  # the line is written once the answer is sent
-        log += capfd.readouterr().err
-    line = json.loads(log)
+    line, log = _logged_error(capfd)
     assert line["error"] in ("RuntimeError", "IndexError")
     assert any("endpoint.py" in place for place in line["traceback"])
     assert "secret" not in log + reply.text
