@@ -113,6 +113,8 @@ def test_the_root_holds_what_every_room_needs_and_nothing_else() -> None:
         "errors",
         "proxies",
         "quickstart",
+        "signals",
+        "temporary",
         "text",
     }
 

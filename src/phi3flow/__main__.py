@@ -7,6 +7,9 @@ import sys
 def main() -> int:
     """Run one command line and return its exit code; 130 for Ctrl-C, 141 where nobody reads the output any more."""
     try:
+        from phi3flow.signals import end_as_by_ctrl_c
+
+        end_as_by_ctrl_c()
         from phi3flow.cli.main import main as run
 
         code = run()
@@ -15,20 +18,21 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain as it ends
         return 141
     except BaseException as error:
-        if not _is_interruption(error):
+        interruption = _interruption(error)
+        if interruption is None:
             raise
         sys.stderr.write("phi3flow: error: interrupted\n")
-        return 130
+        return getattr(interruption, "exit_code", 130)
     return code
 
 
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: a class that is being made tells of it as of an error of its own."""
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C at the bottom of it: a class that is being made tells of it as of an error of its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 if __name__ == "__main__":

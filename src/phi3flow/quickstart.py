@@ -209,9 +209,9 @@ class Quickstart:
         if name in backend.endpoint_names():
             backend.undeploy(name)
         planned = backend.plan_deployment(DeploymentRequest(model=str(model), name=name, key_env=KEY_VARIABLE))
-        endpoint = backend.deploy(planned, on_note=lambda _: None)
+        backend.deploy(planned, on_note=lambda _: None)
         servers.callback(backend.undeploy, name)
-        return endpoint.url
+        return backend.connection(name).url
 
     def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, stage: _Stage) -> None:
         from pydantic import SecretStr

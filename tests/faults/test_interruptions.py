@@ -22,6 +22,7 @@ SLOW = ECHO.replace("    return", "    import time; time.sleep(0.2)\n    return"
 CODE = "import sys; from phi3flow.__main__ import main; print(flush=True); sys.exit(main())"
 """The command, once Python itself has started: what interrupts that is Python's to tell."""
 COMMAND = [sys.executable, "-c", CODE]
+RUN = ("batch-run", "flow", "--data", "lines.jsonl", "--name", "run", "--concurrency", "4")
 MOMENTS_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5)
 QUICK_S = (0.02, 0.4)
 
@@ -37,10 +38,11 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _batch_run(folder: Path, code: str) -> subprocess.Popen[str]:
-    write_flow(folder / "flow", code)
+def _batch_run(folder: Path, code: str, *, definition: str = "") -> subprocess.Popen[str]:
+    with (write_flow(folder / "flow", code) / "flow.dag.yaml").open("a") as file:
+        file.write(definition)
     write_lines(folder / "lines.jsonl", ({"question": f"q{number}"} for number in range(LINES)))
-    return _start(folder, "batch-run", "flow", "--data", "lines.jsonl", "--name", "run", "--concurrency", "4")
+    return _start(folder, *RUN)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,27 @@ def test_ctrl_c_while_a_class_is_made_is_ctrl_c(
     assert capsys.readouterr().err == "phi3flow: error: interrupted\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    (tmp_path / "shared.py").write_text("")
+    process = _batch_run(tmp_path, SLOW, definition="additional_includes: [../shared.py]")
+    wait_until(lambda: bool(list(temporary.rglob("shared.py"))))
+    workers = [worker.pid for worker in psutil.Process(process.pid).children()]
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        wait_until(lambda: not any(map(_is_alive, workers)))
+        again = _start(tmp_path, *RUN, "--json")
+        _, errors = again.communicate(timeout=120)
+        assert again.returncode == 0, errors
+    assert list(temporary.iterdir()) == []
+
+
 def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
     code = ECHO.replace(
         "    return",
@@ -88,7 +111,7 @@ def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
     process.communicate(timeout=120)
     pids = [int(pid) for pid in (tmp_path / "flow" / "pids").read_text().split()]
     assert len(pids) == LINES
-    wait_until(lambda: not any(psutil.pid_exists(pid) and _is_alive(pid) for pid in pids))
+    wait_until(lambda: not any(map(_is_alive, pids)))
 
 
 def _is_alive(pid: int) -> bool:

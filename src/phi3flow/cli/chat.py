@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from phi3flow.cli.arguments import add_pairs
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import ConfigError
+from phi3flow.errors import ConfigError, Interrupted
 from phi3flow.project.paths import CHAT_FLOW, CONNECTIONS
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def _converse(
         elif question:
             try:
                 answer = runner.run(chat.ask(question, session))
+            except Interrupted:
+                raise
             except KeyboardInterrupt:
                 terminal.note("The answer was stopped.")
             except Exception as error:

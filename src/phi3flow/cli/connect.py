@@ -211,4 +211,7 @@ def _find_deployed(name: str) -> EndpointState:
 
 def _url_of(endpoint: EndpointState, *, protocol: str | None) -> str:
     """Return its URL; our local server answers OpenAI's protocol beside its scoring URL."""
-    return endpoint.url.removesuffix("/score") if protocol == "openai" else endpoint.url
+    from phi3flow.backends.choice import open_backend
+
+    url = endpoint.url or open_backend(endpoint.backend).connection(endpoint.endpoint).url
+    return url.removesuffix("/score") if protocol == "openai" else url

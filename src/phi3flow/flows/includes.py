@@ -11,13 +11,13 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from phi3flow.errors import FlowError
+from phi3flow.temporary import temporary_folder
 
 _LOG = logging.getLogger(__name__)
 INCLUDES = "additional_includes"
@@ -81,8 +81,8 @@ def whole_folder(folder: Path, files: Mapping[str, Path]) -> Iterator[Path]:
     if not files:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="phi3flow-") as temporary:
-        whole = Path(temporary).resolve() / folder.name
+    with temporary_folder() as temporary:
+        whole = temporary / folder.name
         shutil.copytree(folder, whole, ignore=_NOT_COPIED)
         copy_includes(files, whole, with_secrets=True)
         yield whole

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from phi3flow.flows.watched import FolderWatch, watch_files
 from phi3flow.proxies import loopback_exempted
 from phi3flow.records.images import output_path
 from phi3flow.records.lines import Trace
+from phi3flow.temporary import temporary_folder
 
 _QUIET = {
     "PF_DISABLE_TRACING": "true",
@@ -170,12 +170,16 @@ def open_flow(
         variables = {**flow.environment, **(environment or {})}
         variables = {name: _of_connection(name, value, resolve) for name, value in variables.items()}
         stack.enter_context(_environment({"PF_DISABLE_TRACING": "true", **loopback_exempted(), **variables}))
+        loading = stack.enter_context(contextlib.ExitStack())
+        temporary = loading.enter_context(temporary_folder())  # before what the flow opens is watched
         folder = stack.enter_context(whole_folder(flow.folder, flow.includes))
         stack.enter_context(_own_modules(folder))
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(_own_streams())
         watch = stack.enter_context(watch_files(flow))
-        yield FlowSession(flow, _create_executor(flow, folder, resolve, used), used, watch, folder)
+        executor = _create_executor(flow, folder, temporary, resolve, used)
+        loading.close()
+        yield FlowSession(flow, executor, used, watch, folder)
 
 
 def _of_connection(variable: str, value: str, connections: ConnectionSource) -> str:
@@ -190,12 +194,12 @@ def _of_connection(variable: str, value: str, connections: ConnectionSource) -> 
 
 
 def _create_executor(
-    flow: Flow, folder: Path, connections: ConnectionSource, used: dict[str, PromptflowConnection]
+    flow: Flow, folder: Path, temporary: Path, connections: ConnectionSource, used: dict[str, PromptflowConnection]
 ) -> Any:
-    with _no_warnings(), tempfile.TemporaryDirectory() as temporary:
+    with _no_warnings():
         from phi3flow.flows.promptflow_core import create_executor, inline_connections
 
-        file = (folder if flow.is_prompty else Path(temporary)) / flow.file  # a prompty's references are beside it
+        file = (folder if flow.is_prompty else temporary) / flow.file  # a prompty's references are beside it
         if not flow.is_prompty:
             file.write_bytes(flow.text.encode())
         try:

@@ -27,6 +27,7 @@ from phi3flow.flows.folder_files import is_hidden, is_tools
 from phi3flow.flows.modules import is_installed
 from phi3flow.flows.own_files import OwnFiles, is_among, mark_of, read_own_files, record
 from phi3flow.flows.source_names import read_source
+from phi3flow.temporary import temporary_prefix
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _BESIDE_DATABASES = ("-journal", "-wal", "-shm")
@@ -45,6 +46,7 @@ class FolderWatch:
         self._project = str(project_of(flow.folder))
         self._is_home = self._project == os.path.realpath(Path.home())  # what is hidden there is of other programs
         self._temporary = tempfile.gettempdir()  # not asked while files are opened: it opens some itself, under a lock
+        self._copies = temporary_prefix()  # a flow with includes works in a copy of its folder
         own = read_own_files(flow.folder)
         self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
         self._read = dict(own.read)
@@ -147,7 +149,9 @@ class FolderWatch:
         return any(name.startswith("<import>/") and path.endswith(name[8:]) for name in self._flow.files)
 
     def _name(self, path: str, *, of_code: bool = False) -> str | None:
-        """Return a path as the flow's files are named; None for what is a tool's, or lies outside of the project."""
+        """Return a path as the flow's files are named; None for a tool's, a copy's, or one outside of the project."""
+        if path.startswith(self._copies):
+            return None
         for folder in (str(self._flow.folder), self._folder):
             if path.startswith(folder + os.sep):
                 name = path[len(folder) + 1 :].replace(os.sep, "/")
@@ -165,11 +169,8 @@ class FolderWatch:
         return b"\n".join(read_source(self._flow.folder / name) for name in sources)
 
     def _name_elsewhere(self, path: str) -> str | None:
-        """Return the path of a file outside of the project that a source names: once it is there, it is the flow's.
-
-        A flow with includes works in a copy of its folder, which is gone when it ends.
-        """
-        is_in_copy = path.startswith(os.getcwd() + os.sep)  # noqa: PTH109
+        """Return the path of a file outside of the project that a source names: once it is there, it is the flow's."""
+        is_in_copy = path.startswith(self._copies)
         return path if not is_in_copy and os.fsencode(os.path.basename(path)) in self._said else None  # noqa: PTH119
 
 

@@ -41,12 +41,15 @@ class ModelState(Record):
 
 
 class EndpointState(Record):
-    """A deployment behind an endpoint; ``pid`` and ``log`` only where it is a process of this machine."""
+    """A deployment behind an endpoint; ``pid`` and ``log`` only where it is a process of this machine.
+
+    ``url`` is None as long as such a process loads its model.
+    """
 
     backend: str
     endpoint: str
     deployment: str
-    url: str
+    url: str | None = None
     model: str
     traffic: int = 100
     pid: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from phi3flow.errors import ConfigError
+from phi3flow.temporary import temporary_folder
 from phi3flow.training.model_folder import ModelFolder, find_model
 
 LORA_RANK = 16
@@ -70,7 +70,7 @@ def merge_adapter(model: PreTrainedModel, source: ModelFolder) -> PreTrainedMode
 
     They are loaded again: of weights that ``model`` holds in 4 bits the rounding would be kept.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         model.save_pretrained(folder)
         adapted: Any = PeftModel.from_pretrained(_load_model(source, dtype="auto"), folder)
     merged: PreTrainedModel = adapted.merge_and_unload()

@@ -12,6 +12,7 @@ from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import ConnectionSource, Flow
 from phi3flow.pacing.start import Start
 from phi3flow.records.connections import ConnectionUse
+from phi3flow.temporary import remove_left_folders
 from phi3flow.workers.messages import (
     Attempt,
     Begin,
@@ -108,6 +109,7 @@ class Crew:
     async def __aexit__(self, *_: object) -> None:
         for worker in self.workers:
             await worker.close()
+        remove_left_folders()  # those that were ended had no time to
 
     async def start(self, workers: int) -> None:
         """Start so many processes; they load the flow while others do something else."""

@@ -10,17 +10,16 @@ import asyncio
 import contextlib
 import io
 import queue
-import tempfile
 import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from phi3flow.connections.public import connection_uses
 from phi3flow.errors import FlowError, Phi3flowError
 from phi3flow.flows import FlowSession, open_flow
+from phi3flow.temporary import temporary_folder
 from phi3flow.workers.attempt import Attempts, run_or_fail
 from phi3flow.workers.messages import (
     Attempt,
@@ -45,7 +44,7 @@ class FlowActor:
 
     def __init__(self, content: bytes) -> None:
         self._left = contextlib.ExitStack()
-        self._folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="phi3flow-")))
+        self._folder = self._left.enter_context(temporary_folder())
         with zipfile.ZipFile(io.BytesIO(content)) as files:
             files.extractall(self._folder / "flow")
         self._said: queue.SimpleQueue[ConnectionWanted | Opened | Refused] = queue.SimpleQueue()

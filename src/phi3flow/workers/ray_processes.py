@@ -15,7 +15,6 @@ import re
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from phi3flow.datasets.tokens import tokenizer_file
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.flows import Flow, flow_files
 from phi3flow.flows.includes import copy_includes
+from phi3flow.temporary import temporary_folder
 from phi3flow.text import shorten
 from phi3flow.workers.messages import Attempt, Begin, Opened, OpenFlow
 from phi3flow.workers.process import Death, Process, StartProcess
@@ -153,8 +153,7 @@ def _death(error: Exception) -> Death:
 
 def _pack(flow: Flow) -> bytes:
     content = io.BytesIO()
-    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as files:
-        included = Path(temporary)
+    with temporary_folder() as included, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as files:
         copy_includes(flow.includes, included, with_secrets=False)
         for name in sorted({*flow_files(flow.folder), *map(Path, flow.includes)}):
             files.write(included / name if (included / name).is_file() else flow.folder / name, name.as_posix())

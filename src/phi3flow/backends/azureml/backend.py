@@ -212,9 +212,8 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
     def connection(self, endpoint: str) -> EndpointAccess:
         """See Backend. Azure tells the key."""
         service = OnlineEndpoint(self._workspace, endpoint)
-        noted = self._noted(endpoint)
-        url = noted[-1].url if noted else self._need_endpoint(service)
-        return EndpointAccess(url, key=service.key())
+        url = next((deployment.url for deployment in reversed(self._noted(endpoint))), None)
+        return EndpointAccess(url or self._need_endpoint(service), key=service.key())
 
     def _noted(self, endpoint: str) -> list[EndpointState]:
         return [deployment for deployment in self._state.endpoints() if deployment.endpoint == endpoint]

@@ -26,7 +26,7 @@ from phi3flow.backends.local.jobs import (
     run_planned,
 )
 from phi3flow.backends.local.registry import delete_version, register_model
-from phi3flow.backends.local.server_processes import look_at_server, stop_server
+from phi3flow.backends.local.server_processes import look_at_server, stop_server, with_announced_url
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import FINE_TUNED_MODEL, PROJECT, STATE_FILE
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
@@ -123,14 +123,17 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
     def status(self) -> list[EndpointStatus]:
         """See Backend. A job is noted by the process that runs it."""
         statuses = []
-        for endpoint in self._state.endpoints():
+        for endpoint in map(with_announced_url, self._state.endpoints()):
             liveness, detail = look_at_server(endpoint)
             statuses.append(EndpointStatus(**endpoint.model_dump(), state=liveness, detail=detail))
         return statuses
 
     def connection(self, endpoint: str) -> EndpointAccess:
         """See Backend. The key is in nobody's hands but the server's."""
-        return EndpointAccess(self._find(endpoint).url, key=None)
+        url = with_announced_url(self._find(endpoint)).url
+        if url is None:
+            raise ConfigError(f"the endpoint {endpoint!r} has no URL yet: `phi3flow status` tells how it fares")
+        return EndpointAccess(url, key=None)
 
     def _find(self, name: str) -> EndpointState:
         endpoints = self._state.endpoints()

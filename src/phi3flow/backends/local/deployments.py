@@ -13,7 +13,13 @@ from pydantic import SecretStr
 
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
 from phi3flow.backends.local import BACKEND
-from phi3flow.backends.local.server_processes import process_of, started_server, wait_until_healthy
+from phi3flow.backends.local.server_processes import (
+    let_begin,
+    process_of,
+    started_server,
+    wait_until_healthy,
+    with_announced_url,
+)
 from phi3flow.connections.resolve import read_variable
 from phi3flow.errors import ConfigError
 from phi3flow.project.state import BackendState, EndpointState
@@ -49,9 +55,10 @@ def plan_server(request: DeploymentRequest, state: BackendState) -> PlannedServe
     key = read_variable(key_env)
     for endpoint in state.endpoints():
         if endpoint.endpoint == name and process_of(endpoint):
+            url = with_announced_url(endpoint).url
+            fares = f"is running at {url}" if url else "is loading its model"
             raise ConfigError(
-                f"the endpoint {name!r} is running at {endpoint.url}: `phi3flow undeploy {name}` first, "
-                "or choose another --name"
+                f"the endpoint {name!r} {fares}: `phi3flow undeploy {name}` first, or choose another --name"
             )
     return PlannedServer(
         model=str(model),
@@ -66,7 +73,7 @@ def plan_server(request: DeploymentRequest, state: BackendState) -> PlannedServe
 
 
 def start_endpoint(planned: PlannedServer, state: BackendState) -> EndpointState:
-    """Start the server, wait until it is healthy, and note it.
+    """Start the server, noted before it begins, and wait until it is healthy.
 
     It outlives this process and its terminal. The key travels in its environment only. Raises DeploymentError with the
     server's last words where it does not come up.
@@ -75,19 +82,26 @@ def start_endpoint(planned: PlannedServer, state: BackendState) -> EndpointState
     arguments = [str(Path(planned.model).resolve()), "--name", name, "--host", planned.host]
     arguments += ["--port", str(planned.port), "--key-env", planned.key_env]
     environment = os.environ | {planned.key_env: planned.key.get_secret_value()}
-    with started_server(arguments, log, environment=environment) as server:
-        endpoint = EndpointState(
-            backend=BACKEND,
-            endpoint=name,
-            deployment=planned.deployment,
-            url=wait_until_healthy(server, log, timeout_s=planned.timeout_s),
-            model=planned.model,
-            pid=server.pid,
-            pid_created_at=psutil.Process(server.pid).create_time(),
-            log=str(log),
-            created_at=datetime.now(UTC),
-        )
-        state.note_endpoint(endpoint, traffic={endpoint.deployment: 100})
+    try:
+        with started_server(arguments, log, environment=environment) as server:
+            endpoint = EndpointState(
+                backend=BACKEND,
+                endpoint=name,
+                deployment=planned.deployment,
+                model=planned.model,
+                pid=server.pid,
+                pid_created_at=psutil.Process(server.pid).create_time(),
+                log=str(log),
+                created_at=datetime.now(UTC),
+            )
+            state.note_endpoint(endpoint, traffic={endpoint.deployment: 100})
+            let_begin(server)
+            url = wait_until_healthy(server, log, timeout_s=planned.timeout_s)
+            endpoint = endpoint.model_copy(update={"url": url})
+            state.note_endpoint(endpoint, traffic={endpoint.deployment: 100})
+    except BaseException:  # Ctrl-C too; the server has been ended
+        state.forget_endpoint(name)
+        raise
     return endpoint
 
 

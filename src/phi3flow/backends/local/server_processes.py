@@ -9,14 +9,11 @@ import contextlib
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from urllib.parse import urlsplit
 
 import psutil
@@ -32,53 +29,47 @@ STOP_TIMEOUT_S = 40.0
 """Longer than a server takes to finish what is in flight."""
 LAST_WORDS_BYTES = 4096
 LAST_WORDS_LINES = 5
+_WAIT_AND_RUN = """
+import sys
+if not sys.stdin.buffer.read(1):
+    sys.exit("the deploy that started this server ended before it began")
+import runpy
+runpy.run_module("phi3flow", run_name="__main__")
+"""
 
 
 @contextlib.contextmanager
 def started_server(
     arguments: list[str], log: Path, *, environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Give a ``phi3flow serve`` that was started; a block that raises ends it, since nobody would know of it."""
-    child = None
-    try:
-        with _interrupts_wait():
-            child = _start(arguments, log, environment=environment)
-        yield child
-    except BaseException:  # Ctrl-C too
-        if child:
-            child.kill()
-            child.wait()
-        raise
+    """Give the process of a ``phi3flow serve`` that waits for ``let_begin``; a block that raises ends it.
 
-
-def _start(arguments: list[str], log: Path, *, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own, so that it outlives this terminal."""
+    It is in a session of its own, so that it outlives this terminal. Until it is let begin it ends with this process,
+    so that one that nobody noted yet is never left.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "phi3flow.cli.main", "serve", *arguments, "--json"],
+        child = subprocess.Popen(
+            [sys.executable, "-c", _WAIT_AND_RUN, "serve", *arguments, "--json"],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let a Ctrl-C wait until the block is left: a process that is just being started is in nobody's hands."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *caught: held.append(caught))
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held and callable(before):
-        before(*held[0])
+        yield child
+    except BaseException:  # Ctrl-C too
+        child.kill()
+        child.wait()
+        raise
+
+
+def let_begin(child: subprocess.Popen[bytes]) -> None:
+    """Have a server that waits load its model."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(b"\n")
 
 
 def wait_until_healthy(child: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> str:
@@ -98,7 +89,11 @@ def wait_until_healthy(child: subprocess.Popen[bytes], log: Path, *, timeout_s: 
 
 
 def _announced_url(log: Path) -> str | None:
-    for line in log.read_bytes().splitlines():
+    try:
+        lines = log.read_bytes().splitlines()
+    except OSError:
+        return None
+    for line in lines:
         if line.startswith(b'{"url"') and line.endswith(b"}"):
             return str(json.loads(line)["url"])
     return None
@@ -129,6 +124,13 @@ def process_of(endpoint: EndpointState) -> psutil.Process | None:
     return process if born_s == endpoint.pid_created_at and not zombie else None
 
 
+def with_announced_url(endpoint: EndpointState) -> EndpointState:
+    """Return an endpoint with the URL in its log where its deploy ended before the server had one."""
+    if endpoint.url or not endpoint.log or not process_of(endpoint):
+        return endpoint
+    return endpoint.model_copy(update={"url": _announced_url(Path(endpoint.log))})
+
+
 def stop_server(endpoint: EndpointState) -> None:
     """End an endpoint's process, letting it finish what is in flight; one that is gone already is no error."""
     process = process_of(endpoint)
@@ -144,6 +146,8 @@ def stop_server(endpoint: EndpointState) -> None:
 def look_at_server(endpoint: EndpointState) -> tuple[Liveness, str | None]:
     """Return how an endpoint fares, and what is known where it does not run."""
     if process_of(endpoint):
+        if endpoint.url is None:
+            return "starting", f"it loads its model; its log is {endpoint.log}"
         status = _health(endpoint.url)
         if status == http.client.OK:
             return "running", None

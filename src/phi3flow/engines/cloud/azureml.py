@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from phi3flow.project.paths import PROJECT
 from phi3flow.records.connections import ConnectionUse
 from phi3flow.records.yaml_text import change_yaml
 from phi3flow.storage.jsonl import Row, read_rows
+from phi3flow.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -112,12 +112,12 @@ class FlowJobs:
 
     def answers(self, name: str) -> Iterator[LineAnswer]:
         """See Place. A row is a line's outputs with its line_number, in newer images inside ``output``."""
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             jobs = self._workspace.sdk.workspace.jobs
             download = partial(jobs.download, name, download_path=folder, output_name=OUTPUT)
             persistently(f"the output of job {name}", download)
             try:
-                for row in _output_rows(Path(folder)):
+                for row in _output_rows(folder):
                     inner = row.get("output")
                     outputs = inner if isinstance(inner, dict) and "line_number" not in row else row
                     yield LineAnswer(*line_outputs(f"job {name}", outputs))

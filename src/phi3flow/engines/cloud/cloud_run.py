@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from phi3flow.runner.plan import PlannedRun, RunPlan
 from phi3flow.runs.folder import RunFolder
 from phi3flow.runs.promptflow_record import write_pf_record
 from phi3flow.runs.writer import RunWriter
+from phi3flow.temporary import temporary_folder
 
 _AGAIN = frozenset({"Failed", "Canceled"})
 
@@ -68,7 +68,7 @@ class CloudRun:
     def _begin(self, confirm: Callable[[str], bool]) -> bool:
         if not self._fresh:
             self._open()
-        folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
+        folder = self._held.enter_context(temporary_folder())
         is_completed = self._writer.is_completed if self._writer else lambda _: False
         self._sent = SentLines.write(folder / "lines.jsonl", self._planned, self._plan.flow, is_completed)
         if not self._sent.numbers:
