@@ -195,7 +195,7 @@ def test_lines_that_training_has_seen_are_warned_of_at_the_top(
     warning = report.page.locator(".verdict .caution")
     assert warning.inner_text().startswith("Leakage: 1 line of test_lines.jsonl is of a conversation that begins with")
     assert "they have changed" in "".join(report.texts("#provenance"))
-    warning.get_by_role("link", name="2").click()
+    warning.get_by_role("link", name="1").click()  # from 0, as in results.jsonl
     wait_for_text(report.page, ".open .line-text", seen.upper())
 
 

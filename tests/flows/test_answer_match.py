@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.flows import load_flow, open_flow
+from phi3flow.flows.observed import ObservedLine
 from tests.support.flows.answer_match import FLOW, metrics, score_line, text
 
 WRITTEN_LIKE_LISTS = [
@@ -159,7 +160,7 @@ def executed() -> dict[str, Any]:
     with open_flow(load_flow(FLOW), connections=_no_connection) as session:
         done = [asyncio.run(session.exec_line(line, line_number=number)) for number, line in enumerate(lines)]
         inputs = [{name: line[name] for name in ("answer", "ground_truth")} for line in lines]
-        logged, raised = session.exec_aggregation(inputs, done)
+        logged, raised = session.exec_aggregation(inputs, done, ObservedLine())
     assert raised is None
     return {"lines": [line.outputs for line in done], "metrics": logged}
 

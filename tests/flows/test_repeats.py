@@ -40,7 +40,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchProject:
 
 
 def _run(project: BatchProject, *flags: object) -> dict[str, int]:
-    with FaultEndpoint(_Moody(), key=KEY) as endpoint:
+    with FaultEndpoint(_Moody(), key=KEY, port=project.port) as endpoint:
+        project.port = endpoint.port
         ended = project.finish(endpoint, "--concurrency", "1", *flags)
     assert ended.returncode == 0, ended.stderr
     return ended.counts
@@ -59,7 +60,7 @@ def test_each_line_runs_k_times_under_names_of_its_own(project: BatchProject) ->
 def test_more_repeats_add_to_those_that_are_there(project: BatchProject) -> None:
     assert _run(project)["completed"] == LINES
     assert _run(project, "--repeats", 2)["completed"] == 2 * LINES
-    with FaultEndpoint(_Moody(), key=KEY) as endpoint:
+    with FaultEndpoint(_Moody(), key=KEY, port=project.port) as endpoint:
         project.finish(endpoint, "--repeats", 3)
         assert len(endpoint.requests) == LINES, "only the third time was missing"
 
@@ -67,7 +68,7 @@ def test_more_repeats_add_to_those_that_are_there(project: BatchProject) -> None
 @pytest.mark.slow
 def test_other_lines_cannot_be_repeated_in_the_same_run(project: BatchProject) -> None:
     _run(project, "--repeats", 2)
-    with FaultEndpoint(_Moody(), key=KEY) as endpoint:
+    with FaultEndpoint(_Moody(), key=KEY, port=project.port) as endpoint:
         ended = project.finish(endpoint, "--repeats", 2, "--limit", 3)
     assert ended.returncode == 2
     assert "it had 6 lines to repeat, now 3" in ended.stderr

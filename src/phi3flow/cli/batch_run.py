@@ -116,6 +116,9 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--name", help="the run's name (default: after flow, variant and fingerprint)")
     group.add_argument("--fresh", action="store_true", help="start the run over")
     group.add_argument("--dry-run", action="store_true", help="say how many lines and tokens, and run nothing")
+    group.add_argument(
+        "--trace", action="store_true", help="keep what each node was given and gave, and what a model was sent"
+    )
     add_runs_dir(group)
 
 
@@ -220,6 +223,7 @@ def _plan(
             workers=args.workers,
             tokenizer=args.tokenizer,
             prices=_prices(args),
+            trace=args.trace,
         ),
         limit=args.limit,
         cache=ANSWERS_FILE if args.cache else None,
@@ -277,9 +281,7 @@ def _check_flags(args: argparse.Namespace, engine: Engine) -> None:
     for flag in engine.refuses:
         name = flag[2:].replace("-", "_")
         if getattr(args, name) != parser.get_default(name):
-            raise ConfigError(
-                f"{flag} does not go with --engine {engine.name}, which paces and tries lines in its own way"
-            )
+            raise ConfigError(f"{flag} does not go with --engine {engine.name}, which executes lines in its own way")
 
 
 def _estimate(plans: list[RunPlan], terminal: Terminal) -> int:
@@ -334,8 +336,8 @@ def _describe(run: RunFolder) -> str:
     failed = next((result for result in run.results() if result.status == "Failed"), None) if counts.failed else None
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
-        if trace := run.traces().get(failed.line_number):
-            line += f" ({trace.place}; the traceback is in {run.name}/tracebacks.jsonl)"
+        if traceback := run.tracebacks().get(failed.line_number):
+            line += f" ({traceback.place}; the traceback is in {run.name}/tracebacks.jsonl)"
     return line
 
 

@@ -18,6 +18,7 @@ from phi3flow.flows.column_mapping import complete_mapping, map_line
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.inputs import FlowInput
 from phi3flow.flows.numbers import as_number
+from phi3flow.flows.observed import ObservedLine
 from phi3flow.flows.session import FlowLine, FlowSession
 from phi3flow.records.images import image_paths, located
 from phi3flow.records.lines import LineError, LineResult
@@ -82,22 +83,25 @@ class Evaluator:
     """
 
     def __init__(self, session: FlowSession, mapping: Mapping[str, Any], *, redact: Callable[[str], str]) -> None:
-        self._session = session
+        self.session = session
         self._mapping = mapping
         self._redact = redact
         self._inputs = session.flow.inputs
         self._optional = session.flow.optional_inputs
         self._ranges = session.flow.score_ranges
 
-    async def execute(self, line: AnsweredLine, *, timeout_s: float | None = None) -> Execution:
-        """Execute the flow on a line.
+    async def execute(
+        self, line: AnsweredLine, *, timeout_s: float | None = None, observed: ObservedLine | None = None
+    ) -> Execution:
+        """Execute the flow on a line, which ``observed`` sees.
 
         Raises what its tool raises, ColumnMappingError for a column that the line lacks, TimeoutError, FlowError for a
         score that is NaN, infinite, or outside of its metric's range.
         """
         inputs = self.inputs(line)
         number = line.result.line_number
-        flow_line = await self._session.exec_line(inputs, line_number=number, timeout_s=timeout_s)
+        observed = observed or ObservedLine()
+        flow_line = await self.session.exec_line(inputs, line_number=number, timeout_s=timeout_s, observed=observed)
         scores = read_scores(flow_line.outputs, self._ranges)
         failures = {name: self._text(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
         texts = {name: self._text(text) for name, text in _read_texts(flow_line.outputs)}

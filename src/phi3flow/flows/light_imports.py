@@ -11,6 +11,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from phi3flow.flows.model_calls import note_calls_of_openai
+
 
 def import_core_only() -> None:
     """Import promptflow as where only promptflow-core is installed: its client half costs a second and 60 MB.
@@ -59,10 +61,11 @@ def _import_without(name: str, put_off: str, unneeded: str) -> None:
 
 
 def _trace_openai() -> None:
-    """Have the client of openai, now loaded, say what it is asked and answers, as promptflow has it."""
+    """Have the client of openai, now loaded, send promptflow's headers, and tell of its calls."""
     from promptflow.tracing._integrations._openai_injector import inject_openai_api
 
     inject_openai_api()
+    note_calls_of_openai()
 
 
 def get_workspace_triad_from_local() -> Any:

@@ -10,31 +10,28 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from phi3flow.errors import ConfigError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.light_imports import import_core_only
+from phi3flow.flows.observed import observed_node
+from phi3flow.flows.promptflow_batches import TOOL_THREADS, in_thread, prepare_for_batches, template_environment
 from phi3flow.flows.prompty import missing_variables
-from phi3flow.flows.threads import ToolThreads, as_line_failure
 from phi3flow.flows.yielded import YieldingTimeout, join_in_time, join_yielded, set_deadline, text_of
 
-_TOOL_THREADS = ToolThreads()
 _entry_error: ContextVar[Exception | None] = ContextVar("entry_error", default=None)
-_prompty_usage: ContextVar[dict[str, int] | None] = ContextVar("prompty_usage", default=None)
 
 
 def create_executor(flow: Flow, file: Path, folder: Path, connections: ConnectionSource) -> Any:
     """Return promptflow's executor for ``flow``, whose definition is in ``file``, to run in ``folder``."""
     import_core_only()
-    _prepare_for_batches()
+    prepare_for_batches()
     from promptflow.core._connection_provider._connection_provider import ConnectionProvider
     from promptflow.executor import FlowExecutor
     from promptflow.storage._run_storage import DummyRunStorage
@@ -44,16 +41,16 @@ def create_executor(flow: Flow, file: Path, folder: Path, connections: Connectio
     if any(node.get("type") in ("prompt", "llm") for node in flow.definition.get("nodes", ())):
         from promptflow.tools import common
 
-        common.SandboxedEnvironment = _template_environment
+        common.SandboxedEnvironment = template_environment
     storage = DummyRunStorage()  # what a line left behind is the runner's to keep
     with contextlib.nullcontext() if _uses_builtin_tools(flow) else _without_builtin_tools():
         executor = FlowExecutor.create(file, provider, folder, storage=storage, raise_ex=True, init_kwargs=flow.init)
     if flow.is_prompty:
         _prepare_prompty(executor, provider, flow)
     if flow.is_flex:
-        _prepare_flex(executor)
+        _prepare_flex(executor, flow)
     else:  # promptflow's own loses a generator's error, and leaves the generator in the text's place
-        executor._stringify_generator_output_async = lambda outputs: join_in_time(outputs, _TOOL_THREADS)
+        executor._stringify_generator_output_async = lambda outputs: join_in_time(outputs, TOOL_THREADS)
     return executor
 
 
@@ -84,8 +81,6 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         except (LineExecutionTimeoutError, YieldingTimeout) as error:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from error
     _entry_error.set(None)
-    usage: dict[str, int] = {}
-    _prompty_usage.set(usage)
     try:
         async with asyncio.timeout(timeout_s) as limit:
             result = await executor.exec_line_async(inputs, index=line_number, run_id="line")
@@ -95,7 +90,6 @@ async def exec_line(executor: Any, inputs: Mapping[str, Any], *, line_number: in
         raise
     if (entry_error := _entry_error.get()) is not None:
         raise entry_error
-    result.run_info.system_metrics = {**(result.run_info.system_metrics or {}), **usage}
     return result
 
 
@@ -206,109 +200,12 @@ def _without_builtin_tools() -> Iterator[None]:
         ToolResolver.__init__ = begin
 
 
-@functools.cache
-def _prepare_for_batches() -> None:
-    """Take out what promptflow does for each line and a batch does once, or not at all."""
-    from promptflow._utils import logger_utils
-    from promptflow.executor import _async_nodes_scheduler, _dag_manager, flow_executor
-    from promptflow.tracing import _start_trace
-
-    # A record a node, failures, which are ours to tell, and advice at each use of a connection's attribute.
-    advice = logging.getLogger("promptflow.core._connection")
-    for logger in (logger_utils.logger, logger_utils.flow_logger, logger_utils.bulk_logger, advice):
-        logger.setLevel(logging.CRITICAL + 1)
-    # After a line is cancelled, promptflow watches the loop from a thread and then calls os._exit(0).
-    _async_nodes_scheduler.monitor_coroutine_after_cancellation = lambda loop: None
-    _async_nodes_scheduler.ThreadPoolExecutor = _NoThreads
-    _async_nodes_scheduler.AsyncNodesScheduler._sync_function_to_async_task = staticmethod(_invoke_sync_tool)
-    _dag_manager.inspect = SimpleNamespace(signature=functools.cache(inspect.signature), Parameter=inspect.Parameter)
-    _async_nodes_scheduler.FlowExecutionContext.invoke_tool_async = _invoke_async_tool(
-        _async_nodes_scheduler.FlowExecutionContext.invoke_tool_async
-    )
-    flow_executor.RunTracker = _line_tracker()
-    flow_executor.ThreadPoolExecutorWithContext = lambda: _TOOL_THREADS
-    for module in (flow_executor, _start_trace):
-        module.inject_openai_api = lambda: None  # done as openai is loaded
-
-
-def _line_tracker() -> Any:
-    """Return promptflow's RunTracker without its copies and checks of a record that nobody will write down."""
-    from promptflow._core.run_tracker import RunTracker
-
-    class _LineTracker(RunTracker):  # type: ignore[misc]
-        @staticmethod
-        def _skip_serialization_check() -> bool:
-            return True
-
-        def _ensure_inputs_is_json_serializable(self, inputs: Any, node_name: str) -> Any:
-            return inputs
-
-        def _ensure_serializable_value(self, val: Any, warning_msg: str | None = None) -> Any:
-            return val
-
-    return _LineTracker
-
-
-@functools.cache
-def _template_environment(**options: Any) -> Any:
-    """A sandbox that compiles a prompt once; promptflow makes a sandbox and compiles the prompt for each line."""
-    from jinja2.sandbox import SandboxedEnvironment
-
-    environment = SandboxedEnvironment(**options)
-    environment.from_string = functools.lru_cache(maxsize=256)(environment.from_string)  # type: ignore
-    return environment
-
-
-class _NoThreads:
-    """What promptflow makes for each line in place of a thread pool, now that no call goes there."""
-
-    def __init__(self, **_: Any) -> None:
-        pass
-
-    def shutdown(self) -> None:
-        pass
-
-
-async def _invoke_sync_tool(_: _NoThreads, context: Any, node: Any, function: Any, arguments: Any) -> Any:
-    """Run a synchronous tool in one of the threads that all lines share; a prompt is rendered at once."""
-    if node.type == "prompt":
-        return context.invoke_tool(node, function, arguments)
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_TOOL_THREADS, context.invoke_tool, node, function, arguments)
-
-
-def _invoke_async_tool(invoke: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(invoke)
-    async def invoke_or_fail(*arguments: Any, **keywords: Any) -> Any:
-        with as_line_failure():
-            return await invoke(*arguments, **keywords)
-
-    return invoke_or_fail
-
-
-@functools.cache
-def _count_prompties_tokens() -> None:
-    """Have a prompty's answer say how many tokens it cost: promptflow knows it from its traces, which are off."""
-    from promptflow.core import _flow
-
-    complete = _flow.format_llm_response
-
-    def complete_and_count(response: Any, **options: Any) -> Any:
-        counts, reported = _prompty_usage.get(), getattr(response, "usage", None)
-        if counts is not None and reported is not None:
-            counts.update(prompt_tokens=reported.prompt_tokens, completion_tokens=reported.completion_tokens)
-        return complete(response=response, **options)
-
-    _flow.format_llm_response = complete_and_count
-
-
 def _prepare_prompty(executor: Any, provider: Any, flow: Flow) -> None:
     """Give a prompty its connection, which promptflow looks for in its own store only, and take its sample away.
 
     promptflow answers the sample where a line has no inputs, and where only the sample says which there are. Raises
     ConfigError for an environment variable that is not set, and for a connection of another kind.
     """
-    _count_prompties_tokens()
     prompty = executor.prompty
     configuration = dict(prompty._model.configuration or {})
     for variable in missing_variables(configuration):
@@ -330,7 +227,7 @@ def _prepare_prompty(executor: Any, provider: Any, flow: Flow) -> None:
     executor._inputs = dict.fromkeys(prompty._get_input_signature())
 
 
-def _prepare_flex(executor: Any) -> None:
+def _prepare_flex(executor: Any, flow: Flow) -> None:
     """Have a flex flow's entry keep its error, which promptflow would turn into text, and run in our threads.
 
     What it yields is joined here: promptflow loses the error of an asynchronous generator, and waits for ever. The
@@ -341,13 +238,18 @@ def _prepare_flex(executor: Any) -> None:
     """
     is_async = executor._is_async
     call = executor._func_async if is_async else executor._func
+    name = str(flow.definition.get("entry") or flow.file)
 
     async def entry(**inputs: Any) -> Any:
         try:
-            if is_async:
-                output = call(**inputs)  # an asynchronous generator is not to be awaited
-                return await _joined(await output if inspect.isawaitable(output) else output)
-            return await _joined(await _in_thread(functools.partial(call, **inputs)))
+            with observed_node(name, inputs) as run:
+                if is_async:
+                    output = call(**inputs)  # an asynchronous generator is not to be awaited
+                    output = await output if inspect.isawaitable(output) else output
+                else:
+                    output = await in_thread(functools.partial(call, **inputs))
+                run.output = await _joined(output)
+                return run.output
         except Exception as error:
             _entry_error.set(error)
             raise
@@ -370,12 +272,8 @@ async def _joined(output: Any) -> Any:
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         output = as_dict(output)
     if isinstance(output, dict):
-        return await join_yielded(output, _TOOL_THREADS)
-    return await text_of(output, _TOOL_THREADS)
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(_TOOL_THREADS, function)
+        return await join_yielded(output, TOOL_THREADS)
+    return await text_of(output, TOOL_THREADS)
 
 
 def _keeping_error(executor: Any, aggregate: Any) -> Any:

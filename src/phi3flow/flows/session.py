@@ -17,11 +17,12 @@ from phi3flow.errors import ConfigError, FlowError, Phi3flowError
 from phi3flow.flows.connections import ConnectionSource, PromptflowConnection
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.includes import whole_folder
-from phi3flow.flows.traces import describe_trace
+from phi3flow.flows.observed import ObservedLine, PrintedStream
+from phi3flow.flows.tracebacks import describe_traceback
 from phi3flow.flows.watched import FolderWatch, watch_files
 from phi3flow.proxies import loopback_exempted
 from phi3flow.records.images import output_path
-from phi3flow.records.lines import Trace
+from phi3flow.records.lines import Traceback
 from phi3flow.temporary import temporary_folder
 
 _QUIET = {
@@ -42,7 +43,7 @@ SINGLE_ATTEMPTS: Mapping[str, str] = MappingProxyType({"PHI3_MAX_RETRIES": "0"})
 class FlowLine:
     """What one line gave: the flow's outputs, and the values that its aggregation will want.
 
-    ``usage`` has prompt_tokens and completion_tokens where a model's answer that promptflow traces reported them.
+    ``usage`` has prompt_tokens and completion_tokens where openai's client heard of any.
     """
 
     outputs: dict[str, Any]
@@ -63,7 +64,6 @@ class FlowSession:
     ) -> None:
         self.flow = flow
         self._folder = folder
-        self._failed_nodes: dict[int, str] = {}
         self.used_connections = used_connections
         self._executor = executor
         self._watch = watch
@@ -74,21 +74,27 @@ class FlowSession:
         return bool(self._executor.has_aggregation_node)
 
     async def exec_line(
-        self, inputs: Mapping[str, Any], *, line_number: int, timeout_s: float | None = None
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        line_number: int,
+        timeout_s: float | None = None,
+        observed: ObservedLine | None = None,
     ) -> FlowLine:
         """Execute one line. Raises the tool's own exception where a node fails, not promptflow's wrapper.
 
-        Raises TimeoutError after ``timeout_s``: asynchronous tools are cancelled, a synchronous one's thread is left.
+        ``observed`` sees it; without, what the flow prints goes to stderr. Raises TimeoutError after ``timeout_s``:
+        asynchronous tools are cancelled, a synchronous one's thread is left.
         """
         from phi3flow.flows import promptflow_core
 
+        observed = observed or ObservedLine(keeps_prints=False)
         try:
-            result = await promptflow_core.exec_line(
-                self._executor, inputs, line_number=line_number, timeout_s=timeout_s
-            )
+            with observed.watched():
+                result = await promptflow_core.exec_line(
+                    self._executor, inputs, line_number=line_number, timeout_s=timeout_s
+                )
         except Exception as error:
-            if node := getattr(error, "_node_name", None):  # promptflow's ToolExecutionError
-                self._failed_nodes[line_number] = str(node)
             raise _root_error(error)  # noqa: B904  # it keeps its own cause
         finally:
             self._watch.look_around()
@@ -99,13 +105,12 @@ class FlowSession:
         return FlowLine(
             outputs=promptflow_core.without_line_number(output),
             aggregation_inputs=wanted,
-            usage=result.run_info.system_metrics,
+            usage=observed.usage,
         )
 
-    def trace(self, error: BaseException, *, line_number: int) -> Trace | None:
+    def traceback(self, error: BaseException, observed: ObservedLine, *, line_number: int) -> Traceback | None:
         """Return where a line failed, with what it raised last; None where that was in none of the flow's code."""
-        node = self._failed_nodes.pop(line_number, None)
-        return describe_trace(error, line_number=line_number, node=node, folder=self._folder)
+        return describe_traceback(error, line_number=line_number, node=observed.failed_node, folder=self._folder)
 
     def with_image_files(self, outputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Return outputs with the paths of images in their place, as ``pf`` writes them, and the images by path."""
@@ -130,20 +135,22 @@ class FlowSession:
         return promptflow_core.with_image_texts(self._executor, values)
 
     def exec_aggregation(
-        self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine]
+        self, inputs: Sequence[Mapping[str, Any]], lines: Sequence[FlowLine], observed: ObservedLine
     ) -> tuple[dict[str, Any], Exception | None]:
         """Execute the aggregation over all lines, ``inputs`` in their order, and return what it logged, as it is.
 
-        Where it failed, return what was logged until then, and what it raised, not promptflow's wrapper.
+        Where it failed, return what was logged until then, and what it raised, not promptflow's wrapper. ``observed``
+        sees it.
         """
         from phi3flow.flows import promptflow_core
 
         collected: Any = _by_name([line.aggregation_inputs for line in lines])
         if self.flow.is_flex:
             collected = [promptflow_core.as_collected(line.aggregation_inputs[_OUTPUT]) for line in lines]
-        logged, error = promptflow_core.exec_aggregation(
-            self._executor, _by_name(inputs), collected, name=self.flow.name
-        )
+        with observed.watched():
+            logged, error = promptflow_core.exec_aggregation(
+                self._executor, _by_name(inputs), collected, name=self.flow.name
+            )
         return logged, _root_error(error) if error else None
 
 
@@ -270,10 +277,9 @@ def _own_modules(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_streams() -> Iterator[None]:
-    """Send prints to stderr, and restore both streams: promptflow's log capture, entered by many lines at once,
-    does not put them back."""
+    """Send what is printed to stderr, or to the line that prints it, and restore both streams."""
     stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout = stderr
+    sys.stdout, sys.stderr = PrintedStream("stdout", stderr), PrintedStream("stderr", stderr)
     try:
         yield
     finally:

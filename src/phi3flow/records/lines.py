@@ -19,7 +19,7 @@ class LineError(Record):
     status_code: int | None = None
 
 
-class Trace(Record):
+class Traceback(Record):
     """A line of ``tracebacks.jsonl``: where a line failed, and how it came there.
 
     ``file`` is relative to the flow's folder, ``file_line`` counts from 1; both are None of what failed elsewhere.

@@ -6,32 +6,23 @@ sorts and filters indices.
 
 from __future__ import annotations
 
-import bisect
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 from phi3flow.comparison.slices import slice_rows
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
+from phi3flow.report.bounded_texts import Cut, Text, cutter, size, text_limit
+from phi3flow.report.embedded_traces import RunTraces, embed_traces
 from phi3flow.report.pictures import Pictures
 from phi3flow.report.run_view import RunView, answer, history, question, texts
 from phi3flow.runs.conversations import conversation_name
 from phi3flow.storage.jsonl import Row
 
 BUDGET_BYTES = 4_600_000
-LONGEST_TEXT = 20_000
-SHORTEST_CUT = 100
 _HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{52}(#\d+)?$")
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-
-Text = str | list[str | int]
-"""A text, or where it is longer than the limit: its beginning, and the number of characters left out."""
-
-Cut = Callable[[str], Text]
 
 
 class LineColumns(TypedDict):
@@ -57,7 +48,7 @@ class RunColumns(TypedDict):
     """What one run answered; ``answer`` and ``error`` (type, message, status) are both None where it lacks a line.
 
     ``tokens`` are those of the prompt and of the completion; ``score_errors`` are by the line's index; ``texts`` are
-    what an evaluation said of the line in words.
+    what an evaluation said of the line in words, ``traces`` what its nodes did.
     """
 
     name: str
@@ -70,6 +61,7 @@ class RunColumns(TypedDict):
     score_errors: dict[str, list[Text]]
     texts: dict[str, list[Text | None]]
     pictures: dict[str, list[int]]
+    traces: RunTraces
 
 
 class SliceColumn(TypedDict):
@@ -89,29 +81,30 @@ class Columns(TypedDict):
 
 
 class EmbeddedLines(Columns):
-    """The columns, the number of characters beyond which their texts are cut, and the pictures as data URIs."""
+    """The columns, the number of characters beyond which their texts are cut, and the pictures as data URIs.
+
+    Of ``traces_left_out`` lines the traces would have made the file too large.
+    """
 
     text_limit: int
+    traces_left_out: int
     pictures: list[str]
 
 
 def embed(runs: Sequence[RunView], *, by: Sequence[str] = ()) -> EmbeddedLines:
     """Return the lines of ``runs`` for the page's script, with a slice column for each data column of ``by``.
 
-    The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.6 MB.
+    The limit of texts is 20,000 characters, and less (never below 100) where all this would pass 4.6 MB; traces have
+    the room that is left.
     """
-    without_texts = len(to_json(_columns(runs, lambda _: "", by, Pictures())).encode())
-    limit = _text_limit(_texts(runs), BUDGET_BYTES - without_texts)
+    without_texts = size(_columns(runs, lambda _: "", by, Pictures()))
+    limit = text_limit(_texts(runs), BUDGET_BYTES - without_texts)
     pictures = Pictures()
-    cut: Cut = lambda text: text if len(text) <= limit else [text[:limit], len(text) - limit]  # noqa: E731
-    columns = _columns(runs, cut, by, pictures)
-    return {"text_limit": limit, "pictures": pictures.uris, **columns}
-
-
-def to_json(value: object) -> str:
-    """Return JSON that can stand in an HTML script element: no <, >, &, U+2028, U+2029, no lone surrogate."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _UNSAFE.sub(lambda match: _ESCAPED.get(match.group()) or f"\\u{ord(match.group()):04x}", text)
+    columns = _columns(runs, cutter(limit), by, pictures)
+    traces, left_out = embed_traces(runs, list(_union(runs)), BUDGET_BYTES - size(columns))
+    for run, own in zip(columns["runs"], traces, strict=True):
+        run["traces"] = own
+    return {"text_limit": limit, "traces_left_out": left_out, "pictures": pictures.uris, **columns}
 
 
 def short_ids(line_ids: Sequence[str]) -> list[str]:
@@ -228,6 +221,7 @@ def _run_columns(run: RunView, line_ids: Sequence[str], cut: Cut, pictures: Pict
             for name, by_line in run.line_texts.items()
         },
         "pictures": _by_index(pictures.of_answer(run, line) if line else [] for line in completed),
+        "traces": {},
     }
 
 
@@ -256,14 +250,3 @@ def _texts(runs: Sequence[RunView]) -> list[str]:
         carried += [text for by_line in run.line_texts.values() for text in by_line.values()]
     columns = ("context", "ground_truth")
     return carried + [text for row in _rows(runs).values() for name in columns for text in texts(row.get(name))]
-
-
-def _text_limit(carried: Sequence[str], budget: int) -> int:
-    """Return the longest limit (characters) that keeps all texts within ``budget`` bytes, by bisection."""
-    sizes = [(len(text), len(to_json(text).encode())) for text in carried if text]
-
-    def fits(limit: int) -> bool:
-        return sum(size * min(1.0, limit / length) for length, size in sizes) <= budget
-
-    limits = range(SHORTEST_CUT + 1, LONGEST_TEXT + 1)
-    return SHORTEST_CUT + bisect.bisect_left(limits, True, key=lambda limit: not fits(limit))

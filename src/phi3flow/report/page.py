@@ -13,7 +13,8 @@ from phi3flow.records.comparisons import Comparison
 from phi3flow.records.lines import LineResult
 from phi3flow.records.training import TrainingRecord
 from phi3flow.report import wording
-from phi3flow.report.embedded_lines import LONGEST_TEXT, EmbeddedLines, embed, to_json
+from phi3flow.report.bounded_texts import LONGEST_TEXT, to_json
+from phi3flow.report.embedded_lines import EmbeddedLines, embed
 from phi3flow.report.figures import histograms
 from phi3flow.report.gains import GainsFigure, gains_figure
 from phi3flow.report.headline import Headline, comparison_headline, leading_metric, run_headline, unscored_headline
@@ -92,6 +93,7 @@ def render(
         provenance=provenance(runs),
         training=[view_training(record) for record in training],
         text_limit=lines["text_limit"] if lines["text_limit"] < LONGEST_TEXT else None,
+        traces_left_out=lines["traces_left_out"],
         line_count=len(lines["lines"]["id"]),
         live=live,
         written=datetime.now(UTC),

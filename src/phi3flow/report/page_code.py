@@ -13,7 +13,17 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-_SCRIPTS = ("text.js", "values.js", "data.js", "line.js", "conversation.js", "list.js", "export.js", "page.js")
+_SCRIPTS = (
+    "text.js",
+    "values.js",
+    "data.js",
+    "line.js",
+    "conversation.js",
+    "trace.js",
+    "list.js",
+    "export.js",
+    "page.js",
+)
 _LIVE_SCRIPT = "live.js"
 _STYLES = ("report.css", "lines.css", "narrow.css")
 

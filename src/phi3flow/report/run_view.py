@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 from phi3flow.comparison.rulers import Measured, match_evaluations
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.pacing.failures import is_endpoint_failure
-from phi3flow.records.lines import LineResult, Trace
+from phi3flow.records.lines import LineResult, Traceback
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import Estimate, LineScore, RunMetrics, ScoreRange
+from phi3flow.records.traces import LineTrace
 from phi3flow.report.data_view import DataView, DataViews
 from phi3flow.report.figures import Scale, metric_scale, percentile
 from phi3flow.runs.repeats import average_repeats
@@ -42,7 +43,7 @@ class Failure:
     status_code: int | None
     count: int
     line_id: str
-    trace: Trace | None = None
+    traceback: Traceback | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RunView:
     ``rows`` is empty and ``data_note`` says why where the data file is gone or has changed since the run:
     answers and scores can still be read without it. ``metrics`` and ``scored``, the scores of its lines, are by
     evaluation; ``score_again`` says of those that are not of the run as it is why, with the command that scores anew;
-    ``traces`` are by line_number.
+    ``tracebacks`` and ``traces`` are by line_number.
     """
 
     name: str
@@ -65,7 +66,8 @@ class RunView:
     score_again: dict[str, str]
     data: DataView
     folder: Path = Path()
-    traces: Mapping[int, Trace] = field(default_factory=dict)
+    tracebacks: Mapping[int, Traceback] = field(default_factory=dict)
+    traces: Mapping[int, LineTrace] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -119,7 +121,7 @@ class RunView:
                 error.status_code,
                 count,
                 first[error].line_id,
-                self.traces.get(first[error].line_number),
+                self.tracebacks.get(first[error].line_number),
             )
             for error, count in kinds.most_common()
             if error
@@ -256,6 +258,7 @@ def view_run(run: RunFolder, data: DataViews | None = None, names: Mapping[str, 
         },
         data=(data or DataViews()).of(run),
         folder=run.path,
+        tracebacks=run.tracebacks(),
         traces=run.traces(),
     )
 

@@ -13,18 +13,21 @@ from phi3flow.errors import FlowError
 from phi3flow.flows import ConnectionSource, Flow, FlowLine, open_flow
 from phi3flow.flows.evaluation import input_defaults
 from phi3flow.flows.numbers import as_number
+from phi3flow.flows.observed import ObservedLine
 from phi3flow.records.images import data_folder, located
 from phi3flow.records.lines import LineError, LineResult
 from phi3flow.runs.folder import RunFolder
+from phi3flow.workers.beside import Beside, aggregation_log
 
 
 @dataclass(frozen=True)
 class Aggregated:
-    """What an aggregation logged over so many ``lines``, and why it failed, where it did."""
+    """What an aggregation logged over so many ``lines``, why it failed, where it did, and what it printed."""
 
     lines: int
     metrics: dict[str, Any] = field(default_factory=dict)
     error: LineError | None = None
+    beside: Beside = ()
 
 
 def has_aggregation_node(flow: Flow) -> bool:
@@ -40,19 +43,19 @@ def aggregate(
     if not completed:
         return Aggregated(0)
     with open_flow(flow, connections=connections, environment=environment) as session:
-        redactor = Redactor(session)
+        redactor, observed = Redactor(session), ObservedLine()
         try:
             lines = _lines(run, completed)
             defaults = input_defaults(flow.inputs)
             folder = data_folder(Path(run.manifest.data))
             inputs = [{**defaults, **located(result.inputs, folder)} for result in completed]
-            logged, raised = session.exec_aggregation(inputs, lines)
+            logged, raised = session.exec_aggregation(inputs, lines, observed)
             content = json.dumps({name: _plain(value) for name, value in logged.items()}, default=str)
             metrics = json.loads(redactor.json(content.encode()), parse_constant=str)
         except Exception as error:
             metrics, raised = {}, error
         failed = redactor.describe(raised).error if raised else None
-        return Aggregated(len(completed), metrics, failed)
+        return Aggregated(len(completed), metrics, failed, aggregation_log(observed, redactor))
 
 
 def _lines(run: RunFolder, completed: Sequence[LineResult]) -> list[FlowLine]:

@@ -119,7 +119,7 @@ class Batch:
             attempts=attempt.attempts,
             usage=ended.usage,
             aggregation_inputs=ended.aggregation_inputs,
-            trace=ended.trace,
+            beside=ended.beside,
         )
         if completed and self._cache and not ended.images:  # which lie in this run's folder
             self._cache.keep(attempt, ended.result, ended.aggregation_inputs)

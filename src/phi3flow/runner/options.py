@@ -15,7 +15,8 @@ class RunOptions:
 
     ``limits``: how hard the endpoint may be asked; ``fail_fast``: stop after so many failed lines;
     ``max_failures_percent``: stop once more of the lines have failed; ``workers``: processes that execute the flow, in
-    Azure nodes; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money of them.
+    Azure nodes; ``tokenizer``: counts the tokens that the endpoint does not report; ``prices`` make money of them;
+    ``trace``: keep what each node was given and gave.
     """
 
     limits: Limits = NO_LIMITS
@@ -24,3 +25,4 @@ class RunOptions:
     workers: int = 1
     tokenizer: Path | None = None
     prices: Prices | None = None
+    trace: bool = False

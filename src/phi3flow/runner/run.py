@@ -139,6 +139,7 @@ async def _aggregate(plan: RunPlan, run: RunFolder, writer: RunWriter, connectio
     aggregated = await asyncio.to_thread(
         aggregate, run, plan.flow, connections=connections, environment=plan.environment
     )
+    writer.append_beside(aggregated.beside)
     writer.end_aggregation(aggregated.metrics, AggregationRecord(lines=aggregated.lines, error=aggregated.error))
 
 
@@ -209,7 +210,8 @@ async def _run_lines(
     options = plan.options
     folder = data_folder(plan.data.resolve())
     tokenizer = options.tokenizer and options.tokenizer.resolve()  # a worker's folder is the flow's
-    crew.begin(Begin(planned.mapping, options.limits.timeout_s, tokenizer, folder, writer.path))
+    timeout_s = options.limits.timeout_s
+    crew.begin(Begin(planned.mapping, timeout_s, tokenizer, folder, writer.path, trace=options.trace))
     writer.use_connections(uses)
     async with contextlib.AsyncExitStack() as stack:
         batch = Batch(

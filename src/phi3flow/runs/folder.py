@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.flows import Flow
 from phi3flow.project.paths import RUNS
-from phi3flow.records.lines import LineResult, Trace
+from phi3flow.records.lines import LineResult, Traceback
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
+from phi3flow.records.traces import LineTrace
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.results_file import RESULTS_FILE, read_last_results
 from phi3flow.storage.data_files import read_data, unchanged_data
@@ -37,6 +38,7 @@ from phi3flow.text import shorten
 _LOG = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T", Traceback, LineTrace)
 _UNBEGUN = re.compile(r"\.lock|\.manifest\.json\.[0-9a-f]{8}")
 _SHORT = 8  # of a fingerprint's digits, as in a run's name
 
@@ -45,6 +47,12 @@ AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
 
 TRACEBACKS_FILE = "tracebacks.jsonl"
 """Where the lines failed that failed in the flow's own code."""
+
+TRACES_FILE = "traces.jsonl"
+"""What the nodes of each line were given and gave, where the run kept that."""
+
+LOG_FILE = "logs.txt"
+"""What the flow printed, and how lines failed."""
 
 
 class RunFolder:
@@ -84,15 +92,14 @@ class RunFolder:
         rows = [row for line in lines if line.endswith(b"\n") and (row := _aggregation_row(line))]
         return {row["line_number"]: decode_exactly(row["aggregation_inputs"]) for row in rows}
 
-    def traces(self) -> dict[int, Trace]:
-        """Return by line_number where lines failed, the last time that they did, as far as that can be read."""
-        path = self.path / TRACEBACKS_FILE
-        traces = dict[int, Trace]()
-        for line in path.read_bytes().splitlines() if path.is_file() else []:
-            with contextlib.suppress(ValidationError):
-                trace = Trace.model_validate_json(line)
-                traces[trace.line_number] = trace
-        return traces
+    def tracebacks(self, evaluation: str | None = None) -> dict[int, Traceback]:
+        """Return by line_number where lines failed last, in the run or in scoring, as far as that can be read."""
+        folder = self.path / "scores" / evaluation if evaluation else self.path
+        return _by_line(folder / TRACEBACKS_FILE, Traceback)
+
+    def traces(self) -> dict[int, LineTrace]:
+        """Return by line_number what the nodes of traced lines gave, as far as that can be read."""
+        return _by_line(self.path / TRACES_FILE, LineTrace)
 
     def logged_metrics(self) -> dict[str, Any]:
         """Return what the run's own aggregation logged: metrics.json without what the run was scored."""
@@ -345,3 +352,14 @@ def dump_line(record: dict[str, Any]) -> bytes:
 def _is_of_evaluation(metric: str, evaluations: list[str]) -> bool:
     """Whether a full name is of one of the evaluations, or of a flow of the same name that was edited since."""
     return any(re.match(rf"{re.escape(evaluation)}(-[0-9a-f]{{8}})?\.", metric) for evaluation in evaluations)
+
+
+def _by_line(path: Path, kind: type[T]) -> dict[int, T]:
+    """Return the last record of each line in a file, empty where there is none."""
+    records = dict[int, T]()
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(ValidationError):
+                record = kind.model_validate_json(line)
+                records[record.line_number] = record
+    return records

@@ -21,7 +21,7 @@ from phi3flow.records.images import OUTPUT_FOLDER, with_paths
 from phi3flow.records.lines import LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.records.yaml_text import change_yaml
-from phi3flow.runs.folder import RunFolder, dump_line
+from phi3flow.runs.folder import LOG_FILE, RunFolder, dump_line
 from phi3flow.storage.files import write_file
 
 _ABSENT = -1
@@ -110,7 +110,7 @@ def _write_metadata(folder: Path, manifest: Manifest) -> None:
         f"{ended_at:%Y-%m-%d %H:%M:%S %z} phi3flow INFO {manifest.status}: {counts.completed} of {counts.total} lines "
         f"completed, {counts.failed} failed, {counts.retries} retries, {manifest.duration_s} s\n"
     )
-    with (folder / "logs.txt").open("a", encoding="utf-8") as file:
+    with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
         file.write(log)
 
 

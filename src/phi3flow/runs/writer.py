@@ -22,7 +22,6 @@ from phi3flow.records.record import SCHEMA_VERSION
 from phi3flow.records.runs import AggregationRecord, Counts, Manifest, Prices, RunStatus
 from phi3flow.runs.folder import (
     AGGREGATION_INPUTS_FILE,
-    TRACEBACKS_FILE,
     RunFolder,
     lock,
     read_record,
@@ -55,7 +54,7 @@ class RunWriter:
         self._manifest = manifest
         self._outcomes = outcomes
         self._aggregation_inputs: AppendedLines | None = None
-        self._traces: AppendedLines | None = None
+        self._beside: dict[str, AppendedLines] = {}
         self._held = ExitStack()
 
     @classmethod
@@ -120,22 +119,27 @@ class RunWriter:
         attempts: int,
         usage: Usage | None = None,
         aggregation_inputs: bytes | None = None,
-        trace: bytes | None = None,
+        beside: Iterable[tuple[str, bytes]] = (),
     ) -> None:
         """Append one serialised LineResult, unbuffered, so that a kill loses at most the lines in flight.
 
         ``aggregation_inputs``, JSON of what the flow's aggregation will want of the line, goes to disk before it, as
-        does ``trace``, a line of tracebacks.jsonl.
+        does what is to stand ``beside`` it, by the name of its file.
         A write that the disk refuses leaves no torn line behind and raises StorageError.
         """
         if aggregation_inputs is not None:
             self._keep_aggregation_inputs(number, aggregation_inputs)
-        if trace is not None:
-            if self._traces is None:
-                self._traces = self._held.enter_context(AppendedLines(self.path / TRACEBACKS_FILE))
-            self._traces.append(trace)
+        self.append_beside(beside)
         self._results.append(line + b"\n")
         self._outcomes.add(number, completed=completed, attempts=attempts, usage=usage)
+
+    def append_beside(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Append to files of the run's folder, by their names. Raises StorageError where the disk refuses."""
+        for name, content in files:
+            if name not in self._beside:
+                file = AppendedLines(self.path / name, of_json=name.endswith(".jsonl"))
+                self._beside[name] = self._held.enter_context(file)
+            self._beside[name].append(content)
 
     def keep_file(self, path: str, content: bytes) -> None:
         """Keep a file that a result refers to, whole, before the result. Raises StorageError where the disk refuses."""

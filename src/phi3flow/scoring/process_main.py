@@ -14,11 +14,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi3flow.connections.public import Redactor
 from phi3flow.errors import FlowError
 from phi3flow.flows import open_flow
-from phi3flow.flows.evaluation import AnsweredLine, Evaluator, Execution
-from phi3flow.pacing.failures import Failure
-from phi3flow.scoring.execution import OpenEvaluation, attempt
+from phi3flow.flows.evaluation import AnsweredLine, Evaluator
+from phi3flow.scoring.execution import Attempted, ObservedEvaluator, OpenEvaluation
 from phi3flow.workers.channel import Channel
 
 _LINES_AT_ONCE = 8
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         order: OpenEvaluation = channel.receive()
         with open_flow(order.flow, connections=_refuse, environment=order.environment) as session:
-            evaluator = Evaluator(session, order.mapping, redact=str)  # it has no connection
+            evaluator = ObservedEvaluator(Evaluator(session, order.mapping, redact=str), Redactor(session))
             gc.freeze()  # what is loaded stays: it is not gone through again and again for garbage
             while True:
                 channel.send(asyncio.run(_attempt(evaluator, channel.receive())))
@@ -42,14 +42,14 @@ def main() -> None:
         os._exit(code)  # threads of tools that hang are not waited for
 
 
-async def _attempt(evaluator: Evaluator, lines: Sequence[AnsweredLine]) -> list[Execution | Failure]:
+async def _attempt(evaluator: ObservedEvaluator, lines: Sequence[AnsweredLine]) -> list[Attempted]:
     """Return what becomes of each line, in their order."""
-    outcomes: dict[int, Execution | Failure] = {}
+    outcomes: dict[int, Attempted] = {}
     remaining = iter(enumerate(lines))
 
     async def work() -> None:
         for index, line in remaining:
-            outcomes[index] = await attempt(evaluator, line)
+            outcomes[index] = await evaluator.attempt(line)
 
     await asyncio.gather(*(work() for _ in range(_LINES_AT_ONCE)))
     return [outcomes[index] for index in range(len(lines))]

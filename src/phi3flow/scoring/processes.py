@@ -10,10 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from phi3flow.flows.evaluation import AnsweredLine, Execution
-from phi3flow.pacing.failures import Failure
+from phi3flow.flows.evaluation import AnsweredLine
 from phi3flow.project.machine import processors
-from phi3flow.scoring.execution import OpenEvaluation
+from phi3flow.scoring.execution import Attempted, OpenEvaluation
 from phi3flow.workers.frames import encode, receive
 from phi3flow.workers.process import OWN_GROUP, kill_group
 
@@ -32,7 +31,7 @@ class Helper:
         self._writer, self._reader = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._writer.submit(self._send, order)
 
-    async def attempt(self, lines: Sequence[AnsweredLine]) -> list[Execution | Failure] | None:
+    async def attempt(self, lines: Sequence[AnsweredLine]) -> list[Attempted] | None:
         """Return what becomes of each line, in their order; None where the process ended or cannot hand it over.
 
         It may be called again before it has returned, so that the process need not wait for more lines.
@@ -58,7 +57,7 @@ class Helper:
             self._process.stdin.write(encode(message))
             self._process.stdin.flush()
 
-    def _receive(self) -> list[Execution | Failure] | None:
+    def _receive(self) -> list[Attempted] | None:
         assert self._process.stdout is not None
         try:
             return receive(self._process.stdout)  # type: ignore[no-any-return]

@@ -20,6 +20,7 @@ from phi3flow.connections.public import Redactor
 from phi3flow.errors import DatasetError
 from phi3flow.flows import SINGLE_ATTEMPTS, ConnectionSource, Flow, FlowSession, open_flow
 from phi3flow.flows.evaluation import AnsweredLine, Logged, read_logged, requests_per_line, unscored
+from phi3flow.flows.observed import ObservedLine
 from phi3flow.pacing.limits import NO_LIMITS, Limits
 from phi3flow.records.images import data_folder
 from phi3flow.records.lines import LineError
@@ -39,6 +40,7 @@ from phi3flow.scoring.scorer import ScoredLine, Scorer
 from phi3flow.stats import known_range
 from phi3flow.stats.agreement import measure_agreement
 from phi3flow.storage.jsonl import Row
+from phi3flow.workers.beside import Beside, aggregation_log
 
 
 def score_run(
@@ -151,11 +153,12 @@ def _score_lines(
             limits=limits,
             repeats=repeats,
             helpers=helpers,
+            on_beside=partial(_append_beside, folder),
             on_kept=lambda count: order.on_start(KeptLines(count, len(answered), kept.changes)),
             on_line=order.on_line,
         )
         scored = asyncio.run(scorer.score(answered))
-        logged, error = _aggregate(session, scored)
+        logged, error = _aggregate(session, scored, folder)
         judging, scores = _describe_judging(session, scored, repeats), _all_scores(lines, scored)
         evidence = collect_evidence(session, mapping, lines=lines, scores=scores, limits=limits, helpers=helpers)
     ranges = _ranges([*scores, *evidence.empty.values()], flow)
@@ -207,15 +210,24 @@ def _differ(least: Estimate, answered_only: Estimate) -> bool:
     return least.model_dump(include=fields) != answered_only.model_dump(include=fields)
 
 
-def _aggregate(session: FlowSession, scored: Sequence[ScoredLine]) -> tuple[Logged, LineError | None]:
+def _append_beside(folder: Path, beside: Beside) -> None:
+    """Append what is kept beside scores to its files, which outlive the scoring."""
+    for name, content in beside:
+        with (folder / name).open("ab") as file:
+            file.write(content)
+
+
+def _aggregate(session: FlowSession, scored: Sequence[ScoredLine], folder: Path) -> tuple[Logged, LineError | None]:
     """Return what the aggregation logged, and why it failed if it did: that costs no line its score."""
     executions = [execution for line in scored for execution in line.executions]
     if not executions or not session.has_aggregation:
         return Logged(), None
     redactor = Redactor(session)
+    observed = ObservedLine()
     values, raised = session.exec_aggregation(
-        [execution.inputs for execution in executions], [execution.line for execution in executions]
+        [execution.inputs for execution in executions], [execution.line for execution in executions], observed
     )
+    _append_beside(folder, aggregation_log(observed, redactor))
     error = redactor.describe(raised).error if raised else None
     return read_logged(values, redact=redactor.answer), error
 

@@ -24,15 +24,17 @@ from phi3flow.flows.evaluation import (
     requests_per_line,
     unscored,
 )
+from phi3flow.flows.observed import ObservedLine
 from phi3flow.pacing.calls import EndpointCalls
 from phi3flow.pacing.failures import Failure
 from phi3flow.pacing.limits import Limits
 from phi3flow.records.lines import LineError
 from phi3flow.records.scores import LineScore
-from phi3flow.scoring.execution import attempt
+from phi3flow.scoring.execution import Attempted, ObservedEvaluator
 from phi3flow.scoring.executions import KeptExecutions
 from phi3flow.scoring.processes import Helper
 from phi3flow.text import shorten
+from phi3flow.workers.beside import Beside, beside_result
 from phi3flow.workers.usage import line_usage, total_tokens
 
 _LOCAL_LINES = 8
@@ -62,7 +64,8 @@ _Repetition = tuple[_Repeats, int]
 class Scorer:
     """Scores lines with an open evaluation flow, each ``repeats`` times; ``on_line`` hears of each as it ends.
 
-    What ``kept`` has is not executed again, and it keeps what is; ``on_kept`` hears for how many lines it has all.
+    What ``kept`` has is not executed again, and it keeps what is; ``on_kept`` hears for how many lines it has all,
+    ``on_beside`` of what the flow prints and where it fails.
     ``helpers`` take a share of the lines of a flow that needs nothing but the processor.
     """
 
@@ -76,15 +79,18 @@ class Scorer:
         repeats: int = 1,
         helpers: Sequence[Helper] = (),
         on_kept: Callable[[int], None] = lambda _: None,
+        on_beside: Callable[[Beside], None] = lambda _: None,
         on_line: Callable[[LineScore], None] = lambda _: None,
     ) -> None:
         self._redactor = Redactor(session)
         self._evaluator = Evaluator(session, mapping, redact=self._redactor.answer)
+        self._observed = ObservedEvaluator(self._evaluator, self._redactor)
         self._kept = kept
         self._limits = limits
         self._repeats = repeats
         self._helpers = helpers
         self._on_kept = on_kept
+        self._on_beside = on_beside
         self._on_line = on_line
         self._requests_each = requests_per_line(session.flow)
         self._asks_endpoint = bool(asks_endpoint(session) or limits.rpm or limits.tpm)
@@ -116,7 +122,14 @@ class Scorer:
         return [self._kept.find(line, repeat, self._evaluator.inputs) for repeat in range(self._repeats)]
 
     async def _ask(self, repetition: _Repetition) -> Execution:
-        return await self._evaluator.execute(repetition[0].line, timeout_s=self._limits.timeout_s)
+        line, observed = repetition[0].line, ObservedLine()
+        try:
+            execution = await self._evaluator.execute(line, timeout_s=self._limits.timeout_s, observed=observed)
+        except Exception as error:
+            self._on_beside(self._observed.beside_failure(line, observed, error))
+            raise
+        self._on_beside(beside_result(line.result.line_number, observed, self._redactor))
+        return execution
 
     async def _run_local(self, tries: Sequence[_Repetition]) -> None:
         remaining = iter(tries)
@@ -126,7 +139,7 @@ class Scorer:
 
     async def _attempt(self, tries: Iterable[_Repetition]) -> None:
         for repetition in tries:
-            self._ended(repetition, await attempt(self._evaluator, repetition[0].line))
+            self._attempted(repetition, await self._observed.attempt(repetition[0].line))
 
     async def _have_attempted(self, tries: Iterable[_Repetition], helper: Helper) -> None:
         """Give a helper lines until none are left; what it cannot hand over is done here."""
@@ -135,8 +148,12 @@ class Scorer:
             if outcomes is None:
                 await self._attempt(share)
                 return
-            for repetition, outcome in zip(share, outcomes, strict=True):
-                self._ended(repetition, outcome)
+            for repetition, attempted in zip(share, outcomes, strict=True):
+                self._attempted(repetition, attempted)
+
+    def _attempted(self, repetition: _Repetition, attempted: Attempted) -> None:
+        self._on_beside(attempted.beside)
+        self._ended(repetition, attempted.outcome)
 
     def _ended(self, repetition: _Repetition, outcome: Execution | Failure) -> None:
         line, repeat = repetition

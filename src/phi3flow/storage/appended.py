@@ -17,12 +17,13 @@ class AppendedLines:
     """A file that lines are appended to, unbuffered, so that a kill loses at most the line being written.
 
     What the process or the machine was writing when it died is cut off as the file is opened: last lines that are not
-    whole, or not JSON. Raises StorageError where the disk refuses.
+    whole, or not JSON; of a file that is not ``of_json`` nothing is. Raises StorageError where the disk refuses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, of_json: bool = True) -> None:
         self.path = path
-        repair_tail(path)
+        if of_json:
+            repair_tail(path)
         self._file: Any = self._open()
 
     def __enter__(self) -> Self:

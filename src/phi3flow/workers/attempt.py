@@ -8,6 +8,7 @@ import pickle
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from phi3flow.connections.public import Redactor
 from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_inputs
+from phi3flow.flows.observed import ObservedLine
 from phi3flow.flows.threads import is_cancelled
 from phi3flow.pacing.failures import Failure, error_text
 from phi3flow.records.images import image_paths, located
@@ -25,6 +27,7 @@ from phi3flow.records.validation import first_problem
 from phi3flow.storage.exact_json import encode_exactly
 from phi3flow.storage.jsonl import line_id, parse_row
 from phi3flow.text import whole
+from phi3flow.workers.beside import Beside, beside_result
 from phi3flow.workers.messages import Attempt, Begin, Ended
 from phi3flow.workers.usage import line_usage
 
@@ -62,18 +65,24 @@ class Attempts:
         """Execute one attempt. It never raises: an error is described, also one of what the flow returned."""
         row = parse_row(attempt.row)
         inputs: dict[str, Any] = row
+        observed = ObservedLine(traced=self._begin.trace)
         started_s = time.perf_counter()
         try:
             inputs = line_inputs(self._begin.mapping, row, attempt.history, self._session.flow)
             with_images = self._located(attempt, row, inputs)
             tools_own = pickle.loads(pickle.dumps(with_images))  # a tool may change it
             started_s = self._begun.add(attempt.number)
-            line = await self._session.exec_line(tools_own, line_number=attempt.number, timeout_s=self._begin.timeout_s)
-            return self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
+            line = await self._session.exec_line(
+                tools_own, line_number=attempt.number, timeout_s=self._begin.timeout_s, observed=observed
+            )
+            ended = self._completed(attempt, row, inputs, line, time.perf_counter() - started_s)
+            kept = beside_result(attempt.number, observed, self._redactor, attempts=attempt.attempts)
+            return replace(ended, beside=kept)
         except BaseException as error:
             if is_cancelled():
                 raise
-            return self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
+            ended = self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
+            return replace(ended, beside=self._beside_failure(attempt, observed, error, ended.failure))
 
     def _located(self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with absolute paths of images: a record keeps them as the data has them."""
@@ -140,15 +149,20 @@ class Attempts:
             latency_s,
             failure=failure,
             begun=self._begun.take(),
-            trace=self._trace(attempt, error),
         )
 
-    def _trace(self, attempt: Attempt, error: BaseException) -> bytes | None:
-        trace = self._session.trace(error, line_number=attempt.number)
-        if trace is None:
-            return None
-        text = self._redactor.error(trace.traceback)
-        return trace.model_copy(update={"traceback": text}).model_dump_json().encode() + b"\n"
+    def _beside_failure(
+        self, attempt: Attempt, observed: ObservedLine, error: BaseException, failure: Failure | None
+    ) -> Beside:
+        traceback = self._session.traceback(error, observed, line_number=attempt.number)
+        return beside_result(
+            attempt.number,
+            observed,
+            self._redactor,
+            attempts=attempt.attempts,
+            failure=failure,
+            traceback=traceback,
+        )
 
 
 def line_inputs(

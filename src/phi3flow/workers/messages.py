@@ -58,6 +58,7 @@ class Begin:
     """Runner: how rows become inputs, the seconds that an attempt may take, and what counts tokens.
 
     Paths of images in rows are relative to ``data_folder``, those in histories that the run answered to ``run_folder``.
+    ``trace``: what each node was given and gave is kept.
     """
 
     mapping: dict[str, Any]
@@ -65,6 +66,7 @@ class Begin:
     tokenizer: Path | None
     data_folder: Path = Path()
     run_folder: Path = Path()
+    trace: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ class Ended:
     ``result`` is the line of results.jsonl, or of scores.jsonl, that it would be. ``begun`` has the attempts whose
     execution began since the last message, and how many seconds ago that was. ``aggregation_inputs`` is JSON of what
     the flow's aggregation will want of the line, ``null`` where JSON cannot hold that, None where there is none.
-    ``images`` are to be kept in the run's folder before the result, by their paths there. ``trace`` is a line of
-    tracebacks.jsonl of a line that failed in the flow's own code.
+    ``images`` are to be kept in the run's folder before the result, by their paths there, and what ``beside`` has for
+    files of that folder is to be appended to them.
     """
 
     number: int
@@ -119,4 +121,4 @@ class Ended:
     begun: tuple[tuple[int, float], ...] = ()
     aggregation_inputs: bytes | None = None
     images: tuple[tuple[str, bytes], ...] = ()
-    trace: bytes | None = None
+    beside: tuple[tuple[str, bytes], ...] = ()

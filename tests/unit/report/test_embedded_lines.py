@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.records.lines import LineResult
-from phi3flow.report.embedded_lines import BUDGET_BYTES, SHORTEST_CUT, embed, rest_of_ids, short_ids, to_json
+from phi3flow.report.bounded_texts import SHORTEST_CUT, to_json
+from phi3flow.report.embedded_lines import BUDGET_BYTES, embed, rest_of_ids, short_ids
 from phi3flow.report.run_view import view_run
 from phi3flow.runs.folder import RunFolder
 from tests.support.folders.run_folders import line, run_of_kinds, write_run

@@ -56,9 +56,10 @@ def note_failures(run: RunFolder, evaluation: str, terminal: Terminal) -> int:
         )
     unscored = [score for score in scores if score.answered and score.status == "Failed"]
     if unscored:
-        terminal.note(
-            f"{evaluation}: {len(unscored)} of {len(scores)} lines have no score; the first: {_reason(unscored[0])}"
-        )
+        traceback = run.tracebacks(evaluation).get(unscored[0].line_number)
+        place = f" ({traceback.place}; the traceback is in {run.name}/scores/{evaluation})" if traceback else ""
+        reason = f"{_reason(unscored[0])}{place}"
+        terminal.note(f"{evaluation}: {len(unscored)} of {len(scores)} lines have no score; the first: {reason}")
     without = [score for score in scores if score.status == "Completed" and score.failures]
     if without:
         name, reason = next(iter(without[0].failures.items()))

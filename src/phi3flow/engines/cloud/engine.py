@@ -26,8 +26,9 @@ _REFUSES = (
     "--baseline",
     "--stop-when-decided",
     "--history",
+    "--trace",
 )
-"""Flags that no place follows: it paces and tries lines in its own way, and tells of them at the end."""
+"""Flags that no place follows: it executes lines in its own way, and tells of them at the end."""
 
 
 @dataclass(frozen=True)

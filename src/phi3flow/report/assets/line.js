@@ -19,7 +19,7 @@ function buildLine(position, rank, total) {
 function buildHeading(position, open) {
   const heading = element("h3", "line-question");
   heading.id = `question-${position}`;
-  const button = element("button", "", element("span", "line-number", LINES.number[position] + 1));
+  const button = element("button", "", element("span", "line-number", LINES.number[position]));
   button.type = "button";
   button.setAttribute("aria-expanded", open);
   const text = element("span", "line-text");
@@ -73,15 +73,16 @@ function buildOpen(position) {
   parts.push(pair);
   if (clipped) parts.push(element("p", "note", "The answers are too long for their differing words to be marked."));
   if (METRICS.length) parts.push(buildScores(position));
+  parts.push(...shownRuns().map((run) => buildTrace(position, run)));
   return parts.filter(Boolean);
 }
 
-/** Return a labelled text; a long one is folded away, so that the answers stay near the question. */
-function block(label, text) {
+/** Return a labelled text, whole in `file`; a long one is folded away, so that the answers stay near the question. */
+function block(label, text, file) {
   const body = element("div", "said");
   body.dir = "auto";
   paintFound(body, full(text));
-  appendMissing(body, text);
+  appendMissing(body, text, file);
   if (full(text).length <= CLIPPED) return element("div", "block", element("span", "label", label), body);
   const summary = element("summary", "", `${label}, ${count(full(text).length)} characters`);
   return element("details", "long", summary, body);
@@ -194,8 +195,8 @@ function paintFound(parent, text) {
   paint(parent, text, [{ tag: "mark", name: "found", ranges: findWords(text, queryWords()) }]);
 }
 
-function appendMissing(parent, text) {
-  if (missing(text)) parent.append(element("span", "missing", `… ${count(missing(text))} more characters in results.jsonl`));
+function appendMissing(parent, text, file = "results.jsonl") {
+  if (missing(text)) parent.append(element("span", "missing", `… ${count(missing(text))} more characters in ${file}`));
 }
 
 /** Return the beginning of a text, for a row that shows a few lines of it. */

@@ -6,17 +6,16 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from phi3flow.records.lines import Trace
+from phi3flow.records.lines import Traceback
 from phi3flow.text import whole
 
-_LONGEST = 8_000
 _NOT_THEIRS = ("/promptflow/", "/phi3flow/", "/asyncio/", "/concurrent/futures/", "/threading.py", "/contextlib.py")
 
 
-def describe_trace(error: BaseException, *, line_number: int, node: str | None, folder: Path) -> Trace | None:
+def describe_traceback(error: BaseException, *, line_number: int, node: str | None, folder: Path) -> Traceback | None:
     """Return where an exception came from; None of one that came from none of the flow's code.
 
-    Of a long traceback the end is kept. ``folder`` is the flow's, from which its files are named.
+    ``folder`` is the flow's, from which its files are named.
     """
     try:
         exception = traceback.TracebackException.from_exception(error, limit=100)
@@ -31,12 +30,12 @@ def describe_trace(error: BaseException, *, line_number: int, node: str | None, 
     if not frames and node is None:
         return None
     last = frames[-1] if frames else None
-    return Trace(
+    return Traceback(
         line_number=line_number,
         node=node and whole(node),
         file=whole(Path(last.filename).relative_to(folder).as_posix()) if last else None,
         file_line=last.lineno if last else None,
-        traceback=text if len(text) <= _LONGEST else f"…{text[-_LONGEST:]}",
+        traceback=text,
     )
 
 
