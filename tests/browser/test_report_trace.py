@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phi3flow.records.traces import LineTrace, ModelCall, NodeTrace
-from phi3flow.runs.folder import TRACES_FILE, RunFolder
+from phi3flow.records.traces import TRACES_FILE, LineTrace, ModelCall, NodeTrace
+from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport
 from tests.browser.hostile_texts import PAYLOADS
 from tests.support.folders.run_folders import line, write_run

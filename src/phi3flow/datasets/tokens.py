@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from phi3flow.datasets.chat import Breach, checked, is_learnt, locate_rows
-from phi3flow.datasets.shapes import Columns, ShapeReader
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records.record import Record
 from phi3flow.storage.data_files import is_json_lines
@@ -92,6 +91,8 @@ def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> Fi
     turns: list[int] = []
     nothing_to_learn: list[int] = []
     examples = 0
+    from phi3flow.datasets.shapes import Columns, ShapeReader
+
     rows = locate_rows(path) if is_json_lines(path) else ShapeReader(Columns()).chats(locate_rows(path))
     for item in checked(rows):
         if isinstance(item, Breach):

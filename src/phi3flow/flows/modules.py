@@ -21,7 +21,7 @@ _NOT_FOLLOWED = frozenset({"phi3flow", "promptflow", *sys.stdlib_module_names})
 
 def is_installed(path: str) -> bool:
     """Whether a file is Python's own, phi3flow's, or of an installed package, wherever that lies."""
-    return bool(_INSTALLED.search(path)) or path.startswith(_python_folders())
+    return bool(_INSTALLED.search(path)) or path.startswith(python_folders())
 
 
 class Modules:
@@ -93,7 +93,8 @@ def _editable_bases(module: str) -> Iterator[Path]:
 
 
 @cache
-def _python_folders() -> tuple[str, ...]:
+def python_folders() -> tuple[str, ...]:
+    """Return the folders of Python, of its environment's packages and of phi3flow, each with its separator."""
     paths = sysconfig.get_paths()
     ours = Path(__file__).parents[1]
     return tuple(f"{path}{os.sep}" for path in (paths["stdlib"], paths["platstdlib"], str(ours)))

@@ -24,7 +24,7 @@ from typing import Any
 from phi3flow.flows.definition import Flow
 from phi3flow.flows.flow_files import is_outside, project_of
 from phi3flow.flows.folder_files import is_hidden, is_tools
-from phi3flow.flows.modules import is_installed
+from phi3flow.flows.modules import is_installed, python_folders
 from phi3flow.flows.own_files import OwnFiles, is_among, mark_of, read_own_files, record
 from phi3flow.flows.source_names import read_source
 from phi3flow.temporary import temporary_prefix
@@ -46,6 +46,7 @@ class FolderWatch:
         self._project = str(project_of(flow.folder))
         self._is_home = self._project == os.path.realpath(Path.home())  # what is hidden there is of other programs
         self._temporary = tempfile.gettempdir()  # not asked while files are opened: it opens some itself, under a lock
+        self._installed = python_folders()
         self._copies = temporary_prefix()  # a flow with includes works in a copy of its folder
         own = read_own_files(flow.folder)
         self._wrote = dict(own.wrote.get(flow.fingerprint, {}))
@@ -62,6 +63,8 @@ class FolderWatch:
         """A file is about to be opened."""
         if isinstance(flags, int) and flags & _WRITES:
             self.written(path)
+        elif isinstance(path, str) and path.startswith(self._installed):  # a thousand modules, before the first line
+            return
         elif path not in self._passed and not isinstance(path, int):
             self._passed.add(path)
             self._note_reading(_absolute(path))

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from phi3flow.records.record import Record
 
+TRACEBACKS_FILE = "tracebacks.jsonl"
+LOG_FILE = "logs.txt"
+"""What the flow printed, and how lines failed."""
+
 LineStatus = Literal["Completed", "Failed"]
 
 

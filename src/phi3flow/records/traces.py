@@ -8,6 +8,8 @@ from pydantic import Field
 
 from phi3flow.records.record import Record
 
+TRACES_FILE = "traces.jsonl"
+
 
 class ModelCall(Record):
     """A call of a model: ``request`` as its client was given it (messages, model, temperature …), and its answer."""

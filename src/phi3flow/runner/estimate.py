@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.errors import ConfigError
 from phi3flow.flows import Flow
 from phi3flow.flows.column_mapping import map_inputs
@@ -61,6 +60,8 @@ def estimate_run(plan: RunPlan) -> RunEstimate:
 
 
 def _counted(estimate: RunEstimate, flow: Flow, planned: PlannedRun, tokenizer: Path) -> RunEstimate:
+    from phi3flow.datasets.tokens import tokenizer_counter
+
     count = tokenizer_counter(tokenizer)
     tokens_in, tokens_out = 0, 0.0
     for line in planned.lines:

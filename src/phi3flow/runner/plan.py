@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow import __version__
-from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow
 from phi3flow.flows.column_mapping import complete_mapping, warn_of_samples
 from phi3flow.records.runs import Counts, History, Manifest, RunParameters
@@ -65,6 +64,8 @@ class RunPlan:
         Raises ConfigError for a tokenizer that is none.
         """
         if self.options.tokenizer:
+            from phi3flow.datasets.tokens import tokenizer_counter
+
             tokenizer_counter(self.options.tokenizer)
         lines = DataLines.scan(self.data, limit=None if self.stop_rule else self.limit, repeats=self.repeats)
         to_run = min(lines.total, self.limit or lines.total) if self.stop_rule else lines.total

@@ -22,11 +22,11 @@ from pydantic import ValidationError
 from phi3flow.errors import ConfigError, DatasetError
 from phi3flow.flows import Flow
 from phi3flow.project.paths import RUNS
-from phi3flow.records.lines import LineResult, Traceback
+from phi3flow.records.lines import TRACEBACKS_FILE, LineResult, Traceback
 from phi3flow.records.record import Record
 from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
-from phi3flow.records.traces import LineTrace
+from phi3flow.records.traces import TRACES_FILE, LineTrace
 from phi3flow.records.validation import first_problem
 from phi3flow.runs.results_file import RESULTS_FILE, read_last_results
 from phi3flow.storage.data_files import read_data, unchanged_data
@@ -44,15 +44,6 @@ _SHORT = 8  # of a fingerprint's digits, as in a run's name
 
 AGGREGATION_INPUTS_FILE = "aggregation_inputs.jsonl"
 """What the nodes of each line gave for the flow's aggregation."""
-
-TRACEBACKS_FILE = "tracebacks.jsonl"
-"""Where the lines failed that failed in the flow's own code."""
-
-TRACES_FILE = "traces.jsonl"
-"""What the nodes of each line were given and gave, where the run kept that."""
-
-LOG_FILE = "logs.txt"
-"""What the flow printed, and how lines failed."""
 
 
 class RunFolder:

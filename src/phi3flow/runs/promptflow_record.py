@@ -18,10 +18,10 @@ from phi3flow.errors import StorageError
 from phi3flow.flows import DAG_FILE, Flow, flow_files, ignored_files
 from phi3flow.flows.includes import INCLUDES, copy_includes
 from phi3flow.records.images import OUTPUT_FOLDER, with_paths
-from phi3flow.records.lines import LineResult
+from phi3flow.records.lines import LOG_FILE, LineResult
 from phi3flow.records.runs import Manifest
 from phi3flow.records.yaml_text import change_yaml
-from phi3flow.runs.folder import LOG_FILE, RunFolder, dump_line
+from phi3flow.runs.folder import RunFolder, dump_line
 from phi3flow.storage.files import write_file
 
 _ABSENT = -1

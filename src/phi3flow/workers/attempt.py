@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from phi3flow.connections.public import Redactor
-from phi3flow.datasets.tokens import tokenizer_counter
 from phi3flow.flows import Flow, FlowLine, FlowSession
 from phi3flow.flows.column_mapping import map_inputs
 from phi3flow.flows.observed import ObservedLine
@@ -56,7 +56,7 @@ class Attempts:
 
     def __init__(self, session: FlowSession, begin: Begin) -> None:
         self._session = session
-        self._count = tokenizer_counter(begin.tokenizer) if begin.tokenizer else None
+        self._count = _counter(begin.tokenizer) if begin.tokenizer else None
         self._begin = begin
         self._begun = BegunAttempts()
         self._redactor = Redactor(session)
@@ -163,6 +163,12 @@ class Attempts:
             failure=failure,
             traceback=traceback,
         )
+
+
+def _counter(tokenizer: Path) -> Callable[[str], int]:
+    from phi3flow.datasets.tokens import tokenizer_counter  # chats, of which few flows' workers need to know
+
+    return tokenizer_counter(tokenizer)
 
 
 def line_inputs(

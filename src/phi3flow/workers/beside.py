@@ -10,9 +10,8 @@ from typing import Any
 from phi3flow.connections.public import Redactor
 from phi3flow.flows.observed import ObservedLine
 from phi3flow.pacing.failures import Failure
-from phi3flow.records.lines import Traceback
-from phi3flow.records.traces import LineTrace
-from phi3flow.runs.folder import LOG_FILE, TRACEBACKS_FILE, TRACES_FILE
+from phi3flow.records.lines import LOG_FILE, TRACEBACKS_FILE, Traceback
+from phi3flow.records.traces import TRACES_FILE, LineTrace
 from phi3flow.text import visible, whole
 
 _LONGEST_TRACEBACK = 8_000

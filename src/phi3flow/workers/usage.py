@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from phi3flow.datasets.tokens import TOKENS_PER_MESSAGE, TOKENS_TO_PRIME_REPLY
 from phi3flow.flows import FlowLine
 from phi3flow.records.lines import Usage
 from phi3flow.text import whole
@@ -27,6 +26,8 @@ def line_usage(inputs: Mapping[str, Any], line: FlowLine, count: Callable[[str],
             return tokens
     if count is None:
         return None
+    from phi3flow.datasets.tokens import TOKENS_PER_MESSAGE, TOKENS_TO_PRIME_REPLY
+
     messages = next((sent for answer in answers if (sent := getattr(answer, "messages", None))), None)
     prompt = list(_texts([message["content"] for message in messages] if messages else inputs.values()))
     overhead = TOKENS_PER_MESSAGE * len(prompt) + TOKENS_TO_PRIME_REPLY
