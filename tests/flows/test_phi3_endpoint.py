@@ -302,20 +302,20 @@ def test_a_redirect_takes_the_key_nowhere(client: ModuleType) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_an_answer_beyond_the_bound_is_an_error(client: ModuleType, compressed: bool) -> None:
-    body = json.dumps({"output": "x" * 10_000_000}).encode()
+    body = json.dumps({"output": "x" * 4_000_000}).encode()
     reply = Reply(body=gzip.compress(body), headers={"Content-Encoding": "gzip"}) if compressed else Reply(body=body)
     with (
         FaultEndpoint([reply]) as endpoint,
-        pytest.raises(client.EndpointError, match="the answer is larger than 10000000 bytes") as caught,
+        pytest.raises(client.EndpointError, match="the answer is larger than 4000000 bytes") as caught,
     ):
         complete(client, endpoint.url)
     assert (caught.value.status_code, caught.value.retryable) == (200, False)
 
 
 def test_a_large_answer_within_the_bound_is_an_answer(client: ModuleType) -> None:
-    body = gzip.compress(json.dumps({"output": "x" * 9_000_000}).encode())
+    body = gzip.compress(json.dumps({"output": "x" * 3_900_000}).encode())
     with FaultEndpoint([Reply(body=body, headers={"Content-Encoding": "gzip"})]) as endpoint:
-        assert len(complete(client, endpoint.url)) == 9_000_000
+        assert len(complete(client, endpoint.url)) == 3_900_000
 
 
 def test_a_byte_order_mark_is_no_part_of_the_answer(client: ModuleType) -> None:

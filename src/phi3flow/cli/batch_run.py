@@ -333,7 +333,7 @@ def _describe(run: RunFolder) -> str:
         line += f" (lines counted by {', '.join(f'{who}: {n}' for who, n in counted.items() if n)})"
         least = "at least " if tokens.n_unknown else ""
         line += f", {least}{money(tokens.cost)} at the given prices" if tokens.cost is not None else ""
-    failed = next((result for result in run.results() if result.status == "Failed"), None) if counts.failed else None
+    failed = run.first_failure() if counts.failed else None
     if failed is not None and failed.error is not None:
         line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
         if traceback := run.tracebacks().get(failed.line_number):

@@ -28,7 +28,7 @@ from phi3flow.records.runs import Manifest
 from phi3flow.records.scores import LineScore, Ruler, RunMetrics
 from phi3flow.records.traces import TRACES_FILE, LineTrace
 from phi3flow.records.validation import first_problem
-from phi3flow.runs.results_file import RESULTS_FILE, read_last_results
+from phi3flow.runs.results_file import RESULTS_FILE, find_first_failure, read_last_results
 from phi3flow.storage.data_files import read_data, unchanged_data
 from phi3flow.storage.exact_json import decode_exactly
 from phi3flow.storage.files import held_alone, write_files
@@ -75,6 +75,10 @@ class RunFolder:
                 raise
             return self.results()  # the run has gone on, or ended, while it was read
         return [last[number] for number in sorted(last)]
+
+    def first_failure(self) -> LineResult | None:
+        """Return the result of the first line that failed; None where none did."""
+        return find_first_failure(self.path / RESULTS_FILE)
 
     def aggregation_inputs(self) -> dict[int, dict[str, Any] | None]:
         """Return by line_number what the flow's aggregation wants of a line, None where no file can hold that."""

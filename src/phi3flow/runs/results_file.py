@@ -77,6 +77,17 @@ def read_last_results(path: Path, manifest: Manifest) -> dict[int, LineResult]:
     return last
 
 
+def find_first_failure(path: Path) -> LineResult | None:
+    """Return the result of the first line that failed at last; without holding the answers of those that did not."""
+    failed = dict[int, LineResult]()
+    for result in (line.result for line in stored_lines(path)):
+        if result is not None and result.status == "Failed":
+            failed[result.line_number] = result
+        elif result is not None:
+            failed.pop(result.line_number, None)
+    return failed[min(failed)] if failed else None
+
+
 def mend_results(path: Path, before: Manifest, lines: int) -> Iterator[LineResult]:
     """Make the file one that can be appended to, and yield its results, in the order of writing.
 

@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,9 @@ class Attempts:
             if is_cancelled():
                 raise
             ended = self._failed(attempt, row, inputs, error, time.perf_counter() - started_s)
-            return replace(ended, beside=self._beside_failure(attempt, observed, error, ended.failure))
+            ended = replace(ended, beside=self._beside_failure(attempt, observed, error, ended.failure))
+            _forget_values(error)
+            return ended
 
     def _located(self, attempt: Attempt, row: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with absolute paths of images: a record keeps them as the data has them."""
@@ -163,6 +166,17 @@ class Attempts:
             failure=failure,
             traceback=traceback,
         )
+
+
+def _forget_values(error: BaseException) -> None:
+    """Let go of what an error's frames hold, such as a large answer: promptflow's records keep errors for long."""
+    chain, passed = [error], set[int]()
+    while chain:
+        raised = chain.pop()
+        if id(raised) not in passed:
+            passed.add(id(raised))
+            traceback.clear_frames(raised.__traceback__)
+            chain += [cause for cause in (raised.__cause__, raised.__context__) if cause]
 
 
 def _counter(tokenizer: Path) -> Callable[[str], int]:
