@@ -51,7 +51,7 @@ class ServiceReply:
         """Return the body, parsed. Raises SafetyServiceError where it is not JSON."""
         try:
             return json.loads(self.text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.error("the reply is not JSON") from error
 
     def error(self, problem: str) -> SafetyServiceError:

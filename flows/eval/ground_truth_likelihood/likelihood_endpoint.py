@@ -209,7 +209,7 @@ def _payload(endpoint: _Endpoint, content: str) -> Any:
         payload = json.loads(content)
         if isinstance(payload, str):  # scoring scripts that return json.dumps(…) are encoded twice
             payload = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise endpoint.error("the answer is not JSON", quote=content, status_code=200) from error
     if payload == {}:
         raise endpoint.error("the answer is empty ({}): content safety blocked it", status_code=200)

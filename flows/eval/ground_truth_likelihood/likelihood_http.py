@@ -22,7 +22,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 CONNECTIONS = 500  # Azure ML's limit for an endpoint
-MAX_ANSWER_BYTES = 10_000_000
+MAX_ANSWER_BYTES = 4_000_000
+MAX_BYTES_AT_ONCE = 32_000_000  # of all answers that are being read; what is beyond its share of them is too much
 """Of an answer, also after it is decompressed: what is larger is no answer of a model's."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -194,12 +195,7 @@ def _wait_s(error: EndpointError, attempt: int) -> float:
 
 async def _read(url: str, response: aiohttp.ClientResponse) -> str:
     """Read the body as its charset says, UTF-8 (with or without a byte-order mark) by default; not past the bound."""
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            problem = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
-            raise endpoint_error(url, problem, status_code=response.status)
+    content = await _content(url, response)
     charset = (response.charset or "utf-8").lower()
     try:
         return content.decode(_CHARSETS[charset])
@@ -207,6 +203,31 @@ async def _read(url: str, response: aiohttp.ClientResponse) -> str:
         if response.status < HTTPStatus.BAD_REQUEST:
             raise endpoint_error(url, f"the answer is no text in {charset}", status_code=response.status) from error
         return content.decode("utf-8", "replace")
+
+
+_being_read: dict[int, bytearray] = {}
+
+
+async def _content(url: str, response: aiohttp.ClientResponse) -> bytearray:
+    content = _being_read[id(response)] = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > MAX_ANSWER_BYTES:
+                problem = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
+                raise endpoint_error(url, problem, status_code=response.status)
+            at_once = sum(map(len, _being_read.values())) if len(content) > MAX_BYTES_AT_ONCE // CONNECTIONS else 0
+            if at_once > MAX_BYTES_AT_ONCE:
+                problem = (
+                    f"the answers of {len(_being_read)} requests at once are larger than {MAX_BYTES_AT_ONCE} bytes"
+                )
+                raise endpoint_error(url, problem, status_code=response.status)
+        return content
+    except BaseException:
+        content.clear()  # an error lives longer than its request, and this with it
+        raise
+    finally:
+        del _being_read[id(response)]
 
 
 _proxies: WeakKeyDictionary[aiohttp.ClientSession, dict[str, str | None]] = WeakKeyDictionary()
