@@ -17,6 +17,7 @@ from tests.support.flows.foreign_flows import write_lines
 from tests.support.servers.hostile_server import ANSWERS, HostileServer
 
 ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "phi3flow", "batch-run", str(ROOT / "flows" / "chat_phi3")]
 LINES = 64
 MOST_MB = 300
 KEY = "key-of-the-test-0123456789"
@@ -25,18 +26,17 @@ ENOUGH_S = 20.0
 """Some servers never come to an answer: a run waits minutes for such an endpoint, and grows in the first seconds."""
 
 
+@pytest.mark.parametrize("variant", ["phi3_endpoint", "phi3_openai"])
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in QUICK else pytest.mark.slow) for k in ANSWERS])
-def test_a_run_against_a_hostile_server_stays_small(tmp_path: Path, kind: str) -> None:
+def test_a_run_against_a_hostile_server_stays_small(tmp_path: Path, kind: str, variant: str) -> None:
     shutil.copytree(ROOT / "connections", tmp_path / "connections")
     write_lines(tmp_path / "lines.jsonl", ({"question": f"q{number}"} for number in range(LINES)))
     with HostileServer(kind) as server:
+        pace = ("--concurrency", "64", "--timeout-s", "8", "--max-retries", "0")
         run = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "phi3flow", "batch-run", str(ROOT / "flows" / "chat_phi3"), "--name", "run"),
-                *("--data", "lines.jsonl", "--concurrency", "64", "--timeout-s", "8", "--max-retries", "0", "--quiet"),
-            ],
+            [*COMMAND, "--variant", f"chat.{variant}", "--data", "lines.jsonl", "--name", "run", "--quiet", *pace],
             cwd=tmp_path,
-            env={**os.environ, "PHI3_ENDPOINT": server.url, "PHI3_KEY": KEY},
+            env={**os.environ, "PHI3_ENDPOINT": server.url, "PHI3_BASE_URL": server.url, "PHI3_KEY": KEY},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

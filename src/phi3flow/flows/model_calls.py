@@ -10,15 +10,17 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from phi3flow.flows.bounded_answers import bound_answers_of_openai
 from phi3flow.flows.observed import note_call, traces_calls
 
 _NOT_SHOWN = ("extra_headers", "headers", "api_key", "http_client")
 
 
 def note_calls_of_openai() -> None:
-    """Have openai's client, which is loaded, tell of its calls."""
+    """Have openai's client, which is loaded, tell of its calls, and read no answer without end."""
     from promptflow.tracing._integrations._openai_injector import available_openai_apis_and_injectors
 
+    bound_answers_of_openai()
     for client, method, *_ in available_openai_apis_and_injectors():
         call = getattr(client, method)
         if not hasattr(call, "_noted"):
