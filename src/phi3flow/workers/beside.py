@@ -41,7 +41,10 @@ def beside_result(
     if log := "".join(_log(line_number, observed, redactor, failure, traceback)):
         files.append((LOG_FILE, whole(log).encode()))
     if observed.traced:
-        trace = LineTrace(line_number=line_number, attempts=attempts, nodes=observed.nodes)
+        nodes = [
+            node.model_copy(update={"error": node.error and redactor.error(node.error)}) for node in observed.nodes
+        ]
+        trace = LineTrace(line_number=line_number, attempts=attempts, nodes=nodes)
         content = json.dumps(trace.model_dump(), ensure_ascii=True).encode()  # half characters too
         shortened = _shortened(json.loads(redactor.json(content)))
         files.append((TRACES_FILE, json.dumps(shortened, ensure_ascii=True).encode() + b"\n"))
