@@ -1,5 +1,7 @@
 """Take the pictures of a report for the documentation: docs/report-light.png, report-dark.png, report-slices.png.
 
+With --failure, docs/report-failure.png of a traced run that has a failed line.
+
 phi3flow report quickstart-base quickstart-fine-tuned --by kind --by language --output report.html
 python docs/take_picture.py report.html
 
@@ -54,6 +56,20 @@ def take_slices(page: Page, report: Path, output: Path) -> None:
     save(Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True))), output)
 
 
+def take_failure(page: Page, report: Path, output: Path) -> None:
+    """Write the picture of the first failure of a traced run: where it failed, and what the nodes of its line did."""
+    page.set_viewport_size({"width": WIDTH, "height": 4 * LINES})
+    page.goto(report.resolve().as_uri())
+    page.locator("#failures a").first.click()
+    page.locator("#failures details").first.click()
+    page.locator(".open .trace > summary").click()
+    parts = [Image.open(io.BytesIO(page.locator(place).screenshot())) for place in ("#failures", "#lines .open")]
+    picture = Image.new("RGB", (WIDTH, sum(part.height + MARGIN for part in parts)), parts[0].getpixel((0, 0)))
+    picture.paste(parts[0], (MARGIN, MARGIN))
+    picture.paste(parts[1], (MARGIN, parts[0].height + MARGIN))
+    save(picture, output)
+
+
 def save(picture: Image.Image, output: Path) -> None:
     """Write a picture with few colours, so that it stays small."""
     picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
@@ -63,10 +79,15 @@ def main() -> None:
     """Take one picture in light and one in dark colours, and one of the slices."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, metavar="REPORT.html")
-    report = parser.parse_args().report
+    parser.add_argument("--failure", action="store_true", help="take the first failure, of a run with --trace")
+    args = parser.parse_args()
+    report = args.report
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        if args.failure:
+            take_failure(browser.new_page(color_scheme="light"), report, FOLDER / "report-failure.png")
+            return
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme)
             take(page, report, FOLDER / f"report-{scheme}.png")
