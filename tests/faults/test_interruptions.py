@@ -114,6 +114,24 @@ def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(_is_alive, pids)))
 
 
+@pytest.mark.parametrize("wait", ["await asyncio.sleep(600)", "time.sleep(600)", "\n    while True: pass"])
+def test_a_killed_command_leaves_no_process(tmp_path: Path, wait: str) -> None:
+    """Neither a worker, also where a tool blocks the loop that would see it, nor what a tool started."""
+    code = (
+        "import asyncio, subprocess, time\nfrom promptflow.core import tool\n\n@tool\n"
+        "async def ask(question: str) -> str:\n"
+        "    open('pids', 'a').write(f\"{subprocess.Popen(['sleep', '600']).pid}\\n\")\n"
+        f"    {wait}\n"
+    )
+    process = _batch_run(tmp_path, code)
+    wait_until((tmp_path / "flow" / "pids").exists, every_s=0.1)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_until(lambda: not any(_is_alive(each.pid) for each in started), every_s=0.1)
+
+
 def _is_alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

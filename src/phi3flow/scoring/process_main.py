@@ -20,6 +20,7 @@ from phi3flow.flows import open_flow
 from phi3flow.flows.evaluation import AnsweredLine, Evaluator
 from phi3flow.scoring.execution import Attempted, ObservedEvaluator, OpenEvaluation
 from phi3flow.workers.channel import Channel
+from phi3flow.workers.process import end_with_parent
 
 _LINES_AT_ONCE = 8
 
@@ -27,6 +28,7 @@ _LINES_AT_ONCE = 8
 def main() -> None:
     """Execute lines until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the scoring process ends this one
+    end_with_parent()
     channel = Channel()
     code = 1
     try:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from phi3flow.workers.frames import encode, receive, take_messages
 from phi3flow.workers.messages import ConnectionWanted, Refused
+from phi3flow.workers.process import end_with_group
 
 
 class Channel:
@@ -43,7 +44,7 @@ class Channel:
                 with contextlib.suppress(EOFError):
                     while True:
                         loop.call_soon_threadsafe(on_message, self.receive())
-                os._exit(0)
+                end_with_group()
 
             threading.Thread(target=read, name="runner", daemon=True).start()
         else:
@@ -71,4 +72,4 @@ class _Messages(asyncio.Protocol):
             self._on_message(message)
 
     def connection_lost(self, error: Exception | None) -> None:
-        os._exit(0)
+        end_with_group()

@@ -21,6 +21,7 @@ from phi3flow.workers.attempt import Attempts, run_or_fail
 from phi3flow.workers.channel import Channel
 from phi3flow.workers.evaluation_attempt import EvaluationAttempts
 from phi3flow.workers.messages import Attempt, Begin, BeginEvaluation, Opened, OpenFlow, Refused
+from phi3flow.workers.process import end_with_parent
 
 _STEPS_AHEAD = 12
 
@@ -32,6 +33,7 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # these reach the whole group: the runner decides what ends
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end_with_parent()
     channel = Channel()
     try:
         order: OpenFlow = channel.receive()
