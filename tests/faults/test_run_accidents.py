@@ -112,6 +112,12 @@ CASES: list[tuple[str, str, Accident]] = [
     (METRICS, "a bound edited", _replace(b'"low": ', b'"low": 0.1')),
     *((file, "deleted", ANY["deleted"]) for file in ("flow_files.json", ".lock", "snapshot/flow.dag.yaml")),
     *((file, "emptied", ANY["emptied"]) for file in ("flow_files.json", ".lock", "snapshot/flow.dag.yaml")),
+    *(
+        ("tracebacks.jsonl", name, accident)
+        for name, accident in ANY.items()
+        if name not in ("another run's", "a folder")
+    ),
+    *(("logs.txt", name, ANY[name]) for name in ("deleted", "emptied", "no UTF-8", "its end zeros")),
     *(("flow_files.json", name, ANY[name]) for name in ("nested deeply", "a list", "no UTF-8", "cut to a third")),
 ]
 QUICK = {("results.jsonl", "half of a middle line"), ("results.jsonl", "an answer edited"), (SCORES, "another run's")}
