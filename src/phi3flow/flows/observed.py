@@ -150,6 +150,16 @@ class PrintedStream(io.TextIOBase):
         self._name: StreamName = name
         self._other = other
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The other stream's encoding."""
+        return self._other.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What the other stream does with what it cannot encode."""
+        return self._other.errors
+
     def write(self, text: str) -> int:
         """Write text."""
         line = _line.get()
@@ -175,4 +185,4 @@ class PrintedStream(io.TextIOBase):
         return self._other.fileno()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._other, name)  # buffer, encoding, errors and what else a library asks for
+        return getattr(self._other, name)  # buffer, and what else a library asks for
