@@ -24,7 +24,7 @@ from promptflow.core import tool
 {kind} ask(question: str) -> str:
     print("first", question)
     {wait}
-    print("part of ", end="", flush=sys.stdout.encoding.isascii() and sys.stdout.buffer.writable())
+    print("part of ", end="", flush=sys.stdout.encoding.isascii())
     print(question, file=sys.stdout)
     print("stderr", question, file=sys.stderr)
     logging.getLogger("mine").warning("logged %s", question)

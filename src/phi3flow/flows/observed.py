@@ -153,7 +153,7 @@ class PrintedStream(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The other stream's encoding."""
-        return self._other.encoding
+        return self._other.encoding or "utf-8"
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
