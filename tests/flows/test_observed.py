@@ -128,6 +128,44 @@ def test_what_is_printed_has_no_secret_no_control_character_and_an_end(tmp_path:
         assert not file.is_file() or KEY[:8].encode() not in file.read_bytes(), file
 
 
+HOSTILE = """
+import threading
+from promptflow.core import tool
+
+class Odd(dict):
+    def items(self): raise ValueError("not looked at")
+    def __getattr__(self, name): raise RuntimeError(name)
+
+class OddError(Exception):
+    def __str__(self): raise ValueError("not said")
+
+@tool
+def ask(question: str) -> object:
+    if question == "raise":
+        raise OddError()
+    for _ in range(20_000):
+        print(".", end="")
+        print()
+    threads = [threading.Thread(target=print, args=("x" * 99,)) for _ in range(20)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    return Odd(a=1) if question == "odd" else "a"
+"""
+
+
+def test_what_is_odd_to_look_at_changes_no_line(tmp_path: Path) -> None:
+    last = "from promptflow.core import tool\n@tool\ndef last(found: object) -> str:\n    return type(found).__name__\n"
+    flow = write_flow(tmp_path / "flow", HOSTILE, files={"last.py": last})
+    dag = (flow / "flow.dag.yaml").read_text().replace("${ask.output}", "${last.output}")
+    node = '- {name: last, type: python, source: {type: code, path: last.py}, inputs: {found: "${ask.output}"}}\n'
+    (flow / "flow.dag.yaml").write_text(dag + node)
+    write_lines(tmp_path / "lines.jsonl", [{"question": text} for text in ("odd", "raise", "even")])
+    run = _run(tmp_path, "--trace", "--max-retries", 0, code=1)
+    assert [result.outputs for result in run.results()] == [{"answer": "Odd"}, None, {"answer": "str"}]
+    assert run.traces()[0].nodes[0].output == "<Odd>"
+    assert run.traces()[1].nodes[0].error  # what promptflow comes to when it looks
+    assert (run.path / "logs.txt").read_text().count("more was printed than is kept") == 2
+
+
 BETWEEN = """
 from promptflow.core import tool
 

@@ -10,11 +10,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from phi3flow.flows.plain_values import plain
+from phi3flow.flows.plain_values import seen_value
 from phi3flow.records.traces import ModelCall, NodeTrace
 
-MOST_PRINTED = 1_000_000
-"""Characters of one line's prints that are kept: what follows is counted."""
+_MOST_CHARACTERS, _MOST_LINES = 1_000_000, 1_000  # of one line's prints
 
 StreamName = Literal["stdout", "stderr"]
 
@@ -25,7 +24,12 @@ class PrintedLine:
     def __init__(self, node: str, stream: StreamName) -> None:
         self.node, self.stream = node, stream
         self.at = datetime.now(UTC)
-        self.text = ""
+        self.parts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """What was written, without the end of the line."""
+        return "".join(self.parts)
 
 
 class ObservedLine:
@@ -33,7 +37,8 @@ class ObservedLine:
 
     ``usage`` has prompt_tokens and completion_tokens, summed, as far as openai's client heard of any; ``nodes`` and
     their calls are kept where the line is ``traced``; ``failed_node`` is where its error came from. ``printed`` has
-    what it prints, unless that is to go to stderr.
+    what it prints, unless that is to go to stderr: a million characters in a thousand lines at most; ``is_cut`` says
+    that there was more.
     """
 
     def __init__(self, *, keeps_prints: bool = True, traced: bool = False) -> None:
@@ -42,8 +47,8 @@ class ObservedLine:
         self.nodes: list[NodeTrace] = []
         self.failed_node: str | None = None
         self.printed: list[PrintedLine] = []
-        self.not_kept = 0
-        self._kept = 0
+        self.is_cut = False
+        self._room = _MOST_CHARACTERS
         self._open: dict[tuple[str, StreamName], PrintedLine] = {}
 
     @contextlib.contextmanager
@@ -57,17 +62,20 @@ class ObservedLine:
 
     def prints(self, node: str, stream: StreamName, text: str) -> None:
         """Take down what was written."""
-        kept = text[: MOST_PRINTED - self._kept]
-        self._kept += len(kept)
-        self.not_kept += len(text) - len(kept)
+        kept = text[: self._room]
+        self._room -= len(kept)
+        self.is_cut |= len(kept) < len(text)
         for part in kept.splitlines(keepends=True):
             line = self._open.get((node, stream))
             if line is None:
+                if len(self.printed) == _MOST_LINES:
+                    self.is_cut = True
+                    return
                 line = self._open[node, stream] = PrintedLine(node, stream)
                 self.printed.append(line)
-            line.text += part.rstrip("\r\n")
+            line.parts.append(part.rstrip("\r\n"))
             if part.endswith("\n"):
-                del self._open[node, stream]
+                self._open.pop((node, stream), None)  # another thread of the node may write as well
 
 
 _line: ContextVar[ObservedLine | None] = ContextVar("line", default=None)
@@ -95,7 +103,7 @@ def observed_node(name: str, inputs: Mapping[str, Any]) -> Iterator[NodeRun]:
             yield run
     except BaseException:
         if line is not None:
-            line.failed_node = name
+            line.failed_node = line.failed_node or name  # others are cancelled then
         raise
     finally:
         _node.reset(token)
@@ -103,24 +111,24 @@ def observed_node(name: str, inputs: Mapping[str, Any]) -> Iterator[NodeRun]:
 
 @contextlib.contextmanager
 def _traced(line: ObservedLine, name: str, inputs: Mapping[str, Any], run: NodeRun) -> Iterator[None]:
-    begun_with, calls, began_s = plain(inputs), list[ModelCall](), time.perf_counter()
+    begun_with, calls, began_s = seen_value(inputs), list[ModelCall](), time.perf_counter()
     token = _calls.set(calls)
     error: str | None = None
     try:
         yield
     except BaseException as raised:
         cause = raised.__cause__ or raised  # promptflow's wrapper has the tool's own
-        error = f"{type(cause).__name__}: {plain(str(cause))}"
+        error = f"{type(cause).__name__}: {seen_value(cause)}"
         raise
     finally:
         _calls.reset(token)
-        if sent := getattr(run.output, "messages", None):  # as the answers of flows/chat_phi3 say
-            calls.append(ModelCall(request={"messages": plain(sent)}, answer=plain(run.output)))
+        if isinstance(run.output, str) and (sent := getattr(run.output, "messages", None)):  # as flows/chat_phi3 says
+            calls.append(ModelCall(request={"messages": seen_value(sent)}, answer=seen_value(run.output)))
         line.nodes.append(
             NodeTrace(
                 node=name,
                 inputs=begun_with,
-                output=plain(run.output),
+                output=seen_value(run.output),
                 error=error,
                 duration_ms=round((time.perf_counter() - began_s) * 1000, 3),
                 calls=calls,
@@ -140,7 +148,7 @@ def note_call(request: Mapping[str, Any], answer: Any, usage: Mapping[str, Any])
         for name in ("prompt_tokens", "completion_tokens"):
             line.usage[name] = line.usage.get(name, 0) + int(usage.get(name) or 0)
     if calls is not None:
-        calls.append(ModelCall(request=plain(request), answer=plain(answer)))
+        calls.append(ModelCall(request=seen_value(request), answer=seen_value(answer)))
 
 
 class PrintedStream(io.TextIOBase):

@@ -67,7 +67,7 @@ def _printed(where: str, observed: ObservedLine, redactor: Redactor) -> Iterator
             break
         level = "INFO" if entry.stream == "stdout" else "WARNING"
         yield f"{_stamp(entry.at)} {level} [{entry.node} in {where}] {entry.stream}> {text}\n"
-    if observed.not_kept or printed > _LONGEST_LOG:
+    if observed.is_cut or printed > _LONGEST_LOG:
         yield f"{_stamp(datetime.now(UTC))} WARNING [{where}] more was printed than is kept\n"
 
 
