@@ -44,7 +44,7 @@ def test_a_run_against_a_hostile_server_stays_small(tmp_path: Path, kind: str, v
     assert peak_mb < MOST_MB
     results = RunFolder(tmp_path / ".runs" / "run").results()
     assert results
-    if kind not in ("the largest answer", "a million lists"):
+    if kind not in ("the largest answer", "a million lists", "half a million lists"):
         assert {result.status for result in results} == {"Failed"}
         assert max(len(str(result.error)) for result in results) < 2_000
 

@@ -44,6 +44,7 @@ ANSWERS = {
     "a gzip bomb": lambda: _whole(_bomb(), b"Content-Encoding: gzip\r\n"),
     "the largest answer": lambda: _whole(json.dumps({"output": "x" * 3_900_000}).encode()),
     "a million lists": lambda: _whole(b'{"output":"a","more":[' + b"[]," * 1_250_000 + b"[]]}"),
+    "half a million lists": lambda: _whole(b'{"output":"a","choices":[' + b"[]," * 600_000 + b"[]]}"),
     "lists in lists": lambda: _whole(b'{"output":' + b"[" * 3_900_000),
 }
 """What is sent, in pieces, by what it is."""
