@@ -6,7 +6,7 @@ Examples:
 
 import sys
 
-from phi3flow.cli.main import main
+from phi3flow.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main(["batch-run", *sys.argv[1:]]))

@@ -2,17 +2,20 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 
-def main() -> int:
-    """Run one command line and return its exit code; 130 for Ctrl-C, 141 where nobody reads the output any more."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 130 for Ctrl-C, 143 and 129 for the signals that end as it does,
+    141 where nobody reads the output any more.
+    """
     try:
         from phi3flow.signals import end_as_by_ctrl_c
 
         end_as_by_ctrl_c()
         from phi3flow.cli.main import main as run
 
-        code = run()
+        code = run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain as it ends

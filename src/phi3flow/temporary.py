@@ -65,7 +65,7 @@ def _hold(lock: Path) -> int | None:
 
     By itself: filelock, which holds the other locks, takes 24 ms to import in every worker.
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         if sys.platform == "win32":
             import msvcrt

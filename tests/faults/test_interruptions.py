@@ -72,7 +72,7 @@ def test_ctrl_c_while_a_class_is_made_is_ctrl_c(
         def __set_name__(self, *_: object) -> None:
             raise KeyboardInterrupt
 
-    def run() -> int:
+    def run(_: object) -> int:
         type("Made", (), {"name": Named()})
         return 0
 
