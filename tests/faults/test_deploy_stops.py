@@ -23,7 +23,7 @@ from tests.support.servers.serving import KEY
 
 COMMAND = [sys.executable, "-m", "phi3flow"]
 MOMENTS_S = (0.3, 0.6, 0.9, 1.2, 1.5, 2.0, 2.5, 3.5)
-QUICK_S = (0.6, 2.0)
+QUICK_S = (2.0,)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def _status(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads(_run(folder, "status", "--json").stdout))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     "moment_s", [pytest.param(s, marks=() if s in QUICK_S else pytest.mark.slow) for s in MOMENTS_S]
 )

@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "phi3flow", "batch-run", str(ROOT / "flows" / "
 LINES = 64
 MOST_MB = 300
 KEY = "key-of-the-test-0123456789"
-QUICK = ("an answer without end", "a gzip bomb")
+QUICK = ("a gzip bomb",)
 ENOUGH_S = 20.0
 """Some servers never come to an answer: a run waits minutes for such an endpoint, and grows in the first seconds."""
 

@@ -79,7 +79,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("command", "kind"),
     [
-        pytest.param(command, kind, marks=() if (number + n) % 6 == 0 else pytest.mark.slow)
+        pytest.param(command, kind, marks=() if (number + n) % 12 == 0 else pytest.mark.slow)
         for number, command in enumerate(COMMANDS)
         for n, kind in enumerate(KEYS)
     ],
