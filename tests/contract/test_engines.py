@@ -48,6 +48,7 @@ WORDS = {
     "--stop-when-decided": ["--baseline", "scored", "--stop-when-decided", "answer_match.f1"],
     "--tokenizer": ["--tokenizer", "models/support"],
     "--tpm": ["--tpm", "60"],
+    "--trace": ["--trace"],
     "--workers": ["--workers", "2"],
 }
 """How each flag that some engine refuses is given."""
