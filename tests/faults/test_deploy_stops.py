@@ -117,12 +117,15 @@ def test_a_server_whose_deploy_was_killed_is_used_once_it_has_loaded(project: Pa
     time.sleep(0.2)  # it is let begin at once
     os.killpg(deploy.pid, signal.SIGKILL)
     deploy.communicate(timeout=60)
+    [server] = _servers(project)
+    server.suspend()  # however long the next commands take
     [endpoint] = _status(project)
     assert (endpoint["endpoint"], endpoint["state"], endpoint["url"]) == ("support", "starting", None)
     refused = _run(project, "deploy", "--backend", "local", str(model), "--name", "support")
     assert (refused.returncode, "is loading its model: `phi3flow undeploy support`" in refused.stderr) == (2, True)
     early = _run(project, "connect", "support", "--from-deployment", "support", "--to", "file")
     assert (early.returncode, "has no URL yet" in early.stderr) == (2, True), early.stderr
+    server.resume()
     wait_until(lambda: _status(project)[0]["state"] == "running", every_s=0.1)
     connected = _run(project, "connect", "support", "--from-deployment", "support", "--to", "file")
     assert connected.returncode == 0, connected.stderr
