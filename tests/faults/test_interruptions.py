@@ -114,7 +114,14 @@ def test_what_a_tool_started_ends_with_the_run(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(_is_alive, pids)))
 
 
-@pytest.mark.parametrize("wait", ["await asyncio.sleep(600)", "time.sleep(600)", "\n    while True: pass"])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param("await asyncio.sleep(600)", marks=pytest.mark.slow),
+        pytest.param("time.sleep(600)", marks=pytest.mark.slow),
+        "\n    while True: pass",
+    ],
+)
 def test_a_killed_command_leaves_no_process(tmp_path: Path, wait: str) -> None:
     """Neither a worker, also where a tool blocks the loop that would see it, nor what a tool started."""
     code = (
