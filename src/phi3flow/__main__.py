@@ -31,9 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
     """Return the Ctrl-C at the bottom of it: a class that is being made tells of it as of an error of its own."""
-    while error is not None:
+    passed = set[int]()
+    while error is not None and id(error) not in passed:  # errors may refer to each other in a circle
         if isinstance(error, KeyboardInterrupt):
             return error
+        passed.add(id(error))
         error = error.__cause__ or error.__context__
     return None
 

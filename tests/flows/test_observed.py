@@ -43,6 +43,14 @@ def _run(folder: Path, *arguments: object, code: int = 0) -> RunFolder:
     return RunFolder(folder / ".runs" / "run")
 
 
+def _write_two_nodes(folder: Path, ask: str, last: str) -> None:
+    """Write a flow whose node ``ask`` gives ``last`` what it found."""
+    flow = write_flow(folder, ask, files={"last.py": last})
+    dag = (flow / "flow.dag.yaml").read_text().replace("${ask.output}", "${last.output}")
+    node = '- {name: last, type: python, source: {type: code, path: last.py}, inputs: {found: "${ask.output}"}}\n'
+    (flow / "flow.dag.yaml").write_text(dag + node)
+
+
 def _log(run: RunFolder) -> list[tuple[str, ...]]:
     matches = map(LOG_LINE.fullmatch, (run.path / "logs.txt").read_text(encoding="utf-8").splitlines())
     return [match.groups() for match in matches if match]
@@ -154,10 +162,7 @@ def ask(question: str) -> object:
 
 def test_what_is_odd_to_look_at_changes_no_line(tmp_path: Path) -> None:
     last = "from promptflow.core import tool\n@tool\ndef last(found: object) -> str:\n    return type(found).__name__\n"
-    flow = write_flow(tmp_path / "flow", HOSTILE, files={"last.py": last})
-    dag = (flow / "flow.dag.yaml").read_text().replace("${ask.output}", "${last.output}")
-    node = '- {name: last, type: python, source: {type: code, path: last.py}, inputs: {found: "${ask.output}"}}\n'
-    (flow / "flow.dag.yaml").write_text(dag + node)
+    _write_two_nodes(tmp_path / "flow", HOSTILE, last)
     write_lines(tmp_path / "lines.jsonl", [{"question": text} for text in ("odd", "raise", "even")])
     run = _run(tmp_path, "--trace", "--max-retries", 0, code=1)
     assert [result.outputs for result in run.results()] == [{"answer": "Odd"}, None, {"answer": "str"}]
@@ -177,10 +182,7 @@ def ask(question: str) -> dict:
 
 def test_a_trace_has_what_each_node_was_given_and_gave(tmp_path: Path) -> None:
     last = "from promptflow.core import tool\n@tool\ndef last(found: dict) -> str:\n    return found['found'][1] / 0\n"
-    flow = write_flow(tmp_path / "flow", BETWEEN, files={"last.py": last})
-    dag = (flow / "flow.dag.yaml").read_text().replace("${ask.output}", "${last.output}")
-    node = '- {name: last, type: python, source: {type: code, path: last.py}, inputs: {found: "${ask.output}"}}\n'
-    (flow / "flow.dag.yaml").write_text(dag + node)
+    _write_two_nodes(tmp_path / "flow", BETWEEN, last)
     write_lines(tmp_path / "lines.jsonl", [{"question": "q"}])
     run = _run(tmp_path, "--trace", "--max-retries", 0, code=1)
     first, second = run.traces()[0].nodes

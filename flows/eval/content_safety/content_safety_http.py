@@ -23,8 +23,9 @@ import aiohttp
 
 CONNECTIONS = 500  # Azure ML's limit for an endpoint
 MAX_ANSWER_BYTES = 4_000_000
-MAX_BYTES_AT_ONCE = 32_000_000  # of all answers that are being read; what is beyond its share of them is too much
 """Of an answer, also after it is decompressed: what is larger is no answer of a model's."""
+MAX_BYTES_AT_ONCE = 32_000_000
+"""Of all answers that are being read: beyond it, one that is larger than its share is too much."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 LONGEST_RETRY_AFTER_S = 180.0
