@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
 
+from phi3flow.backends.azureml.deployments import CODE
 from tests.support.folders.tiny_phi3 import save_tiny_phi3
 from tests.support.servers.scoring_server import AZURE, ScoringServer, load_script
 from tests.support.servers.serving import body_of
@@ -103,6 +104,25 @@ def test_the_catalogs_fine_tuned_model_is_found(
 ) -> None:
     _hftransformersv2(base, tmp_path)
     assert _answer(script, tmp_path) == answers["base"]
+
+
+def test_what_the_catalogs_fine_tuning_leaves_out_is_made_up_for(
+    script: ModuleType, base: Path, answers: dict[str, str], tmp_path: Path
+) -> None:
+    _hftransformersv2(base, tmp_path)
+    data = tmp_path / "mlflow_model_folder" / "data"
+    (data / "model" / "generation_config.json").unlink()
+    _change(data / "config" / "config.json", model_type="phi3mini")
+    assert _answer(script, tmp_path) == answers["base"]
+    assert script.load_model(tmp_path)._ends == script.load_model(base)._ends
+
+
+def test_an_adapter_of_a_base_called_phi3mini_is_merged_into_it(
+    script: ModuleType, base: Path, tuned: Any, answers: dict[str, str], tmp_path: Path
+) -> None:
+    tuned.save_pretrained(tmp_path / "adapter")
+    _change(shutil.copytree(base, tmp_path / "base") / "config.json", model_type="phi3mini")
+    assert _answer(script, tmp_path) == answers["tuned"]
 
 
 def test_an_mlflow_model_is_found(script: ModuleType, base: Path, answers: dict[str, str], tmp_path: Path) -> None:
@@ -200,10 +220,11 @@ def test_the_server_answers_for_an_mlflow_model(base: Path, answers: dict[str, s
         assert server.post(BODY).json() == {"output": answers["base"]}
 
 
-def test_the_script_travels_alone() -> None:
-    tree = ast.parse((AZURE / "score.py").read_text(encoding="utf-8"))
-    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    imported += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+def test_the_script_and_what_lies_beside_it_import_nothing_of_ours() -> None:
+    assert {path.name for path in AZURE.glob("*.py")} == {*CODE, "__init__.py"}
+    nodes = [node for name in CODE for node in ast.walk(ast.parse((AZURE / name).read_text(encoding="utf-8")))]
+    imported = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    imported += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     assert not [name for name in imported if name.split(".")[0] in ("", "phi3flow", "tests")]
 
 

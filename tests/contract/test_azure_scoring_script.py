@@ -88,6 +88,7 @@ ANSWERED = {
     "a stop string": _parameters(max_new_tokens=24, stop=["e", "a"]),
     "one stop string": _parameters(max_new_tokens=24, stop="o"),
     "a temperature of nearly 0": _parameters(temperature=1e-300),
+    "keys that nobody follows": _parameters(details=True, top_k=-1) | {"params": {}, "trace é\n": "a secret"},
 }
 
 
@@ -96,7 +97,18 @@ def test_a_request_gets_the_local_servers_answer(azure: ScoringServer, local: Se
     reply = azure.post(body)
     assert reply.status_code == 200
     assert reply.headers["Content-Type"] == "application/json"
-    assert reply.json() == local.post("/score", body).json()
+    expected = local.post("/score", body)
+    assert reply.json() == expected.json()
+    assert reply.headers.get("x-ignored-keys") == expected.headers.get("x-ignored-keys")
+
+
+def test_what_is_ignored_is_named_and_its_value_is_not(azure: ScoringServer) -> None:
+    reply = azure.post(ANSWERED["keys that nobody follows"])
+    names = {"params", "trace???", "input_data.parameters.details", "input_data.parameters.top_k"}
+    assert set(reply.headers["x-ignored-keys"].split(", ")) == names
+    assert "x-ignored-keys" not in azure.post(ANSWERED["turns"]).headers
+    chat = azure.post({"messages": TURNS, "temperature": 0, "max_tokens": 4, "n": 1, "details": "a secret"})
+    assert chat.headers["x-ignored-keys"] == "n, details"
 
 
 def test_a_given_answer_is_as_likely_as_for_the_local_server(azure: ScoringServer, local: ServerProcess) -> None:
@@ -147,7 +159,9 @@ REFUSED: list[tuple[Any, int, str]] = [
     (_parameters(stop=["x"] * 17), 422, "stop"),
     (_parameters(seed="1"), 422, "seed"),
     (_parameters(score_last=True), 422, "score_last"),
-    (_with(parameters={}, params={}), 422, "params: not known here"),
+    (_with(parameters={}, params={"temperature": 0.5}), 422, "params: not known here"),
+    (_parameters(top_k=50), 422, "top_k: not known here"),
+    (_parameters(maxtokens=50), 422, "maxtokens: not known here, perhaps max_new_tokens is meant"),
     (_with() | {"messages": []}, 422, "messages: not known here"),
     (_with(input_string=[{"role": "user", "content": "x" * (2 << 20)}]), 413, "larger than 1048576 bytes"),
 ]

@@ -141,7 +141,8 @@ def _with(changes: dict[str, Any]) -> dict[str, Any]:
         (_with({"parameters": {"top_p": 0}}), 422, "top_p"),
         (_with({"parameters": {"max_new_tokens": 0}}), 422, "max_new_tokens"),
         (_with({"parameters": {"stop": [""]}}), 422, "stop"),
-        (_with({"parameters": {}, "params": {}}), 422, "params: not known here"),
+        (_with({"parameters": {}, "params": {"top_p": 0.5}}), 422, "params: not known here"),
+        (_with({"parameters": {"top_k": 50}}), 422, "top_k: not known here"),
     ],
 )
 def test_a_bad_body_is_refused_with_its_reason(server: ServerProcess, body: Any, status: int, words: str) -> None:
@@ -276,6 +277,14 @@ def test_openai_client_gets_a_stream_that_adds_up(server: ServerProcess, client:
     assert chunks[-1].usage.completion_tokens == 24
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_of_a_chat_is_ignored_is_named(server: ServerProcess, stream: bool) -> None:
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "stream": stream}
+    assert "x-ignored-keys" not in server.post("/v1/chat/completions", chat).headers
+    reply = server.post("/v1/chat/completions", chat | {"metadata": {"line": "7"}, "top_k": -1})
+    assert (reply.status_code, reply.headers["x-ignored-keys"]) == (200, "metadata, top_k")
+
+
 def test_openai_client_gets_its_own_errors(server: ServerProcess, client: openai.OpenAI) -> None:
     message: Any = {"role": "user", "content": "Hi"}
     with pytest.raises(openai.UnprocessableEntityError, match="presence_penalty"):
@@ -344,5 +353,5 @@ def test_a_key_is_needed_to_serve(tmp_path: Path) -> None:
 
 
 def test_json_of_errors_is_json(server: ServerProcess) -> None:
-    reply = server.post("/score", json.dumps(_with({"parameters": {"x": "é\u2028"}})).encode())
-    assert "input_data.parameters.x" in reply.json()["error"]["message"]
+    reply = server.post("/score", json.dumps(_with({"parameters": {"temp\u2028é": 1}})).encode())
+    assert "input_data.parameters.temp\u2028é" in reply.json()["error"]["message"]

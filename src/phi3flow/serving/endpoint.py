@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from phi3flow.serving import protocol
+from phi3flow.serving.azure.scoring_protocol import ignored_header
 from phi3flow.serving.batching import MAX_WAITING, SLOTS, Batcher, Generation, QueueFullError, StoppingError
 from phi3flow.serving.loading import ChatTemplateError, LoadedModel
 from phi3flow.serving.observation import Exchange, Metrics, write_access_log
@@ -154,15 +155,15 @@ class Endpoint:
             raise RequestError(404, "deployment_not_found", message)
         chat = protocol.parse_score(await self._read_body(request))
         generation = await _answer(request, await self._submit(chat))
-        return JSONResponse(protocol.score_body(chat, generation))
+        return JSONResponse(protocol.score_body(chat, generation), headers=ignored_header(chat.ignored))
 
     async def _chat_completions(self, request: Request) -> Response:
         self._check_key(request, request.headers.get("api-key", ""))
         chat = protocol.parse_chat_completion(await self._read_body(request))
-        completion = ChatCompletion(self._name)
+        completion, headers = ChatCompletion(self._name), ignored_header(chat.ignored)
         if not chat.stream:
             generation = await _answer(request, await self._submit(chat))
-            return JSONResponse(completion.whole(generation))
+            return JSONResponse(completion.whole(generation), headers=headers)
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -172,7 +173,7 @@ class Endpoint:
         future = await self._submit(chat, send_piece)
         future.add_done_callback(lambda _: send_piece(None))
         events = _events(request, completion, pieces, future, usage=chat.stream_usage)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
     def _check_key(self, request: Request, alternative: str = "") -> None:
         """Compare the Bearer key, or else the api-key header, in constant time."""

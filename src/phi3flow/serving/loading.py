@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from phi3flow.errors import ConfigError, MissingExtraError
+from phi3flow.serving.azure.model_files import context_tokens, end_tokens, load_config
 from phi3flow.text import shorten
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 SINGLE_THREAD_PARAMETERS = 20_000_000
 """Below this size a second thread costs more in waiting than it computes, and the HTTP side needs the core."""
-
-BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
-"""Rotary embeddings that transformers rescales for a whole batch once one of its rows passes the original context."""
-
 
 _NUMBERS = 1024  # of each weight: a fine-tune moves most of those that it moves at all
 
@@ -120,7 +117,9 @@ def load_model(folder: Path) -> LoadedModel:
     try:
         model = _load_weights(folder, dtype=dtype)
         model.to(device).eval()  # transformers' wrapper of nn.Module.to loses its types
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(folder), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            _tokenizer_folder(folder), config=model.config, trust_remote_code=False
+        )
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigError(f"{folder}: there is no tokenizer.json, and a slow tokenizer is not served")
     except ConfigError:
@@ -136,13 +135,11 @@ def _describe(folder: Path, model: Phi3ForCausalLM, tokenizer: PreTrainedTokeniz
         raise ConfigError(f"{folder} holds a {model.config.model_type} model; served here is the Phi-3 family (phi3)")
     if not tokenizer.chat_template:
         raise ConfigError(f"{folder}: the tokenizer has no chat template (chat_template.jinja)")
-    ends = model.generation_config.eos_token_id
-    end_token_ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        context_tokens=_context_tokens(model.config),
-        end_token_ids=frozenset(end_token_ids),
+        context_tokens=context_tokens(model.config),
+        end_token_ids=frozenset(end_tokens(model, tokenizer)),
     )
 
 
@@ -152,7 +149,7 @@ def _load_weights(folder: Path, **options: Any) -> Phi3ForCausalLM:
     is_adapter = (folder / "adapter_config.json").is_file()
     source = _base_of(folder) if is_adapter else folder
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        source, output_loading_info=True, trust_remote_code=False, **options
+        source, config=load_config(source), output_loading_info=True, trust_remote_code=False, **options
     )
     model, report = loaded
     if report["missing_keys"]:  # transformers would fill them with random numbers
@@ -175,11 +172,3 @@ def _base_of(folder: Path) -> Path | str:
     if not name:
         raise ConfigError(f"{adapter}: base_model_name_or_path is missing, so the adapter's base is not known")
     return next((path for path in (Path(name), folder / name) if (path / "config.json").is_file()), name)
-
-
-def _context_tokens(config: Any) -> int:
-    """Return the longest conversation, prompt and answer together, whose answer does not depend on its batch."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in BATCH_DEPENDENT_ROPE:
-        return int(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
-    return int(config.max_position_embeddings)

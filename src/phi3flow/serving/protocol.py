@@ -1,8 +1,7 @@
 """What goes over the wire: requests and answers of ``/score`` (Azure ML) and ``/v1/chat/completions`` (OpenAI).
 
-A parameter that this server does not know is refused with 422, as Azure ML's scoring scripts fail on it: a
-misspelt ``temprature`` that is silently ignored would spoil an evaluation. Parameters of OpenAI's protocol that
-are not served are accepted where their value changes nothing (n=1, presence_penalty=0, null, …).
+What both protocols have in common, the bodies of /score and which unknown keys are ignored or refused with 422, stands
+in ``azure/scoring_protocol.py``.
 """
 
 from __future__ import annotations
@@ -12,35 +11,28 @@ import math
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError
 
 from phi3flow.records.validation import Problem, first_problem
+from phi3flow.serving.azure.scoring_protocol import (
+    Body,
+    ChatMessage,
+    OpenBody,
+    ScoreBody,
+    StopStrings,
+    body_at,
+    explain_unknown,
+)
 from phi3flow.serving.batching import Generation
 from phi3flow.serving.sampling import SamplingParameters
 from phi3flow.text import cut
 
-SCORE_TEMPERATURE = 0.0
-"""/score without a temperature: greedy, as Hugging Face generates unless it is told to sample."""
 OPENAI_TEMPERATURE = 1.0
 """/v1/chat/completions without a temperature: OpenAI's default."""
 
 _SHOWN_CHARACTERS = 80
-MAX_STOPS = 16
-
-INERT_VALUES: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logprobs": (False,),
-    "response_format": ({"type": "text"},),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
-}
-"""OpenAI parameters that are not served, with the values that ask for nothing."""
-ABOUT_THE_CALLER = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
-"""OpenAI parameters that say who asks and how it is billed, not what is asked."""
 
 
 class RequestError(Exception):
@@ -61,6 +53,8 @@ class RequestError(Exception):
 class ChatRequest:
     """A request of either protocol, understood: ``stream`` and ``stream_usage`` are OpenAI's only.
 
+    ``ignored`` are the keys of its body that were not read.
+
     The assistant speaks next unless the messages are ``complete``; ``scored`` says which of their tokens come back
     with log-likelihoods: the last message's, or all.
     """
@@ -71,32 +65,7 @@ class ChatRequest:
     scored: Literal["answer", "prompt"] | None = None
     stream: bool = False
     stream_usage: bool = False
-
-
-class _Body(BaseModel):
-    """A JSON object whose null fields count as absent, and whose other unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_asks_nothing(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: item for key, item in value.items() if not cls._asks_nothing(key, item)}
-
-    @classmethod
-    def _asks_nothing(cls, key: str, value: Any) -> bool:
-        return value is None
-
-
-def _one_conversation(value: Any) -> Any:
-    """Unwrap [[message, …]]: some scoring scripts take a batch, and their clients send one of one."""
-    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
-        if len(value) > 1:
-            raise ValueError(f"holds {len(value)} conversations; send one a request")
-        return value[0]
-    return value
+    ignored: tuple[str, ...] = ()
 
 
 def _joined_parts(value: Any) -> Any:
@@ -115,89 +84,40 @@ def _own_tokens_only(value: Any) -> Any:
     return value
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class _Message(_Body):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Self:
-        if self.role != "assistant" and not self.content.strip():
-            raise ValueError(f"the {self.role} message is empty")
-        return self
-
-
-_Messages = Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
-_Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS), BeforeValidator(_as_list)]
-
-
-class _ScoreParameters(_Body):
-    temperature: float = Field(default=SCORE_TEMPERATURE, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    do_sample: bool = True
-    stop: _Stop = []
-    seed: int | None = None
-    score_last: bool = False
-
-
-class _ScoreInput(_Body):
-    input_string: _Messages
-    parameters: _ScoreParameters = _ScoreParameters()
-
-    @model_validator(mode="after")
-    def _ends_with_what_is_scored(self) -> Self:
-        last = self.input_string[-1].role
-        if self.parameters.score_last and (last != "assistant" or len(self.input_string) == 1):
-            raise ValueError("score_last scores the last message, which must be the assistant's and follow another")
-        return self
-
-
-class _ScoreBody(_Body):
-    input_data: _ScoreInput
-
-
-class _OpenAIMessage(_Message):
+class _OpenAIMessage(ChatMessage):
     role: Literal["system", "user", "assistant"]
     content: Annotated[str, BeforeValidator(_joined_parts)]
     name: str | None = None
 
     @classmethod
-    def _asks_nothing(cls, key: str, value: Any) -> bool:
-        return value is None or (key not in cls.model_fields and value in ([], {}))  # annotations=[] and the like
+    def _inert_keys(cls, unknown: dict[str, Any]) -> list[str]:
+        return [key for key, value in unknown.items() if value in ([], {})]  # annotations=[] and the like
 
 
-class _StreamOptions(_Body):
+class _StreamOptions(Body):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class _OpenAIBody(_Body):
+class _OpenAIBody(OpenBody):
     model: str
     messages: Annotated[list[_OpenAIMessage], Field(min_length=1)]
     temperature: float = Field(default=OPENAI_TEMPERATURE, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: _Stop = []
+    stop: StopStrings = Field(default_factory=list)
     seed: int | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
     add_generation_prompt: bool = True
     prompt_logprobs: Annotated[int, BeforeValidator(_own_tokens_only)] | None = None
 
-    @classmethod
-    def _asks_nothing(cls, key: str, value: Any) -> bool:
-        inert = (None, [], {}, *INERT_VALUES.get(key, ()))
-        return key in ABOUT_THE_CALLER or value is None or (key not in cls.model_fields and value in inert)
-
 
 def parse_score(body: bytes) -> ChatRequest:
     """Read a request to /score. Raises RequestError (400 broken JSON, 422 what the contract does not know)."""
-    data = _validate(_ScoreBody, body).input_data
+    score, ignored = _validate(ScoreBody, body)
+    data = score.input_data
     options = data.parameters
     return ChatRequest(
         messages=[{"role": message.role, "content": message.content} for message in data.input_string],
@@ -210,12 +130,13 @@ def parse_score(body: bytes) -> ChatRequest:
         ),
         complete=options.score_last,
         scored="answer" if options.score_last else None,
+        ignored=ignored,
     )
 
 
 def parse_chat_completion(body: bytes) -> ChatRequest:
     """Read a request to /v1/chat/completions; ``model`` may be any name. Raises RequestError as parse_score."""
-    chat = _validate(_OpenAIBody, body)
+    chat, ignored = _validate(_OpenAIBody, body)
     if chat.stream and chat.prompt_logprobs is not None:
         raise RequestError(422, "stream", "prompt_logprobs: not with stream", "prompt_logprobs")
     return ChatRequest(
@@ -231,6 +152,7 @@ def parse_chat_completion(body: bytes) -> ChatRequest:
         scored=None if chat.prompt_logprobs is None else "prompt",
         stream=chat.stream,
         stream_usage=chat.stream_options.include_usage,
+        ignored=ignored,
     )
 
 
@@ -300,12 +222,14 @@ def _usage(generation: Generation) -> dict[str, int]:
     }
 
 
-_AnyBody = TypeVar("_AnyBody", bound=BaseModel)
+_AnyBody = TypeVar("_AnyBody", bound=Body)
 
 
-def _validate(model: type[_AnyBody], body: bytes) -> _AnyBody:
+def _validate(model: type[_AnyBody], body: bytes) -> tuple[_AnyBody, tuple[str, ...]]:
+    """Return a body that is as it must be, and the keys of it that were ignored."""
+    ignored: list[str] = []
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, context=ignored), tuple(ignored)
     except ValidationError as error:
         problem = first_problem(error)
         location = _written(problem.location)
@@ -319,15 +243,9 @@ def _written(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in location).lstrip(".") or "the body"
 
 
-def _reason(model: type[BaseModel], problem: Problem) -> str:
+def _reason(model: type[Body], problem: Problem) -> str:
     if problem.kind == "extra_forbidden":
-        objects: dict[tuple[int | str, ...], type[BaseModel]] = {
-            (): model,
-            ("input_data",): _ScoreInput,
-            ("input_data", "parameters"): _ScoreParameters,
-        }
-        body = objects.get(problem.location[:-1])
-        return "not known here" + (f"; known are {', '.join(body.model_fields)}" if body else "")
+        return explain_unknown(str(problem.location[-1]), body_at(problem.location[:-1], model))
     reason = problem.message.removeprefix("Value error, ")
     value = problem.value
     return reason if isinstance(value, dict | list) else f"{reason}; it is {cut(json.dumps(value), _SHOWN_CHARACTERS)}"

@@ -6,11 +6,11 @@ A model that has seen a third of its examples is trained and scored like any oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from phi3flow.errors import DatasetError
+from phi3flow.serving.azure.model_files import load_config
 from phi3flow.text import plural
 from phi3flow.training.config import RECORD_FILE, FineTuneConfig
 from phi3flow.training.examples import Encoded, encode_chats
@@ -91,5 +91,5 @@ def _reader(config: FineTuneConfig, inputs: TrainingInputs) -> tuple[PreTrainedT
         folder = config.base.folder
         kept = (folder / RECORD_FILE).is_file()
         return load_tokenizer(folder) if kept else base_tokenizer(config.base), config.base.context_tokens
-    architecture: Any = AutoConfig.from_pretrained(inputs.model.config, trust_remote_code=False)
-    return load_tokenizer(inputs.model.tokenizer), architecture.max_position_embeddings
+    architecture = load_config(inputs.model.config)
+    return load_tokenizer(inputs.model.tokenizer, config=architecture), architecture.max_position_embeddings

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -21,6 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from phi3flow.errors import ConfigError
+from phi3flow.serving.azure.model_files import load_settings
 from phi3flow.temporary import temporary_folder
 from phi3flow.training.model_folder import ModelFolder, find_model
 
@@ -62,7 +62,7 @@ def load_with_adapter(source: ModelFolder, *, seed: int) -> tuple[PreTrainedMode
         task_type="CAUSAL_LM",
     )
     model: Any = get_peft_model(base, adapter)
-    return model, load_tokenizer(source.tokenizer)
+    return model, load_tokenizer(source.tokenizer, config=base.config)
 
 
 def merge_adapter(model: PreTrainedModel, source: ModelFolder) -> PreTrainedModel:
@@ -84,11 +84,14 @@ def quieten_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that pads on the left, as generating a batch needs."""
+def load_tokenizer(folder: Path, *, config: Any = None) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that pads on the left, as generating a batch needs.
+
+    The model's ``config``, else the one in the folder, tells transformers which class it is.
+    """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, padding_side="left", trust_remote_code=False
+            folder, config=config, padding_side="left", trust_remote_code=False
         )
     except Exception as error:  # transformers has no base class for a broken folder
         raise ConfigError(f"--model {folder}: its tokenizer does not load: {error}") from error
@@ -114,10 +117,9 @@ def has_bf16() -> bool:
 def _load_model(source: ModelFolder, **options: Any) -> PreTrainedModel:
     weights = source.weights.resolve()  # an adapter will name its base by this path
     try:
-        if source.config != source.weights:
-            options["config"] = AutoConfig.from_pretrained(source.config, trust_remote_code=False)
+        settings = load_settings(source.weights, source.config, local_files_only=True)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            weights, local_files_only=True, trust_remote_code=False, **options
+            weights, local_files_only=True, trust_remote_code=False, **settings, **options
         )
     except Exception as error:  # transformers and safetensors share no base class for a broken folder
         raise ConfigError(f"--model {source.weights} does not load: {type(error).__name__}: {error}") from error

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import ManagedOnlineDeployment
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
-"""The folder of the scoring script and its conda environment."""
+"""The folder of the scoring script, of what it imports, and of its conda environment."""
 SCRIPT = "score.py"
+CODE = (SCRIPT, "scoring_protocol.py", "model_files.py")
 CONDA_FILE = SCORING / "environment.yml"
 REQUEST_TIMEOUT_MS = 90_000
 INITIAL_DELAY_S = 600
@@ -100,7 +101,7 @@ class Deployer:
 
     def _make(self, name: str, model_id: str, tags: dict[str, str]) -> None:
         self._on_note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
-        code = ensure_code(self._workspace, {SCRIPT: (SCORING / SCRIPT).read_bytes()}, role="scoring")
+        code = ensure_code(self._workspace, {name: (SCORING / name).read_bytes() for name in CODE}, role="scoring")
         deployment = self._describe(name, model_id, tags, code=code)
 
         def create() -> None:

@@ -1,1 +1,1 @@
-"""What goes into an online deployment's container at Azure: the scoring script and its environment."""
+"""What goes into an online deployment's container at Azure: the scoring script, what it imports, its environment."""

@@ -3,7 +3,8 @@
 Two kinds of body, told apart by their keys. The wire contract's, {"input_data": {"input_string": [message, …],
 "parameters": {…}}}, gets {"output": "…"}; MLflow's chat, {"messages": [message, …], "temperature": …, "max_tokens": …},
 gets a chat completion. What is refused gets its status and {"error": {"message": …}}, never a traceback.
-The file travels alone, so what ``phi3flow serve`` checks stands here again; a test holds both equal.
+Keys that are ignored are named in the header x-ignored-keys. Beside this file lie scoring_protocol.py and
+model_files.py, which ``phi3flow serve`` imports too; nothing else of phi3flow is there.
 
 One generation at a time, however many threads serve: two at once would each take twice as long and hold twice the
 memory, and a batch of them, padded, would round differently and so change greedy answers. A deployment therefore has
@@ -11,38 +12,35 @@ max_concurrent_requests_per_instance 1 and WORKER_COUNT 1 (each worker loads the
 GUNICORN_CMD_ARGS="--threads 4": with one thread, the server's default, the liveness probe waits for the model.
 """
 
-# No `from __future__ import annotations`: pydantic would look names up in sys.modules, where the server puts no script.
+from __future__ import annotations
 
 import json
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import traceback
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any
 
 import jinja2
 import torch
 import transformers
 from azureml.contrib.services.aml_request import AMLRequest, rawhttp  # type: ignore[import-not-found]
 from azureml.contrib.services.aml_response import AMLResponse  # type: ignore[import-not-found]
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
 
-SCORE_TEMPERATURE = 0.0
-MAX_STOPS = 16
-CHAT_INERT_VALUES = {"n": (1,), "stream": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "tools": ([],)}
-"""Parameters of MLflow's chat that are not served, with the values that ask for nothing."""
+sys.path.append(str(Path(__file__).parent))  # where the container starts the server is the image's choice
+from model_files import context_tokens, end_tokens, load_settings  # type: ignore[import-not-found]
+from scoring_protocol import RequestError, ScoringRequest, ignored_header, parse  # type: ignore[import-not-found]
+
 MAX_BODY_BYTES = 1 << 20
 MAX_DISCARDED_BYTES = 16 << 20
 """A larger body is read up to here before it is refused: who still sends would see a reset and not the refusal."""
 GREEDY_BELOW = 1e-5
 """Temperatures below this count as 0: logits divided by them overflow."""
-BATCH_DEPENDENT_ROPE = {"longrope", "dynamic"}
-"""Rotary embeddings that are rescaled past the original context, which bounds the answers as in ``phi3flow serve``."""
 ADAPTER = "adapter_config.json"
 TOKENIZER = "tokenizer_config.json"
 
@@ -51,157 +49,18 @@ class ModelError(Exception):
     """AZUREML_MODEL_DIR does not hold one model that can be served."""
 
 
-class RequestError(Exception):
-    """A request that is refused: an HTTP status, a short code, and a message for a person."""
-
-    def __init__(self, status: int, code: str, message: str, parameter: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        self.body = {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
-
-
-class _Body(BaseModel):
-    """A JSON object whose null fields count as absent, and whose other unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_asks_nothing(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: item for key, item in value.items() if not cls._asks_nothing(key, item)}
-
-    @classmethod
-    def _asks_nothing(cls, key: str, value: Any) -> bool:
-        return value is None
-
-
-def _one_conversation(value: Any) -> Any:
-    """Unwrap [[message, …]]: some scoring scripts take a batch, and their clients send one of one."""
-    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
-        if len(value) > 1:
-            raise ValueError(f"holds {len(value)} conversations; send one a request")
-        return value[0]
-    return value
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class _Message(_Body):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Self:
-        if self.role != "assistant" and not self.content.strip():
-            raise ValueError(f"the {self.role} message is empty")
-        return self
-
-
-_Messages = Annotated[list[_Message], Field(min_length=1), BeforeValidator(_one_conversation)]
-_Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS), BeforeValidator(_as_list)]
-
-
-class _ScoreParameters(_Body):
-    temperature: float = Field(default=SCORE_TEMPERATURE, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    do_sample: bool = True
-    stop: _Stop = []
-    seed: int | None = None
-    score_last: bool = False
-
-
-class _ScoreInput(_Body):
-    input_string: _Messages
-    parameters: _ScoreParameters = _ScoreParameters()
-
-    @model_validator(mode="after")
-    def _ends_with_what_is_scored(self) -> Self:
-        last = self.input_string[-1].role
-        if self.parameters.score_last and (last != "assistant" or len(self.input_string) == 1):
-            raise ValueError("score_last scores the last message, which must be the assistant's and follow another")
-        return self
-
-
-class _ScoreBody(_Body):
-    input_data: _ScoreInput
-
-
-class _ChatBody(_Body):
-    messages: _Messages
-    model: str = "phi3"
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_new_tokens: int | None = Field(default=None, ge=1, alias="max_tokens")
-    stop: _Stop = []
-    seed: int | None = None
-    do_sample: ClassVar[bool] = True
-    score_last: ClassVar[bool] = False
-
-    @classmethod
-    def _asks_nothing(cls, key: str, value: Any) -> bool:
-        return value is None or value in CHAT_INERT_VALUES.get(key, ())
-
-
-class ScoringRequest(NamedTuple):
-    """A request of either kind; ``chat_model`` is what MLflow's chat calls the model, None in the wire contract."""
-
-    messages: list[dict[str, str]]
-    options: Any
-    chat_model: str | None
-
-
-def parse(body: bytes) -> ScoringRequest:
-    """Read a request of either kind. Raises RequestError (400 broken JSON, 422 what is not known here)."""
-    try:
-        data = from_json(body)
-    except ValueError as error:
-        raise RequestError(400, "invalid_json", f"the body is not JSON: {error}") from error
-    is_chat = isinstance(data, dict) and "messages" in data and "input_data" not in data
-    model: type[_Body] = _ChatBody if is_chat else _ScoreBody
-    try:
-        request: Any = model.model_validate_json(body)
-    except ValidationError as error:
-        problem: Any = error.errors(include_url=False)[0]
-        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
-        location = keys.lstrip(".") or "the body"
-        raise RequestError(422, problem["type"], f"{location}: {_explain(model, problem)}", location) from error
-    messages = request.messages if is_chat else request.input_data.input_string
-    options, chat_model = (request, request.model) if is_chat else (request.input_data.parameters, None)
-    return ScoringRequest([message.model_dump() for message in messages], options, chat_model)
-
-
-def _explain(model: type[_Body], problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        inner: dict[Any, type[_Body]] = {("input_data",): _ScoreInput, ("input_data", "parameters"): _ScoreParameters}
-        body = ({(): model} | inner).get(problem["loc"][:-1])
-        names = [field.alias or name for name, field in body.model_fields.items()] if body else []
-        return "not known here" + (f"; known are {', '.join(names)}" if names else "")
-    reason: str = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict | list):
-        return reason
-    value = json.dumps(problem["input"])
-    return f"{reason}; it is {value if len(value) <= 80 else value[:80].rstrip() + '…'}"
-
-
 class Model:
     """A language model and its tokenizer, which answer one request at a time."""
 
     def __init__(self, network: Any, tokenizer: Any) -> None:
         if not tokenizer.chat_template:
             raise ModelError("the tokenizer has no chat template (chat_template.jinja)")
-        ends = network.generation_config.eos_token_id
-        self._ends = sorted({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
+        self._ends = sorted(end_tokens(network, tokenizer))
         # the model's own sampling would fill in what a request leaves out
         network.generation_config = transformers.GenerationConfig()
         self._network = network
         self._tokenizer = tokenizer
-        self._context_tokens = _context_tokens(network.config)
+        self._context_tokens = context_tokens(network.config)
         self._lock = threading.Lock()
 
     def answer(self, request: ScoringRequest) -> dict[str, Any]:
@@ -287,14 +146,6 @@ class Model:
         }
 
 
-def _context_tokens(config: Any) -> int:
-    """Return the longest conversation, prompt and answer together, whose answer does not depend on its batch."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in BATCH_DEPENDENT_ROPE:
-        return int(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
-    return int(config.max_position_embeddings)
-
-
 def load_model(root: Path) -> Model:
     """Load the one model in or below ``root``: an MLflow model, a transformers folder, or an adapter and its base.
 
@@ -307,7 +158,7 @@ def load_model(root: Path) -> Model:
     loader: Any = transformers.AutoModelForCausalLM
     network, report = loader.from_pretrained(
         source,
-        config=transformers.AutoConfig.from_pretrained(_config_folder(Path(source)) or source, trust_remote_code=False),
+        **load_settings(source, _config_folder(Path(source)) or source),
         dtype="auto" if device.type == "cuda" else torch.float32,
         trust_remote_code=False,
         output_loading_info=True,
@@ -320,7 +171,9 @@ def load_model(root: Path) -> Model:
         network = PeftModel.from_pretrained(network, folder).merge_and_unload()
     files = (folder / TOKENIZER, *sorted(root.rglob(TOKENIZER), key=lambda file: len(file.parts)))
     tokenizer_folder = next((file.parent for file in files if file.is_file()), source)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        tokenizer_folder, config=network.config, trust_remote_code=False
+    )
     return Model(network.to(device).eval(), tokenizer)
 
 
@@ -378,7 +231,8 @@ def run(request: AMLRequest) -> AMLResponse:
         if request.method != "POST":
             raise RequestError(405, "method_not_allowed", f"Method Not Allowed: {request.method} {request.path}")
         assert _model is not None
-        return AMLResponse(_model.answer(parse(_read_body(request))), 200, json_str=True)
+        scoring = parse(_read_body(request))
+        return AMLResponse(_model.answer(scoring), 200, ignored_header(scoring.ignored), json_str=True)
     except RequestError as error:
         refusal = error
     except torch.OutOfMemoryError:
