@@ -206,7 +206,7 @@ class Quickstart:
         os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(24))
         backend = LocalBackend()
         name = f"quickstart-{label}"
-        if name in backend.endpoint_names():
+        if name in {server.endpoint for server in backend.status()}:
             backend.undeploy(name)
         planned = backend.plan_deployment(DeploymentRequest(model=str(model), name=name, key_env=KEY_VARIABLE))
         backend.deploy(planned, on_note=lambda _: None)

@@ -48,6 +48,16 @@ def money(amount: float) -> str:
     return f"{amount:.3g}" if abs(amount) >= 1e-4 else f"{amount:.7f}"
 
 
+def duration(seconds: float) -> str:
+    """Return seconds as "8.2 s", "3 min 5 s" or "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, remainder_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {remainder_s} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 @lru_cache(maxsize=4096)
 def letters(name: str) -> str:
     """Return what a name is whatever its case and marks: Ground Truth and groundTruth are ground_truth."""

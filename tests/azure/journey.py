@@ -25,6 +25,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "fine-tune": ("fine-tune", "--backend", "azureml", "--epochs", "2", "--learning-rate", "0.00002", "--yes"),
     "register": ("register", "--backend", "azureml"),
     "deploy": ("deploy", "--backend", "azureml", "--yes"),
+    "deploy base": ("deploy", "Phi-4-mini-instruct", "--backend", "azureml", "--name", "phi4-base", "--yes"),
     "status": ("status", "--backend", "azureml"),
     "connect": ("connect", CONNECTION, "--from-deployment", "--to", "foundry"),
     "batch-run": (

@@ -295,7 +295,9 @@ def test_every_write_may_fail_once(azure: AzureEmulator, project: Path) -> None:
 def test_without_a_yes_nothing_is_submitted(azure: AzureEmulator, project: Path) -> None:
     done = phi3flow(*COMMAND[:-1], "--name", "unasked", cwd=project)
     assert done.returncode == 1
-    assert "Run unasked on gpu-cluster: 1 x Standard_NC24ads_A100_v4, 3.67 dollars an hour?" in done.stderr
+    assert (
+        "Run unasked on gpu-cluster: 1 x Standard_NC24ads_A100_v4, 3.67 dollars an hour (88.15 a day)?" in done.stderr
+    )
     assert azure.writes == []
 
 

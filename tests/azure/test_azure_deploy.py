@@ -24,7 +24,7 @@ from tests.support.command_line import Done, phi3flow
 from tests.support.folders.pf_workspace import FLOW, PF
 
 ML = "Microsoft.MachineLearningServices/workspaces"
-FIRST, SECOND = "phi-3-mini-4k-instruct-tuned-1", "phi-3-mini-4k-instruct-tuned-2"
+FIRST, SECOND = "phi-4-mini-instruct-tuned-1", "phi-4-mini-instruct-tuned-2"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def broken(request: Request) -> Reply | None:
 
 
 def test_a_canary_gets_its_share_and_then_everything(azure: AzureEmulator, project: Path) -> None:
-    name = "Phi-3-mini-4k-instruct-tuned"
+    name = "Phi-4-mini-instruct-tuned"
     first = deploy(project, f"{name}:1")
     assert first.returncode == 0, first.stderr
     assert traffic(azure) == {FIRST: 100}
@@ -106,7 +106,7 @@ def test_a_canary_gets_its_share_and_then_everything(azure: AzureEmulator, proje
 
 
 def test_a_version_that_does_not_answer_is_taken_back(azure: AzureEmulator, project: Path) -> None:
-    name = "Phi-3-mini-4k-instruct-tuned"
+    name = "Phi-4-mini-instruct-tuned"
     assert deploy(project, f"{name}:1").returncode == 0
     azure.fault = broken
     failed = deploy(project, f"{name}:2")
@@ -118,7 +118,7 @@ def test_a_version_that_does_not_answer_is_taken_back(azure: AzureEmulator, proj
 
 
 def test_a_version_without_traffic_is_warned_about(azure: AzureEmulator, project: Path) -> None:
-    name = "Phi-3-mini-4k-instruct-tuned"
+    name = "Phi-4-mini-instruct-tuned"
     assert deploy(project, f"{name}:1").returncode == 0
     done = deploy(project, f"{name}:2", "--traffic", "0")
     assert f"deployment {SECOND} has 0 % of the traffic: it costs, and serves nobody" in done.stderr
@@ -164,7 +164,7 @@ def test_a_flow_under_pf_answers_from_the_deployment_that_its_store_knows(azure:
     asked = ["--flow", str(FLOW), "--inputs", "question=Where is Paris?"]
     done = subprocess.run([PF, "flow", "test", *asked], cwd=project, capture_output=True, text=True)
     assert "You said: Where is Paris?" in done.stdout, done.stdout + done.stderr
-    assert not (project / "connections").exists()
+    assert not (project / "connections" / "phi3_endpoint.yml").exists()
 
 
 @given(

@@ -68,11 +68,11 @@ def test_each_write_may_fail_once(
     done = phi3flow("azure", "up", "--yes", cwd=project)
     assert done.returncode == 0, done.stderr
     assert snapshot(azure) == undisturbed
-    assert len(once.seen) == 23
+    assert len(once.seen) == 27
     done = phi3flow("azure", "down", "--yes", cwd=project)
     assert done.returncode == 0, done.stderr
     assert [each["id"] for each in azure.resources] == [GROUP]
-    assert len(once.seen) == 23 + 14
+    assert len(once.seen) == 27 + 14
 
 
 def test_each_answer_to_a_write_may_be_lost(azure: AzureEmulator, project: Path, undisturbed: list[str]) -> None:
@@ -84,7 +84,7 @@ def test_each_answer_to_a_write_may_be_lost(azure: AzureEmulator, project: Path,
     done = phi3flow("azure", "down", "--yes", cwd=project)
     assert done.returncode == 0, done.stderr
     assert [each["id"] for each in azure.resources] == [GROUP]
-    assert len(once.seen) == 23 + 14
+    assert len(once.seen) == 27 + 14
 
 
 CHANGING = ("azure up", "prepare-data", "fine-tune", "register", "deploy", "connect", "undeploy")

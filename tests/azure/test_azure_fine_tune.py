@@ -63,7 +63,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(ready: AzureEmu
     looks: list[subprocess.Popen[str]] = []
 
     def interrupt(request: Request) -> Reply | None:
-        if request.method == "GET" and "/jobs/Phi-3" in request.path and ready.jobs.all and looks:
+        if request.method == "GET" and "/jobs/Phi-4" in request.path and ready.jobs.all and looks:
             os.kill(looks.pop().pid, signal.SIGINT)
         return None
 
@@ -86,7 +86,7 @@ def test_a_connection_that_breaks_does_not_end_the_following(ready: AzureEmulato
     broken: list[str] = []
 
     def fault(request: Request) -> Reply | None:
-        if request.method == "GET" and "/jobs/Phi-3" in request.path and ready.jobs.all and len(broken) < 3:
+        if request.method == "GET" and "/jobs/Phi-4" in request.path and ready.jobs.all and len(broken) < 3:
             broken.append(request.path)
             raise ConnectionReset
         return None
@@ -101,7 +101,8 @@ def test_after_a_failed_job_the_same_command_makes_another_attempt(ready: AzureE
     ready.world.job_failure = "CUDA out of memory."
     failed = fine_tune(project)
     assert failed.returncode == 3
-    assert "failed: CUDA out of memory." in failed.stderr
+    assert "failed: step node > " in failed.stderr
+    assert "chat_completion_finetune: CUDA out of memory." in failed.stderr
     assert set(states(project).values()) == {"Failed"}
     ready.world.job_failure = None
     assert fine_tune(project).returncode == 0
@@ -125,7 +126,7 @@ def test_several_gpus_and_nodes_go_through_the_components_own_settings(ready: Az
 def test_the_models_own_defaults_stand_where_nothing_else_is_asked_for(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tags = registries()["azureml"]["models"]["Phi-3-mini-4k-instruct"]["tags"]
+    tags = registries()["azureml"]["models"]["Phi-4-mini-instruct"]["tags"]
     defaults = {"apply_deepspeed": "true", "deepspeed_stage": 2, "apply_lora": True, "learning_rate": 5e-6, "new": 1}
     monkeypatch.setitem(tags, "model_specific_defaults", str(defaults))
     assert fine_tune(project, "--learning-rate", "0.0001", "--lr-scheduler-type", "cosine").returncode == 0

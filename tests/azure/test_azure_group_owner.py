@@ -32,7 +32,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def test_up_makes_everything_and_says_what_cannot_be_seen(azure: AzureEmulator, project: Path) -> None:
     plan = json.loads(phi3flow("azure", "plan", "--json", cwd=project).stdout)
     hidden = [each["name"] for each in plan["resources"] if each["action"] == "hidden"]
-    assert len(hidden) == 8
+    assert len(hidden) == 12
     assert {each["resource"] for each in plan["resources"] if each["action"] == "hidden"} == {"provider"}
     whys = [each["why"] for each in plan["findings"]]
     assert {each["severity"] for each in plan["findings"]} == {"warning"}

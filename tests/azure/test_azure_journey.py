@@ -88,7 +88,7 @@ def test_the_job_fine_tunes_the_catalogs_phi3_on_both_files(azure: AzureEmulator
     assert node["componentId"] == "azureml://registries/azureml/components/chat_completion_pipeline/versions/0.0.82"
     inputs = {**node["inputs"]}
     model = inputs.pop("mlflow_model_path")
-    assert model["uri"] == "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+    assert model["uri"] == "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
     values = {name: each["value"] for name, each in inputs.items() if "value" in each}
     assert (float(values["learning_rate"]), values["num_train_epochs"]) == (2e-5, "2")
     assert {values[name] for name in values if name.startswith("compute_")} == {"gpu-cluster"}
@@ -104,7 +104,7 @@ def test_the_model_is_the_jobs_and_says_where_it_comes_from(azure: AzureEmulator
     tags = made["properties"]["tags"]
     assert made["properties"]["modelType"] == "mlflow_model"
     assert tags["phi3flow.job"] == job.name
-    assert tags["base_model"] == "Phi-3-mini-4k-instruct:15"
+    assert tags["base_model"] == "Phi-4-mini-instruct:1"
     assert len(tags["train_sha256"]) == len(tags["validation_sha256"]) == 64
     assert tags["flow_version"].startswith("chat_phi3-1.0.0-")
 

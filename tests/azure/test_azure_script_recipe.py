@@ -69,19 +69,19 @@ def settings(project: Path, **values: object) -> None:
 
 def test_the_job_runs_the_local_training_on_the_registrys_model(job: Job) -> None:
     body = job.properties
-    assert (job.name[:23], body["jobType"]) == ("phi-3-mini-4k-instruct-", "Command")
+    assert (job.name[:-8], body["jobType"]) == ("phi-4-mini-instruct-", "Command")
     assert "python -m phi3flow.cli.main fine-tune --backend local --model ${{inputs.model}}" in body["command"]
     flags = "--learning-rate 0.02 --lr-scheduler-type cosine --epochs 2 --batch-size 8 --max-seq-length 2048 --seed 3"
     assert f"{flags} --merge" in body["command"]
     model = {"jobInputType": "mlflow_model", "mode": "Download"}
     assert body["inputs"]["model"] == model | {
-        "uri": "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+        "uri": "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
     }
     assert "/data/phi3flow-train-" in body["inputs"]["train"]["uri"]
     assert body["outputs"]["trained_model"]["jobOutputType"] == "custom_model"
     assert body["computeId"].endswith("/computes/gpu-cluster")
     assert (body["resources"]["instanceCount"], body.get("distribution")) == (1, None)
-    assert (body["tags"]["recipe"], body["tags"]["base_model"]) == ("script", "Phi-3-mini-4k-instruct:15")
+    assert (body["tags"]["recipe"], body["tags"]["base_model"]) == ("script", "Phi-4-mini-instruct:1")
 
 
 def test_the_code_is_the_package_and_nothing_else(azure: AzureEmulator, job: Job) -> None:
@@ -210,7 +210,7 @@ def test_its_model_is_registered_and_deployed(
     version = resource(azure, f"{ML}/models/versions")["properties"]
     assert (version["modelType"], version["tags"]["recipe"]) == ("custom_model", "script")
     deployment = resource(azure, f"{ML}/onlineEndpoints/deployments")["properties"]
-    assert deployment["model"].endswith("/models/Phi-3-mini-4k-instruct-tuned/versions/1")
+    assert deployment["model"].endswith("/models/Phi-4-mini-instruct-tuned/versions/1")
 
 
 @pytest.mark.slow

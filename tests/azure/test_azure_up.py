@@ -34,7 +34,7 @@ def test_plan_says_what_would_be_made_and_changes_nothing(azure: AzureEmulator, 
     plan = json.loads(done.stdout)
     kinds = Counter(each["resource"] for each in plan["resources"])
     assert {each["action"] for each in plan["resources"]} == {"create"}
-    assert (kinds["provider"], kinds["role assignment"], kinds["workspace"], kinds["compute cluster"]) == (8, 4, 1, 1)
+    assert (kinds["provider"], kinds["role assignment"], kinds["workspace"], kinds["compute cluster"]) == (12, 4, 1, 1)
     cluster = next(each for each in plan["resources"] if each["resource"] == "compute cluster")
     assert (cluster["size"], cluster["nodes"]) == ("Standard_NC24ads_A100_v4", 1)
     assert [each["dollars_per_hour"] for each in plan["costs"]] == [3.673, 3.673]
@@ -116,7 +116,7 @@ def test_up_changes_what_differs_and_only_that(azure: AzureEmulator, project: Pa
 def test_up_asks_and_no_terminal_means_no(azure: AzureEmulator, project: Path) -> None:
     done = phi3flow("azure", "up", cwd=project)
     assert done.returncode == 1
-    assert "Make or change these 23" in done.stderr
+    assert "Make or change these 27" in done.stderr
     assert azure.writes == []
 
 

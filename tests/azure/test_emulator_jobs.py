@@ -28,7 +28,7 @@ from tests.azure.ml_workspace import (
 
 pytestmark = pytest.mark.slow
 
-PHI3 = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+PHI3 = "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
 TRACKING = f"https://eastus2.api.azureml.ms/mlflow/v1.0{WORKSPACE}/api/2.0/mlflow"
 
 
@@ -51,7 +51,7 @@ def registry(azure: AzureEmulator) -> MLClient:
 def fine_tuning(ml: MLClient, registry: MLClient, name: str = "ft-1", **inputs: Any) -> PipelineJob:
     """Return the job that fine-tunes Phi-3 on an uploaded file."""
     component = registry.components.get("chat_completion_pipeline", label="latest")
-    model = registry.models.get("Phi-3-mini-4k-instruct", label="latest")
+    model = registry.models.get("Phi-4-mini-instruct", label="latest")
     data = upload(ml)
     computes = {f"compute_{part}": "gpu-cluster" for part in ("model_import", "preprocess", "finetune")}
     given: dict[str, Any] = {

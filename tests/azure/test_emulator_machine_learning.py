@@ -136,7 +136,7 @@ def test_registry_shows_its_models_and_components(azure: AzureEmulator, registry
     assert component.id == "azureml://registries/azureml/components/chat_completion_pipeline/versions/0.0.82"
     assert len(component.inputs) == 69
     assert list(component.outputs) == ["pytorch_model_folder", "mlflow_model_folder"]
-    model = registry.models.get("Phi-3-mini-4k-instruct", label="latest")
+    model = registry.models.get("Phi-4-mini-instruct", label="latest")
     assert A100 in model.tags["finetune_compute_allow_list"]
     assert {"Phi-4", model.name} <= {each.name for each in registry.models.list()}
     assert [each.version for each in registry.models.list("Phi-4")] == ["8"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,17 +16,13 @@ from tests.support.command_line import Done, phi3flow
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "azure-errors.md"
-_OF_EVERY_PLAN = "warning: model Phi-3-mini-4k-instruct: "
 HEADER = """# What can stand in the way in Azure
 
-Each row is a test (tests/azure/wrong_worlds.py): a subscription in which something is wrong, the command, and what it
+Each entry is a test (tests/azure/wrong_worlds.py): a subscription in which something is wrong, the command, and what it
 says. Nothing was begun, or what was begun is taken back or goes on with the same command. Exit codes: 1 something
-stands in the way of a plan, 2 settings or data, 3 Azure. A plan for Phi-3 warns besides that Azure retired it, which is
-left out but in the row about that.
-
-| what is wrong | command | exit code | what it says |
-|---|---|---|---|
+stands in the way of a plan, 2 settings or data, 3 Azure.
 """
+WIDTH = 116
 
 
 @contextlib.contextmanager
@@ -61,19 +58,25 @@ def message_of(done: Done) -> str:
     _, found, error = done.stderr.partition("phi3flow: error: ")
     if found:
         return " ".join(error.split())
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("error: ", "warning: "))]
-    return " ".join(line for line in lines if not line.startswith(_OF_EVERY_PLAN))
+    return " ".join(line for line in done.stdout.splitlines() if line.startswith(("error: ", "warning: ")))
+
+
+def entry(world: WrongWorld, exit_code: int, message: str) -> str:
+    """Return a wrong world's entry, which its name is the anchor of."""
+    lines = textwrap.wrap(message, WIDTH, break_long_words=False, break_on_hyphens=False)
+    title = f"## {world.what[0].upper()}{world.what[1:]}"
+    command = f"`phi3flow {' '.join(world.command)}`, exit code {exit_code}:"
+    return "\n".join([title, "", command, "", "```", *lines, "```", ""])
 
 
 def page() -> str:
     """Return the page of the documentation."""
-    rows = []
+    entries = []
     for world in WORLDS:
         with tempfile.TemporaryDirectory() as folder:
             done, _ = meet(world, Path(folder))
-        said = message_of(done).replace("|", "\\|").replace("<", "&lt;")
-        rows.append(f"| {world.what} | `phi3flow {' '.join(world.command)}` | {done.returncode} | {said} |\n")
-    return HEADER + "".join(rows)
+        entries.append(entry(world, done.returncode, message_of(done)))
+    return "\n".join([HEADER, *entries])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.messages import Request
 from tests.azure.emulator.world import SUBSCRIPTION
 from tests.azure.journey import STEPS
 
@@ -20,7 +21,10 @@ Change = Callable[[AzureEmulator], None]
 
 @dataclass(frozen=True)
 class WrongWorld:
-    """What is wrong, the verbs that go well before, the command, its exit code and what its message must hold."""
+    """What is wrong, the verbs that go well before, the command, its exit code and what its message must hold.
+
+    ``leaves`` are the deployments that there are afterwards. A ``slow`` one is not among the tests of every change.
+    """
 
     what: str
     command: tuple[str, ...]
@@ -30,6 +34,8 @@ class WrongWorld:
     settings: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     change: Change = lambda _: None
+    leaves: tuple[str, ...] | None = None
+    slow: bool = False
 
     @property
     def name(self) -> str:
@@ -63,7 +69,63 @@ def _take_endpoint(azure: AzureEmulator) -> None:
 
 
 def _lose_model(azure: AzureEmulator) -> None:
-    azure.world.missing_models.add("Phi-3-mini-4k-instruct")
+    azure.world.missing_models.add("Phi-4-mini-instruct")
+
+
+def _unregister(*providers: str) -> Change:
+    """Return what takes providers from the subscription, as one has it that never had an endpoint."""
+
+    def change(azure: AzureEmulator) -> None:
+        azure.providers.registered -= set(providers)
+
+    return change
+
+
+def _endpoint_of_others(*deployments: str, mode: str = "Key") -> Change:
+    """Return what somebody else made: an endpoint with deployments, whose names tell phi3flow's from theirs."""
+
+    def change(azure: AzureEmulator) -> None:
+        endpoint = f"{WORKSPACE}/onlineEndpoints/theirs"
+        url = "https://theirs.eastus2.inference.ml.azure.com/score"
+        done = {"provisioningState": "Succeeded"}
+        identity = {"type": "SystemAssigned"}
+        properties = {"authMode": mode, "scoringUri": url, "traffic": {}, **done}
+        azure.resources.store(endpoint, {"location": "eastus2", "identity": identity, "properties": properties})
+        for name in deployments:
+            tags = {"created-by": "phi3flow"} if name.startswith("ours") else {}
+            properties = {"instanceType": "Standard_NC24ads_A100_v4", **done}
+            body = {"location": "eastus2", "tags": tags, "sku": {"name": "Default", "capacity": 1}}
+            azure.resources.store(f"{endpoint}/deployments/{name}", {**body, "properties": properties})
+
+    return change
+
+
+def _deny(*actions: str) -> Change:
+    def change(azure: AzureEmulator) -> None:
+        azure.world.denied = {f"Microsoft.MachineLearningServices/workspaces/{action}" for action in actions}
+
+    return change
+
+
+def _all(*changes: Change) -> Change:
+    def change(azure: AzureEmulator) -> None:
+        for part in changes:
+            part(azure)
+
+    return change
+
+
+def _add_deployment_of_others(azure: AzureEmulator) -> None:
+    (endpoint,) = (row["id"] for row in azure.resources if row["type"].endswith("/onlineEndpoints"))
+    properties = {"instanceType": "Standard_NC24ads_A100_v4", "provisioningState": "Succeeded"}
+    body = {"location": "eastus2", "tags": {}, "sku": {"name": "Default", "capacity": 1}, "properties": properties}
+    azure.resources.store(f"{endpoint}/deployments/canary", body)
+
+
+def _move_workspace(azure: AzureEmulator) -> None:
+    for row in azure.resources:
+        if row["type"].startswith("Microsoft.MachineLearningServices/workspaces"):
+            row["location"] = "westus3"
 
 
 def _soft_delete(azure: AzureEmulator) -> None:
@@ -80,7 +142,16 @@ def _lock(azure: AzureEmulator) -> None:
     azure.world.locked.add(WORKSPACE)
 
 
+def _refuse_traffic(azure: AzureEmulator, request: Request) -> None:
+    """Take the right to change an endpoint away once there is a deployment."""
+    if "/deployments/" in request.path and request.method == "PUT":
+        _deny("onlineEndpoints/write")(azure)
+
+
 FINE_TUNE, DEPLOY = STEPS["fine-tune"], STEPS["deploy"]
+BASE = (*DEPLOY, "Phi-4-mini-instruct")
+"""Deploys the base model of the registry, which nothing need be fine-tuned for."""
+UNDEPLOY = STEPS["undeploy"]
 WORLDS: Sequence[WrongWorld] = (
     WrongWorld(
         "no GPU quota for the fine-tune",
@@ -305,9 +376,8 @@ WORLDS: Sequence[WrongWorld] = (
         FINE_TUNE,
         2,
         (
-            "the registry azureml has no model Phi-3-mini-4k-instruct (latest), which Azure retired on 2025-08-30 in "
-            "favour of Phi-4-mini-instruct; it has",
-            "Phi-3-mini-128k-instruct",
+            "the registry azureml has no model Phi-4-mini-instruct (latest); it has",
+            "Phi-4-multimodal-instruct",
         ),
         before=("azure up", "prepare-data"),
         change=_lose_model,
@@ -332,7 +402,7 @@ WORLDS: Sequence[WrongWorld] = (
         FINE_TUNE,
         3,
         (
-            "failed: CUDA out of memory",
+            "failed: step node > chat_completion_finetune: CUDA out of memory",
             "its log: az ml job download --name",
             "std_log.txt",
             "https://ml.azure.com/runs/",
@@ -358,10 +428,252 @@ WORLDS: Sequence[WrongWorld] = (
     ),
     WrongWorld(
         "a deployment that has traffic is to be deleted",
-        ("undeploy", "--backend", "azureml", "--deployment", "phi-3-mini-4k-instruct-tuned-1", "--yes"),
+        ("undeploy", "--backend", "azureml", "--deployment", "phi-4-mini-instruct-tuned-1", "--yes"),
         2,
         ("has 100 % of the traffic", "deploy another version with --traffic 100 first"),
         before=(*TUNED, "deploy"),
+    ),
+    WrongWorld(
+        "a model that Azure archived",
+        ("azure", "plan"),
+        1,
+        (
+            "the registry azureml has no model Phi-3-mini-4k-instruct (latest): Azure archived it",
+            'model_label = "15"',
+            'model = "Phi-4-mini-instruct"',
+        ),
+        before=UP,
+        settings='model = "Phi-3-mini-4k-instruct"',
+    ),
+    WrongWorld(
+        "a model that Azure archived, by its version",
+        ("azure", "plan"),
+        0,
+        ("warning: model Phi-3-mini-4k-instruct:15: Azure archived it on 2025-08-30", 'model = "Phi-4-mini-instruct"'),
+        before=UP,
+        settings='model = "Phi-3-mini-4k-instruct"\nmodel_label = "15"',
+    ),
+    WrongWorld(
+        "a version of a model that the registry lacks",
+        (*FINE_TUNE, "--model", "Phi-4-mini-instruct:99"),
+        2,
+        ("the registry azureml has no model Phi-4-mini-instruct (99): its versions are 1",),
+        before=("azure up", "prepare-data"),
+        slow=True,
+    ),
+    WrongWorld(
+        "a registry that is not there",
+        ("azure", "plan"),
+        1,
+        ("there is no registry nowhere: set registry in phi3flow.toml",),
+        before=UP,
+        settings='registry = "nowhere"',
+        slow=True,
+    ),
+    WrongWorld(
+        "a component that the registry lacks",
+        ("azure", "plan"),
+        1,
+        ("the registry azureml has no component chat_pipeline (latest); it has chat_completion_pipeline",),
+        before=UP,
+        settings='component = "chat_pipeline"',
+    ),
+    WrongWorld(
+        "a registry that the caller may not read",
+        ("azure", "plan"),
+        1,
+        ("model Phi-4-mini-instruct: you may not read the registry azureml", "AzureML Registry User"),
+        before=UP,
+        change=_set(registry_refuses=True),
+    ),
+    WrongWorld(
+        "a registry that fails",
+        ("azure", "plan"),
+        0,
+        ("warning: model Phi-4-mini-instruct: it could not be looked up", "An internal error occurred"),
+        before=UP,
+        change=_set(registry_broken=True),
+        slow=True,
+    ),
+    WrongWorld(
+        "providers that nobody registered, before a fine-tune is paid for",
+        FINE_TUNE,
+        3,
+        ("providers Microsoft.Cdn, Microsoft.PolicyInsights: the subscription has not registered them", "azure up"),
+        before=("azure up", "prepare-data"),
+        change=_unregister("Microsoft.Cdn", "Microsoft.PolicyInsights"),
+    ),
+    WrongWorld(
+        "a provider that nobody registered, before a deployment",
+        BASE,
+        3,
+        ("providers Microsoft.PolicyInsights: the subscription has not registered them", "az provider register"),
+        before=UP,
+        change=_unregister("Microsoft.PolicyInsights"),
+        leaves=(),
+    ),
+    WrongWorld(
+        "a workspace in another region than the settings say",
+        ("azure", "plan"),
+        0,
+        (
+            "location eastus2: the workspace phi3flow is in westus3, and so is everything with it",
+            'Set location = "westus3"',
+        ),
+        before=UP,
+        change=_move_workspace,
+    ),
+    WrongWorld(
+        "an endpoint that is not opened with a key",
+        (*BASE, "--name", "theirs"),
+        3,
+        ("endpoint theirs: it is opened with AADToken, and phi3flow asks by key", "--name"),
+        before=UP,
+        change=_endpoint_of_others(mode="AADToken"),
+        leaves=(),
+    ),
+    WrongWorld(
+        "an endpoint whose keys the caller may not read",
+        (*BASE, "--name", "theirs"),
+        3,
+        ("endpoint theirs: you may not read its keys", "listKeys", "az role assignment create"),
+        before=UP,
+        change=_all(_endpoint_of_others(), _deny("onlineEndpoints/listKeys/action")),
+        leaves=(),
+    ),
+    WrongWorld(
+        "keys that the caller may not read, of an endpoint that was just made",
+        BASE,
+        3,
+        ("listKeys", "AuthorizationFailed"),
+        before=UP,
+        change=_deny("onlineEndpoints/listKeys/action"),
+        leaves=(),
+    ),
+    WrongWorld(
+        "a deployment that fails, and a log that the caller may not read",
+        BASE,
+        3,
+        (
+            "Liveness probe failed",
+            "its log cannot be read",
+            "getLogs",
+            "It was deleted again; the traffic is as it was",
+        ),
+        before=UP,
+        change=_all(_deny("onlineEndpoints/deployments/getLogs/action"), _set(failing_deployments=1)),
+        leaves=(),
+    ),
+    WrongWorld(
+        "a deployment that fails and may not be deleted",
+        BASE,
+        3,
+        (
+            "It could not be deleted again",
+            "1 x Standard_NC24ads_A100_v4, 3.67 dollars an hour (88.15 a day)",
+            "To end it: phi3flow undeploy phi3flow-4b7b8 --backend azureml --deployment phi-4-mini-instruct-1",
+        ),
+        before=UP,
+        change=_all(_deny("onlineEndpoints/deployments/delete"), _set(failing_deployments=1)),
+        leaves=("phi-4-mini-instruct-1",),
+    ),
+    WrongWorld(
+        "traffic that the caller may not set, once a deployment is made",
+        BASE,
+        3,
+        ("onlineEndpoints/write", "It was deleted again; the traffic is as it was"),
+        before=UP,
+        change=lambda azure: setattr(azure, "after_write", lambda request: _refuse_traffic(azure, request)),
+        leaves=(),
+    ),
+    WrongWorld(
+        "an endpoint to be deleted whose name is mistyped",
+        ("undeploy", "phi3-taken", "--backend", "azureml", "--yes"),
+        2,
+        ("there is no endpoint phi3-taken in the workspace phi3flow: phi3flow made theirs",),
+        before=UP,
+        change=_endpoint_of_others("ours-1"),
+        leaves=("ours-1",),
+    ),
+    WrongWorld(
+        "a deployment to be deleted whose name is mistyped",
+        ("undeploy", "theirs", "--backend", "azureml", "--deployment", "ours-2", "--yes"),
+        2,
+        ("the endpoint theirs has no deployment ours-2; it has ours-1",),
+        before=UP,
+        change=_endpoint_of_others("ours-1"),
+        leaves=("ours-1",),
+        slow=True,
+    ),
+    WrongWorld(
+        "an endpoint to be deleted that phi3flow did not make",
+        ("undeploy", "theirs", "--backend", "azureml", "--yes"),
+        2,
+        (
+            "phi3flow did not make the endpoint theirs",
+            "phi3flow undeploy theirs --backend azureml --deployment ours-1",
+            "az ml online-endpoint delete --name theirs --resource-group phi3flow --workspace-name phi3flow",
+        ),
+        before=UP,
+        change=_endpoint_of_others("ours-1", "blue"),
+        leaves=("ours-1", "blue"),
+    ),
+    WrongWorld(
+        "a deployment to be deleted that phi3flow did not make",
+        ("undeploy", "theirs", "--backend", "azureml", "--deployment", "blue", "--yes"),
+        2,
+        (
+            "phi3flow did not make deployment blue of the endpoint theirs",
+            "az ml online-deployment delete --name blue --endpoint-name theirs",
+        ),
+        before=UP,
+        change=_endpoint_of_others("ours-1", "blue"),
+        leaves=("ours-1", "blue"),
+        slow=True,
+    ),
+    WrongWorld(
+        "an endpoint to be deleted in which somebody else deployed",
+        UNDEPLOY,
+        2,
+        ("phi3flow did not make deployment canary of the endpoint phi4-base", "az ml online-endpoint delete"),
+        before=(*UP, "deploy base"),
+        change=_add_deployment_of_others,
+        leaves=("canary", "phi-4-mini-instruct-1"),
+        slow=True,
+    ),
+    WrongWorld(
+        "a job to be canceled where none runs",
+        ("cancel", "--backend", "azureml", "--yes"),
+        2,
+        ("no job that was submitted from here is under way", "phi3flow cancel JOB"),
+        before=UP,
+        slow=True,
+    ),
+    WrongWorld(
+        "a job to be canceled that is not there",
+        ("cancel", "no-such-job", "--backend", "azureml", "--yes"),
+        2,
+        ("there is no job no-such-job in the workspace",),
+        before=UP,
+        slow=True,
+    ),
+    WrongWorld(
+        "more GPUs than a node has",
+        (*FINE_TUNE, "--gpus", "4"),
+        2,
+        ("--gpus 4: a Standard_NC24ads_A100_v4 has 1", "fine_tune_size"),
+        before=("azure up", "prepare-data"),
+    ),
+    WrongWorld(
+        "a model that neither the workspace nor the registry has",
+        (*DEPLOY, "phi-four"),
+        2,
+        (
+            "the workspace phi3flow has no model phi-four, and the registry azureml has no model phi-four (latest); it "
+            "has Phi-4",
+        ),
+        before=UP,
+        leaves=(),
     ),
     WrongWorld(
         "a connection for a project that is not there",

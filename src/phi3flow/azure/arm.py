@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from phi3flow.errors import AzureError, ForbiddenError, MissingExtraError
 from phi3flow.text import cut
 
 if TYPE_CHECKING:
+    import requests
     from azure.core.credentials import TokenCredential
     from azure.core.rest import HttpResponse
 
@@ -28,11 +30,19 @@ USER_AGENT = f"phi3flow/{__version__}"
 IN_PROGRESS_CODES = frozenset({"Conflict", "AnotherOperationInProgress", "OperationNotAllowed", "StorageAccountInUse"})
 CONFLICTS = 5
 """How often a write that met another one is tried again."""
+RETRIES = 8
+"""How often a request that fails in passing is sent again; the waits between sum up to two minutes."""
 OPERATION_WAIT_S = 5.0
 """Between looks at a long-running operation whose answers do not say how long to wait."""
-_RETRIED_METHODS = frozenset({"GET", "PUT", "DELETE", "POST"})
+_TICK_S = 1.0
+_CONNECTIONS = 64
+_RETRIED_METHODS = frozenset({"GET", "PUT", "PATCH", "DELETE", "POST"})
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
 _LOGIN = "log in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+
+
+OnWait = Callable[[float], None]
+"""Told how many seconds an operation has taken so far."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,21 @@ class Arm:
 
     def __init__(self, credential: TokenCredential) -> None:
         from azure.core.pipeline import policies
+        from azure.core.pipeline.transport import RequestsTransport
         from azure.mgmt.core import ARMPipelineClient
         from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLoggingPolicy
+
+        from phi3flow.azure.patience import SpokenRetryPolicy
 
         self.credential = credential
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(
             base_url=ENDPOINT,
+            transport=RequestsTransport(session=_session()),
             policies=[
                 policies.RequestIdPolicy(),
                 policies.UserAgentPolicy(USER_AGENT),
-                policies.RetryPolicy(
-                    retry_total=8, retry_connect=8, retry_read=8, retry_status=8, retry_backoff_max=30
+                SpokenRetryPolicy(
+                    retry_connect=RETRIES, retry_read=RETRIES, retry_status=RETRIES, retry_backoff_max=30
                 ),
                 ARMChallengeAuthenticationPolicy(credential, f"{ENDPOINT}/.default"),
                 ARMHttpLoggingPolicy(),
@@ -90,48 +104,95 @@ class Arm:
 
     def list(self, path: str, version: str, **query: str) -> Iterator[dict[str, Any]]:
         """Give every item of a collection, page after page; nothing where its parent does not exist."""
-        response = self._send("GET", path, version, query=query)
+        return self.list_url(f"{ENDPOINT}{path}", {"api-version": version, **query})
+
+    def list_url(
+        self, url: str, query: Mapping[str, str] | None = None, *, retries: int = RETRIES
+    ) -> Iterator[dict[str, Any]]:
+        """Give every item of a collection of another of Azure's hosts, as ``list`` does."""
+        response = self._send_url("GET", url, parameters=query, retries=retries)
         while response.status_code != 404:
             page = _json(response)
             yield from page.get("value", [])
             if not page.get("nextLink"):
                 return
-            response = self._send_url("GET", page["nextLink"])
+            response = self._send_url("GET", page["nextLink"], retries=retries)
 
     def post(self, path: str, version: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call an action whose repetition does no harm, and return its answer."""
         response = self._send("POST", path, version, body=body)
         return _json(response) if response.content else {}
 
-    def put(self, resource_id: str, version: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create or change a resource, wait until that is done, and return it.
+    def put(
+        self,
+        resource_id: str,
+        version: str,
+        body: Mapping[str, Any],
+        *,
+        on_wait: OnWait = lambda _: None,
+        is_made: Callable[[Mapping[str, Any] | None], bool] = lambda _: False,
+    ) -> dict[str, Any]:
+        """Create a resource or replace it whole, wait until that is done, and return it.
 
-        Where another operation is under way on it, that is waited for first.
+        Where another operation is under way on it, that is waited for first; then nothing is sent where ``is_made``
+        holds, since it was ours. ``on_wait`` is told every second how many have passed; what it raises ends the
+        waiting, and what was begun goes on in Azure.
         """
+        self._persist("PUT", resource_id, version, on_wait, is_made, body=body)
+        return self._need(resource_id, version, on_wait)
+
+    def patch(self, resource_id: str, version: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change of a resource what ``body`` names, as ``put`` does."""
+        self._persist("PATCH", resource_id, version, body=body)
+        return self._need(resource_id, version)
+
+    def delete(
+        self,
+        resource_id: str,
+        version: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        on_wait: OnWait = lambda _: None,
+    ) -> None:
+        """Delete a resource and wait until it is gone; one that is gone already is no error.
+
+        Azure is asked at once, and once more where it wants another operation on the resource to end first. See ``put``
+        for ``on_wait``.
+        """
+        self._persist("DELETE", resource_id, version, on_wait, query=query)
+        self.settle(resource_id, version)
+
+    def _persist(
+        self,
+        method: str,
+        resource_id: str,
+        version: str,
+        on_wait: OnWait = lambda _: None,
+        is_made: Callable[[Mapping[str, Any] | None], bool] = lambda _: False,
+        **parts: Any,
+    ) -> None:
+        """Send a write and follow it to its end; another operation on the resource is waited for."""
         for conflict in range(CONFLICTS):
             try:
-                self._follow(self._write("PUT", resource_id, version, body=body), resource_id)
-                break
+                self._follow(self._write(method, resource_id, version, **parts), resource_id, on_wait)
+                return
             except AzureError as error:
                 if error.status != 409 or error.code not in IN_PROGRESS_CODES or conflict == CONFLICTS - 1:
                     raise
                 if not in_transition(self.get(resource_id, version)):
                     raise
-                self.settle(resource_id, version)
-        resource = self.settle(resource_id, version)
+            if is_made(self.settle(resource_id, version, on_wait=on_wait)):
+                return
+
+    def _need(self, resource_id: str, version: str, on_wait: OnWait = lambda _: None) -> dict[str, Any]:
+        resource = self.settle(resource_id, version, on_wait=on_wait)
         if resource is None:
             raise AzureError(f"{resource_id}: Azure took it, and it is not there")
         return resource
 
-    def delete(self, resource_id: str, version: str, **query: str) -> None:
-        """Delete a resource and wait until it is gone; one that is gone already is no error."""
-        self.settle(resource_id, version)
-        self._follow(self._write("DELETE", resource_id, version, query=query), resource_id)
-        self.settle(resource_id, version)
-
-    def get_url(self, url: str, **query: str) -> dict[str, Any] | None:
+    def get_url(self, url: str, *, retries: int = RETRIES, **query: str) -> dict[str, Any] | None:
         """Return what another of Azure's hosts answers, None where it has nothing there."""
-        response = self._send_url("GET", url, parameters=query)
+        response = self._send_url("GET", url, parameters=query, retries=retries)
         return None if response.status_code == 404 else _json(response)
 
     def look(self, resource_id: str, version: str) -> tuple[dict[str, Any] | None, float | None]:
@@ -139,19 +200,21 @@ class Arm:
         response = self._send("GET", resource_id, version)
         return None if response.status_code == 404 else _json(response), _retry_after_s(response)
 
-    def settle(self, resource_id: str, version: str) -> dict[str, Any] | None:
+    def settle(self, resource_id: str, version: str, *, on_wait: OnWait = lambda _: None) -> dict[str, Any] | None:
         """Wait until no operation is under way on a resource, and return it, None where it is gone."""
-        return poll(
-            lambda: self.look(resource_id, version),
-            until=lambda resource: not in_transition(resource),
-            waits=RESOURCE_WAITS,
-        )
+        begun_s = time.monotonic()
+
+        def look() -> tuple[dict[str, Any] | None, float | None]:
+            on_wait(time.monotonic() - begun_s)
+            return self.look(resource_id, version)
+
+        return poll(look, until=lambda resource: not in_transition(resource), waits=RESOURCE_WAITS)
 
     def _write(self, method: str, resource_id: str, version: str, **parts: Any) -> Any:
         """Send a write and return azure-core's response, which its poller starts from."""
         return self._send(method, resource_id, version, pipeline=True, **parts)
 
-    def _follow(self, first: Any, resource_id: str) -> None:
+    def _follow(self, first: Any, resource_id: str, on_wait: OnWait) -> None:
         """Follow a long-running operation to its end: the protocol's headers, and so the waits, are azure-core's."""
         from azure.core.exceptions import AzureError as SdkError
         from azure.core.exceptions import HttpResponseError
@@ -161,7 +224,11 @@ class Arm:
         if first.http_response.status_code in (204, 404):
             return
         poller: LROPoller[None] = LROPoller(self._client, first, lambda _: None, ARMPolling(timeout=OPERATION_WAIT_S))
+        begun_s = time.monotonic()
         try:
+            while not poller.done():
+                poller.wait(_TICK_S)
+                on_wait(time.monotonic() - begun_s)
             poller.result()
         except HttpResponseError as error:
             code, message = _reason(error)
@@ -191,6 +258,7 @@ class Arm:
         parameters: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         pipeline: bool = False,
+        retries: int = RETRIES,
     ) -> Any:
         """Send one request. Raises AzureError unless it succeeds; what a GET or DELETE does not find is no error."""
         from azure.core.exceptions import AzureError as SdkError
@@ -200,7 +268,10 @@ class Arm:
         request = HttpRequest(method, url, params=dict(parameters or {}), json=body)
         try:
             answer = self._client.send_request(
-                request, retry_on_methods=_RETRIED_METHODS, _return_pipeline_response=pipeline
+                request,
+                retry_on_methods=_RETRIED_METHODS,
+                retry_total=retries,
+                _return_pipeline_response=pipeline,
             )
         except ClientAuthenticationError as error:
             raise AzureError(
@@ -225,10 +296,29 @@ def log_in() -> Arm:
     return Arm(DefaultAzureCredential())
 
 
+def _session() -> requests.Session:
+    """Return what holds a connection for each thread that asks; retries are the pipeline's."""
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return session
+
+
 def in_transition(resource: Mapping[str, Any] | None) -> bool:
     """Whether an operation is under way on a resource, as its state says."""
     state = (resource or {}).get("properties", {}).get("provisioningState")
     return state is not None and str(state).lower() not in _ENDED
+
+
+def writable_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resource's identity as a PUT takes it: without the ids that Azure gives to it."""
+    assigned = identity.get("userAssignedIdentities") or {}
+    return {
+        "type": identity.get("type"),
+        **({"userAssignedIdentities": {name: {} for name in assigned}} if assigned else {}),
+    }
 
 
 def _json(response: HttpResponse) -> dict[str, Any]:

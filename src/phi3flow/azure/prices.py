@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from phi3flow.azure.arm import USER_AGENT
+from phi3flow.text import money
 
 URL = "https://prices.azure.com/api/retail/prices"
 TIMEOUT_S = 10.0
+HOURS = 24
+"""Of a day."""
 
 
 def hourly_price(size: str, location: str) -> float | None:
@@ -35,10 +38,15 @@ def hourly_price(size: str, location: str) -> float | None:
 
 
 def describe_cost(size: str, location: str, count: int) -> str:
-    """Say what an hour of so many VMs costs, as a question to the user puts it."""
-    price = hourly_price(size, location)
-    cost = "at an unknown price" if price is None else f"{price * count:.2f} dollars"
-    return f"{count} x {size}, {cost} an hour"
+    """Say what so many VMs cost, as a question to the user puts it."""
+    return f"{count} x {size}, {describe_price(hourly_price(size, location), count)}"
+
+
+def describe_price(price: float | None, count: int) -> str:
+    """Say what so many VMs of an hourly price cost, in dollars an hour and a day."""
+    if price is None:
+        return "at an unknown price"
+    return f"{money(price * count)} dollars an hour ({money(price * count * HOURS)} a day)"
 
 
 def _is_plain_linux(item: dict[str, Any]) -> bool:

@@ -74,7 +74,7 @@ class AzureSettings(Record):
     endpoint: str = Field(pattern=_ENDPOINT)
     deployment_size: str = Field("Standard_NC24ads_A100_v4", pattern=_SIZE)
     instances: int = Field(1, ge=1)
-    model: str = Field("Phi-3-mini-4k-instruct", min_length=1)
+    model: str = Field("Phi-4-mini-instruct", min_length=1)
     model_label: str = Field("latest", min_length=1)
     registry: str = Field("azureml", min_length=1)
     component: str = Field("chat_completion_pipeline", min_length=1)
@@ -90,7 +90,7 @@ class AzureSettings(Record):
     @classmethod
     def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Fill in the names that depend on others; those that must be unique in the world end in a hash."""
-        location = re.sub(r"\s+", "", str(values.get("location", "eastus2"))).lower()
+        location = plain_region(str(values.get("location", "eastus2")))
         workspace = str(values.get("workspace", "phi3flow"))
         scope = f"{values.get('subscription_id')}/{values.get('resource_group', 'phi3flow')}/{workspace}".lower()
         digest = hashlib.sha256(scope.encode()).hexdigest()
@@ -128,6 +128,11 @@ class AzureSettings(Record):
     def workspace_id(self, name: str) -> str:
         """Return the id of a workspace, a hub or a project, which are one kind."""
         return self.id_of("Microsoft.MachineLearningServices/workspaces", name)
+
+
+def plain_region(name: str) -> str:
+    """Return a region's name as ids have it: eastus2 for East US 2, as some answers write it."""
+    return re.sub(r"\s+", "", name).lower()
 
 
 def load_settings(project: Path = PROJECT) -> AzureSettings:

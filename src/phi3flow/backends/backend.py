@@ -7,7 +7,7 @@ reads: a backend follows a field or refuses it, and never overlooks one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -103,6 +103,15 @@ class PlannedDeployment(Planned):
     exists: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedDeletion:
+    """An endpoint, or of it only ``deployment``, as it would be deleted; ``label`` says what that is to a person."""
+
+    endpoint: str
+    deployment: str | None
+    label: str
+
+
 class JobResult(Record):
     """Where a fine-tune ended, as ``fine-tune --json`` prints it, and ``summary``, as it is told to a person.
 
@@ -159,8 +168,15 @@ class Backend(Protocol[JobT, DeploymentT]):
         """
         ...
 
+    def running_job(self, job: str | None) -> str:
+        """Return the name of a job: the latest of the project that has not ended, where none is named.
+
+        Raises ConfigError where there is none, and for one that only its own process can end.
+        """
+        ...
+
     def cancel(self, job: str) -> JobState:
-        """Have a job end, and return it as it stands; one that has ended is left alone."""
+        """Have a job end, wait until it has, and return it as it ended; one that has ended is left alone."""
         ...
 
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
@@ -188,12 +204,18 @@ class Backend(Protocol[JobT, DeploymentT]):
         """
         ...
 
-    def undeploy(self, endpoint: str, *, deployment: str | None = None) -> None:
-        """Delete an endpoint, or one deployment of it, and forget it."""
+    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
+        """Say what ``undeploy`` would delete: without a name the only thing there is, None where there is nothing.
+
+        Raises ConfigError that lists what there is for a name that is unknown or several things without one, and for
+        what phi3flow did not make.
+        """
         ...
 
-    def endpoint_names(self) -> list[str]:
-        """Return the endpoints that can be deleted from here."""
+    def undeploy(
+        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Delete an endpoint, or one deployment of it, and forget it; tell ``on_note`` where that takes minutes."""
         ...
 
     def status(self) -> list[EndpointStatus]:
@@ -203,6 +225,13 @@ class Backend(Protocol[JobT, DeploymentT]):
     def connection(self, endpoint: str) -> EndpointAccess:
         """Return how an endpoint is asked."""
         ...
+
+
+def only_name(names: Sequence[str]) -> str | None:
+    """Return the only one of the names, None where there is none. Raises ConfigError for several."""
+    if len(names) > 1:
+        raise ConfigError(f"which one? phi3flow undeploy NAME; there are {', '.join(names)}")
+    return names[0] if names else None
 
 
 AnyBackend = Backend[PlannedJob, PlannedDeployment]

@@ -51,8 +51,8 @@ max_nodes = 1                                             # [AZUREML_MAX_NODES] 
 endpoint = "phi3flow-0a1b2"                               # [AZUREML_ENDPOINT_NAME] one in a region: has a hash
 deployment_size = "Standard_NC24ads_A100_v4"              # [AZUREML_DEPLOYMENT_SIZE] VM size of its instances
 instances = 1                                             # [AZUREML_INSTANCES]
-model = "Phi-3-mini-4k-instruct"                          # [AZUREML_MODEL_NAME] of the registry
-model_label = "latest"                                    # or a version's number
+model = "Phi-4-mini-instruct"                             # [AZUREML_MODEL_NAME] of the registry
+model_label = "latest"                                    # or a version's number: "15" of Phi-3-mini-4k-instruct
 registry = "azureml"
 component = "chat_completion_pipeline"                    # of the registry: fine-tunes the model
 component_label = "latest"                                # or a version's number
@@ -119,7 +119,7 @@ def _plan(workspace: Workspace, terminal: Terminal) -> int:
     settings, tasks = workspace.settings, make_plan(workspace)
     findings = check_all(workspace, tasks)
     sizes = {settings.fine_tune_size, settings.deployment_size}
-    prices = {size: hourly_price(size, settings.location) for size in sorted(sizes)}
+    prices = {size: hourly_price(size, workspace.location) for size in sorted(sizes)}
     errors = [finding for finding in findings if finding.severity == "error"]
     data = {
         "resources": [_row(task) for task in tasks],
@@ -281,7 +281,9 @@ def _table(tasks: list[Task], words: dict[str, str]) -> RenderableType:
 
 
 def _costs(settings: AzureSettings, prices: dict[str, float | None]) -> list[dict[str, Any]]:
-    """Return what is billed by the hour, in dollars; None where the price is not known."""
+    """Return what is billed by the hour, in dollars an hour and a day; None where the price is not known."""
+    from phi3flow.azure.prices import HOURS
+
     rows = (
         ("compute cluster, while a fine-tune runs", settings.fine_tune_size, settings.max_nodes),
         ("endpoint, from deploy to undeploy", settings.deployment_size, settings.instances),
@@ -291,16 +293,21 @@ def _costs(settings: AzureSettings, prices: dict[str, float | None]) -> list[dic
             "what": purpose,
             "size": size,
             "count": count,
-            "dollars_per_hour": None if prices[size] is None else round(float(prices[size] or 0.0) * count, 4),
+            "dollars_per_hour": _dollars(prices[size], count),
+            "dollars_per_day": _dollars(prices[size], count * HOURS),
         }
         for purpose, size, count in rows
     ]
 
 
+def _dollars(price: float | None, hours: int) -> float | None:
+    return None if price is None else round(price * hours, 4)
+
+
 def _cost_text(costs: list[dict[str, Any]]) -> str:
-    lines = ["by the hour (list prices, US dollars):"]
+    lines = ["what it costs (list prices, US dollars):"]
     for cost in costs:
-        dollars = cost["dollars_per_hour"]
-        price = "unknown" if dollars is None else f"{dollars:.2f}"
+        hour, day = cost["dollars_per_hour"], cost["dollars_per_day"]
+        price = "unknown" if hour is None else f"{hour:.2f} an hour, {day:.2f} a day"
         lines.append(f"  {cost['what']}: {cost['count']} x {cost['size']}: {price}")
     return "\n".join([*lines, "  storage, container registry, logs: by use; see the Azure pricing calculator"])

@@ -3,10 +3,10 @@
 MODEL is a model's folder or the name of a registered model, NAME or NAME:VERSION; without it, the model that was
 fine-tuned or registered last. On this machine the endpoint runs in the background and outlives the terminal.
 
-In Azure Machine Learning each version of a model gets a deployment of its own at the endpoint of phi3flow.toml. It is
-asked a question before it gets traffic; if it fails, it is deleted again and the traffic stays where it was. With
---traffic 10 a new version gets a tenth of the requests, the others the rest. It costs by the hour from now on:
-`phi3flow undeploy` ends it.
+In Azure Machine Learning MODEL is of the workspace, else of the registry: a base model is deployed as it is. Each
+version of a model gets a deployment of its own at the endpoint of phi3flow.toml. It is asked a question before it gets
+traffic; if it fails, it is deleted again and the traffic stays where it was. With --traffic 10 a new version gets a
+tenth of the requests, the others the rest. It costs by the hour from now on: `phi3flow undeploy` ends it.
 
 Examples:
   export PHI3_KEY=$(openssl rand -hex 16)
@@ -14,6 +14,7 @@ Examples:
   phi3flow deploy --backend local models/phi3-support --name support --port 8000
   phi3flow deploy --backend azureml --yes
   phi3flow deploy --backend azureml phi3-support:4 --traffic 10
+  phi3flow deploy --backend azureml Phi-4-mini-instruct --name phi3-base
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse
 
 from phi3flow.cli.arguments import add_backend, percentage
 from phi3flow.cli.terminal.terminal import Terminal
+from phi3flow.cli.terminal.timed_line import TimedLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +72,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     question = f"Deploy {planned.model} on {planned.cost()}?" if planned.cost and not args.yes else ""
     if question and not terminal.confirm(question, yes=False):
         return 1
-    endpoint = backend.deploy(planned, on_note=terminal.note)
+    with TimedLine(terminal) as line:
+        endpoint = backend.deploy(planned, on_note=line.note)
     if not endpoint.traffic:
         terminal.note(f"warning: deployment {endpoint.deployment} has 0 % of the traffic: it costs, and serves nobody")
     data = endpoint.model_dump(include={"backend", "endpoint", "deployment", "url", "traffic"})

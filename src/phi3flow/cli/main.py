@@ -24,6 +24,7 @@ VERBS = {
     "check-data": "list every breach of the data format, with token statistics",
     "azure": "make, show or delete what a project needs in Azure",
     "fine-tune": "fine-tune a model",
+    "cancel": "end a cloud job",
     "register": "register a fine-tuned model",
     "deploy": "deploy a model as an endpoint",
     "undeploy": "delete an endpoint or a deployment",

@@ -2,7 +2,7 @@
 
 An endpoint is running, starting, stopping (it finishes what is in flight), unresponsive, stopped, or crashed; then
 the end of its log is shown. Azure is asked where something was made there, and tells of what phi3flow deployed in the
-workspace from elsewhere, too; --backend local asks only this machine.
+workspace from elsewhere, too, and what each deployment costs a day; --backend local asks only this machine.
 
 Examples:
   phi3flow status
@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.backends.choice import BACKENDS
@@ -65,7 +66,7 @@ def _list_noted(noted: ProjectState, backend: str | None) -> list[dict[str, Any]
 
 def _table(rows: list[dict[str, Any]]) -> Group | str:
     if not rows:
-        return "nothing was made from here yet"
+        return "nothing was made from here yet; --backend azureml asks Azure what was made there from elsewhere"
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -77,4 +78,18 @@ def _table(rows: list[dict[str, Any]]) -> Group | str:
         where = row.get("url") or row.get("output") or row.get("source") or ""
         table.add_row(kind, Text(row[kind]), row["state"], Text(where), row["backend"])
     details = [Text(f"{row['endpoint']}: {row['detail']}") for row in rows if row.get("detail")]
-    return Group(table, *details)
+    return Group(table, *details, *map(Text, _costs(rows)))
+
+
+def _costs(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Say what each rented endpoint costs a day, and all together."""
+    from phi3flow.text import money
+
+    rented = [row for row in rows if row.get("size")]
+    for row in rented:
+        price = row["dollars_per_day"]
+        dollars = "at an unknown price" if price is None else f"{money(price)} dollars a day"
+        yield f"{row['endpoint']}, deployment {row['deployment']}: {row['instances']} x {row['size']}, {dollars}"
+    known = [row["dollars_per_day"] for row in rented if row["dollars_per_day"] is not None]
+    if len(known) > 1:
+        yield f"together {money(sum(known))} dollars a day; `phi3flow undeploy` ends an endpoint's"

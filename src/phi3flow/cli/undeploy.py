@@ -1,7 +1,8 @@
 """Delete an endpoint: it finishes what is in flight, then it is gone.
 
 Without NAME the only endpoint there is, and nothing where there is none. In Azure Machine Learning --deployment deletes
-one deployment of an endpoint, such as the old one after a new version has all the traffic. Asks first; --yes answers.
+one deployment of an endpoint, such as the old one after a new version has all the traffic. What phi3flow did not make
+is refused, with the `az` command for it. Asks first; --yes answers.
 
 Examples:
   phi3flow undeploy
@@ -16,7 +17,6 @@ import argparse
 
 from phi3flow.cli.arguments import add_backend
 from phi3flow.cli.terminal.terminal import Terminal
-from phi3flow.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,23 +32,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from phi3flow.backends.choice import open_backend
 
     backend = open_backend(args.backend)
-    if args.deployment and not backend.has_deployments:
-        raise ConfigError(f"--deployment does not go with --backend {backend.name}: an endpoint is its only deployment")
-    name = args.name or _only(backend.endpoint_names())
-    if name is None:
+    planned = backend.plan_deletion(args.name, deployment=args.deployment)
+    if planned is None:
         terminal.result({"backend": backend.name, "endpoint": None, "state": "absent"}, "there is no endpoint")
         return 0
-    label = f"deployment {args.deployment} of the endpoint {name}" if args.deployment else f"endpoint {name}"
-    if not terminal.confirm(f"Delete the {label}?", yes=args.yes):
+    if not terminal.confirm(f"Delete the {planned.label}?", yes=args.yes):
         return 1
-    backend.undeploy(name, deployment=args.deployment)
-    deployment = {"deployment": args.deployment} if backend.has_deployments else {}
-    data = {"backend": backend.name, "endpoint": name, **deployment, "state": "deleted"}
-    terminal.result(data, f"deleted the {label}")
+    backend.undeploy(planned.endpoint, deployment=planned.deployment, on_note=terminal.note)
+    deployment = {"deployment": planned.deployment} if backend.has_deployments else {}
+    data = {"backend": backend.name, "endpoint": planned.endpoint, **deployment, "state": "deleted"}
+    terminal.result(data, f"deleted the {planned.label}")
     return 0
-
-
-def _only(names: list[str]) -> str | None:
-    if len(names) > 1:
-        raise ConfigError(f"which one? phi3flow undeploy NAME; there are {', '.join(names)}")
-    return names[0] if names else None

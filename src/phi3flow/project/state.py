@@ -62,10 +62,16 @@ Liveness = Literal["starting", "running", "stopping", "unresponsive", "crashed",
 
 
 class EndpointStatus(EndpointState):
-    """An endpoint and how it fares: ``detail`` says what is known where it does not run."""
+    """An endpoint and how it fares: ``detail`` says what is known where it does not run.
+
+    ``size``, ``instances`` and ``dollars_per_day`` are of machines that are rented.
+    """
 
     state: Liveness
     detail: str | None = None
+    size: str | None = None
+    instances: int | None = None
+    dollars_per_day: float | None = None
 
 
 class ProjectState(Record):

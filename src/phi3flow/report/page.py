@@ -26,7 +26,7 @@ from phi3flow.report.tables import MetricTable, metric_table, provenance
 from phi3flow.report.tokens_view import token_rows
 from phi3flow.report.training_view import view_training
 from phi3flow.storage.files import write_file
-from phi3flow.text import confidence, plural, shorten, visible
+from phi3flow.text import confidence, duration, plural, shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -178,9 +178,9 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = ("number", "signed", "interval", "p_value", "latency", "duration", "metric_name")
+    filters = ("number", "signed", "interval", "p_value", "latency", "metric_name")
     environment.filters.update({name: getattr(wording, name) for name in filters})
-    environment.filters.update({"confidence": confidence, "plural": plural, "shorten": shorten})
+    environment.filters.update({"confidence": confidence, "duration": duration, "plural": plural, "shorten": shorten})
     return environment.get_template("page.html.j2")
 
 

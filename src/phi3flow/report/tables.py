@@ -14,7 +14,8 @@ from phi3flow.records.scores import Estimate
 from phi3flow.report.figures import Scale
 from phi3flow.report.headline import confirmatory
 from phi3flow.report.run_view import RunView, as_text, scale_of
-from phi3flow.report.wording import duration, judging_lines
+from phi3flow.report.wording import judging_lines
+from phi3flow.text import duration
 
 
 @dataclass(frozen=True)

@@ -50,16 +50,6 @@ def latency(ms: float | None) -> str:
     return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as "8.2 s", "3 min 5 s" or "2 h 10 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, remainder_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {remainder_s} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def judging_lines(judging: Judging) -> Iterator[str]:
     """Yield who judged, then how far each metric's repeated verdicts agree."""
     where = ", ".join(f"{use.name} ({use.host})" for use in judging.connections)

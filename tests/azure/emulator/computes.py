@@ -35,6 +35,8 @@ class Computes:
         self._providers, self._quota = providers, quota
         quota.usage_sources.append(lambda location: self._cores(location, "Dedicated"))
         quota.low_priority_sources.append(lambda location: self._cores(location, "LowPriority"))
+        self._world = arm.world
+        quota.release_nodes = self._release
         quota.count_clusters = lambda location: len(self._clusters(location))
 
     def add_routes(self, router: Router) -> None:
@@ -59,6 +61,20 @@ class Computes:
                 used[size.family] += size.cores * cluster["currentNodeCount"]
         return used
 
+    def hold_node(self, workspace: str, cluster: str) -> None:
+        """Leave a node of a cluster idle, as after a job, until the quota was looked at ``idle_looks`` times."""
+        resource = self._resources.find(f"{workspace}/computes/{cluster}")
+        if resource is not None and self._world.idle_looks:
+            settings = resource["properties"]["properties"]
+            settings["currentNodeCount"] = settings["nodeStateCounts"]["idleNodeCount"] = 1
+
+    def _release(self, location: str) -> None:
+        """Count a look at the quota, and let idle nodes go after the last."""
+        self._world.idle_looks = max(0, self._world.idle_looks - 1)
+        for settings in self._clusters(location) if not self._world.idle_looks else ():
+            settings["currentNodeCount"] = settings["scaleSettings"]["minNodeCount"]
+            settings["nodeStateCounts"]["idleNodeCount"] = settings["currentNodeCount"]
+
     def _list(self, request: Request, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="read")
         return self._resources.children(workspace["id"], "computes")
@@ -77,6 +93,7 @@ class Computes:
                 "the name if the previous character is a minus symbol (-)."
             )
         check_members(body, _MEMBERS)
+        self._providers.check_registered("Microsoft.Compute")
         before = self._resources.find(path)
         checked = self._check({"location": (before or workspace)["location"], **body}, before)
         if before and before["properties"]["provisioningState"] != "Failed":

@@ -120,7 +120,12 @@ class Deployments:
             state = endpoint["properties"]["provisioningState"]
             raise ServiceError(409, "Conflict", f"The endpoint '{endpoint['name']}' is in state {state}.")
         checked = self._check(path, body, endpoint)
-        return self._resources.put(path, checked, finish=lambda stored: self._start(stored, endpoint))
+        return self._resources.put(
+            path,
+            checked,
+            finish=lambda stored: self._start(stored, endpoint),
+            polls=self._world.creation_polls,
+        )
 
     def _check(self, path: str, body: dict[str, Any], endpoint: dict[str, Any]) -> dict[str, Any]:
         """Return the deployment as it is kept. Raises ServiceError 400."""
@@ -131,7 +136,12 @@ class Deployments:
         capacity = need(body, "sku.capacity", int)
         if capacity < 1:
             raise bad_argument(f"The instance count must be at least 1, not {capacity}.")
-        size = self._quota.size(location, need(body, "properties.instanceType", str))
+        size, before = (
+            self._quota.size(location, need(body, "properties.instanceType", str)),
+            self._resources.find(path),
+        )
+        if before and before["properties"]["instanceType"].lower() != size.name.lower():
+            raise bad_argument("The instance type of a deployment cannot be changed. Make another deployment.")
         self._check_source(properties, "/".join(path.split("/")[:9]))
         _check_settings(properties)
         self._check_quota(path, size, capacity, location)

@@ -100,7 +100,7 @@ class Jobs:
 
     ``make_output`` returns the files of an output of a command job or of a pipeline's step, when the job ends; another
     makes a job's results what a test needs.
-    A service that has jobs of another type adds it to ``kinds``.
+    ``on_end`` is told of each job that ends. A service that has jobs of another type adds it to ``kinds``.
     """
 
     def __init__(self, arm: ResourceManager, assets: Assets, blobs: Blobs, rules: PipelineRules) -> None:
@@ -112,6 +112,7 @@ class Jobs:
             "Pipeline": JobKind((*first, *last), rules.check_pipeline, self._add_steps),
             "Command": JobKind((*first, "Queued", *last), rules.check_command, self._add_outputs),
         }
+        self.on_end: Callable[[Job], None] = lambda _: None
         self.make_output: Callable[[Job, str], Mapping[str, bytes]] = self._default_output
         assets.find_output = self._find_output
 
@@ -149,14 +150,25 @@ class Jobs:
         if job.polls <= self._world.operation_polls:
             return
         if job.status == "Running" and self._world.job_failure is not None:
-            job.error = self._world.job_failure
-            for child in job.children:
-                child.error = job.error
             job.move("Failed")
+            self._fail(job, self._world.job_failure)
             return
         job.move(job.stages[job.stage + 1])
         if job.status == "Completed":
             self._leave_outputs(job)
+        if job.status in ENDED:
+            self.on_end(job)
+
+    def _fail(self, job: Job, cause: str) -> None:
+        """Note an error where the service does: the cause at the last step, and that a step failed at what it is of."""
+        if not job.children:
+            job.error = cause
+            return
+        for step in job.children[:-1]:
+            step.move("Completed")
+        self._fail(job.children[-1], cause)
+        nodes = f"/{job.children[-1].properties['displayName']}"
+        job.error = f"Pipeline has some failed steps. See child run or execution logs for more details. Failed: {nodes}"
 
     def _leave_outputs(self, job: Job) -> None:
         """Write the files of a job's outputs; a pipeline's own are its steps'."""

@@ -15,17 +15,18 @@ from tests.azure.emulator.workspaces import Workspaces
 
 
 class MachineLearning:
-    """The services that make one provider; ``quota`` is for who runs nodes."""
+    """The services that make one provider; ``quota`` and ``computes`` are for who runs nodes."""
 
     def __init__(self, arm: ResourceManager, providers: Providers, blobs: Blobs) -> None:
         self.quota = Quota(arm.world, providers)
+        self.computes = Computes(arm, providers, self.quota)
         datastores = Datastores(arm.resources, blobs)
         self._services = (
             self.quota,
             QuotaRequests(arm, providers, self.quota),
             datastores,
             Workspaces(arm, providers, datastores),
-            Computes(arm, providers, self.quota),
+            self.computes,
             AiConnections(arm.resources),
         )
 

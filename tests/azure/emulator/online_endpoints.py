@@ -11,6 +11,7 @@ from tests.azure.emulator.assets import WORKSPACE, paged
 from tests.azure.emulator.bodies import bad_argument, need, need_one_of
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
+from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
@@ -19,6 +20,7 @@ from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
 ENDPOINTS = f"{WORKSPACE}/onlineEndpoints"
 TYPE = f"{PROVIDER}/workspaces/onlineEndpoints"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+_GUIDE = "https://aka.ms/oe-tsg#error-subscriptionnotregistered"
 _MODES = ("Key", "AMLToken", "AADToken")
 _WHICH = {"Primary": "primaryKey", "Secondary": "secondaryKey"}
 _URIS = ("scoringUri", "swaggerUri")
@@ -45,8 +47,8 @@ class InferencingError(ServiceError):
 class OnlineEndpoints:
     """A workspace's endpoints; ``keys`` is for who answers their requests."""
 
-    def __init__(self, arm: ResourceManager) -> None:
-        self._world, self._identity = arm.world, arm.identity
+    def __init__(self, arm: ResourceManager, providers: Providers) -> None:
+        self._world, self._identity, self._providers = arm.world, arm.identity, providers
         self._resources, self._operations = arm.resources, arm.operations
 
     def add_routes(self, router: Router) -> None:
@@ -89,6 +91,9 @@ class OnlineEndpoints:
     def _put(self, request: Request, endpoint: str, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="write")
         body, before = parse_json_object(request), self._resources.find(request.path)
+        if not {"Microsoft.Cdn", "Microsoft.PolicyInsights"} <= self._providers.registered:
+            message = "Resource provider [N/A] isn't registered with Subscription [N/A]. Please see troubleshooting "
+            raise ServiceError(400, "SubscriptionNotRegistered", f"{message}guide, available here: {_GUIDE}")
         if not NAME.fullmatch(endpoint):
             raise bad_argument(
                 f"Endpoint name '{endpoint}' is invalid. It must be 3 to 32 characters long, start with a letter, "

@@ -58,9 +58,10 @@ class Operations:
         location: str,
         finish: Callable[[], None],
         result: Callable[[], Any] = lambda: None,
+        polls: int | None = None,
     ) -> tuple[Operation, dict[str, str]]:
         """Start an operation and return it with the headers that send the caller polling."""
-        operation = Operation(f"op-{next(self._ids):05}", self._world.operation_polls, finish, result)
+        operation = Operation(f"op-{next(self._ids):05}", polls or self._world.operation_polls, finish, result)
         self._operations[operation.id] = operation
         base = f"https://{ARM}/subscriptions/{SUBSCRIPTION}/providers/{provider}/locations/{location}"
         version = "api-version=2024-04-01"

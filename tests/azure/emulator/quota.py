@@ -49,6 +49,7 @@ class Quota:
         self.usage_sources: list[UsageSource] = []
         self.low_priority_sources: list[UsageSource] = []
         self.count_clusters: Callable[[str], int] = lambda _: 0
+        self.release_nodes: Callable[[str], None] = lambda _: None
 
     def add_routes(self, router: Router) -> None:
         """Register usages, quotas and sizes of a region."""
@@ -144,10 +145,18 @@ class Quota:
 
     def _list_usages(self, request: Request, subscription: str, location: str) -> Reply:
         """Answer the usages; a subscription whose offer has no cores here has limits, yet no values."""
-        rows = [
-            {**_row(limit, subscription, "usages"), "currentValue": limit.used if self._is_offered else None}
-            for limit in self.limits(location)
-        ]
+        self.release_nodes(location)
+        rows = []
+        for limit in self.limits(location):
+            row = {**_row(limit, subscription, "usages"), "currentValue": limit.used if self._is_offered else None}
+            rows.append(row)
+            if limit.kind == "vmFamily/dedicatedCores":  # of what is used, the part of a workspace and of its cluster
+                workspace = (
+                    f"/subscriptions/{subscription}/resourceGroups/phi3flow/providers/{PROVIDER}/workspaces/phi3flow"
+                )
+                for kind, place in (("workspaces", workspace), ("workspaces/computes", f"{workspace}/computes/c")):
+                    part = {"type": f"{PROVIDER}/{kind}/dedicatedCores/usages", "limit": UNLIMITED, "currentValue": 0}
+                    rows.append({**row, **part, "id": f"{place}/usages"})
         return Reply(200, {"value": rows})
 
     def _list_quotas(self, request: Request, subscription: str, location: str) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.azure.emulator.assets import DEFAULT_VERSION, paged
+from tests.azure.emulator.assets import DEFAULT_VERSION, paged, shown
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.registry_content import registries
 from tests.azure.emulator.resource_manager import ResourceManager
@@ -47,22 +47,22 @@ class Registry:
 
     def _add_segment(self, router: Router, segment: str) -> None:
         def containers(request: Request, registry: str, **_: str) -> Reply:
-            self._identity.authenticate(request)
-            return paged(
-                request, [_container(registry, segment, *version) for version in self._held(registry, segment)]
-            )
+            self._admit(request)
+            rows = [self._container(registry, segment, *version) for version in self._held(registry, segment)]
+            return paged(request, [row for row in rows if shown(request, row)])
 
         def container(request: Request, registry: str, name: str, **_: str) -> Reply:
-            self._identity.authenticate(request)
+            self._admit(request)
             version = str(self._version(registry, segment, name, "latest")["name"])
-            return Reply(200, _container(registry, segment, name, version))
+            return Reply(200, self._container(registry, segment, name, version))
 
         def versions(request: Request, registry: str, name: str, **_: str) -> Reply:
-            self._identity.authenticate(request)
-            return paged(request, [self._version(registry, segment, name, "latest")])
+            self._admit(request)
+            rows = [self._version(registry, segment, name, "latest")]
+            return paged(request, [row for row in rows if shown(request, row)])
 
         def version(request: Request, registry: str, name: str, version: str, **_: str) -> Reply:
-            self._identity.authenticate(request)
+            self._admit(request)
             return Reply(200, self._version(registry, segment, name, version))
 
         base = f"{_BASE}/{segment}"
@@ -70,6 +70,13 @@ class Registry:
         router.add("GET", f"{base}/{{name}}", container, host=_HOST)
         router.add("GET", f"{base}/{{name}}/versions", versions, host=_HOST)
         router.add("GET", f"{base}/{{name}}/versions/{{version}}", version, host=_HOST)
+
+    def _admit(self, request: Request) -> None:
+        self._identity.authenticate(request)
+        if self._world.registry_refuses:
+            raise ServiceError(403, "UserError", "The client does not have permission to read this registry.")
+        if self._world.registry_broken:
+            raise ServiceError(500, "SystemError", "An internal error occurred.")
 
     def _discover(self, request: Request, registry: str) -> Reply:
         self._identity.authenticate(request)
@@ -98,13 +105,27 @@ class Registry:
             "id": f"azureml://registries/{registry}/{segment}/{name}/versions/{version}",
             "name": version,
             "type": segment,
-            "properties": {"isArchived": False, "isAnonymous": False, **_properties(segment, name, version, entry)},
+            "properties": {
+                "isAnonymous": False,
+                **_properties(segment, name, version, entry),
+                **self._archiving(segment, name, entry),
+            },
             "systemData": _CREATED,
         }
 
+    def _archiving(self, segment: str, name: str, entry: Any) -> dict[str, Any]:
+        """Say whether a version is archived, and since when its model is not fine-tuned any more."""
+        day = self._world.archived_models.get(name) if segment == "models" else None
+        tags = {"tags": {**entry["tags"], "finetuneRetirementDate": day}} if day else {}
+        return {"isArchived": day is not None, **tags}
 
-def _container(registry: str, segment: str, name: str, version: str) -> dict[str, Any]:
-    properties = {"isArchived": False, "tags": {}, "properties": {}, "latestVersion": version}
+    def _container(self, registry: str, segment: str, name: str, version: str) -> dict[str, Any]:
+        archived = segment == "models" and name in self._world.archived_models
+        return _describe_container(registry, segment, name, version, is_archived=archived)
+
+
+def _describe_container(registry: str, segment: str, name: str, version: str, *, is_archived: bool) -> dict[str, Any]:
+    properties = {"isArchived": is_archived, "tags": {}, "properties": {}, "latestVersion": version}
     identity = {"id": f"azureml://registries/{registry}/{segment}/{name}", "name": name, "type": segment}
     return {**identity, "properties": properties, "systemData": _CREATED}
 

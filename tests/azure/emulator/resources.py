@@ -83,6 +83,7 @@ class Resources:
         *,
         finish: Finish = lambda _: None,
         asynchronous: bool = True,
+        polls: int | None = None,
     ) -> Reply:
         """Answer a PUT: 201 where it is new, 200 where it is changed, with an operation to poll unless it is at once.
 
@@ -109,7 +110,7 @@ class Resources:
                     raise
                 properties["provisioningState"] = "Succeeded"
 
-            headers = self._start(stored, end, result=lambda: copy.deepcopy(stored))
+            headers = self._start(stored, end, result=lambda: copy.deepcopy(stored), polls=polls)
             return Reply(200 if existed else 201, copy.deepcopy(stored), headers)
 
     def delete(
@@ -124,6 +125,9 @@ class Resources:
             key = resource_id.lower()
             if key not in self._resources:
                 return Reply(204)
+            busy = key in self._running and self._running[key].status == "InProgress"
+            if asynchronous and busy:
+                raise ServiceError(409, "Conflict", f"Another operation is in progress on {resource_id}.")
 
             def end() -> None:
                 finish()
@@ -140,7 +144,12 @@ class Resources:
             return Reply(202, None, self._start(stored, end))
 
     def _start(
-        self, stored: dict[str, Any], finish: Callable[[], None], *, result: Callable[[], Any] = lambda: None
+        self,
+        stored: dict[str, Any],
+        finish: Callable[[], None],
+        *,
+        result: Callable[[], Any] = lambda: None,
+        polls: int | None = None,
     ) -> dict[str, str]:
         """Start a resource's operation; return the headers that send the caller polling."""
         operation, headers = self._operations.start(
@@ -148,6 +157,7 @@ class Resources:
             location=str(stored.get("location", "eastus2")),
             finish=finish,
             result=result,
+            polls=polls,
         )
         self._running[stored["id"].lower()] = operation
         return headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import uuid
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.azure.emulator.resources import Resources, parse_json_object, resourc
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.world import CALLER, CLIENT, SUBSCRIPTION, World
 
+_PRINCIPAL = re.compile(r"principalId eq '([^']+)'")
 _ALL = ["*"]
 _ML, _COGNITIVE = "Microsoft.MachineLearningServices", "Microsoft.CognitiveServices"
 _GRANTS = ["Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write"]
@@ -74,6 +76,8 @@ class Roles:
     def authorize(self, request: Request) -> None:
         """Raise ServiceError 403 where none of the caller's roles allows the request."""
         action, scope = _action(request)
+        if action.lower() in {denied.lower() for denied in self._world.denied}:
+            raise _denied(action, scope)
         if action.endswith(_ANYBODY_MAY) or any(ending in action for ending in _ANYBODY_MAY):
             return
         if action == "Microsoft.Resources/subscriptions/read" and self._world.roles:
@@ -81,13 +85,7 @@ class Roles:
         for actions, not_actions in self._granted(scope):
             if _matches(action, actions) and not _matches(action, not_actions):
                 return
-        raise ServiceError(
-            403,
-            "AuthorizationFailed",
-            f"The client '{CLIENT}' with object id '{CALLER}' does not have authorization to perform action "
-            f"'{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh "
-            "your credentials.",
-        )
+        raise _denied(action, scope)
 
     def of(self, principal_id: str) -> set[tuple[str, str]]:
         """Return a principal's assignments as (role name, scope)."""
@@ -131,6 +129,9 @@ class Roles:
 
     def _assignments(self, request: Request, scope: str) -> Reply:
         condition = request.query.get("$filter", "")
+        principal = _PRINCIPAL.search(condition)
+        if principal:
+            self._identity.check_known(principal[1])
         assignments = [
             assignment
             for assignment in self._all()
@@ -184,6 +185,16 @@ class Roles:
 
     def _delete(self, request: Request, scope: str, name: str) -> Reply:
         return self._resources.delete(_assignment_id(scope, name), asynchronous=False)
+
+
+def _denied(action: str, scope: str) -> ServiceError:
+    return ServiceError(
+        403,
+        "AuthorizationFailed",
+        f"The client '{CLIENT}' with object id '{CALLER}' does not have authorization to perform action '{action}' "
+        f"over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
+        "credentials.",
+    )
 
 
 def _assignment_id(scope: str, name: str) -> str:

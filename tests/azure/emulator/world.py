@@ -42,6 +42,7 @@ RETIRED_SIZES = (
 )
 
 PROVIDERS = (
+    "Microsoft.Cdn",
     "Microsoft.CognitiveServices",
     "Microsoft.Compute",
     "Microsoft.ContainerRegistry",
@@ -51,6 +52,7 @@ PROVIDERS = (
     "Microsoft.ManagedIdentity",
     "Microsoft.Network",
     "Microsoft.OperationalInsights",
+    "Microsoft.PolicyInsights",
     "Microsoft.Quota",
     "Microsoft.Storage",
 )
@@ -90,8 +92,22 @@ class World:
     """Globally unique names (storage accounts, vaults, registries) that somebody else holds."""
     soft_deleted: set[str] = field(default_factory=set)
     """Resource ids that were deleted and still hold their names."""
+    denied: set[str] = field(default_factory=set)
+    """Actions that the caller may not do whatever the roles say, such as Microsoft.X/things/listKeys/action."""
     missing_models: set[str] = field(default_factory=set)
     """Models that the azureml registry lacks."""
+    archived_models: dict[str, str] = field(
+        default_factory=lambda: {"Phi-3-mini-4k-instruct": "2025-08-30", "Phi-3-mini-128k-instruct": "2025-08-30"}
+    )
+    """Models that the registry shows by a version's number only, with the day since when they are not fine-tuned."""
+    registry_refuses: bool = False
+    """Whether the caller may not read the registry."""
+    registry_broken: bool = False
+    """Whether the registry fails."""
+    idle_looks: int = 0
+    """So many looks at the quota until the node that a job ran on has gone."""
+    creation_polls: int | None = None
+    """So many polls until a deployment is made, as any other operation unless it is set."""
     job_failure: str | None = None
     """What jobs fail with, once they run."""
     failing_deployments: int = 0

@@ -32,7 +32,7 @@ def test_only_the_subscription_is_needed(tmp_path: Path) -> None:
     assert (settings.workspace, settings.hub, settings.project) == ("phi3flow", "phi3flow-hub", "phi3flow-project")
     assert settings.location == "eastus2"
     assert settings.fine_tune_size == settings.deployment_size == "Standard_NC24ads_A100_v4"
-    assert settings.model == "Phi-3-mini-4k-instruct"
+    assert settings.model == "Phi-4-mini-instruct"
     assert settings.openai_account is None
 
 

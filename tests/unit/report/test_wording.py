@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from phi3flow.report.wording import duration, interval, latency, number, p_value, signed
-from phi3flow.text import shorten, visible
+from phi3flow.report.wording import interval, latency, number, p_value, signed
+from phi3flow.text import duration, shorten, visible
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.arm import Arm
 from phi3flow.azure.foundation.inventory import list_requirements
 from phi3flow.azure.foundation.resources import Condition, Requirement
-from phi3flow.azure.tags import is_tagged
 from phi3flow.azure.workspace.workspace import Workspace
 
 AT_ONCE = 8
@@ -32,9 +31,8 @@ class Task:
 def make_plan(workspace: Workspace) -> list[Task]:
     """Look at everything that the settings ask for, and change nothing; each task stands after what it needs."""
     arm = workspace.arm
-    existing = arm.get(workspace.id, ML_VERSION)
-    adopted = None if existing is None or is_tagged(existing) else existing
-    requirements = list_requirements(workspace.settings, tenant_id=arm.caller().tenant_id, adopted=adopted)
+    tenant_id = arm.caller().tenant_id
+    requirements = list_requirements(workspace.settings, tenant_id=tenant_id, existing=workspace.resource)
     return _look_at(arm, requirements)
 
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION
-from phi3flow.azure.foundation.inventory import list_requirements
+from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.foundation.inventory import list_removable
 from phi3flow.azure.foundation.plan import AT_ONCE
-from phi3flow.azure.foundation.resources import Requirement, Resource
+from phi3flow.azure.foundation.resources import Condition, Requirement, Resource
 from phi3flow.azure.tags import is_tagged
-from phi3flow.azure.workspace.endpoints import list_own
+from phi3flow.azure.workspace.endpoints import ListedEndpoint, OnlineEndpoint, list_endpoints, shift_traffic
 from phi3flow.azure.workspace.workspace import Workspace
 
 
@@ -27,31 +27,87 @@ class Removal:
 def plan_removal(workspace: Workspace) -> Removal:
     """Look for what phi3flow made, and change nothing. Endpoints come before all else, since they cost by the hour."""
     arm = workspace.arm
-    requirements = list_requirements(workspace.settings, tenant_id=arm.caller().tenant_id)
+    requirements = list_removable(workspace.settings, tenant_id=arm.caller().tenant_id, existing=workspace.resource)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         is_ours = list(pool.map(lambda requirement: requirement.is_ours(arm), requirements))
     ours = [resource for resource, mine in zip(requirements, is_ours, strict=True) if mine and not _stays(resource)]
-    reasons = _reasons_to_keep(workspace, ours)
+    listed = list_endpoints(workspace)
+    reasons = _reasons_to_keep(workspace, ours, listed)
     remove = [resource for resource in ours if resource.key not in reasons]
     kept = [(resource, reasons[resource.key]) for resource in ours if resource.key in reasons]
-    endpoints = _endpoints(workspace, after=tuple(resource.key for resource in remove))
-    return Removal([*endpoints, *remove], kept)
+    after = tuple(resource.key for resource in remove)
+    endpoints = [requirement for endpoint in listed for requirement in _removable(workspace, endpoint, after)]
+    return Removal([*endpoints, *remove], [*kept, *_kept_endpoints(workspace, listed)])
 
 
 def _stays(requirement: Requirement) -> bool:
     return isinstance(requirement, Resource) and requirement.kept
 
 
-def _endpoints(workspace: Workspace, *, after: tuple[str, ...]) -> list[Requirement]:
-    """Return the endpoints that were made here, each to be deleted before everything of ``after``."""
-    endpoints = list_own(workspace)
-    return [Resource("endpoint", str(endpoint["id"]), ML_VERSION, {}, needs=after) for endpoint in endpoints]
+@dataclass(frozen=True)
+class _Deployment:
+    """A deployment that phi3flow made in an endpoint that stays."""
+
+    endpoint: OnlineEndpoint
+    name: str
+    needs: tuple[str, ...]
+    label: str = "deployment"
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return f"{self.endpoint.id}/deployments/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Its id, in lower case."""
+        return self.id.lower()
+
+    def look(self, arm: Arm) -> Condition:
+        """It is there."""
+        return Condition("exists")
+
+    def make(self, arm: Arm) -> None:
+        """Never: `phi3flow deploy` makes it."""
+
+    def is_ours(self, arm: Arm) -> bool:
+        """It has our tag."""
+        return True
+
+    def remove(self, arm: Arm) -> None:
+        """Give its traffic to those that stay, and delete it."""
+        traffic = self.endpoint.traffic()
+        if self.name in traffic:
+            rest = shift_traffic(traffic, self.name, 0)
+            self.endpoint.route({name: share for name, share in rest.items() if name != self.name})
+        self.endpoint.delete_deployment(self.name)
 
 
-def _reasons_to_keep(workspace: Workspace, ours: Sequence[Requirement]) -> dict[str, str]:
+def _removable(workspace: Workspace, endpoint: ListedEndpoint, after: tuple[str, ...]) -> list[Requirement]:
+    """Return an endpoint that is ours alone, else our deployments in it, each to be deleted before all of ``after``."""
+    if endpoint.is_ours and not endpoint.foreign:
+        return [Resource("endpoint", str(endpoint.resource["id"]), ML_VERSION, {}, needs=after)]
+    service = OnlineEndpoint(workspace, endpoint.name)
+    return [_Deployment(service, name, after) for name in endpoint.own]
+
+
+def _kept_endpoints(workspace: Workspace, listed: Sequence[ListedEndpoint]) -> list[tuple[Requirement, str]]:
+    return [
+        (
+            Resource("endpoint", str(endpoint.resource["id"]), ML_VERSION, {}),
+            f"phi3flow did not make its deployment {', '.join(endpoint.foreign)}",
+        )
+        for endpoint in listed
+        if endpoint.is_ours and endpoint.foreign
+    ]
+
+
+def _reasons_to_keep(
+    workspace: Workspace, ours: Sequence[Requirement], listed: Sequence[ListedEndpoint]
+) -> dict[str, str]:
     """Return why things must stay, by key: somebody else's lie in them, or stand on them, or on what stands on them."""
     by_key = {resource.key: resource for resource in ours}
-    reasons = _inhabitants(workspace) | _dependents(workspace, by_key)
+    reasons = _inhabitants(workspace, listed) | _dependents(workspace, by_key)
     waiting = list(reasons)
     while waiting:
         key = waiting.pop()
@@ -62,13 +118,15 @@ def _reasons_to_keep(workspace: Workspace, ours: Sequence[Requirement]) -> dict[
     return {key: reason for key, reason in reasons.items() if key in by_key}
 
 
-def _inhabitants(workspace: Workspace) -> dict[str, str]:
-    """Find computes and endpoints in our workspace that phi3flow did not make."""
+def _inhabitants(workspace: Workspace, listed: Sequence[ListedEndpoint]) -> dict[str, str]:
+    """Find computes, endpoints and deployments in our workspace that phi3flow did not make."""
     theirs = [
-        f"{kind} {inhabitant['name']}"
-        for kind, collection in (("compute", "computes"), ("endpoint", "onlineEndpoints"))
-        for inhabitant in workspace.arm.list(f"{workspace.id}/{collection}", ML_VERSION)
-        if not is_tagged(inhabitant)
+        *(
+            f"compute {compute['name']}"
+            for compute in workspace.arm.list(f"{workspace.id}/computes", ML_VERSION)
+            if not is_tagged(compute)
+        ),
+        *(f"endpoint {endpoint.name}" for endpoint in listed if not endpoint.is_ours or endpoint.foreign),
     ]
     return {workspace.id.lower(): f"phi3flow did not make its {', '.join(theirs)}"} if theirs else {}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from phi3flow.azure.arm import ENDPOINT, Arm, in_transition
+from phi3flow.azure.arm import ENDPOINT, Arm, in_transition, writable_identity
 from phi3flow.azure.polling import GRANT_WAITS, poll
 from phi3flow.azure.tags import TAGS, is_tagged
 from phi3flow.errors import AzureError, ForbiddenError
@@ -27,7 +27,8 @@ PROPAGATION_S = 300.0
 
 _NAMESPACE = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
-_FIXED = ("location ", "kind ", "properties.hubResourceId ", "properties.properties.vmSize ", "sku.name ")
+_FIXED = ("kind ", "properties.hubResourceId ", "properties.properties.vmSize ")
+_SHOWN_ONLY = frozenset({"id", "name", "type", "systemData", "etag", "provisioningState"})
 _SOFT_DELETED_WORKSPACE = "Soft-deleted workspace exists"
 _SOFT_DELETED = frozenset({"ConflictError", "VaultAlreadyExists", "FlagMustBeSetForRestore"})
 
@@ -119,10 +120,11 @@ class Registration:
 
 @dataclass(frozen=True)
 class Resource:
-    """An ARM resource; ``body`` is what it must be like.
+    """An ARM resource; ``body`` is what the settings ask of it, and all that is ever compared or changed.
 
-    ``initial`` is sent besides where it is made; ``restore`` too, where one of its name was deleted and can be
-    recovered. ``deletion`` are the query parameters of its deletion; one that is ``kept`` is never deleted.
+    ``initial`` is sent besides where it is made, and belongs to its administrator from then on; ``restore`` too, where
+    one of its name was deleted and can be recovered. ``changed_at`` are the keys to the part of ``body`` that a PATCH
+    may change. ``deletion`` are the query parameters of its deletion; one that is ``kept`` is never deleted.
     ``vm_size`` and ``nodes`` are what it runs on at most.
     """
 
@@ -133,6 +135,7 @@ class Resource:
     needs: tuple[str, ...] = ()
     initial: Mapping[str, Any] = field(default_factory=dict)
     restore: Mapping[str, Any] = field(default_factory=dict)
+    changed_at: tuple[str, ...] = ()
     deletion: Mapping[str, str] = field(default_factory=dict)
     kept: bool = False
     vm_size: str | None = None
@@ -156,11 +159,10 @@ class Resource:
         if in_transition(existing):
             return Condition("wait")
         differences = tuple(_differences(self.body, existing))
-        failed = str(existing.get("properties", {}).get("provisioningState", "")).lower() == "failed"
         if not is_tagged(existing):
             return Condition("foreign", differences)
         fixed = tuple(difference for difference in differences if difference.startswith(_FIXED))
-        return Condition("change" if differences or failed else "exists", differences, fixed)
+        return Condition("change" if differences or _has_failed(existing) else "exists", differences, fixed)
 
     def make(self, arm: Arm) -> None:
         """Create or change it. What another operation is making already is waited for."""
@@ -168,7 +170,7 @@ class Resource:
         if existing is None:
             self._create(arm)
         elif self.look(arm).action == "change":
-            arm.put(self.id, self.version, {**self.body, "tags": {**(existing.get("tags") or {}), **TAGS}})
+            self._mend(arm, existing)
 
     def is_ours(self, arm: Arm) -> bool:
         """Whether it is there and has our tag."""
@@ -177,10 +179,28 @@ class Resource:
 
     def remove(self, arm: Arm) -> None:
         """Delete it, and wait until it is gone."""
-        arm.delete(self.id, self.version, **self.deletion)
+        arm.delete(self.id, self.version, self.deletion)
+
+    def _mend(self, arm: Arm, existing: Mapping[str, Any]) -> None:
+        """Change what the settings ask for and nothing else; one that failed is put again with all that was read."""
+        if _has_failed(existing):
+            body = _merged(self._new(), _echo(existing))
+            arm.put(self.id, self.version, _merged(body, self.body))
+            return
+        part: Mapping[str, Any] = existing
+        wanted: Mapping[str, Any] = self.body
+        for key in self.changed_at:
+            part, wanted = part.get(key) or {}, wanted.get(key) or {}
+        change: Mapping[str, Any] = _merged(part, wanted)
+        for key in reversed(self.changed_at):
+            change = {key: change}
+        arm.patch(self.id, self.version, change)
+
+    def _new(self) -> dict[str, Any]:
+        return {**_merged(self.body, self.initial), "tags": TAGS}
 
     def _create(self, arm: Arm) -> None:
-        body = {**_merged(self.body, self.initial), "tags": TAGS}
+        body = self._new()
         try:
             arm.put(self.id, self.version, body)
         except AzureError as error:
@@ -292,17 +312,25 @@ class RoleAssignment:
         return list(arm.list(path, ROLES_VERSION, **{"$filter": f"roleName eq '{self.role}'"}))
 
     def _held(self, arm: Arm, principal: str) -> bool:
-        """Whether the principal has the role at the scope or above, however it was assigned."""
+        """Whether the principal has the role at the scope or above; one that is too new to be known has none."""
         role = self._definition(arm).rpartition("/")[2].lower()
-        path = f"{self.scope}/providers/Microsoft.Authorization/roleAssignments"
         return any(
             str(assignment["properties"]["roleDefinitionId"]).lower().endswith(role)
             and str(assignment["properties"]["principalId"]).lower() == principal.lower()
             and (self.scope.lower() + "/").startswith(
                 str(assignment["properties"].get("scope", "")).lower().rstrip("/") + "/"
             )
-            for assignment in arm.list(path, ROLES_VERSION, **{"$filter": f"principalId eq '{principal}'"})
+            for assignment in self._assignments(arm, principal)
         )
+
+    def _assignments(self, arm: Arm, principal: str) -> list[dict[str, Any]]:
+        path = f"{self.scope}/providers/Microsoft.Authorization/roleAssignments"
+        try:
+            return list(arm.list(path, ROLES_VERSION, **{"$filter": f"principalId eq '{principal}'"}))
+        except AzureError as error:
+            if error.code != "PrincipalNotFound":
+                raise
+            return []
 
 
 def _merged(base: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,6 +340,20 @@ def _merged(base: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, A
         inner = merged.get(key)
         merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def _has_failed(resource: Mapping[str, Any]) -> bool:
+    return str(resource.get("properties", {}).get("provisioningState", "")).lower() == "failed"
+
+
+def _echo(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a PUT may send of a resource that was read, so that nothing of it is lost.
+
+    Services ignore what only they may set (github.com/Azure/azure-resource-manager-rpc: a GET's answer can be PUT).
+    """
+    echo = {key: value for key, value in resource.items() if key not in _SHOWN_ONLY and value is not None}
+    echo["properties"] = {key: value for key, value in echo["properties"].items() if key not in _SHOWN_ONLY}
+    return {**echo, **({"identity": writable_identity(echo["identity"])} if echo.get("identity") else {})}
 
 
 def _differences(body: Mapping[str, Any], existing: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from phi3flow.azure.arm import ML_VERSION, Arm
-from phi3flow.azure.foundation.plan import Task
+from phi3flow.azure.foundation.inventory import PROVIDERS
+from phi3flow.azure.foundation.plan import AT_ONCE, Task
 from phi3flow.azure.foundation.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
+from phi3flow.azure.preflight.catalog_checks import check_catalog
 from phi3flow.azure.preflight.findings import Finding
-from phi3flow.azure.preflight.retired_models import check_model
 from phi3flow.azure.preflight.size_checks import check_deployment_size, check_fine_tune_size, check_sizes
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.endpoints import OnlineEndpoint
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import ForbiddenError, PreflightError
 
@@ -43,11 +46,12 @@ def check_all(workspace: Workspace, tasks: Sequence[Task]) -> list[Finding]:
         findings += check_sizes(workspace, check_fine_tune_size, check_deployment_size)
     else:
         findings.append(_sizes_unknown())
-    findings += check_model(settings)
-    if settings.location != _SERVERLESS_REGION:
+    findings += check_catalog(workspace)
+    findings += _check_region(workspace)
+    if workspace.location != _SERVERLESS_REGION:
         findings.append(
             Finding.warning(
-                f"location {settings.location}",
+                f"location {workspace.location}",
                 f"serverless fine-tunes need a hub in {_SERVERLESS_REGION}; everything else works",
                 f'For them set location = "{_SERVERLESS_REGION}".',
             )
@@ -96,7 +100,7 @@ def check_fine_tune(workspace: Workspace) -> list[Finding]:
     findings = _check_workspace(workspace)
     if not findings and workspace.arm.get(f"{workspace.id}/computes/{settings.compute}", ML_VERSION) is None:
         findings.append(_missing("compute cluster", settings.compute))
-    return findings or [*check_sizes(workspace, check_fine_tune_size), *check_model(settings)]
+    return findings or [*_check_providers(workspace), *check_sizes(workspace, check_fine_tune_size)]
 
 
 def check_flow_job(workspace: Workspace, *, nodes: int) -> list[Finding]:
@@ -123,7 +127,61 @@ def check_deployment(workspace: Workspace) -> list[Finding]:
     identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
     if not findings and workspace.arm.get(identity, "2023-01-31") is None:
         findings.append(_missing("managed identity", settings.identity))
-    return findings or check_sizes(workspace, check_deployment_size)
+    return findings or [*_check_providers(workspace), *check_sizes(workspace, check_deployment_size)]
+
+
+def check_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> Iterator[Finding]:
+    """Find why an existing endpoint could not be asked by its key, as a new deployment of it is at once."""
+    existing = endpoint.read()
+    if existing is None or existing["properties"].get("provisioningState") != "Succeeded":
+        return
+    mode = existing["properties"].get("authMode")
+    if mode != "Key":
+        yield Finding.error(
+            f"endpoint {endpoint.name}",
+            f"it is opened with {mode}, and phi3flow asks by key",
+            "Give another endpoint with --name; one that is missing is made.",
+        )
+        return
+    try:
+        endpoint.key()
+    except ForbiddenError as error:
+        yield Finding.error(
+            f"endpoint {endpoint.name}",
+            f"you may not read its keys ({error})",
+            f"Somebody who owns it types: az role assignment create --assignee {workspace.arm.caller().object_id} "
+            f"--role 'AzureML Data Scientist' --scope {endpoint.id}.",
+        )
+
+
+def _check_providers(workspace: Workspace) -> Iterator[Finding]:
+    """Find providers that the subscription has not registered: Azure would say so only after a fine-tune was paid."""
+    subscription = workspace.settings.subscription
+    registrations = [Registration(namespace, subscription) for namespace in PROVIDERS]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        conditions = list(pool.map(lambda registration: registration.look(workspace.arm), registrations))
+    missing = [
+        registration.namespace
+        for registration, condition in zip(registrations, conditions, strict=True)
+        if condition.action == "create"
+    ]
+    if missing:
+        yield Finding.error(
+            f"providers {', '.join(missing)}",
+            "the subscription has not registered them, and nothing runs or is deployed without them",
+            "`phi3flow azure up` registers them, or somebody with Contributor on the subscription types "
+            f"`az provider register --subscription {workspace.settings.subscription_id} --namespace NAME`.",
+        )
+
+
+def _check_region(workspace: Workspace) -> Iterator[Finding]:
+    """Find a location of the settings that the workspace is not in: its own region counts."""
+    if workspace.location != workspace.settings.location:
+        yield Finding.warning(
+            f"location {workspace.settings.location}",
+            f"the workspace {workspace.settings.workspace} is in {workspace.location}, and so is everything with it",
+            f'Set location = "{workspace.location}".',
+        )
 
 
 def _check_workspace(workspace: Workspace) -> list[Finding]:
@@ -248,7 +306,7 @@ def _check_hidden(settings: AzureSettings, tasks: Sequence[Task]) -> Iterator[Fi
 
 def _is_recoverable(workspace: Workspace, vault: Resource) -> bool:
     """Whether the name is held by our own vault, which was deleted and will be recovered."""
-    location = f"{workspace.settings.subscription}/providers/Microsoft.KeyVault/locations/{workspace.settings.location}"
+    location = f"{workspace.settings.subscription}/providers/Microsoft.KeyVault/locations/{workspace.location}"
     return workspace.arm.get(f"{location}/deletedVaults/{vault.name}", vault.version) is not None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from phi3flow.azure.preflight.findings import Finding
+from phi3flow.azure.preflight.idle_nodes import with_idle_nodes
 from phi3flow.azure.preflight.sizes import (
     REPLACEMENT,
     TOTAL,
@@ -23,12 +24,12 @@ from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ForbiddenError
 
 SizeCheck = Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]], Iterator[Finding]]
-"""Finds what is wrong with a size of the settings, given the region's sizes and the quota."""
+"""Finds what is wrong with a size of the settings, whose location is the workspace's, given sizes and quota there."""
 
 
 def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]:
     """Return the region's VM sizes; where it has none, a finding that says so."""
-    location = f"location {workspace.settings.location}"
+    location = f"location {workspace.location}"
     remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
     try:
         sizes = list_sizes(workspace)
@@ -43,20 +44,25 @@ def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]
 
 def check_sizes(workspace: Workspace, *checks: SizeCheck) -> list[Finding]:
     """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota."""
+    settings = workspace.settings.model_copy(update={"location": workspace.location})
+    usages: dict[str, Usage] = {}
     try:
         sizes, findings = _read_sizes(workspace)
-        usages = list_usages(workspace) if sizes else {}
+        if sizes:
+            usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
     except ForbiddenError:
-        return [_hidden(workspace.settings)]
+        return [_unread(settings, "you have no role on the subscription and may not read them")]
+    except AzureError as error:
+        return [_unread(settings, f"they cannot be read ({error})")]
     for check in checks if sizes else ():
-        findings += check(workspace.settings, sizes, usages)
+        findings += check(settings, sizes, usages)
     return findings
 
 
-def _hidden(settings: AzureSettings) -> Finding:
+def _unread(settings: AzureSettings, why: str) -> Finding:
     return Finding.warning(
         f"VM sizes and quota in {settings.location}",
-        "you have no role on the subscription and may not read them",
+        why,
         f"Somebody who may types `az ml compute list-usage --location {settings.location}`.",
     )
 
@@ -74,7 +80,7 @@ def check_fine_tune_size(
     for usage in _usages_of(size, usages):
         if cores > usage.limit:
             yield _quota_error(settings, purpose, cores, size, usage)
-        elif cores > usage.limit - usage.used:
+        elif cores > usage.free + usage.idle:
             yield Finding.warning(
                 purpose,
                 f"{usage.used} of {usage.limit} cores of {usage.name} are in use: fine-tunes wait for {cores}",
@@ -94,10 +100,15 @@ def check_deployment_size(
     purpose = f"deployment of {settings.instances} x {size.name}"
     reserve = f"{purpose}, with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
     for usage in _usages_of(size, usages):
-        free = usage.limit - usage.used
-        if needed > free:
+        if needed > usage.free + usage.idle:
             yield _quota_error(settings, purpose if needed < reserved else reserve, reserved, size, usage)
-        elif reserved > free:
+        elif needed > usage.free:
+            yield Finding.warning(
+                purpose,
+                f"{usage.idle} of {usage.limit} cores of {usage.name} are held by idle nodes of the cluster",
+                "They go by themselves; the deployment waits for them.",
+            )
+        elif reserved > usage.free + usage.idle:
             lack = _quota_error(settings, reserve, reserved, size, usage)
             why = f"{lack.why}; this size is exempt from the reserve, so that {needed} should do"
             yield lack.model_copy(update={"severity": "warning", "why": why})
@@ -128,13 +139,13 @@ def _check_size(settings: AzureSettings, key: str, name: str, sizes: Mapping[str
 
 def _quota_error(settings: AzureSettings, purpose: str, cores: int, size: VmSize, usage: Usage) -> Finding:
     scope = f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
-    limit = usage.used + cores
+    limit = usage.used - usage.idle + cores
     command = f"az quota update --resource-name {quota_name(size.family)} --scope {scope} --limit-object value={limit}"
-    in_portal = f"in the portal, Quotas > Machine learning > {settings.location}"
+    remedy = f"Ask for {limit} in the portal, Quotas > Machine learning > {settings.location}"
     if family_key(usage.name) == TOTAL:
-        remedy = f"Ask for {limit} {in_portal}: the total is not to be had by command."
+        remedy += ": the total is not to be had by command."
     else:
-        remedy = f"Ask for {limit}: {command} --resource-type dedicated (or {in_portal})."
+        remedy += f", or, where your subscription takes it, by {command} --resource-type dedicated."
     return Finding.error(
         purpose,
         f"it takes {cores} cores of {usage.name} in {settings.location}; the quota is {usage.limit}, {usage.used} used",

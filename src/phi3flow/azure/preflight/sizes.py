@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.azure.arm import ML_VERSION
-from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.workspace import Workspace
 
 UPGRADE_RESERVE_PERCENT = 20
@@ -40,11 +41,20 @@ class VmSize:
 
 @dataclass(frozen=True)
 class Usage:
-    """Cores of a family that the subscription uses and may use in a region; ``name`` is what a request names."""
+    """Cores of a family that the subscription uses and may use in a region; ``name`` is what a request names.
+
+    ``idle`` of those used are held by nodes without a job, which go by themselves.
+    """
 
     name: str
     used: int
     limit: int
+    idle: int = 0
+
+    @property
+    def free(self) -> int:
+        """The cores that are to be had now."""
+        return self.limit - self.used
 
 
 def retired_on(size: str) -> str | None:
@@ -71,18 +81,33 @@ def list_sizes(workspace: Workspace) -> dict[str, VmSize]:
         str(row["name"]).lower(): VmSize(
             str(row["name"]), str(row.get("family", "")), int(row.get("vCPUs", 0)), int(row.get("gpus", 0))
         )
-        for row in workspace.arm.list(f"{_location(workspace.settings)}/vmSizes", ML_VERSION)
+        for row in workspace.arm.list(f"{_location(workspace)}/vmSizes", ML_VERSION)
     }
 
 
 def list_usages(workspace: Workspace) -> dict[str, Usage]:
-    """Return the dedicated cores by family, as ``family_key`` writes it."""
-    usages = {}
-    for row in workspace.arm.list(f"{_location(workspace.settings)}/usages", ML_VERSION):
+    """Return the dedicated cores by family, as ``family_key`` writes it.
+
+    Beside a family's row there may be one for each workspace and compute, with the family's name: what is used is the
+    most that rows of one type sum up to, each id counted once; the limit is the family's.
+    """
+    rows: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    names: dict[str, str] = {}
+    for number, row in enumerate(workspace.arm.list(f"{_location(workspace)}/usages", ML_VERSION)):
         name = _usage_name(row)
         if "lowpriority" not in re.sub(r"\W", "", f"{row.get('type', '')}{name}").lower():
-            usages[family_key(name)] = Usage(name, int(row.get("currentValue") or 0), int(row.get("limit") or 0))
-    return usages
+            names.setdefault(family_key(name), name)
+            rows[family_key(name)][f"{row.get('type', '')} {row.get('id', number)} {name}".lower()] = row
+    return {key: _sum_up(names[key], list(rows[key].values())) for key in rows}
+
+
+def _sum_up(name: str, rows: Sequence[Mapping[str, Any]]) -> Usage:
+    used: Counter[str] = Counter()
+    for row in rows:
+        used[str(row.get("type", "")).lower()] += int(row.get("currentValue") or 0)
+    broadest = [row for row in rows if "/workspaces/" not in f"{row.get('type', '')}/{row.get('id', '')}".lower()]
+    limits = [int(row.get("limit") or 0) for row in broadest or rows]
+    return Usage(name, max(used.values()), max(limits))
 
 
 def family_key(family: str) -> str:
@@ -107,5 +132,6 @@ def _usage_name(usage: dict[str, Any]) -> str:
     return str(name.get("value") or name.get("localizedValue") or "")
 
 
-def _location(settings: AzureSettings) -> str:
-    return f"{settings.subscription}/providers/Microsoft.MachineLearningServices/locations/{settings.location}"
+def _location(workspace: Workspace) -> str:
+    provider = f"{workspace.settings.subscription}/providers/Microsoft.MachineLearningServices"
+    return f"{provider}/locations/{workspace.location}"

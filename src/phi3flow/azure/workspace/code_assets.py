@@ -46,7 +46,8 @@ def _container(arm: Arm, datastore: str) -> ContainerClient:
     from azure.storage.blob import ContainerClient
 
     properties = (arm.get(datastore, ML_VERSION) or {}).get("properties", {})
-    secrets = arm.post(f"{datastore}/listSecrets", ML_VERSION)
+    by_identity = (properties.get("credentials") or {}).get("credentialsType") == "None"
+    secrets = {} if by_identity else arm.post(f"{datastore}/listSecrets", ML_VERSION)
     credential: Any = secrets.get("sasToken") or secrets.get("key") or arm.credential
     account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
     return ContainerClient(account, properties["containerName"], credential=credential, initial_backoff=1)

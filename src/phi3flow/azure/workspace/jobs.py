@@ -13,6 +13,8 @@ from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ConfigError
 
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
+_DEEPEST = 8
+"""Steps of steps of a pipeline that are looked at."""
 _CANCELING = "CancelRequested"
 
 
@@ -33,8 +35,7 @@ class Jobs:
     """The jobs of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._arm, self._workspace = workspace.arm, workspace.id
-        self._data_plane = f"https://{workspace.settings.location}.api.azureml.ms"
+        self._arm, self._workspace, self._place = workspace.arm, workspace.id, workspace
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a job's properties, None where there is none of the name."""
@@ -59,6 +60,11 @@ class Jobs:
         self._arm.post(f"{self._id(name)}/cancel", ML_VERSION)
         return str(self.need(name).get("status"))
 
+    def end(self, name: str) -> str:
+        """Have a job end, wait until it has, and return its status. Raises ConfigError where there is no such job."""
+        self.cancel(name)
+        return self._wait(name, lambda _: None).status
+
     def follow(self, name: str, on_progress: OnJobProgress) -> JobProgress:
         """Report a job's state and metrics until it has ended, and return where it ended.
 
@@ -66,6 +72,12 @@ class Jobs:
         there is no such job, AzureError with the job's own error and where its logs are where it failed.
         """
 
+        progress = self._wait(name, on_progress)
+        if progress.status != "Completed":
+            raise AzureError(self._explain(progress))
+        return progress
+
+    def _wait(self, name: str, on_progress: OnJobProgress) -> JobProgress:
         def look() -> tuple[JobProgress, float | None]:
             job, asked_wait_s = self._arm.look(self._id(name), ML_VERSION)
             if job is None:
@@ -74,10 +86,7 @@ class Jobs:
             on_progress(progress)
             return progress, asked_wait_s
 
-        progress = poll(look, until=lambda progress: progress.status in ENDED, waits=JOB_WAITS)
-        if progress.status != "Completed":
-            raise AzureError(self._explain(progress))
-        return progress
+        return poll(look, until=lambda progress: progress.status in ENDED, waits=JOB_WAITS)
 
     def metrics(self, name: str) -> dict[str, float]:
         """Return the last value of each metric that a job logged to MLflow; none where it logged none."""
@@ -87,14 +96,34 @@ class Jobs:
         rows = ((answer or {}).get("run") or {}).get("data", {}).get("metrics") or []
         return {str(row["key"]): float(row["value"]) for row in rows}
 
-    def error_of(self, name: str) -> str:
-        """Return why a job failed, as its run history tells."""
-        error = (self._history(name).get("error") or {}).get("error") or {}
-        return str(error.get("message") or "the run history gives no reason")
-
     def ran_s(self, name: str) -> float:
         """Return how many seconds a job ran, as its run history tells; 0 where it does not."""
         return ran_s(self._history(name))
+
+    @property
+    def _data_plane(self) -> str:
+        return f"https://{self._place.location}.api.azureml.ms"
+
+    def _failure(self, name: str) -> tuple[str, str]:
+        """Return why a job failed and the run that failed: a pipeline only says that a step did, and its step why."""
+        run, run_id, steps = self._history(name), name, list[str]()
+        reason = _message(run)
+        for _ in range(_DEEPEST):
+            failed = self._failed_step(run_id)
+            if failed is None:
+                break
+            run_id, reason = str(failed["runId"]), _message(failed) or reason
+            steps.append(str(failed.get("displayName") or run_id))
+        where = f"step {' > '.join(steps)}: " if steps else ""
+        return f"{where}{reason or 'the run history gives no reason'}", run_id
+
+    def _failed_step(self, name: str) -> dict[str, Any] | None:
+        url = f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}/children"
+        try:
+            steps = [step for step in self._arm.list_url(url) if step.get("status") == "Failed"]
+        except AzureError:
+            return None  # the job's own error is told all the same
+        return max(steps, key=lambda step: bool(_message(step)), default=None)
 
     def _history(self, name: str) -> dict[str, Any]:
         return self._arm.get_url(f"{self._data_plane}/history/v1.0{self._workspace}/runs/{name}") or {}
@@ -107,11 +136,12 @@ class Jobs:
         return JobProgress(name, status, page, metrics)
 
     def _explain(self, progress: JobProgress) -> str:
-        log = f"its log: az ml job download --name {progress.name} --all, then user_logs/std_log.txt"
+        reason, run_id = self._failure(progress.name) if progress.status == "Failed" else ("", progress.name)
+        log = f"its log: az ml job download --name {run_id} --all, then user_logs/std_log.txt"
         page = f", or {progress.page}" if progress.page else ""
         if progress.status == "Canceled":
             return f"job {progress.name} was canceled; {log}{page}"
-        return f"job {progress.name} failed: {self.error_of(progress.name)}; {log}{page}"
+        return f"job {progress.name} failed: {reason}; {log}{page}"
 
     def _id(self, name: str) -> str:
         return f"{self._workspace}/jobs/{name}"
@@ -119,6 +149,10 @@ class Jobs:
 
 def _no_job(name: str) -> ConfigError:
     return ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
+
+
+def _message(run: Mapping[str, Any]) -> str:
+    return str(((run.get("error") or {}).get("error") or {}).get("message") or "")
 
 
 def ran_s(run: Mapping[str, Any]) -> float:

@@ -9,7 +9,6 @@ from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.errors import ConfigError
 
 JOB_TAG = "phi3flow.job"
 
@@ -25,12 +24,14 @@ class Models:
         """Return a version, None where there is none."""
         return self._arm.get(self.id_of(name, version), ML_VERSION)
 
-    def latest(self, name: str) -> str:
-        """Return the highest version of a model. Raises ConfigError where there is none."""
+    def latest(self, name: str) -> str | None:
+        """Return the highest version of a model, None where there is none."""
         versions = [str(version["name"]) for version in self._versions(name)]
-        if not versions:
-            raise ConfigError(f"the workspace has no model {name}: `phi3flow register --backend azureml` makes one")
-        return max(versions, key=lambda version: (version.isdecimal(), int(version) if version.isdecimal() else 0))
+        return max(
+            versions,
+            key=lambda version: (version.isdecimal(), int(version) if version.isdecimal() else 0),
+            default=None,
+        )
 
     def register(self, name: str, *, job: str, output: str, kind: str, tags: Mapping[str, str]) -> str:
         """Register a job's output and return the version; one that was registered already keeps its version."""

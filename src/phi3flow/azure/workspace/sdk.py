@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phi3flow.azure.arm import IN_PROGRESS_CODES, USER_AGENT, Arm
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.errors import AzureError, MissingExtraError
+from phi3flow.errors import AzureError, MissingExtraError, Phi3flowError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 
 T = TypeVar("T")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WAITS_S = (1.0, 2.0, 4.0, 8.0)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _IN_THE_WAY = IN_PROGRESS_CODES | {"BlobAlreadyExists"}
@@ -78,7 +80,9 @@ def _will_pass(error: AzureError) -> bool:
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if isinstance(cause, ServiceRequestError | ServiceResponseError):
             return True
         if isinstance(cause, HttpResponseError):
@@ -90,20 +94,27 @@ def _will_pass(error: AzureError) -> bool:
 
 @contextlib.contextmanager
 def refusals(action: str) -> Iterator[None]:
-    """Turn what the SDK raises inside the block into AzureError about ``action``; what it prints goes nowhere."""
-    from azure.ai.ml.exceptions import MlException
+    """Turn what the SDK raises inside the block into AzureError about ``action``; what it prints goes nowhere.
+
+    It raises whatever comes: RuntimeError, AttributeError, messages in colour over several lines.
+    """
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.exceptions import HttpResponseError
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _quiet_logs():
             yield
+    except (Phi3flowError, ImportError):
+        raise
     except HttpResponseError as error:
         message = error.error.message if error.error and error.error.message else error.message
         code = error.error.code if error.error and error.error.code else ""
         raise AzureError(f"{action}: {_first_line(message)}", status=error.status_code, code=str(code)) from error
-    except (MlException, SdkError) as error:
+    except SdkError as error:
         raise AzureError(f"{action}: {_first_line(str(error))}") from error
+    except Exception as error:
+        text = _first_line(getattr(error, "message", None) or str(error))
+        raise AzureError(f"{action}: azure-ai-ml failed with {type(error).__name__}: {text}") from error
 
 
 @contextlib.contextmanager
@@ -118,5 +129,5 @@ def _quiet_logs() -> Iterator[None]:
 
 
 def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOUR.sub("", text).strip().splitlines() if line.strip()]
     return lines[0][:400] if lines else "no reason given"

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from phi3flow.azure.preflight.findings import refuse
-from phi3flow.azure.preflight.preflight import check_deployment
-from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint, list_own
 from phi3flow.azure.workspace.jobs import ENDED, JobProgress, Jobs
 from phi3flow.azure.workspace.models import Models
 from phi3flow.azure.workspace.workspace import Workspace, open_workspace
 from phi3flow.backends.azureml import BACKEND
-from phi3flow.backends.azureml.deployments import Deployer, deployment_name
+from phi3flow.backends.azureml.deletions import no_endpoint, plan_deletion
+from phi3flow.backends.azureml.deployments import Deployer, PlannedVersion
 from phi3flow.backends.azureml.endpoints import examine_all
 from phi3flow.backends.azureml.fine_tuning import OUTPUT
 from phi3flow.backends.azureml.jobs import PlannedFineTune, describe_end, output_of, plan_job, send_job
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE
+from phi3flow.backends.azureml.versions import plan_version
 from phi3flow.backends.backend import (
     Backend,
     DeploymentRequest,
@@ -28,13 +26,14 @@ from phi3flow.backends.backend import (
     FineTuneRequest,
     JobResult,
     OnProgress,
-    PlannedDeployment,
+    PlannedDeletion,
     refuse_flags,
 )
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import PROJECT, STATE_FILE
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
 
+NOTED_AFTER_S = 30.0
 _BY_AZURE = "is for --backend local: Azure gives an endpoint its address and key"
 _REFUSED = {
     "resume": "is for --backend local; a job in Azure is followed again by the same command",
@@ -45,14 +44,6 @@ _REFUSED = {
     "key_env": _BY_AZURE,
     "timeout_s": "is for --backend local: Azure bounds the time by itself",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedVersion(PlannedDeployment):
-    """The deployment of a model's version; ``traffic`` in percent."""
-
-    model_id: str
-    traffic: int
 
 
 class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
@@ -102,9 +93,22 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
 
         return describe_end(self._jobs.follow(job, note))
 
+    def running_job(self, job: str | None) -> str:
+        """See Backend. A job that was submitted from elsewhere, or that runs a flow, is known by its name too."""
+        if job is not None:
+            self._jobs.need(job)
+            return job
+        names = [noted.name for noted in self._state.jobs() if noted.status not in ENDED]
+        if not names:
+            raise ConfigError("no job that was submitted from here is under way: phi3flow cancel JOB names another")
+        return names[-1]
+
     def cancel(self, job: str) -> JobState:
-        """See Backend. It is CancelRequested until Azure has ended it."""
-        return self._note_job(job, self._jobs.cancel(job))
+        """See Backend. Ctrl-C leaves it to Azure, which goes on ending it."""
+        status = self._jobs.end(job)
+        if job in {noted.name for noted in self._state.jobs()}:
+            return self._note_job(job, status)
+        return _describe_job(job, status)
 
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. Tags say what the model was made of, as its job's do."""
@@ -139,94 +143,81 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
         self._state.forget_model(name, version)
 
     def plan_deployment(self, request: DeploymentRequest) -> PlannedVersion:
-        """See Backend. Each version gets a deployment of its own. Raises PreflightError where a new one could not be.
-
-        Raises ConfigError for a percentage that is not whole, which Azure does not take.
-        """
+        """See Backend, and ``plan_version``."""
         refuse_flags(request, _REFUSED)
-        if request.traffic != int(request.traffic):
-            raise ConfigError(f"--traffic {request.traffic:g}: Azure takes whole percentages")
-        name, version = self._find_model(request.model)
-        self._need_model(name, version)
-        settings = self._workspace.settings
-        endpoint = OnlineEndpoint(self._workspace, request.name or settings.endpoint)
-        deployment = deployment_name(name, version)
-        exists = endpoint.deployment(deployment) is not None
-        warnings = [] if exists else refuse(check_deployment(self._workspace))
-        return PlannedVersion(
-            model=f"{name}:{version}",
-            cost=None
-            if exists
-            else lambda: describe_cost(settings.deployment_size, settings.location, settings.instances),
-            warnings=tuple(map(str, warnings)),
-            endpoint=endpoint.name,
-            deployment=deployment,
-            exists=exists,
-            model_id=self._models.id_of(name, version),
-            traffic=int(request.traffic),
-        )
+        return plan_version(self._workspace, request, latest=self._latest_model())
 
     def deploy(self, planned: PlannedVersion, *, on_note: Callable[[str], None]) -> EndpointState:
-        """See Backend, and ``Deployer.deploy``."""
-        deployer = Deployer(self._workspace, OnlineEndpoint(self._workspace, planned.endpoint), on_note)
-        tags = {"model": planned.model}
-        deployed = deployer.deploy(
-            model_id=planned.model_id, name=planned.deployment, tags=tags, traffic=planned.traffic
-        )
-        endpoint = EndpointState(
-            backend=BACKEND,
-            endpoint=planned.endpoint,
-            deployment=planned.deployment,
-            url=deployed.url,
-            model=planned.model,
-            traffic=deployed.traffic.get(planned.deployment, 0),
-            created_at=datetime.now(UTC),
-        )
-        self._state.note_endpoint(endpoint, traffic=deployed.traffic)
-        return endpoint
+        """See Backend, and ``Deployer.deploy``. It is noted before it is begun, forgotten where it is taken back."""
+        service = OnlineEndpoint(self._workspace, planned.endpoint)
+        was_noted = planned.deployment in {noted.deployment for noted in self._noted(planned.endpoint)}
+        if not was_noted:
+            self._note_deployment(planned, None, service.traffic())
+        deployer = Deployer(self._workspace, service, planned, on_note)
+        try:
+            deployed = deployer.deploy()
+        except BaseException:
+            if deployer.exists is False or (deployer.exists is None and not was_noted):
+                self._state.forget_endpoint(planned.endpoint, planned.deployment)
+            raise
+        return self._note_deployment(planned, deployed.url, deployed.traffic)
 
-    def undeploy(self, endpoint: str, *, deployment: str | None = None) -> None:
-        """See Backend. What is noted and gone already is no error: an earlier call may have been killed."""
+    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
+        """See Backend, and ``plan_deletion``."""
+        return plan_deletion(self._workspace, self._state.endpoints(), endpoint, deployment)
+
+    def undeploy(
+        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """See Backend. What is gone already is no error: an earlier call may have been killed."""
         service = OnlineEndpoint(self._workspace, endpoint)
-        if not self._noted(endpoint):
-            self._need_endpoint(service)
-        if deployment is None:
-            service.delete()
-        else:
-            service.delete_deployment(deployment)
-        self._state.forget_endpoint(endpoint, deployment)
+        noted = False
 
-    def endpoint_names(self) -> list[str]:
-        """See Backend. Where none is noted, they are those that Azure knows to be phi3flow's."""
-        noted = dict.fromkeys(endpoint.endpoint for endpoint in self._state.endpoints())
-        return list(noted) or [str(endpoint["name"]) for endpoint in list_own(self._workspace)]
+        def wait(passed_s: float) -> None:
+            nonlocal noted
+            if passed_s >= NOTED_AFTER_S and not noted:
+                on_note("Azure deletes it once what it is doing with it has ended; that may take minutes …")
+                noted = True
+
+        if deployment is None:
+            service.delete(on_wait=wait)
+        else:
+            service.delete_deployment(deployment, on_wait=wait)
+        self._state.forget_endpoint(endpoint, deployment)
 
     def status(self) -> list[EndpointStatus]:
         """See Backend, and ``examine_all``."""
-        for job in self._state.jobs():
-            if job.status not in ENDED:
-                properties = self._jobs.read(job.name)
-                self._note_job(job.name, str(properties["status"]) if properties else "Deleted")
+        self._look_at_jobs()
         return examine_all(self._workspace, self._state.endpoints())
 
     def connection(self, endpoint: str) -> EndpointAccess:
         """See Backend. Azure tells the key."""
         service = OnlineEndpoint(self._workspace, endpoint)
-        url = next((deployment.url for deployment in reversed(self._noted(endpoint))), None)
+        url = next((noted.url for noted in reversed(self._noted(endpoint)) if noted.url), None)
         return EndpointAccess(url or self._need_endpoint(service), key=service.key())
 
     def _noted(self, endpoint: str) -> list[EndpointState]:
         return [deployment for deployment in self._state.endpoints() if deployment.endpoint == endpoint]
 
+    def _note_deployment(self, planned: PlannedVersion, url: str | None, traffic: Mapping[str, int]) -> EndpointState:
+        """Note a deployment; one without a URL is being made."""
+        endpoint = EndpointState(
+            backend=BACKEND,
+            endpoint=planned.endpoint,
+            deployment=planned.deployment,
+            url=url,
+            model=planned.model,
+            traffic=traffic.get(planned.deployment, 0),
+            created_at=datetime.now(UTC),
+        )
+        self._state.note_endpoint(endpoint, traffic=traffic)
+        return endpoint
+
     def _need_endpoint(self, service: OnlineEndpoint) -> str:
         """Return an endpoint's URL. Raises ConfigError where the workspace has none of the name."""
         existing = service.read()
         if existing is None:
-            names = ", ".join(str(endpoint["name"]) for endpoint in list_own(self._workspace))
-            here = f"phi3flow made {names}" if names else "phi3flow made none"
-            raise ConfigError(
-                f"there is no endpoint {service.name} in the workspace {self._workspace.settings.workspace}: {here}"
-            )
+            raise no_endpoint(self._workspace, service.name, list_own(self._workspace))
         return str(existing["properties"].get("scoringUri", ""))
 
     def _need_model(self, name: str, version: str) -> None:
@@ -234,25 +225,41 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
             raise ConfigError(f"the workspace {self._workspace.settings.workspace} has no model {name}:{version}")
 
     def _latest_job(self) -> str:
+        """Return the latest job of the project that completed; how the others fare is asked first."""
+        self._look_at_jobs()
         jobs = self._state.jobs()
-        if not jobs:
-            raise ConfigError("no job was submitted from here: register JOB, or `phi3flow fine-tune --backend azureml`")
-        return jobs[-1].name
+        completed = [job.name for job in jobs if job.status == "Completed"]
+        if completed:
+            return completed[-1]
+        if jobs:
+            raise ConfigError(
+                f"no job that was submitted from here has completed: {jobs[-1].name} is {jobs[-1].status}"
+            )
+        raise ConfigError("no job was submitted from here: register JOB, or `phi3flow fine-tune --backend azureml`")
 
-    def _find_model(self, reference: str | None) -> tuple[str, str]:
-        if reference is None:
-            models = self._state.models()
-            if not models:
-                raise ConfigError(
-                    "no model was registered from here: deploy NAME[:VERSION], or `phi3flow register` first"
-                )
-            return models[-1].name, models[-1].version
-        name, _, version = reference.partition(":")
-        return name, version or self._models.latest(name)
+    def _look_at_jobs(self) -> None:
+        for job in self._state.jobs():
+            if job.status not in ENDED:
+                properties = self._jobs.read(job.name)
+                self._note_job(job.name, str(properties["status"]) if properties else "Deleted")
+
+    def _latest_model(self) -> str | None:
+        """Return the model that was registered from here last, as NAME:VERSION."""
+        models = self._state.models()
+        return f"{models[-1].name}:{models[-1].version}" if models else None
 
     def _note_job(self, name: str, status: str) -> JobState:
         noted = next((job for job in self._state.jobs() if job.name == name), None)
-        created_at = noted.created_at if noted else datetime.now(UTC)
-        job = JobState(backend=BACKEND, name=name, status=status, output=output_of(name), created_at=created_at)
+        job = _describe_job(name, status, noted.created_at if noted else None)
         self._state.note_job(job)
         return job
+
+
+def _describe_job(name: str, status: str, created_at: datetime | None = None) -> JobState:
+    return JobState(
+        backend=BACKEND,
+        name=name,
+        status=status,
+        output=output_of(name),
+        created_at=created_at or datetime.now(UTC),
+    )

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from phi3flow.azure.arm import USER_AGENT
 from phi3flow.azure.polling import Waits, poll
+from phi3flow.azure.preflight.idle_nodes import wait_for_idle_nodes
+from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.code_assets import ensure_code
-from phi3flow.azure.workspace.endpoints import OnlineEndpoint, shift_traffic
-from phi3flow.azure.workspace.environments import IMAGE, environment_version
-from phi3flow.azure.workspace.sdk import persistently
+from phi3flow.azure.workspace.endpoints import OnlineEndpoint, has_succeeded, shift_traffic
+from phi3flow.azure.workspace.environments import ensure_environment
 from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.backends.azureml import BACKEND
+from phi3flow.backends.backend import PlannedDeployment
 from phi3flow.errors import AzureError, DeploymentError
-from phi3flow.text import shorten
-
-if TYPE_CHECKING:
-    from azure.ai.ml.entities import ManagedOnlineDeployment
+from phi3flow.text import duration, shorten
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
 """The folder of the scoring script, of what it imports, and of its conda environment."""
 SCRIPT = "score.py"
 CODE = (SCRIPT, "scoring_protocol.py", "model_files.py")
 CONDA_FILE = SCORING / "environment.yml"
-REQUEST_TIMEOUT_MS = 90_000
-INITIAL_DELAY_S = 600
-"""How long the weights may take to load before a probe counts."""
+REQUEST_TIMEOUT = "PT1M30S"
+LOADING = "PT10M"
+"""How long the weights may take to load before a container that does not answer is restarted."""
+CREATION_BOUND_S = 5400.0
+CREATION_USUALLY = "15 minutes, more where the image is built for the first time"
+"""learn.microsoft.com: how-to-deploy-online-endpoints."""
+DELETION_BOUND_S = 900.0
+NOTED_EVERY_S = 300.0
 SMOKE_TIMEOUT_S = 120.0
 SMOKE_ATTEMPTS = 5
 SMOKE_WAITS = Waits(first_s=1.0, longest_s=8.0, growth=2.0)
 """Between questions to a deployment that was just made."""
+LOG_LINES = 10
+_PROBE = {"period": "PT10S", "timeout": "PT10S", "failureThreshold": 30, "successThreshold": 1}
 _VARIABLES = {"WORKER_COUNT": "1", "GUNICORN_CMD_ARGS": "--threads 4"}
 _QUESTION = {
     "input_data": {
@@ -44,6 +51,16 @@ _QUESTION = {
 }
 _BRIEFLY_AWAY = frozenset({404, 408, 424, 429, 500, 502, 503, 504})
 """What an endpoint may answer in the seconds after a change, until its routes are known everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedVersion(PlannedDeployment):
+    """The deployment of a model's version; ``traffic`` in percent, ``instances`` where an existing one gets another
+    number of them."""
+
+    model_id: str
+    traffic: int
+    instances: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,93 +89,158 @@ def deployment_name(model: str, version: str) -> str:
 
 
 class Deployer:
-    """Deploys to one endpoint of a workspace; ``on_note`` is told what is being done."""
+    """Deploys one deployment to an endpoint of a workspace; ``on_note`` is told what is being done.
 
-    def __init__(self, workspace: Workspace, endpoint: OnlineEndpoint, on_note: Callable[[str], None]) -> None:
+    Nothing that it made bills unseen: whatever fails after the deployment was begun takes it back, and where it cannot
+    be taken back, or is left by Ctrl-C, the last words say what it costs and how to end that.
+    """
+
+    def __init__(
+        self, workspace: Workspace, endpoint: OnlineEndpoint, planned: PlannedVersion, on_note: Callable[[str], None]
+    ) -> None:
         self._workspace, self._settings = workspace, workspace.settings
-        self._endpoint, self._on_note = endpoint, on_note
+        self._endpoint, self._planned, self._on_note = endpoint, planned, on_note
+        self._name, self._cost = planned.deployment, "by the hour"
+        self.exists: bool | None = None
+        """Whether there is a deployment now, None before that was looked at."""
 
-    def deploy(self, *, model_id: str, name: str, tags: dict[str, str], traffic: int) -> Deployed:
-        """Deploy a model version as deployment ``name`` with ``traffic`` percent of the endpoint's requests.
+    def deploy(self) -> Deployed:
+        """Deploy the model's version with its share of the endpoint's requests.
 
         What is there already is not made again. A new deployment is asked a question through the deployment header
         while it has no traffic; one that does not answer is deleted again, and the traffic stays where it was. Raises
         DeploymentError with the end of its log.
         """
-        endpoint = self._endpoint.create({})
-        url = str(endpoint["properties"]["scoringUri"])
-        before = self._endpoint.traffic()
-        existing = self._endpoint.deployment(name)
-        state = "" if existing is None else str(existing["properties"].get("provisioningState"))
-        if state == "Failed":
-            self._endpoint.delete_deployment(name)
-        if state != "Succeeded":
-            self._make(name, model_id, tags)
-        if name not in before:
-            self._try(url, name)
-        self._endpoint.route(shift_traffic(before, name, traffic))
-        return Deployed(name, url, self._endpoint.traffic())
-
-    def _make(self, name: str, model_id: str, tags: dict[str, str]) -> None:
-        self._on_note(f"deployment {name}: creating {self._settings.instances} x {self._settings.deployment_size} …")
-        code = ensure_code(self._workspace, {name: (SCORING / name).read_bytes() for name in CODE}, role="scoring")
-        deployment = self._describe(name, model_id, tags, code=code)
-
-        def create() -> None:
-            existing = self._endpoint.deployment(name)
-            if existing is None or existing["properties"].get("provisioningState") != "Succeeded":
-                self._workspace.sdk.workspace.online_deployments.begin_create_or_update(deployment).result()
-
         try:
-            persistently(f"deployment {name}", create)
-        except AzureError as error:
-            raise self._failed(name, str(error)) from error
+            url = str(self._endpoint.create()["properties"]["scoringUri"])
+            before = self._endpoint.traffic()
+            existing = self._endpoint.deployment(self._name)
+            self.exists = existing is not None
+            if self._planned.instances and existing:
+                self._on_note(
+                    f"{self._what}: from {existing['sku']['capacity']} to {self._planned.instances} instances …"
+                )
+                self._endpoint.scale(self._name, existing, self._planned.instances)
+            if self._name in before and has_succeeded(existing):
+                self._endpoint.route(shift_traffic(before, self._name, self._planned.traffic))
+            else:
+                self._bring_up(url, before, is_new=not has_succeeded(existing))
+            return Deployed(self._name, url, self._endpoint.traffic())
+        except KeyboardInterrupt:
+            if self.exists:
+                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
+            raise
 
-    def _describe(self, name: str, model_id: str, tags: dict[str, str], *, code: str) -> ManagedOnlineDeployment:
-        from azure.ai.ml.entities import (
-            CodeConfiguration,
-            Environment,
-            ManagedOnlineDeployment,
-            OnlineRequestSettings,
-            ProbeSettings,
-        )
-
-        version, conda_file = environment_version(CONDA_FILE), str(CONDA_FILE)
-        probe = ProbeSettings(initial_delay=INITIAL_DELAY_S, period=10, timeout=10, failure_threshold=30)
-        return ManagedOnlineDeployment(
-            name=name,
-            endpoint_name=self._endpoint.name,
-            model=model_id,
-            code_configuration=CodeConfiguration(code=code, scoring_script=SCRIPT),
-            environment=Environment(name="phi3flow-serving", version=version, image=IMAGE, conda_file=conda_file),
-            environment_variables=_VARIABLES,
-            instance_type=self._settings.deployment_size,
-            instance_count=self._settings.instances,
-            liveness_probe=probe,
-            readiness_probe=probe,
-            request_settings=OnlineRequestSettings(
-                request_timeout_ms=REQUEST_TIMEOUT_MS, max_concurrent_requests_per_instance=1
-            ),
-            tags={**TAGS, **tags},
-        )
-
-    def _try(self, url: str, name: str) -> None:
-        """Ask a deployment one question, whatever the traffic; delete it again where it does not answer."""
-        problem = _ask(url, name, self._endpoint.key().get_secret_value())
-        if problem:
-            raise self._failed(name, f"it does not answer: {problem}")
-
-    def _failed(self, name: str, why: str) -> DeploymentError:
-        """Take a deployment back, and tell why with the end of its log."""
-        log = ""
+    def _bring_up(self, url: str, before: dict[str, int], *, is_new: bool) -> None:
+        """Make a deployment unless it is there, try it, and give it its traffic; take it back where that fails."""
+        key = self._endpoint.key()  # before anything costs: what cannot be asked cannot be tried
         try:
-            log = "\n".join(self._endpoint.logs(name).strip().splitlines()[-10:])
-            self._endpoint.delete_deployment(name)
+            if is_new:
+                self._make()
+            problem = _ask(url, self._name, key.get_secret_value())
+            if problem:
+                raise DeploymentError(f"it does not answer: {problem}")
+            self._endpoint.route(shift_traffic(before, self._name, self._planned.traffic))
+        except Exception as error:
+            if not self.exists:
+                raise
+            if not is_new and not isinstance(error, DeploymentError):
+                raise DeploymentError(f"{self._what}: {_reason(error)}. {self._how_to_end}") from error
+            raise DeploymentError(self._take_back(_reason(error), before)) from error
+
+    def _make(self) -> None:
+        size, count = self._settings.deployment_size, self._settings.instances
+        files = {name: (SCORING / name).read_bytes() for name in CODE}
+        code = ensure_code(self._workspace, files, role="scoring")
+        environment = ensure_environment(self._workspace, "phi3flow-serving", CONDA_FILE)
+        wait_for_idle_nodes(self._workspace, self._on_note)
+        self._cost = describe_cost(size, self._workspace.location, count)
+        self._on_note(f"{self._what}: creating {self._cost}; this usually takes up to {CREATION_USUALLY} …")
+        self.exists = True
+        body = self._describe(code=code, environment=environment)
+        self._endpoint.make_deployment(self._name, body, on_wait=self._wait())
+
+    def _wait(self) -> Callable[[float], None]:
+        """Return what says every few minutes how long it has taken, and ends it after ``CREATION_BOUND_S``."""
+        noted_s = 0.0
+
+        def wait(passed_s: float) -> None:
+            nonlocal noted_s
+            if passed_s >= CREATION_BOUND_S:
+                raise AzureError(f"it was still being created after {duration(passed_s)}")
+            if passed_s >= noted_s + NOTED_EVERY_S:
+                noted_s = passed_s
+                self._on_note(f"{self._what}: still being created after {duration(passed_s)} …")
+
+        return wait
+
+    def _describe(self, *, code: str, environment: str) -> dict[str, Any]:
+        """Return the deployment's body; only the liveness probe waits long: it counts from the container's start."""
+        return {
+            "location": self._workspace.location,
+            "sku": {"name": "Default", "capacity": self._settings.instances},
+            "tags": {**TAGS, "model": self._planned.model},
+            "properties": {
+                "endpointComputeType": "Managed",
+                "model": self._planned.model_id,
+                "codeConfiguration": {"codeId": code, "scoringScript": SCRIPT},
+                "environmentId": environment,
+                "environmentVariables": _VARIABLES,
+                "instanceType": self._settings.deployment_size,
+                "livenessProbe": {**_PROBE, "initialDelay": LOADING},
+                "readinessProbe": {**_PROBE, "initialDelay": "PT10S"},
+                "requestSettings": {"requestTimeout": REQUEST_TIMEOUT, "maxConcurrentRequestsPerInstance": 1},
+                "scaleSettings": {"scaleType": "Default"},
+            },
+        }
+
+    def _take_back(self, why: str, before: Mapping[str, int]) -> str:
+        """Delete the deployment whatever its log says, and return why, with the end of the log."""
+        if self._is_absent():
+            self.exists = False
+            return f"{self._what}: {why}. Nothing of it was made; the traffic is as it was."
+        log = self._end_of_log()
+        try:
+            self._endpoint.route(before)
+            self._endpoint.delete_deployment(self._name, on_wait=_give_up)
+            self.exists = False
             undone = "It was deleted again; the traffic is as it was."
-        except AzureError as error:
-            undone = f"It could not be deleted again: {error}"
-        ending = f"; the end of its log:\n{log}\n" if log else ". "
-        return DeploymentError(f"deployment {name} of endpoint {self._endpoint.name}: {why}{ending}{undone}")
+        except Exception as error:
+            undone = f"It could not be deleted again: {_reason(error)}. {self._how_to_end}"
+        return f"{self._what}: {why}{log}{undone}"
+
+    def _is_absent(self) -> bool:
+        try:
+            return self._endpoint.deployment(self._name) is None
+        except Exception:
+            return False  # to delete what is not there does no harm
+
+    def _end_of_log(self) -> str:
+        try:
+            log = "\n".join(self._endpoint.logs(self._name).strip().splitlines()[-LOG_LINES:])
+        except Exception as error:
+            return f"; its log cannot be read ({_reason(error)}). "
+        return f"; the end of its log:\n{log}\n" if log else ". "
+
+    @property
+    def _what(self) -> str:
+        return f"deployment {self._name} of endpoint {self._endpoint.name}"
+
+    @property
+    def _how_to_end(self) -> str:
+        command = f"phi3flow undeploy {self._endpoint.name} --backend {BACKEND} --deployment {self._name}"
+        return f"It costs until it is deleted: {self._cost}. To end it: {command}"
+
+
+def _give_up(passed_s: float) -> None:
+    """Raise AzureError once Azure has let something wait to be deleted for ``DELETION_BOUND_S``."""
+    if passed_s >= DELETION_BOUND_S:
+        raise AzureError(f"Azure has not done it within {duration(passed_s)}")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().rstrip(".")
+    return text if isinstance(error, AzureError | DeploymentError) else f"{type(error).__name__}: {shorten(text, 300)}"
 
 
 def _ask(url: str, deployment: str, key: str) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from phi3flow.azure.preflight.findings import refuse
+from phi3flow.azure.preflight.catalog_checks import check_retirement
+from phi3flow.azure.preflight.findings import Finding, refuse
 from phi3flow.azure.preflight.preflight import check_fine_tune
+from phi3flow.azure.preflight.sizes import list_sizes
 from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.data_assets import data_id, ensure_data
@@ -52,16 +54,17 @@ def plan_job(request: FineTuneRequest, workspace: Workspace) -> PlannedFineTune:
     settings = workspace.settings
     remarks = _check_files(request)
     _check_nodes(request, settings)
+    _check_gpus(request, workspace)
     data = {role: data_id(workspace, path, role=role) for role, path in request.files.items()}
     draft = _recipe(request)(request, data, workspace)
     name, status = _attempt(draft.name, Jobs(workspace))
     is_new = status is None
     return PlannedFineTune(
         name=name,
-        model=settings.model,
+        model=f"{draft.model.name}:{draft.model.version}",
         status=status,
-        cost=_cost(request, settings) if is_new else None,
-        warnings=(*remarks, *map(str, refuse(check_fine_tune(workspace)))) if is_new else (),
+        cost=_cost(request, workspace) if is_new else None,
+        warnings=(*remarks, *map(str, _check(draft, workspace))) if is_new else (),
         request=request,
         draft=draft,
     )
@@ -100,6 +103,10 @@ def _recipe(request: FineTuneRequest) -> Callable[[FineTuneRequest, Mapping[str,
     return RECIPES[recipe]
 
 
+def _check(draft: JobDraft, workspace: Workspace) -> list[Finding]:
+    return refuse([*check_fine_tune(workspace), *check_retirement(draft.model, workspace.settings)])
+
+
 def _check_files(request: FineTuneRequest) -> list[str]:
     """Check the files, and say where the recipe will not do what they ask."""
     messages = [message for path in request.files.values() for row in read_chats(path) for message in row["messages"]]
@@ -120,8 +127,17 @@ def _check_nodes(request: FineTuneRequest, settings: AzureSettings) -> None:
         )
 
 
-def _cost(request: FineTuneRequest, settings: AzureSettings) -> Callable[[], str]:
-    return lambda: describe_cost(settings.fine_tune_size, settings.location, request.nodes)
+def _check_gpus(request: FineTuneRequest, workspace: Workspace) -> None:
+    size = list_sizes(workspace).get(workspace.settings.fine_tune_size.lower()) if request.gpus > 1 else None
+    if size and request.gpus > size.gpus:
+        raise ConfigError(
+            f"--gpus {request.gpus}: a {size.name} has {size.gpus}; set fine_tune_size in phi3flow.toml to a size with "
+            "more, or --nodes"
+        )
+
+
+def _cost(request: FineTuneRequest, workspace: Workspace) -> Callable[[], str]:
+    return lambda: describe_cost(workspace.settings.fine_tune_size, workspace.location, request.nodes)
 
 
 def _attempt(name: str, jobs: Jobs) -> tuple[str, str | None]:

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import phi3flow
-from phi3flow.azure.preflight.sizes import list_sizes
+from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
 from phi3flow.azure.workspace.code_assets import ensure_code
 from phi3flow.azure.workspace.environments import ensure_environment, environment_id
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.backends.azureml.fine_tuning import OUTPUT, Catalog, job_tags, name_job
+from phi3flow.backends.azureml.fine_tuning import OUTPUT, job_tags, name_job
 from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
 from phi3flow.training.config import RECIPE_VERSION
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import Command, Model
+    from azure.ai.ml.entities import Command
 
 RECIPE = "script"
 OUTPUT_TYPE = "custom_model"
@@ -34,8 +34,7 @@ _VARIABLES = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALL
 class ScriptJob:
     """The command job that a fine-tune by our own trainer is: a process a GPU, an adapter merged into the weights.
 
-    ``data`` are the ids of the data assets, by split. Raises ConfigError for what the trainer does not take, and for
-    more GPUs than a node has.
+    ``data`` are the ids of the data assets, by split. Raises ConfigError for what the trainer does not take.
     """
 
     def __init__(self, request: FineTuneRequest, data: Mapping[str, str], workspace: Workspace) -> None:
@@ -46,30 +45,30 @@ class ScriptJob:
             )
         self._request, self._data, self._workspace = request, data, workspace
         self._command = command_line(request)
-        self._check_gpus()
 
     @cached_property
-    def _model(self) -> Model:
+    def model(self) -> CatalogAsset:
+        """The model of the registry that is fine-tuned."""
         return Catalog(self._workspace).model()
 
     @property
     def name(self) -> str:
         """Named after everything that decides the result: the code counts by its recipe's version."""
         decisive = {
-            "model": self._model.id,
+            "model": self.model.id,
             **self._data,
             "command": self._command,
             "processes": (self._request.gpus, self._request.nodes),
             "environment": environment_id(self._workspace, ENVIRONMENT, CONDA_FILE),
             "recipe": RECIPE_VERSION,
         }
-        return name_job(str(self._model.name).lower(), decisive)  # as the SDK writes a command job's name
+        return name_job(self.model.name.lower(), decisive)  # as the SDK writes a command job's name
 
     def make(self, name: str) -> Command:
         """Return the job, after uploading our code and registering its environment where they are not there yet."""
         from azure.ai.ml import Input, Output, command
 
-        request, model = self._request, self._model
+        request, model = self._request, self.model
         return command(
             name=name,
             display_name=name,
@@ -81,7 +80,7 @@ class ScriptJob:
             environment_variables=_VARIABLES,
             compute=self._workspace.settings.compute,
             inputs={
-                "model": Input(type=model.type, path=model.id, mode="download"),
+                "model": Input(type=model.kind, path=model.id, mode="download"),
                 **{split: Input(type="uri_file", path=asset) for split, asset in self._data.items()},
             },
             outputs={OUTPUT: Output(type=OUTPUT_TYPE)},
@@ -96,14 +95,6 @@ class ScriptJob:
         if self._request.gpus * self._request.nodes == 1:
             return None
         return PyTorchDistribution(process_count_per_instance=self._request.gpus)
-
-    def _check_gpus(self) -> None:
-        size = list_sizes(self._workspace).get(self._workspace.settings.fine_tune_size.lower())
-        if size and self._request.gpus > size.gpus:
-            raise ConfigError(
-                f"--gpus {self._request.gpus}: a {size.name} has {size.gpus}; set fine_tune_size in phi3flow.toml to a "
-                "size with more, or --nodes"
-            )
 
 
 def command_line(request: FineTuneRequest) -> str:

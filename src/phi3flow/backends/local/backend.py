@@ -12,6 +12,8 @@ from phi3flow.backends.backend import (
     FineTuneRequest,
     JobResult,
     OnProgress,
+    PlannedDeletion,
+    only_name,
     refuse_flags,
 )
 from phi3flow.backends.local import BACKEND
@@ -81,6 +83,13 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
             return run_planned(planned, on_progress=on_progress, state=self._state)
         return read_result(find_job(job, self._state))
 
+    def running_job(self, job: str | None) -> str:
+        """See Backend."""
+        names = [noted.name for noted in self._state.jobs() if noted.status not in ENDED]
+        if job is None and not names:
+            raise ConfigError("no job of this machine is under way")
+        return self.cancel(job or names[-1]).name
+
     def cancel(self, job: str) -> JobState:
         """See Backend. Raises ConfigError for a job that has not ended: only its own process can end it."""
         existing = find_job(job, self._state)
@@ -104,21 +113,25 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
     def deploy(self, planned: PlannedServer, *, on_note: Callable[[str], None]) -> EndpointState:
         """See Backend. A server that is gone gives way to one of its name."""
         on_note(f"deploying {planned.model} as {planned.endpoint} …")
-        if planned.endpoint in self.endpoint_names():
+        if planned.endpoint in {noted.endpoint for noted in self._state.endpoints()}:
             self._state.forget_endpoint(planned.endpoint)
         return start_endpoint(planned, self._state)
 
-    def undeploy(self, endpoint: str, *, deployment: str | None = None) -> None:
-        """See Backend. The server finishes what is in flight."""
-        existing = self._find(endpoint)
-        if deployment not in (None, existing.deployment):
-            raise ConfigError(f"endpoint {endpoint} is its only deployment: there is no {deployment}")
-        stop_server(existing)
-        self._state.forget_endpoint(endpoint)
-
-    def endpoint_names(self) -> list[str]:
+    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
         """See Backend."""
-        return [endpoint.endpoint for endpoint in self._state.endpoints()]
+        if deployment:
+            raise ConfigError("--deployment does not go with --backend local: an endpoint is its only deployment")
+        name = endpoint or only_name([noted.endpoint for noted in self._state.endpoints()])
+        if name is None:
+            return None
+        return PlannedDeletion(endpoint=self._find(name).endpoint, deployment=None, label=f"endpoint {name}")
+
+    def undeploy(
+        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """See Backend. The server finishes what is in flight."""
+        stop_server(self._find(endpoint))
+        self._state.forget_endpoint(endpoint)
 
     def status(self) -> list[EndpointStatus]:
         """See Backend. A job is noted by the process that runs it."""

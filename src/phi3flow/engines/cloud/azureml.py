@@ -89,7 +89,7 @@ class FlowJobs:
         with contextlib.suppress(ForbiddenError):
             offered = list_sizes(self._workspace).get(size.lower())  # clusters tell their size in capitals
             size = offered.name if offered else size
-        return f"{settings.batch_compute}: {describe_cost(size, settings.location, work.nodes)}"
+        return f"{settings.batch_compute}: {describe_cost(size, self._workspace.location, work.nodes)}"
 
     def submit(self, name: str, work: FlowWork) -> None:
         """See Place."""

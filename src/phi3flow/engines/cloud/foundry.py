@@ -7,6 +7,7 @@ again, leaves out why lines failed, and its download sends the login's token wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from phi3flow.azure.arm import ML_VERSION, USER_AGENT
 from phi3flow.azure.polling import JOB_WAITS, poll
+from phi3flow.azure.settings import plain_region
 from phi3flow.azure.workspace.connections import need_hosts
 from phi3flow.azure.workspace.jobs import ENDED, JobProgress, OnJobProgress, ran_s
 from phi3flow.azure.workspace.sdk import persistently
@@ -42,9 +44,25 @@ class CloudFlowRuns:
     def __init__(self, project: Path = PROJECT) -> None:
         self._workspace = open_workspace(project)
         self._arm, self._settings = self._workspace.arm, self._workspace.settings
-        host = f"https://{self._settings.location}.api.azureml.ms"
-        project_id = self._settings.workspace_id(self._settings.project)
-        self._history, self._service = f"{host}/history/v1.0{project_id}", f"{host}/flow/api{project_id}"
+        self._project_id = self._settings.workspace_id(self._settings.project)
+
+    @cached_property
+    def _found(self) -> dict[str, Any] | None:
+        return self._arm.get(self._project_id, ML_VERSION)
+
+    @property
+    def _host(self) -> str:
+        """The data plane of the project's region."""
+        region = str((self._found or {}).get("location") or self._workspace.location)
+        return f"https://{plain_region(region)}.api.azureml.ms"
+
+    @property
+    def _history(self) -> str:
+        return f"{self._host}/history/v1.0{self._project_id}"
+
+    @property
+    def _service(self) -> str:
+        return f"{self._host}/flow/api{self._project_id}"
 
     def connections(self, names: Iterable[str]) -> dict[str, ConnectionUse]:
         """See Place."""
@@ -58,7 +76,7 @@ class CloudFlowRuns:
 
     def check(self, work: FlowWork) -> None:
         """See Place."""
-        if self._arm.get(self._settings.workspace_id(self._settings.project), ML_VERSION) is None:
+        if self._found is None:
             raise ConfigError(f"there is no AI Foundry project {self._settings.project}: `phi3flow azure up` makes it")
 
     def cost(self, work: FlowWork) -> str:
