@@ -9,39 +9,47 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.world import World
 from tests.support.command_line import Done, phi3flow
 from tests.support.paths import FLOWS
 
-CONNECTION = "phi3_azure"
+CONNECTION, BASE_CONNECTION = "phi3_azure", "phi3_base"
+BASE, TUNED = "phi-4-mini-instruct-1", "phi-4-mini-instruct-tuned-1"
+"""The deployments of the registry's model as it is, and of what is made of it."""
+BATCH_RUN = ("batch-run", "flows/chat_phi3", "--data", "data/test_lines.jsonl")
 STEPS: dict[str, tuple[str, ...]] = {
     "azure plan": ("azure", "plan"),
     "azure up": ("azure", "up", "--yes"),
     "prepare-data": ("prepare-data", "--input", "chats.jsonl", "--out", "data"),
     "fine-tune": ("fine-tune", "--backend", "azureml", "--epochs", "2", "--learning-rate", "0.00002", "--yes"),
     "register": ("register", "--backend", "azureml"),
+    "deploy base": ("deploy", "Phi-4-mini-instruct", "--backend", "azureml", "--traffic", "0", "--yes"),
     "deploy": ("deploy", "--backend", "azureml", "--yes"),
-    "deploy base": ("deploy", "Phi-4-mini-instruct", "--backend", "azureml", "--name", "phi4-base", "--yes"),
     "status": ("status", "--backend", "azureml"),
     "connect": ("connect", CONNECTION, "--from-deployment", "--to", "foundry"),
-    "batch-run": (
-        "batch-run",
-        "flows/chat_phi3",
-        "--data",
-        "data/test_lines.jsonl",
-        "--connections",
-        f"chat.connection={CONNECTION}",
-        "--name",
-        "tuned",
-    ),
+    "connect base": ("connect", BASE_CONNECTION, "--from-deployment", "--deployment", BASE, "--to", "foundry"),
+    "batch-run": (*BATCH_RUN, "--connections", f"chat.connection={CONNECTION}", "--name", "tuned"),
+    "batch-run base": (*BATCH_RUN, "--connections", f"chat.connection={BASE_CONNECTION}", "--name", "base"),
     "score": ("score", "tuned", "--flow", "flows/eval/answer_match"),
+    "score base": ("score", "base", "--flow", "flows/eval/answer_match"),
+    "compare": ("compare", "base", "tuned"),
     "undeploy": ("undeploy", "--backend", "azureml", "--yes"),
     "azure down": ("azure", "down", "--yes"),
 }
+
+
+def tutorial_world() -> World:
+    """A subscription that nothing was done in, with the quota that the tutorial asks for, 24 cores of each kind.
+
+    Both its kinds are one now, so that a deployment waits for the node that the fine-tune ran on.
+    """
+    return World(quota={"Standard NCADSA100v4 Family": 48}, idle_looks=6)
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,17 @@ def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(S
     return [take_step(azure, project, verb) for verb in verbs]
 
 
-def answer_rightly(_: object, messages: Sequence[dict[str, str]], parameters: object) -> str:
-    """What a well-tuned model would say."""
+def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, str]], parameters: object) -> str:
+    """What a well-tuned model would say; the base model knows nothing."""
+    if deployment.get("name") == BASE:
+        return "I do not know."
     number = messages[-1]["content"].rpartition("number ")[2].rstrip("?")
     return f"Company number {number} was founded by person {number}."
 
 
 def main() -> None:
     """Take the journey and print the table."""
-    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
+    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place), tutorial_world()) as azure:
         os.environ.update(azure.environment)
         azure.answer_chat = answer_rightly
         project = Path(place) / "project"

@@ -87,7 +87,7 @@ def test_each_answer_to_a_write_may_be_lost(azure: AzureEmulator, project: Path,
     assert len(once.seen) == 27 + 14
 
 
-CHANGING = ("azure up", "prepare-data", "fine-tune", "register", "deploy", "connect", "undeploy")
+CHANGING = ("azure up", "prepare-data", "fine-tune", "register", "deploy base", "deploy", "connect", "undeploy")
 
 
 def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> list[str]:

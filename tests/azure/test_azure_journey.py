@@ -13,7 +13,17 @@ import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import SUBSCRIPTION
-from tests.azure.journey import CONNECTION, STEPS, Step, answer_rightly, make_project, take_step
+from tests.azure.journey import (
+    BASE,
+    CONNECTION,
+    STEPS,
+    TUNED,
+    Step,
+    answer_rightly,
+    make_project,
+    take_step,
+    tutorial_world,
+)
 from tests.azure.snapshots import resource, snapshot
 from tests.support.command_line import phi3flow
 
@@ -25,7 +35,10 @@ ENDING = ("undeploy", "azure down")
 @pytest.fixture(scope="module")
 def travelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AzureEmulator, Path, dict[str, list[Step]]]]:
     """Take every verb up to the score twice in a row, and keep what both did."""
-    with AzureEmulator(tmp_path_factory.mktemp("azure")) as azure, pytest.MonkeyPatch.context() as patch:
+    with (
+        AzureEmulator(tmp_path_factory.mktemp("azure"), tutorial_world()) as azure,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name, value in azure.environment.items():
             patch.setenv(name, value)
         azure.answer_chat = answer_rightly
@@ -61,7 +74,15 @@ def body_of(azure: AzureEmulator, path_end: str) -> dict[str, Any]:
 def test_no_verb_writes_a_second_time(steps: dict[str, list[Step]]) -> None:
     assert {verb: again.writes for verb, (_, again) in steps.items()} == dict.fromkeys(steps, 0)
     wrote = {verb: first.writes for verb, (first, _) in steps.items() if first.writes}
-    assert set(wrote) == {"azure up", "fine-tune", "register", "deploy", "connect"}
+    assert set(wrote) == {
+        "azure up",
+        "fine-tune",
+        "register",
+        "deploy base",
+        "deploy",
+        "connect",
+        "connect base",
+    }
 
 
 def test_what_up_made_is_what_the_document_asks_for(azure: AzureEmulator) -> None:
@@ -109,10 +130,13 @@ def test_the_model_is_the_jobs_and_says_where_it_comes_from(azure: AzureEmulator
     assert tags["flow_version"].startswith("chat_phi3-1.0.0-")
 
 
-def test_the_endpoint_has_one_deployment_with_all_the_traffic(azure: AzureEmulator) -> None:
+def test_the_endpoint_has_both_models_and_the_tuned_one_all_the_traffic(azure: AzureEmulator) -> None:
     endpoint = resource(azure, f"{ML}/onlineEndpoints")
-    deployment = resource(azure, f"{ML}/onlineEndpoints/deployments")
-    assert endpoint["properties"]["traffic"] == {deployment["name"]: 100}
+    deployment = resource(azure, f"{ML}/onlineEndpoints/deployments", TUNED)
+    base = resource(azure, f"{ML}/onlineEndpoints/deployments", BASE)
+    assert endpoint["properties"]["traffic"] == {TUNED: 100}
+    assert base["properties"]["model"] == "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
+    assert base["properties"]["codeConfiguration"] == deployment["properties"]["codeConfiguration"]
     identity = resource(azure, "Microsoft.ManagedIdentity/userAssignedIdentities")["id"]
     assert [each.lower() for each in endpoint["identity"]["userAssignedIdentities"]] == [identity.lower()]
     properties = deployment["properties"]
@@ -121,6 +145,7 @@ def test_the_endpoint_has_one_deployment_with_all_the_traffic(azure: AzureEmulat
     assert properties["codeConfiguration"]["scoringScript"] == "score.py"
     assert properties["requestSettings"]["requestTimeout"] == "PT1M30S"
     assert properties["livenessProbe"]["initialDelay"] == "PT10M"
+    assert properties["readinessProbe"]["initialDelay"] == "PT10S"
 
 
 def test_the_connections_key_is_a_secret_of_the_project(azure: AzureEmulator) -> None:
@@ -143,9 +168,26 @@ def test_the_deployed_model_answers_every_line_and_is_scored(project: Path, step
 
 def test_status_names_endpoint_job_and_model(project: Path) -> None:
     shown = json.loads(phi3flow("status", "--json", cwd=project).stdout)
-    endpoint, job, model = shown
+    base, endpoint, job, model = shown
     assert (endpoint["state"], endpoint["traffic"], endpoint["detail"]) == ("running", 100, None)
+    assert (base["deployment"], base["traffic"]) == (BASE, 0)
+    assert (endpoint["size"], endpoint["instances"]) == ("Standard_NC24ads_A100_v4", 1)
+    assert endpoint["dollars_per_day"] == base["dollars_per_day"] == round(3.673 * 24, 2)
+    told = phi3flow("status", cwd=project).stdout
+    assert f"deployment {TUNED}: 1 x Standard_NC24ads_A100_v4, 88.15 dollars a day" in told
+    assert "together 176.30 dollars a day" in told
+    assert endpoint["url"] in told
     assert (job["state"], model["state"]) == ("Completed", "registered")
+
+
+def test_base_and_tuned_are_compared(project: Path, steps: dict[str, list[Step]]) -> None:
+    metrics = json.loads((project / ".runs/base/scores/answer_match/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["metrics"]["exact_match"]["mean"] == 0.0
+    assert "exact_match" in steps["compare"][0].done.stdout
+
+
+def test_the_deployment_waits_for_the_node_of_the_fine_tune(steps: dict[str, list[Step]]) -> None:
+    assert "waiting for an idle node of the cluster to go" in steps["deploy"][0].done.stderr
 
 
 def test_no_secret_is_in_a_file_or_in_what_was_said(

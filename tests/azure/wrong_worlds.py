@@ -81,7 +81,7 @@ def _unregister(*providers: str) -> Change:
     return change
 
 
-def _endpoint_of_others(*deployments: str, mode: str = "Key") -> Change:
+def endpoint_of_others(*deployments: str, mode: str = "Key") -> Change:
     """Return what somebody else made: an endpoint with deployments, whose names tell phi3flow's from theirs."""
 
     def change(azure: AzureEmulator) -> None:
@@ -529,7 +529,7 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("endpoint theirs: it is opened with AADToken, and phi3flow asks by key", "--name"),
         before=UP,
-        change=_endpoint_of_others(mode="AADToken"),
+        change=endpoint_of_others(mode="AADToken"),
         leaves=(),
     ),
     WrongWorld(
@@ -538,7 +538,7 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("endpoint theirs: you may not read its keys", "listKeys", "az role assignment create"),
         before=UP,
-        change=_all(_endpoint_of_others(), _deny("onlineEndpoints/listKeys/action")),
+        change=_all(endpoint_of_others(), _deny("onlineEndpoints/listKeys/action")),
         leaves=(),
     ),
     WrongWorld(
@@ -592,7 +592,7 @@ WORLDS: Sequence[WrongWorld] = (
         2,
         ("there is no endpoint phi3-taken in the workspace phi3flow: phi3flow made theirs",),
         before=UP,
-        change=_endpoint_of_others("ours-1"),
+        change=endpoint_of_others("ours-1"),
         leaves=("ours-1",),
     ),
     WrongWorld(
@@ -601,7 +601,7 @@ WORLDS: Sequence[WrongWorld] = (
         2,
         ("the endpoint theirs has no deployment ours-2; it has ours-1",),
         before=UP,
-        change=_endpoint_of_others("ours-1"),
+        change=endpoint_of_others("ours-1"),
         leaves=("ours-1",),
         slow=True,
     ),
@@ -615,7 +615,7 @@ WORLDS: Sequence[WrongWorld] = (
             "az ml online-endpoint delete --name theirs --resource-group phi3flow --workspace-name phi3flow",
         ),
         before=UP,
-        change=_endpoint_of_others("ours-1", "blue"),
+        change=endpoint_of_others("ours-1", "blue"),
         leaves=("ours-1", "blue"),
     ),
     WrongWorld(
@@ -627,7 +627,7 @@ WORLDS: Sequence[WrongWorld] = (
             "az ml online-deployment delete --name blue --endpoint-name theirs",
         ),
         before=UP,
-        change=_endpoint_of_others("ours-1", "blue"),
+        change=endpoint_of_others("ours-1", "blue"),
         leaves=("ours-1", "blue"),
         slow=True,
     ),
@@ -635,7 +635,7 @@ WORLDS: Sequence[WrongWorld] = (
         "an endpoint to be deleted in which somebody else deployed",
         UNDEPLOY,
         2,
-        ("phi3flow did not make deployment canary of the endpoint phi4-base", "az ml online-endpoint delete"),
+        ("phi3flow did not make deployment canary of the endpoint phi3flow-4b7b8", "az ml online-endpoint delete"),
         before=(*UP, "deploy base"),
         change=_add_deployment_of_others,
         leaves=("canary", "phi-4-mini-instruct-1"),

@@ -6,7 +6,8 @@ into promptflow's local store, for pf and VS Code; that store encrypts the key w
 makes it in the AI Foundry project of phi3flow.toml, where the key is a secret; flows that run here find it there too.
 --to azureml makes it in the workspace, where batch-run --engine azureml finds it.
 
-The key of an endpoint in Azure is asked of Azure; any other comes from --key-env.
+The key of an endpoint in Azure is asked of Azure; any other comes from --key-env. Where an endpoint has several
+deployments, such as the base model and the fine-tuned one, --deployment makes a connection to one of them.
 
 Examples:
   phi3flow connect phi3_endpoint --from-deployment
@@ -15,6 +16,7 @@ Examples:
   phi3flow connect phi3_endpoint --from-deployment phi3-tuned --to pf
   phi3flow connect phi3_azure --from-deployment --to foundry
   phi3flow connect phi3_azure --from-deployment --to azureml
+  phi3flow connect phi3_base --from-deployment --deployment phi-4-mini-instruct-1 --to foundry
 
 Exit codes: 0 written; 2 usage or configuration, or an existing connection that was not to be replaced; 3 Azure.
 """
@@ -60,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VAR",
         help=f"the environment variable that holds the key (default: {DEFAULT_KEY_VARIABLE})",
     )
+    parser.add_argument(
+        "--deployment",
+        metavar="NAME",
+        help="the deployment of an endpoint in Azure that shall answer, whatever the traffic (default: by traffic)",
+    )
     parser.add_argument("--protocol", choices=["azureml", "openai"], help="what the endpoint speaks (default: azureml)")
     parser.add_argument(
         "--to", choices=["file", "pf", "foundry", "azureml"], default="file", help="where it goes (default: file)"
@@ -73,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     _check_names(args)
-    deployed = None if args.endpoint else _find_deployed(args.from_deployment)
+    deployed = None if args.endpoint else _find_deployed(args.from_deployment, args.deployment)
     endpoint = _url_of(deployed, protocol=args.protocol) if deployed else args.endpoint
     _check_url(endpoint)
     to_file = args.to == "file"
@@ -104,7 +111,7 @@ def _to_file(args: argparse.Namespace, endpoint: str, key: SecretStr | None, ter
     from phi3flow.storage.files import write_file
 
     path = CONNECTIONS / f"{args.name}.yml"
-    content = dump_connection(args.name, endpoint=endpoint, key_variable=args.key_env, protocol=args.protocol)
+    content = dump_connection(args.name, configs=_configs(args, endpoint), key_variable=args.key_env)
     exists = path.is_file()
     unchanged = exists and path.read_bytes() == content
     if exists and not unchanged and not terminal.confirm(f"{path} holds another connection. Replace it?", yes=args.yes):
@@ -169,7 +176,8 @@ def _to_azure(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal:
 
 
 def _configs(args: argparse.Namespace, endpoint: str) -> dict[str, str]:
-    return {"endpoint": endpoint, **({"protocol": args.protocol} if args.protocol else {})}
+    optional = {"protocol": args.protocol, "deployment": args.deployment}
+    return {"endpoint": endpoint, **{key: value for key, value in optional.items() if value}}
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -195,8 +203,8 @@ def _check_url(url: str) -> None:
         )
 
 
-def _find_deployed(name: str) -> EndpointState:
-    """Return the endpoint that was deployed under a name, the last one without."""
+def _find_deployed(name: str, deployment: str | None) -> EndpointState:
+    """Return what was deployed at an endpoint, the last one without names. Raises ConfigError that lists what is."""
     from phi3flow.project.state import load
 
     endpoints = load().endpoints
@@ -206,7 +214,13 @@ def _find_deployed(name: str) -> EndpointState:
     if not matching:
         names = ", ".join(dict.fromkeys(deployed.endpoint for deployed in endpoints))
         raise ConfigError(f"--from-deployment {name}: there is no such endpoint; there are {names}")
-    return matching[-1]
+    if deployment is None:
+        return matching[-1]
+    for deployed in reversed(matching):
+        if deployed.deployment == deployment:
+            return deployed
+    names = ", ".join(f"{deployed.deployment} of {deployed.endpoint}" for deployed in matching)
+    raise ConfigError(f"--deployment {deployment}: there is no such deployment; there are {names}")
 
 
 def _url_of(endpoint: EndpointState, *, protocol: str | None) -> str:

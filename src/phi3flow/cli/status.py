@@ -72,13 +72,15 @@ def _table(rows: list[dict[str, Any]]) -> Group | str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("what", "name", "state", "where", "backend", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("what", "name", "state", "backend", box=box.SIMPLE_HEAD, pad_edge=False)
+    places = []
     for row in rows:
         kind = next(key for key in ("endpoint", "job", "model") if key in row)
-        where = row.get("url") or row.get("output") or row.get("source") or ""
-        table.add_row(kind, Text(row[kind]), row["state"], Text(where), row["backend"])
-    details = [Text(f"{row['endpoint']}: {row['detail']}") for row in rows if row.get("detail")]
-    return Group(table, *details, *map(Text, _costs(rows)))
+        table.add_row(kind, Text(row[kind], overflow="fold"), row["state"], row["backend"])
+        where = row.get("url") or row.get("output") or row.get("source")
+        places += [f"{row[kind]}: {where}"] if where else []
+    details = [f"{row['endpoint']}: {row['detail']}" for row in rows if row.get("detail")]
+    return Group(table, *map(Text, (*places, "", *details, *_costs(rows))))
 
 
 def _costs(rows: list[dict[str, Any]]) -> Iterator[str]:

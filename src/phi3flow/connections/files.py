@@ -19,13 +19,13 @@ _ABOUT = {"$schema", "name", "type", "module"}
 _API_KEY = "api_key"  # the one secret of every type but custom
 
 
-def dump_connection(name: str, *, endpoint: str, key_variable: str, protocol: str | None = None) -> bytes:
+def dump_connection(name: str, *, configs: Mapping[str, str], key_variable: str) -> bytes:
     """Return the YAML of a custom connection, as ``pf connection create --file`` reads it too."""
     content = {
         "$schema": SCHEMA,
         "name": name,
         "type": "custom",
-        "configs": {"endpoint": endpoint, **({"protocol": protocol} if protocol else {})},
+        "configs": dict(configs),
         "secrets": {"key": f"${{env:{key_variable}}}"},
     }
     return dump_yaml(content).encode()

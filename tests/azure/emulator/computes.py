@@ -35,7 +35,7 @@ class Computes:
         self._providers, self._quota = providers, quota
         quota.usage_sources.append(lambda location: self._cores(location, "Dedicated"))
         quota.low_priority_sources.append(lambda location: self._cores(location, "LowPriority"))
-        self._world = arm.world
+        self._world, self._looks_left = arm.world, 0
         quota.release_nodes = self._release
         quota.count_clusters = lambda location: len(self._clusters(location))
 
@@ -67,11 +67,14 @@ class Computes:
         if resource is not None and self._world.idle_looks:
             settings = resource["properties"]["properties"]
             settings["currentNodeCount"] = settings["nodeStateCounts"]["idleNodeCount"] = 1
+            self._looks_left = self._world.idle_looks
 
     def _release(self, location: str) -> None:
         """Count a look at the quota, and let idle nodes go after the last."""
-        self._world.idle_looks = max(0, self._world.idle_looks - 1)
-        for settings in self._clusters(location) if not self._world.idle_looks else ():
+        if not self._looks_left:
+            return
+        self._looks_left -= 1
+        for settings in self._clusters(location) if not self._looks_left else ():
             settings["currentNodeCount"] = settings["scaleSettings"]["minNodeCount"]
             settings["nodeStateCounts"]["idleNodeCount"] = settings["currentNodeCount"]
 

@@ -197,7 +197,9 @@ def test_a_variable_that_is_nowhere_is_named(tmp_path: Path) -> None:
 @given(name=st.from_regex(r"[a-z_][a-z0-9_]{0,20}", fullmatch=True), path=st.text(max_size=30))
 def test_a_dumped_connection_reads_back(name: str, path: str) -> None:
     endpoint = f"https://host/{path}"
-    content = parse_yaml(dump_connection(name, endpoint=endpoint, key_variable="PHI3_KEY", protocol="openai").decode())
+    content = parse_yaml(
+        dump_connection(name, configs={"endpoint": endpoint, "protocol": "openai"}, key_variable="PHI3_KEY").decode()
+    )
     assert content["name"] == name
     assert content["configs"] == {"endpoint": endpoint, "protocol": "openai"}
     assert content["secrets"] == {"key": "${env:PHI3_KEY}"}
