@@ -1,6 +1,7 @@
 """Take the pictures of a report for the documentation: docs/report-light.png, report-dark.png, report-slices.png.
 
-With --failure, docs/report-failure.png of a traced run that has a failed line.
+With --failure, docs/report-failure.png of a traced run that has a failed line. With --terminal, docs/azure-plan.png of
+what `phi3flow azure plan` printed, whose text then stands in place of the report.
 
 phi3flow report quickstart-base quickstart-fine-tuned --by kind --by language --output report.html
 python docs/take_picture.py report.html
@@ -12,6 +13,7 @@ the first metrics, and the lines with one of them open; the slices have a pictur
 from __future__ import annotations
 
 import argparse
+import html
 import io
 import shutil
 from pathlib import Path
@@ -70,6 +72,15 @@ def take_failure(page: Page, report: Path, output: Path) -> None:
     save(picture, output)
 
 
+def take_terminal(page: Page, printed: Path, output: Path) -> None:
+    """Write the picture of a text that a command printed."""
+    font = "font: 14px/1.4 monospace; width: 122ch; white-space: pre-wrap"
+    style = f"margin: 0; padding: 24px; background: #16191d; color: #e4e7eb; {font}"
+    text = "\n".join(line.rstrip() for line in printed.read_text(encoding="utf-8").splitlines()).strip("\n")
+    page.set_content(f'<body style="margin: 0"><pre style="{style}">{html.escape(text)}</pre></body>')
+    save(Image.open(io.BytesIO(page.locator("pre").screenshot())), output)
+
+
 def save(picture: Image.Image, output: Path) -> None:
     """Write a picture with few colours, so that it stays small."""
     picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
@@ -80,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, metavar="REPORT.html")
     parser.add_argument("--failure", action="store_true", help="take the first failure, of a run with --trace")
+    parser.add_argument("--terminal", action="store_true", help="take what azure plan printed into a file")
     args = parser.parse_args()
     report = args.report
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -87,6 +99,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         if args.failure:
             take_failure(browser.new_page(color_scheme="light"), report, FOLDER / "report-failure.png")
+            return
+        if args.terminal:
+            take_terminal(browser.new_page(), report, FOLDER / "azure-plan.png")
             return
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme)

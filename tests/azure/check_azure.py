@@ -41,8 +41,22 @@ def record() -> list[Request]:
         for words in MORE:
             done = phi3flow(*words, cwd=project)
             assert done.returncode in (0, 1), done.stderr  # 1: lines failed, since nobody executes the flow here
+        _change(azure, project)
         take_all(azure, project, verbs[verbs.index("undeploy") :])
         return azure.requests
+
+
+def _change(azure: AzureEmulator, project: Path) -> None:
+    """Change what the settings ask for of what is there, and the traffic of an endpoint that somebody edited."""
+    settings = 'openai_account = "phi3flow-openai"\nmax_nodes = 2\ninstances = 2\n'
+    (project / "phi3flow.toml").write_text(f"[azure]\n{settings}", encoding="utf-8")
+    for row in azure.resources:
+        if row["type"].endswith("/onlineEndpoints"):
+            row["tags"]["owner"] = "the team"
+            row["properties"].update(description="Ours.", publicNetworkAccess="Disabled", properties={"a": "b"})
+    for words in (STEPS["azure up"], (*STEPS["deploy"], "Phi-4-mini-instruct-tuned:1", "--traffic", "60")):
+        done = phi3flow(*words, cwd=project)
+        assert done.returncode == 0, done.stderr
 
 
 if __name__ == "__main__":

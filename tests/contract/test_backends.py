@@ -339,7 +339,7 @@ def test_a_deployment_answers_with_the_key_that_its_backend_tells(ground: Ground
     )
     assert (endpoint.model, endpoint.traffic) == (planned.model, 100)
     assert ground.noted.endpoints() == [endpoint]
-    assert ground.backend.endpoint_names() == [endpoint.endpoint]
+    assert planned_deletion(ground, None) == endpoint.endpoint
     access = ground.backend.connection(endpoint.endpoint)
     assert access.url == endpoint.url
     answer = ground.ask(access.url, access.key.get_secret_value() if access.key else None)
@@ -366,25 +366,30 @@ def test_status_tells_how_a_deployment_fares(ground: Ground, endpoint: str) -> N
     assert (status.backend, status.endpoint, status.state, status.detail) == (ground.name, endpoint, "running", None)
 
 
+def planned_deletion(ground: Ground, name: str | None) -> str | None:
+    planned = ground.backend.plan_deletion(name, deployment=None)
+    return planned.endpoint if planned else None
+
+
 def test_an_unknown_endpoint_is_refused(ground: Ground, endpoint: str) -> None:
-    for act in (lambda: ground.backend.undeploy("nosuch"), lambda: ground.backend.connection("nosuch")):
+    for act in (lambda: planned_deletion(ground, "nosuch"), lambda: ground.backend.connection("nosuch")):
         with pytest.raises(ConfigError, match="nosuch"):
             act()
-    assert ground.backend.endpoint_names() == [endpoint]
+    assert planned_deletion(ground, endpoint) == endpoint
 
 
 def test_what_is_undeployed_is_gone_and_forgotten(ground: Ground, endpoint: str) -> None:
     """Last of the deployments' tests, since it ends what they look at."""
     ground.backend.undeploy(endpoint)
     assert ground.noted.endpoints() == []
-    assert ground.backend.endpoint_names() == []
+    assert planned_deletion(ground, None) is None
     assert ground.backend.status() == []
     with pytest.raises(ConfigError, match=endpoint):
-        ground.backend.undeploy(endpoint)
+        planned_deletion(ground, endpoint)
 
 
 def test_the_verbs_take_the_backends_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("fine-tune", "register", "deploy", "undeploy", "status"):
+    for verb in ("fine-tune", "register", "deploy", "undeploy", "status", "cancel"):
         assert main([verb, "--backend", "nosuch"]) == 2
         said = capsys.readouterr().err
         assert all(f"'{name}'" in said for name in ("nosuch", *BACKENDS))

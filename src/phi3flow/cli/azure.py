@@ -1,9 +1,9 @@
 """Make what a project needs in Azure, show it, or delete it.
 
-plan looks at what exists, and prints what up would make or change, what it costs, and what stands in the way; it
-changes nothing. up does it, and goes on where it was interrupted. down deletes what up and deploy made, endpoints
-first; the resource group stays, and so does whatever phi3flow did not make. `phi3flow azure plan --help` shows the
-settings.
+plan looks at what exists, and prints what up would make or change, what it costs, how long it takes, quota and access,
+what stands in the way and what to type; it changes nothing. up does it, and goes on where it was interrupted. down
+deletes what up and deploy made, endpoints first; the resource group stays, and so does whatever phi3flow did not make.
+`phi3flow azure plan --help` shows the settings.
 
 Examples:
   export AZURE_SUBSCRIPTION_ID=$(az account show --query id --output tsv)
@@ -19,19 +19,17 @@ settings; 3 Azure.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from phi3flow.cli.terminal.azure_plan import STATES, WORDS, cost_rows, named, plan_view, task_row, task_table
 from phi3flow.cli.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.progress import TaskID
 
     from phi3flow.azure.foundation.plan import Task
     from phi3flow.azure.foundation.provision import Event
-    from phi3flow.azure.foundation.resources import Requirement
     from phi3flow.azure.preflight.findings import Finding
-    from phi3flow.azure.settings import AzureSettings
     from phi3flow.azure.workspace.workspace import Workspace
 
 EXAMPLE = """\
@@ -60,16 +58,6 @@ component_label = "latest"                                # or a version's numbe
 # resources, made where they are missing; by default derived from the workspace's
 # openai_account = "phi3flow-openai"                      # an Azure OpenAI resource, only where it is named
 """
-
-_WORDS = {"create": "create", "change": "change"}
-STATES = {
-    "create": "missing",
-    "change": "differs",
-    "wait": "is being made",
-    "exists": "exists",
-    "foreign": "exists, not made by phi3flow",
-    "hidden": "not to be seen",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -110,25 +98,36 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _plan(workspace: Workspace, terminal: Terminal) -> int:
-    from rich.console import Group
-
     from phi3flow.azure.foundation.plan import make_plan
     from phi3flow.azure.preflight.preflight import check_all
+    from phi3flow.azure.preflight.size_checks import list_quota
     from phi3flow.azure.prices import hourly_price
 
     settings, tasks = workspace.settings, make_plan(workspace)
     findings = check_all(workspace, tasks)
     sizes = {settings.fine_tune_size, settings.deployment_size}
-    prices = {size: hourly_price(size, workspace.location) for size in sorted(sizes)}
+    costs = cost_rows(settings, {size: hourly_price(size, workspace.location) for size in sorted(sizes)})
+    quota, is_open = list_quota(workspace), any(task.is_open for task in tasks)
     errors = [finding for finding in findings if finding.severity == "error"]
+    commands = _next(has_errors=bool(errors), is_open=is_open)
     data = {
-        "resources": [_row(task) for task in tasks],
-        "costs": _costs(settings, prices),
+        "resources": [task_row(task) for task in tasks],
+        "costs": costs,
+        "quota": quota,
         "findings": [finding.model_dump() for finding in findings],
+        "next": commands,
     }
-    text = Group(_table(tasks, _WORDS), _cost_text(data["costs"]), *map(str, findings))
-    terminal.result(data, text)
+    terminal.result(data, plan_view(tasks, costs, quota, findings, commands))
     return 1 if errors else 0
+
+
+def _next(*, has_errors: bool, is_open: bool) -> list[str]:
+    """Return what to type after a plan."""
+    if has_errors:
+        return ["mend what stands above as error, then phi3flow azure plan"]
+    verbs = ["fine-tune", "register", "deploy"]
+    up = ["phi3flow azure up"] if is_open else []
+    return [*up, *(f"phi3flow {verb} --backend azureml" for verb in verbs)]
 
 
 def _up(workspace: Workspace, terminal: Terminal, *, yes: bool) -> int:
@@ -139,13 +138,13 @@ def _up(workspace: Workspace, terminal: Terminal, *, yes: bool) -> int:
     if todo:
         _refuse(workspace, tasks)
         if not yes:
-            terminal.note(_table(todo, _WORDS))
+            terminal.note(task_table(todo, WORDS))
         question = f"Make or change these {len(todo)} in subscription {workspace.settings.subscription_id}?"
         if not terminal.confirm(question, yes=yes):
             return 1
         _make(workspace, tasks, terminal)
     terminal.result(
-        {"made": [_row(task) for task in todo], "resources": [_row(task) for task in tasks]},
+        {"made": [task_row(task) for task in todo], "resources": [task_row(task) for task in tasks]},
         f"{len(todo)} made or changed, {len(tasks) - len(todo)} were there already" if todo else "everything is there",
     )
     return 0
@@ -184,8 +183,8 @@ def _status(workspace: Workspace, terminal: Terminal) -> int:
     from phi3flow.azure.foundation.plan import make_plan
 
     tasks = make_plan(workspace)
-    rows = [{**_row(task), "state": STATES[task.condition.action]} for task in tasks]
-    terminal.result(rows, _table(tasks, STATES))
+    rows = [{**task_row(task), "state": STATES[task.condition.action]} for task in tasks]
+    terminal.result(rows, task_table(tasks, STATES))
     return 0
 
 
@@ -206,8 +205,8 @@ def _down(workspace: Workspace, terminal: Terminal, *, yes: bool) -> int:
             remove_all(workspace.arm, removal.remove, on_event=display.show)
     terminal.result(
         {
-            "deleted": [_named(resource) for resource in removal.remove],
-            "kept": [{**_named(resource), "reason": reason} for resource, reason in removal.kept],
+            "deleted": [named(resource) for resource in removal.remove],
+            "kept": [{**named(resource), "reason": reason} for resource, reason in removal.kept],
         },
         f"{len(names)} deleted; the resource group {workspace.settings.resource_group} stays"
         if names
@@ -244,70 +243,3 @@ class _Display:
             return
         self._spinners.remove_task(self._tasks.pop(event.requirement.key))
         self._terminal.note(f"{name}: {self._outcome if event.stage == 'done' else 'failed'}, {event.seconds:.0f} s")
-
-
-def _named(requirement: Requirement) -> dict[str, Any]:
-    return {"resource": requirement.label, "name": requirement.name, "id": requirement.id}
-
-
-def _row(task: Task) -> dict[str, Any]:
-    row = {**_named(task.requirement), "action": task.condition.action, "differences": list(task.condition.differences)}
-    size = _size(task.requirement)
-    return {**row, "size": size[0], "nodes": size[1]} if size else row
-
-
-def _size(requirement: Requirement) -> tuple[str, int] | None:
-    """Return the VM size that something runs on, and how many at most."""
-    from phi3flow.azure.foundation.resources import Resource
-
-    if not isinstance(requirement, Resource) or not requirement.vm_size:
-        return None
-    return requirement.vm_size, requirement.nodes
-
-
-def _table(tasks: list[Task], words: dict[str, str]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "what", "name", "", box=box.SIMPLE_HEAD, pad_edge=False)
-    for task in tasks:
-        size = _size(task.requirement)
-        details = [f"{size[0]}, at most {size[1]} nodes"] if size else []
-        details += task.condition.differences if task.condition.action == "change" else []
-        word = words.get(task.condition.action, STATES[task.condition.action])
-        table.add_row(word, task.requirement.label, Text(task.requirement.name), Text("; ".join(details)))
-    return table
-
-
-def _costs(settings: AzureSettings, prices: dict[str, float | None]) -> list[dict[str, Any]]:
-    """Return what is billed by the hour, in dollars an hour and a day; None where the price is not known."""
-    from phi3flow.azure.prices import HOURS
-
-    rows = (
-        ("compute cluster, while a fine-tune runs", settings.fine_tune_size, settings.max_nodes),
-        ("endpoint, from deploy to undeploy", settings.deployment_size, settings.instances),
-    )
-    return [
-        {
-            "what": purpose,
-            "size": size,
-            "count": count,
-            "dollars_per_hour": _dollars(prices[size], count),
-            "dollars_per_day": _dollars(prices[size], count * HOURS),
-        }
-        for purpose, size, count in rows
-    ]
-
-
-def _dollars(price: float | None, hours: int) -> float | None:
-    return None if price is None else round(price * hours, 4)
-
-
-def _cost_text(costs: list[dict[str, Any]]) -> str:
-    lines = ["what it costs (list prices, US dollars):"]
-    for cost in costs:
-        hour, day = cost["dollars_per_hour"], cost["dollars_per_day"]
-        price = "unknown" if hour is None else f"{hour:.2f} an hour, {day:.2f} a day"
-        lines.append(f"  {cost['what']}: {cost['count']} x {cost['size']}: {price}")
-    return "\n".join([*lines, "  storage, container registry, logs: by use; see the Azure pricing calculator"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.polling import RESOURCE_WAITS, poll
+from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.sizes import (
     TOTAL,
     Usage,
@@ -50,6 +51,22 @@ def wait_for_idle_nodes(workspace: Workspace, on_note: Callable[[str], None]) ->
         return waits, None
 
     poll(look, until=lambda waits: not waits, waits=RESOURCE_WAITS)
+
+
+def check_resting_nodes(workspace: Workspace) -> Iterator[Finding]:
+    """Find a cluster of the settings that keeps nodes without a job, which bill all the time."""
+    name = workspace.settings.compute
+    cluster = workspace.arm.get(f"{workspace.id}/computes/{name}", ML_VERSION) or {}
+    settings = (cluster.get("properties") or {}).get("properties") or {}
+    least = int((settings.get("scaleSettings") or {}).get("minNodeCount") or 0)
+    if least:
+        command = f"az ml compute update --name {name} --min-instances 0 --resource-group "
+        place = f"{workspace.settings.resource_group} --workspace-name {workspace.settings.workspace}"
+        yield Finding.warning(
+            f"compute cluster {name}",
+            f"it keeps {least} x {settings.get('vmSize')} running without a job, which bill all the time",
+            f"To let them go: {command}{place}.",
+        )
 
 
 def _idle_cores(workspace: Workspace, sizes: Mapping[str, VmSize]) -> Counter[str]:

@@ -13,6 +13,7 @@ from phi3flow.azure.foundation.plan import AT_ONCE, Task
 from phi3flow.azure.foundation.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
 from phi3flow.azure.preflight.catalog_checks import check_catalog
 from phi3flow.azure.preflight.findings import Finding
+from phi3flow.azure.preflight.idle_nodes import check_resting_nodes
 from phi3flow.azure.preflight.size_checks import check_deployment_size, check_fine_tune_size, check_sizes
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint
@@ -43,11 +44,12 @@ def check_all(workspace: Workspace, tasks: Sequence[Task]) -> list[Finding]:
     findings += _check_tasks(tasks)
     findings += _check_hidden(settings, tasks)
     if _ML in registered:
-        findings += check_sizes(workspace, check_fine_tune_size, check_deployment_size)
+        findings += check_sizes(workspace, check_fine_tune_size, check_deployment_size, with_deployed=True)
     else:
         findings.append(_sizes_unknown())
     findings += check_catalog(workspace)
     findings += _check_region(workspace)
+    findings += check_resting_nodes(workspace)
     if workspace.location != _SERVERLESS_REGION:
         findings.append(
             Finding.warning(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.idle_nodes import with_idle_nodes
@@ -20,6 +23,7 @@ from phi3flow.azure.preflight.sizes import (
     retired_on,
 )
 from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.workspace.endpoints import list_own
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ForbiddenError
 
@@ -42,14 +46,18 @@ def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]
     return sizes, []
 
 
-def check_sizes(workspace: Workspace, *checks: SizeCheck) -> list[Finding]:
-    """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota."""
+def check_sizes(workspace: Workspace, *checks: SizeCheck, with_deployed: bool = False) -> list[Finding]:
+    """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota.
+
+    ``with_deployed`` says that what phi3flow deployed is what the settings ask for, and not to be there twice.
+    """
     settings = workspace.settings.model_copy(update={"location": workspace.location})
     usages: dict[str, Usage] = {}
     try:
         sizes, findings = _read_sizes(workspace)
         if sizes:
             usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
+            usages = _with_deployed(workspace, sizes, usages) if with_deployed else usages
     except ForbiddenError:
         return [_unread(settings, "you have no role on the subscription and may not read them")]
     except AzureError as error:
@@ -57,6 +65,48 @@ def check_sizes(workspace: Workspace, *checks: SizeCheck) -> list[Finding]:
     for check in checks if sizes else ():
         findings += check(settings, sizes, usages)
     return findings
+
+
+def _with_deployed(workspace: Workspace, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]) -> dict[str, Usage]:
+    """Return the usages with the cores in them that deployments of phi3flow hold."""
+    cores: Counter[str] = Counter()
+    for endpoint in list_own(workspace):
+        for name in endpoint.own:
+            deployment = endpoint.deployments[name]
+            size = sizes.get(str(deployment["properties"].get("instanceType", "")).lower())
+            if size:
+                cores[family_key(size.family)] += deployment_cores(size, int(deployment["sku"]["capacity"]))[0]
+    held = {**cores, TOTAL: cores.total()}
+    return {key: replace(usage, deployed=min(held.get(key, 0), usage.used)) for key, usage in usages.items()}
+
+
+def list_quota(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return the quota of each family that the settings need cores of, and how many; none where it cannot be read.
+
+    ``reserve`` is what the endpoint takes with the service's reserve for upgrades.
+    """
+    settings = workspace.settings
+    try:
+        sizes = list_sizes(workspace)
+        usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
+    except AzureError:
+        return []  # what stands in the way is a finding
+    tuned, served = (sizes.get(name.lower()) for name in (settings.fine_tune_size, settings.deployment_size))
+    rows: dict[str, dict[str, Any]] = {}
+    for size in filter(None, (tuned, served)):
+        usage = usages.get(family_key(size.family), Usage(size.family, 0, 0))
+        rows[usage.name] = {**vars(usage), "fine_tune": 0, "deployment": 0, "reserve": 0}
+        for purpose, wanted in (("fine_tune", tuned), ("deployment", served)):
+            if wanted and family_key(wanted.family) == family_key(size.family):
+                rows[usage.name] |= _cores(purpose, wanted, settings)
+    return list(rows.values())
+
+
+def _cores(purpose: str, size: VmSize, settings: AzureSettings) -> dict[str, int]:
+    if purpose == "fine_tune":
+        return {"fine_tune": size.cores * settings.max_nodes}
+    needed, reserve = deployment_cores(size, settings.instances)
+    return {"deployment": needed, "reserve": reserve}
 
 
 def _unread(settings: AzureSettings, why: str) -> Finding:
@@ -100,7 +150,13 @@ def check_deployment_size(
     purpose = f"deployment of {settings.instances} x {size.name}"
     reserve = f"{purpose}, with the {UPGRADE_RESERVE_PERCENT} % that the service reserves for upgrades"
     for usage in _usages_of(size, usages):
-        if needed > usage.free + usage.idle:
+        if needed > usage.free + usage.idle and usage.deployed:
+            yield Finding.warning(
+                purpose,
+                f"{usage.deployed} of {usage.limit} cores of {usage.name} are held by what phi3flow deployed",
+                "A version beside it takes more; `phi3flow status` shows what is there, `phi3flow undeploy` ends it.",
+            )
+        elif needed > usage.free + usage.idle:
             yield _quota_error(settings, purpose if needed < reserved else reserve, reserved, size, usage)
         elif needed > usage.free:
             yield Finding.warning(

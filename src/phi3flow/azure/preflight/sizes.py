@@ -43,13 +43,15 @@ class VmSize:
 class Usage:
     """Cores of a family that the subscription uses and may use in a region; ``name`` is what a request names.
 
-    ``idle`` of those used are held by nodes without a job, which go by themselves.
+    ``idle`` of those used are held by nodes without a job, which go by themselves, ``deployed`` by deployments that
+    phi3flow made, where that was looked at.
     """
 
     name: str
     used: int
     limit: int
     idle: int = 0
+    deployed: int = 0
 
     @property
     def free(self) -> int:

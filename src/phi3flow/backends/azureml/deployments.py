@@ -32,8 +32,8 @@ REQUEST_TIMEOUT = "PT1M30S"
 LOADING = "PT10M"
 """How long the weights may take to load before a container that does not answer is restarted."""
 CREATION_BOUND_S = 5400.0
-CREATION_USUALLY = "15 minutes, more where the image is built for the first time"
-"""learn.microsoft.com: how-to-deploy-online-endpoints."""
+CREATION_USUALLY = "15 minutes, with the first build of the image"
+"""learn.microsoft.com: how-to-deploy-online-endpoints (2026-03)."""
 DELETION_BOUND_S = 900.0
 NOTED_EVERY_S = 300.0
 SMOKE_TIMEOUT_S = 120.0
