@@ -173,6 +173,7 @@ def test_a_second_time_sends_nothing_and_without_the_folder_it_finds_the_job(
     assert len(jobs(azure, "again")) == 1
 
 
+@pytest.mark.slow
 def test_fresh_submits_again(azure: AzureEmulator, project: Path) -> None:
     for flags in ([], ["--fresh"], ["--fresh"], []):
         assert batch_run(project, "fresh", *flags).returncode == 0
@@ -180,6 +181,7 @@ def test_fresh_submits_again(azure: AzureEmulator, project: Path) -> None:
     assert (second, third) == (f"{first}-2", f"{first}-3")
 
 
+@pytest.mark.slow
 def test_lines_without_an_answer_failed_and_are_sent_again_each_alone(azure: AzureEmulator, project: Path) -> None:
     refused = {"Who founded company 2?"}
 
@@ -230,6 +232,7 @@ def start(project: Path, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_after_it_submitted_follows_the_job_when_given_again(
     azure: AzureEmulator, project: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_to_azureml_it_is_in_the_workspace(foundry: AzureEmulator, project: Path
     assert "/workspaces/phi3flow/" in made["id"]
 
 
+@pytest.mark.slow
 def test_promptflow_reads_it_as_a_custom_connection(foundry: AzureEmulator, project: Path) -> None:
     """Our own look-up goes through promptflow's provider, as a flow in the cloud does."""
     phi3flow(*COMMAND, cwd=project)

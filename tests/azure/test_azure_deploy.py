@@ -127,6 +127,7 @@ def test_a_version_without_traffic_is_warned_about(azure: AzureEmulator, project
     assert "it has 0 % of the traffic: it costs, and nobody is served" in details
 
 
+@pytest.mark.slow
 def test_the_key_goes_into_a_file_only_where_that_is_asked_for(azure: AzureEmulator, project: Path) -> None:
     assert deploy(project).returncode == 0
     plain = phi3flow("connect", "phi3_file", "--from-deployment", cwd=project)

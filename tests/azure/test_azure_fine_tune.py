@@ -82,6 +82,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(ready: AzureEmu
     assert job.status == "Completed"
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_does_not_end_the_following(ready: AzureEmulator, project: Path) -> None:
     broken: list[str] = []
 
@@ -111,6 +112,7 @@ def test_after_a_failed_job_the_same_command_makes_another_attempt(ready: AzureE
     assert states(project) == {first.name: "Failed", second.name: "Completed"}
 
 
+@pytest.mark.slow
 def test_several_gpus_and_nodes_go_through_the_components_own_settings(ready: AzureEmulator, project: Path) -> None:
     text = '[azure]\ncompute = "big-cluster"\nmax_nodes = 2\nfine_tune_size = "Standard_NC48ads_A100_v4"\n'
     (project / "phi3flow.toml").write_text(text, encoding="utf-8")
@@ -136,6 +138,7 @@ def test_the_models_own_defaults_stand_where_nothing_else_is_asked_for(
     assert "new" not in inputs
 
 
+@pytest.mark.slow
 def test_unchanged_data_is_uploaded_once_for_two_jobs(ready: AzureEmulator, project: Path) -> None:
     assert fine_tune(project).returncode == 0
     writes = len(ready.writes)
@@ -154,6 +157,7 @@ def test_a_malformed_line_is_named_before_anything_is_asked(azure: AzureEmulator
     assert azure.requests == []
 
 
+@pytest.mark.slow
 def test_weights_that_the_component_does_not_know_are_said(ready: AzureEmulator, project: Path) -> None:
     rows = [json.loads(line) for line in (project / "data" / "train.jsonl").read_text().splitlines()]
     rows[0]["messages"][-1]["weight"] = 0

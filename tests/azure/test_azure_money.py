@@ -78,6 +78,7 @@ def test_down_takes_ours_out_of_somebody_elses_endpoint_and_leaves_theirs(ready:
     assert "kept: workspace phi3flow: phi3flow did not make its endpoint theirs" in done.stderr
 
 
+@pytest.mark.slow
 def test_down_keeps_an_endpoint_of_ours_in_which_somebody_else_deployed(ready: AzureEmulator, project: Path) -> None:
     take_all(ready, project, ["deploy base"])
     ours = resource(ready, f"{ML}/onlineEndpoints")
@@ -124,6 +125,7 @@ def test_ctrl_c_in_deploy_says_what_goes_on_what_it_costs_and_how_to_end_it(
     assert names(ready) == set()
 
 
+@pytest.mark.slow
 def test_a_deployment_that_was_left_is_gone_on_with(ready: AzureEmulator, project: Path) -> None:
     assert deploy_in_a_process(ready, project, signal.SIGINT)[0] == 130
     writes = len(ready.writes)
@@ -145,6 +147,7 @@ def test_a_deployment_that_is_made_for_ever_is_taken_back(
     assert not [row for row in status(project) if row.get("deployment")]
 
 
+@pytest.mark.slow
 def test_what_takes_long_is_said_now_and_then(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +242,7 @@ def test_cancel_ends_the_latest_job_and_waits_for_it(running: AzureEmulator, pro
     assert json.loads(again.stdout)["status"] == "Canceled"
 
 
+@pytest.mark.slow
 def test_a_job_is_canceled_from_another_folder_by_its_name(
     running: AzureEmulator, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -259,6 +263,7 @@ def test_register_takes_the_latest_job_that_completed(running: AzureEmulator, pr
     assert resource(running, f"{ML}/models/versions")["properties"]["tags"]["phi3flow.job"] == first.name
 
 
+@pytest.mark.slow
 def test_register_says_where_no_job_has_completed(running: AzureEmulator, project: Path) -> None:
     running.world.job_failure = "CUDA out of memory."
     assert phi3flow(*STEPS["fine-tune"], cwd=project).returncode == 3

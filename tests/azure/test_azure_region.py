@@ -43,6 +43,7 @@ def test_every_verb_goes_where_the_workspace_is(elsewhere: AzureEmulator, projec
     assert not [request for request in since if "eastus2" in str(request.query.get("$filter", ""))]
 
 
+@pytest.mark.slow
 def test_a_cluster_is_made_where_the_workspace_is(elsewhere: AzureEmulator, project: Path) -> None:
     (project / "phi3flow.toml").write_text('[azure]\ncompute = "another"\n', encoding="utf-8")
     take_step(elsewhere, project, "azure up")

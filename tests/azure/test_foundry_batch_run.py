@@ -123,6 +123,7 @@ def test_a_line_that_fails_says_why_and_is_sent_again(azure: AzureEmulator, proj
     assert len(run.manifest.parameters.jobs) == len(submitted(azure)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_the_same_command_tries_again(azure: AzureEmulator, project: Path) -> None:
     azure.world.job_failure = "The session could not be started."
     done = batch_run(project, "broken")

@@ -16,7 +16,10 @@ def test_the_page_is_what_the_verbs_send(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_property_that_is_new_is_not_overlooked() -> None:
-    host, path = "management.azure.com", "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a"
+    host, path = (
+        "management.azure.com",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
+    )
     listed = page([Request("PUT", host, path, body=b'{"location": "x", "properties": {"new": {"deep": [{"a": 1}]}}}')])
     assert "| `properties.new.deep.a` | phi3flow, first |" in listed
     with pytest.raises(LookupError, match=r"PATCH Microsoft.Storage/storageAccounts sends properties.new"):

@@ -177,6 +177,7 @@ WORLDS: Sequence[WrongWorld] = (
         ),
         before=("azure up", "prepare-data"),
         change=_quota(A100, 12),
+        slow=True,
     ),
     WrongWorld(
         "quota for the fine-tune but not for the deployment's reserve",
@@ -194,6 +195,7 @@ WORLDS: Sequence[WrongWorld] = (
         before=UP,
         settings="instances = 2",
         change=_quota(A100, 24),
+        slow=True,
     ),
     WrongWorld(
         "quota used up by another deployment",
@@ -202,6 +204,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("deployment of 1 x Standard_NC24ads_A100_v4", "the quota is 12, 0 used"),
         before=TUNED,
         change=_quota(A100, 12),
+        slow=True,
     ),
     WrongWorld(
         "a VM size that Azure retired for the fine-tune",
@@ -213,6 +216,7 @@ WORLDS: Sequence[WrongWorld] = (
         ),
         before=UP,
         settings='compute = "other-cluster"\nfine_tune_size = "Standard_NC6s_v3"',
+        slow=True,
     ),
     WrongWorld(
         "a VM size that Azure retired for the deployment",
@@ -221,6 +225,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("deployment_size Standard_NC6s_v3: Azure retired it on 2025-09-30", "Standard_NC24ads_A100_v4"),
         before=TUNED,
         environment={"AZUREML_DEPLOYMENT_SIZE": "Standard_NC6s_v3"},
+        slow=True,
     ),
     WrongWorld(
         "a VM size that the region does not offer",
@@ -229,6 +234,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("eastus2 does not offer it; GPU sizes there: Standard_NC24ads_A100_v4", "az ml compute list-sizes"),
         before=UP,
         settings='deployment_size = "Standard_ND96amsr_A100_v4"',
+        slow=True,
     ),
     WrongWorld(
         "a VM size without GPU",
@@ -237,6 +243,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("deployment_size Standard_DS3_v2: it has no GPU", "Standard_NC24ads_A100_v4"),
         before=UP,
         settings='deployment_size = "Standard_DS3_v2"',
+        slow=True,
     ),
     WrongWorld(
         "a region without GPUs",
@@ -301,6 +308,7 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("(AzureForStudents): this kind gets no GPU quota",),
         change=_set(quota_id="AzureForStudents_2018-01-01"),
+        slow=True,
     ),
     WrongWorld(
         "a subscription that is not there",
@@ -332,6 +340,7 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("Unable to connect to proxy", "Connection refused"),
         environment={"HTTPS_PROXY": "http://127.0.0.1:9"},
+        slow=True,
     ),
     WrongWorld(
         "a soft-deleted workspace of the same name",
@@ -347,6 +356,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("compute cluster gpu-cluster: it exists, and properties.properties.vmSize is", "cannot be changed"),
         before=UP,
         environment={"AZUREML_FINE_TUNE_SIZE": "Standard_NC48ads_A100_v4"},
+        slow=True,
     ),
     WrongWorld(
         "a lock on what is to be deleted",
@@ -355,6 +365,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("workspace phi3flow: ", "ScopeLocked", "The same command goes on from here"),
         before=UP,
         change=_lock,
+        slow=True,
     ),
     WrongWorld(
         "no workspace yet",
@@ -370,6 +381,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("warning: model Phi-3.5-mini-instruct", "Azure retired it on 2025-08-30", 'model = "Phi-4-mini-instruct"'),
         before=UP,
         settings='model = "Phi-3.5-mini-instruct"',
+        slow=True,
     ),
     WrongWorld(
         "a model that the registry lacks",
@@ -389,6 +401,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("is not fine-tuned on Standard_DS3_v2: it names Standard_NC24ads_A100_v4", "fine_tune_size"),
         before=("azure up", "prepare-data"),
         environment={"AZUREML_FINE_TUNE_SIZE": "Standard_DS3_v2"},
+        slow=True,
     ),
     WrongWorld(
         "more nodes than the cluster has",
@@ -396,6 +409,7 @@ WORLDS: Sequence[WrongWorld] = (
         2,
         ("--nodes 3: the cluster gpu-cluster has at most 1", "max_nodes"),
         before=("azure up", "prepare-data"),
+        slow=True,
     ),
     WrongWorld(
         "a job that fails",
@@ -417,6 +431,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("Liveness probe failed", "the end of its log", "It was deleted again; the traffic is as it was"),
         before=TUNED,
         change=_set(failing_deployments=1),
+        slow=True,
     ),
     WrongWorld(
         "an endpoint's name that the region has already",
@@ -425,6 +440,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("onlineEndpoints/phi3-taken", "There is already an endpoint with this name"),
         before=TUNED,
         change=_take_endpoint,
+        slow=True,
     ),
     WrongWorld(
         "a deployment that has traffic is to be deleted",
@@ -432,6 +448,7 @@ WORLDS: Sequence[WrongWorld] = (
         2,
         ("has 100 % of the traffic", "deploy another version with --traffic 100 first"),
         before=(*TUNED, "deploy"),
+        slow=True,
     ),
     WrongWorld(
         "a model that Azure archived",
@@ -452,6 +469,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("warning: model Phi-3-mini-4k-instruct:15: Azure archived it on 2025-08-30", 'model = "Phi-4-mini-instruct"'),
         before=UP,
         settings='model = "Phi-3-mini-4k-instruct"\nmodel_label = "15"',
+        slow=True,
     ),
     WrongWorld(
         "a version of a model that the registry lacks",

@@ -31,6 +31,7 @@ def test_an_error_of_any_kind_is_one_sentence(error: Exception, said: str) -> No
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_sdks_validation_is_told_without_its_colours() -> None:
     from azure.ai.ml.exceptions import ValidationException
 
