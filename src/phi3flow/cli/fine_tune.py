@@ -17,9 +17,9 @@ Examples:
   phi3flow fine-tune --backend local --resume
   phi3flow fine-tune --backend local --model ~/models/Phi-3-mini-4k-instruct --output models/phi3-support --merge
   phi3flow fine-tune --backend azureml --epochs 3 --lr-scheduler-type cosine --yes
-  phi3flow fine-tune --backend azureml --model Phi-4-mini-instruct --nodes 2 --deepspeed-stage 3 --detach
+  phi3flow fine-tune --backend azureml --model Phi-3-mini-4k-instruct:15 --nodes 2 --deepspeed-stage 3 --detach
   phi3flow fine-tune --backend azureml --recipe script --model Phi-3.5-mini-instruct --gpus 2 --yes
-  phi3flow fine-tune --backend azureml --attach Phi-3-mini-4k-instruct-1a2b3c4d
+  phi3flow fine-tune --backend azureml --attach Phi-4-mini-instruct-1a2b3c4d
 
 Files are chat JSON Lines, as prepare-data writes them. An interrupted training on this machine keeps its last
 checkpoint; the same command with --resume goes on from it and gives the same weights as an uninterrupted one.
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="MODEL",
         help="local: a folder of Phi-3 weights or an MLflow model of them (default: the tiny base model); azureml: a "
-        "model of the registry",
+        "model of the registry, NAME or NAME:VERSION (default: phi3flow.toml's)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help=f"local: where the model goes (default: {FINE_TUNED_MODEL})"
@@ -130,7 +130,7 @@ def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -
         return None
     job = backend.submit(planned)
     if backend.jobs_run_in and planned.status is None:
-        terminal.note(f"submitted {planned.name}")
+        terminal.note(f"submitted {planned.name}: it takes minutes until a node runs, then what the training takes")
     return job
 
 

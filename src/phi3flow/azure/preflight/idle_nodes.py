@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -19,7 +20,11 @@ from phi3flow.azure.preflight.sizes import (
     list_usages,
 )
 from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.errors import AzureError
+from phi3flow.text import duration
 
+BOUND_S = 3600.0
+"""So long an idle node is waited for; a cluster of phi3flow lets it go after two minutes."""
 _LEAVING = ("idleNodeCount", "leavingNodeCount")
 
 
@@ -31,20 +36,27 @@ def with_idle_nodes(workspace: Workspace, sizes: Mapping[str, VmSize], usages: M
 
 
 def wait_for_idle_nodes(workspace: Workspace, on_note: Callable[[str], None]) -> None:
-    """Wait until a deployment of the settings has its cores, as long as idle nodes hold them."""
+    """Wait until a deployment of the settings has its cores, as long as idle nodes hold them.
+
+    Raises AzureError after ``BOUND_S``.
+    """
     settings = workspace.settings
     sizes = list_sizes(workspace)
     size = sizes.get(settings.deployment_size.lower())
     if size is None:
         return
     needed, _ = deployment_cores(size, settings.instances)
-    noted = False
+    begun_s, noted = time.monotonic(), False
 
     def look() -> tuple[bool, None]:
         nonlocal noted
         usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
         bounds = [usages[key] for key in (family_key(size.family), TOTAL) if key in usages]
         waits = any(usage.idle and usage.free < needed <= usage.free + usage.idle for usage in bounds)
+        if waits and time.monotonic() - begun_s > BOUND_S:
+            raise AzureError(
+                f"idle nodes hold the cores of {size.name} since {duration(BOUND_S)}: `phi3flow azure plan`"
+            )
         if waits and not noted:
             on_note(f"waiting for an idle node of the cluster to go, which holds the cores of {size.name} …")
             noted = True

@@ -62,6 +62,13 @@ class OnlineEndpoint:
         """Return one as it stands, None where there is none."""
         return self._arm.get(self._deployment_id(name), ML_VERSION)
 
+    def settled_deployment(self, name: str, *, on_wait: OnWait) -> dict[str, Any] | None:
+        """Return one once nothing is changed of it, None where there is none; one that is being made as it stands."""
+        existing = self.deployment(name)
+        if existing is None or existing["properties"].get("provisioningState") == "Creating":
+            return existing
+        return self._arm.settle(self._deployment_id(name), ML_VERSION, on_wait=on_wait)
+
     def make_deployment(self, name: str, body: Mapping[str, Any], *, on_wait: OnWait) -> None:
         """Make a deployment, or wait for one that is being made, unless it is there; one that failed is deleted first.
 

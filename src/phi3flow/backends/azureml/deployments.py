@@ -20,7 +20,7 @@ from phi3flow.azure.workspace.environments import ensure_environment
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.azureml import BACKEND
 from phi3flow.backends.backend import PlannedDeployment
-from phi3flow.errors import AzureError, DeploymentError
+from phi3flow.errors import AzureError, DeploymentError, Phi3flowError
 from phi3flow.text import duration, shorten
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
@@ -114,7 +114,7 @@ class Deployer:
         try:
             url = str(self._endpoint.create()["properties"]["scoringUri"])
             before = self._endpoint.traffic()
-            existing = self._endpoint.deployment(self._name)
+            existing = self._endpoint.settled_deployment(self._name, on_wait=self._wait())
             self.exists = existing is not None
             if self._planned.instances and existing:
                 self._on_note(
@@ -240,7 +240,7 @@ def _give_up(passed_s: float) -> None:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().rstrip(".")
-    return text if isinstance(error, AzureError | DeploymentError) else f"{type(error).__name__}: {shorten(text, 300)}"
+    return text if isinstance(error, Phi3flowError) else f"{type(error).__name__}: {shorten(text, 300)}"
 
 
 def _ask(url: str, deployment: str, key: str) -> str | None:
