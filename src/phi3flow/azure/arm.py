@@ -171,7 +171,11 @@ class Arm:
         is_made: Callable[[Mapping[str, Any] | None], bool] = lambda _: False,
         **parts: Any,
     ) -> None:
-        """Send a write and follow it to its end; another operation on the resource is waited for."""
+        """Send a write and follow it to its end; another operation on the resource is waited for.
+
+        One that has ended by the time that it is looked for was in the way all the same: once the write is sent again.
+        """
+        was_idle = False
         for conflict in range(CONFLICTS):
             try:
                 self._follow(self._write(method, resource_id, version, **parts), resource_id, on_wait)
@@ -179,8 +183,10 @@ class Arm:
             except AzureError as error:
                 if error.status != 409 or error.code not in IN_PROGRESS_CODES or conflict == CONFLICTS - 1:
                     raise
-                if not in_transition(self.get(resource_id, version)):
+                is_idle = not in_transition(self.get(resource_id, version))
+                if is_idle and was_idle:
                     raise
+                was_idle = is_idle
             if is_made(self.settle(resource_id, version, on_wait=on_wait)):
                 return
 

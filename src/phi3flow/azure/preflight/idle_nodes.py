@@ -20,7 +20,7 @@ from phi3flow.azure.preflight.sizes import (
     list_usages,
 )
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.errors import AzureError
+from phi3flow.errors import AzureError, ForbiddenError
 from phi3flow.text import duration
 
 BOUND_S = 3600.0
@@ -36,12 +36,16 @@ def with_idle_nodes(workspace: Workspace, sizes: Mapping[str, VmSize], usages: M
 
 
 def wait_for_idle_nodes(workspace: Workspace, on_note: Callable[[str], None]) -> None:
-    """Wait until a deployment of the settings has its cores, as long as idle nodes hold them.
+    """Wait until a deployment of the settings has its cores, as long as idle nodes hold them; not where the caller may
+    not see that.
 
     Raises AzureError after ``BOUND_S``.
     """
     settings = workspace.settings
-    sizes = list_sizes(workspace)
+    try:
+        sizes = list_sizes(workspace)
+    except ForbiddenError:
+        return
     size = sizes.get(settings.deployment_size.lower())
     if size is None:
         return

@@ -22,7 +22,7 @@ from phi3flow.backends.azureml.script_recipe import ScriptJob
 from phi3flow.backends.backend import FineTuneRequest, JobResult, PlannedJob
 from phi3flow.datasets import read_chats
 from phi3flow.datasets.chat import is_learnt
-from phi3flow.errors import ConfigError
+from phi3flow.errors import ConfigError, ForbiddenError
 from phi3flow.text import plural
 
 DEFAULT_RECIPE = "catalog"
@@ -128,7 +128,12 @@ def _check_nodes(request: FineTuneRequest, settings: AzureSettings) -> None:
 
 
 def _check_gpus(request: FineTuneRequest, workspace: Workspace) -> None:
-    size = list_sizes(workspace).get(workspace.settings.fine_tune_size.lower()) if request.gpus > 1 else None
+    if request.gpus == 1:
+        return
+    try:
+        size = list_sizes(workspace).get(workspace.settings.fine_tune_size.lower())
+    except ForbiddenError:
+        return  # who has a role on the group only may not see sizes, and Azure looks again
     if size and request.gpus > size.gpus:
         raise ConfigError(
             f"--gpus {request.gpus}: a {size.name} has {size.gpus}; set fine_tune_size in phi3flow.toml to a size with "
