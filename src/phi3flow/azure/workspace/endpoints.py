@@ -31,12 +31,12 @@ class OnlineEndpoint:
         """Return it, None where there is none; one that is being changed is waited for."""
         return self._arm.settle(self.id, ML_VERSION)
 
-    def create(self) -> dict[str, Any]:
+    def create(self, *, on_wait: OnWait) -> dict[str, Any]:
         """Make it where it is missing: it is opened with a key, and acts as the settings' identity.
 
-        One that failed is put again, with all that was read of it.
+        One that failed is put again, with all that was read of it. See ``Arm.put`` for ``on_wait``.
         """
-        existing = self.read()
+        existing = self._arm.settle(self.id, ML_VERSION, on_wait=on_wait)
         if existing is not None and existing["properties"].get("provisioningState") == "Succeeded":
             return existing
         kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -47,7 +47,7 @@ class OnlineEndpoint:
             "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}},
             "properties": {"authMode": "Key"},
         }
-        return self._arm.put(self.id, ML_VERSION, body if existing is None else _echo(existing))
+        return self._arm.put(self.id, ML_VERSION, body if existing is None else _echo(existing), on_wait=on_wait)
 
     def key(self) -> SecretStr:
         """Return its first key; either works."""

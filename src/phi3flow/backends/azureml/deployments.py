@@ -112,9 +112,10 @@ class Deployer:
         DeploymentError with the end of its log.
         """
         try:
-            url = str(self._endpoint.create()["properties"]["scoringUri"])
+            endpoint = self._endpoint.create(on_wait=self._wait(f"endpoint {self._endpoint.name}"))
+            url = str(endpoint["properties"]["scoringUri"])
             before = self._endpoint.traffic()
-            existing = self._endpoint.settled_deployment(self._name, on_wait=self._wait())
+            existing = self._endpoint.settled_deployment(self._name, on_wait=self._wait(self._what))
             self.exists = existing is not None
             if self._planned.instances and existing:
                 self._on_note(
@@ -144,9 +145,10 @@ class Deployer:
         except Exception as error:
             if not self.exists:
                 raise
+            why = _reason(error).removeprefix(f"{self._what}: ")
             if not is_new and not isinstance(error, DeploymentError):
-                raise DeploymentError(f"{self._what}: {_reason(error)}. {self._how_to_end}") from error
-            raise DeploymentError(self._take_back(_reason(error), before)) from error
+                raise DeploymentError(f"{self._what}: {why}. {self._how_to_end}") from error
+            raise DeploymentError(self._take_back(why, before)) from error
 
     def _make(self) -> None:
         size, count = self._settings.deployment_size, self._settings.instances
@@ -158,19 +160,19 @@ class Deployer:
         self._on_note(f"{self._what}: creating {self._cost}; this usually takes up to {CREATION_USUALLY} …")
         self.exists = True
         body = self._describe(code=code, environment=environment)
-        self._endpoint.make_deployment(self._name, body, on_wait=self._wait())
+        self._endpoint.make_deployment(self._name, body, on_wait=self._wait(self._what))
 
-    def _wait(self) -> Callable[[float], None]:
+    def _wait(self, subject: str) -> Callable[[float], None]:
         """Return what says every few minutes how long it has taken, and ends it after ``CREATION_BOUND_S``."""
         noted_s = 0.0
 
         def wait(passed_s: float) -> None:
             nonlocal noted_s
             if passed_s >= CREATION_BOUND_S:
-                raise AzureError(f"it was still being created after {duration(passed_s)}")
+                raise AzureError(f"{subject}: it was still being created after {duration(passed_s)}")
             if passed_s >= noted_s + NOTED_EVERY_S:
                 noted_s = passed_s
-                self._on_note(f"{self._what}: still being created after {duration(passed_s)} …")
+                self._on_note(f"{subject}: still being created after {duration(passed_s)} …")
 
         return wait
 
