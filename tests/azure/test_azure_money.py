@@ -178,6 +178,28 @@ def test_a_wait_that_azure_asks_for_is_said(
     assert said in caplog.text
 
 
+@pytest.mark.slow
+def test_a_wait_that_azure_asks_the_sdk_for_is_said(running: AzureEmulator, project: Path) -> None:
+    throttled: list[Request] = []
+
+    def throttle(request: Request) -> Reply | None:
+        if request.method == "PUT" and "/jobs/" in request.path and not throttled:
+            throttled.append(request)
+            return Reply(429, {"error": {"code": "TooManyRequests", "message": "Slowly."}}, {"Retry-After": "1"})
+        return None
+
+    running.fault = throttle
+    program = (
+        "import sys; from phi3flow.azure import patience; patience.SAID_FROM_S = 1.0; "
+        "from phi3flow.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, *STEPS["fine-tune"], "--seed", "2", "--detach"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert throttled
+    assert "Azure asks to wait 1.0 s before it is asked again (HTTP 429): PUT Microsoft.Machine" in done.stderr
+
+
 def test_another_number_of_instances_is_applied_where_the_settings_say_so(ready: AzureEmulator, project: Path) -> None:
     take_all(ready, project, ["deploy base"])
     made = resource(ready, f"{ML}/onlineEndpoints/deployments")

@@ -6,10 +6,12 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from phi3flow.azure.arm import IN_PROGRESS_CODES, USER_AGENT, Arm
 from phi3flow.azure.settings import AzureSettings
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_STDERR: ContextVar[TextIO | None] = ContextVar("_STDERR", default=None)
+"""Where a person reads, while the SDK is kept from writing there."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WAITS_S = (1.0, 2.0, 4.0, 8.0)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -52,8 +56,8 @@ class Sdk:
             with refusals(f"workspace or registry {next(reversed(owner.values()))}"):
                 from azure.ai.ml import MLClient
 
-                quiet: dict[str, Any] = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
-                return MLClient(self._arm.credential, **owner, **quiet)
+                manners: dict[str, Any] = {"show_progress": False, "enable_telemetry": False, "user_agent": USER_AGENT}
+                return MLClient(self._arm.credential, **owner, **manners, raw_response_hook=_say_wait)
         except ImportError as error:
             raise MissingExtraError("azure", error) from error
 
@@ -101,6 +105,8 @@ def refusals(action: str) -> Iterator[None]:
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.exceptions import HttpResponseError
 
+    if not isinstance(sys.stderr, io.StringIO):
+        _STDERR.set(sys.stderr)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _quiet_logs():
             yield
@@ -115,6 +121,19 @@ def refusals(action: str) -> Iterator[None]:
     except Exception as error:
         text = _first_line(getattr(error, "message", None) or str(error))
         raise AzureError(f"{action}: azure-ai-ml failed with {type(error).__name__}: {text}") from error
+
+
+def _say_wait(response: Any) -> None:
+    """Say what the SDK does not, to where ``refusals`` keeps it from saying anything."""
+    from phi3flow.azure.patience import say_wait
+
+    disabled = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
+    try:
+        with contextlib.redirect_stderr(_STDERR.get() or sys.__stderr__):
+            say_wait(response)
+    finally:
+        logging.disable(disabled)
 
 
 @contextlib.contextmanager
