@@ -37,6 +37,7 @@ OPERATION_WAIT_S = 5.0
 _TICK_S = 1.0
 _CONNECTIONS = 64
 _RETRIED_METHODS = frozenset({"GET", "PUT", "PATCH", "DELETE", "POST"})
+_SHOWN_ONLY = frozenset({"id", "name", "type", "systemData", "etag", "provisioningState"})
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
 _LOGIN = "log in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
 
@@ -318,8 +319,23 @@ def in_transition(resource: Mapping[str, Any] | None) -> bool:
     return state is not None and str(state).lower() not in _ENDED
 
 
-def writable_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a resource's identity as a PUT takes it: without the ids that Azure gives to it."""
+def writable(resource: Mapping[str, Any], shown_only: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return what a PUT may send of a resource that was read, so that nothing of it goes back to its default.
+
+    Left out is what only Azure sets, with ``shown_only`` of this kind's properties; of the rest services ignore what
+    only they may set (github.com/Azure/azure-resource-manager-rpc: a GET's answer can be PUT).
+    """
+
+    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
+        left_out = _SHOWN_ONLY | shown_only
+        return {key: value for key, value in part.items() if key not in left_out and value is not None}
+
+    body = kept(resource) | {"properties": kept(resource["properties"])}
+    return body | ({"identity": _writable_identity(body["identity"])} if body.get("identity") else {})
+
+
+def _writable_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without the ids that Azure gives to it."""
     assigned = identity.get("userAssignedIdentities") or {}
     return {
         "type": identity.get("type"),

@@ -121,6 +121,11 @@ class AzureSettings(Record):
         """The resource group's id."""
         return f"{self.subscription}/resourceGroups/{self.resource_group}"
 
+    @property
+    def az_workspace(self) -> str:
+        """The flags that name the workspace to `az ml`."""
+        return f"--resource-group {self.resource_group} --workspace-name {self.workspace}"
+
     def id_of(self, kind: str, name: str) -> str:
         """Return the id of a resource in the group, ``kind`` being such as Microsoft.Storage/storageAccounts."""
         return f"{self.group}/providers/{kind}/{name}"

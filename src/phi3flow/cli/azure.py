@@ -100,14 +100,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def _plan(workspace: Workspace, terminal: Terminal) -> int:
     from phi3flow.azure.foundation.plan import make_plan
     from phi3flow.azure.preflight.preflight import check_all
-    from phi3flow.azure.preflight.size_checks import list_quota
+    from phi3flow.azure.preflight.size_checks import Capacity, list_quota
     from phi3flow.azure.prices import hourly_price
 
-    settings, tasks = workspace.settings, make_plan(workspace)
-    findings = check_all(workspace, tasks)
+    settings, tasks, capacity = workspace.settings, make_plan(workspace), Capacity(workspace)
+    findings = check_all(capacity, tasks)
     sizes = {settings.fine_tune_size, settings.deployment_size}
     costs = cost_rows(settings, {size: hourly_price(size, workspace.location) for size in sorted(sizes)})
-    quota, is_open = list_quota(workspace), any(task.is_open for task in tasks)
+    quota, is_open = list_quota(capacity), any(task.is_open for task in tasks)
     errors = [finding for finding in findings if finding.severity == "error"]
     commands = _next(has_errors=bool(errors), is_open=is_open)
     data = {
@@ -175,8 +175,9 @@ def _refuse(workspace: Workspace, tasks: list[Task]) -> list[Finding]:
     """Raise PreflightError where something stands in the way; return the warnings."""
     from phi3flow.azure.preflight.findings import refuse
     from phi3flow.azure.preflight.preflight import check_all
+    from phi3flow.azure.preflight.size_checks import Capacity
 
-    return refuse(check_all(workspace, tasks))
+    return refuse(check_all(Capacity(workspace), tasks))
 
 
 def _status(workspace: Workspace, terminal: Terminal) -> int:

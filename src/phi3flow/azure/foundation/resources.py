@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from phi3flow.azure.arm import ENDPOINT, Arm, in_transition, writable_identity
+from phi3flow.azure.arm import ENDPOINT, Arm, in_transition, writable
 from phi3flow.azure.polling import GRANT_WAITS, poll
 from phi3flow.azure.tags import TAGS, is_tagged
 from phi3flow.errors import AzureError, ForbiddenError
@@ -28,7 +28,6 @@ PROPAGATION_S = 300.0
 _NAMESPACE = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
 _FIXED = ("kind ", "properties.hubResourceId ", "properties.properties.vmSize ")
-_SHOWN_ONLY = frozenset({"id", "name", "type", "systemData", "etag", "provisioningState"})
 _SOFT_DELETED_WORKSPACE = "Soft-deleted workspace exists"
 _SOFT_DELETED = frozenset({"ConflictError", "VaultAlreadyExists", "FlagMustBeSetForRestore"})
 
@@ -184,7 +183,7 @@ class Resource:
     def _mend(self, arm: Arm, existing: Mapping[str, Any]) -> None:
         """Change what the settings ask for and nothing else; one that failed is put again with all that was read."""
         if _has_failed(existing):
-            body = _merged(self._new(), _echo(existing))
+            body = _merged(self._new(), writable(existing))
             arm.put(self.id, self.version, _merged(body, self.body))
             return
         part: Mapping[str, Any] = existing
@@ -344,16 +343,6 @@ def _merged(base: Mapping[str, Any], addition: Mapping[str, Any]) -> dict[str, A
 
 def _has_failed(resource: Mapping[str, Any]) -> bool:
     return str(resource.get("properties", {}).get("provisioningState", "")).lower() == "failed"
-
-
-def _echo(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a PUT may send of a resource that was read, so that nothing of it is lost.
-
-    Services ignore what only they may set (github.com/Azure/azure-resource-manager-rpc: a GET's answer can be PUT).
-    """
-    echo = {key: value for key, value in resource.items() if key not in _SHOWN_ONLY and value is not None}
-    echo["properties"] = {key: value for key, value in echo["properties"].items() if key not in _SHOWN_ONLY}
-    return {**echo, **({"identity": writable_identity(echo["identity"])} if echo.get("identity") else {})}
 
 
 def _differences(body: Mapping[str, Any], existing: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.settings import AzureSettings
@@ -25,6 +25,7 @@ _REPLACEMENTS = {
     "phi-3.5-vision-instruct": "Phi-4-mini-instruct",
 }
 """By name in lower case (learn.microsoft.com: Retired models in Microsoft Foundry)."""
+_SET = "Set it in phi3flow.toml."
 
 
 def check_catalog(workspace: Workspace) -> Iterator[Finding]:
@@ -33,21 +34,27 @@ def check_catalog(workspace: Workspace) -> Iterator[Finding]:
     What cannot be looked up for another reason is a warning.
     """
     settings, catalog = workspace.settings, Catalog(workspace)
-    for name, look_up in (
-        (f"model {settings.model}", catalog.model),
-        (f"component {settings.component}", catalog.component),
-    ):
-        try:
-            asset = look_up()
-        except (ConfigError, ForbiddenError) as error:
-            yield Finding.error(name, str(error), _way_out(settings, name))
-        except AzureError as error:
-            yield Finding.warning(name, f"it could not be looked up ({error})", "`phi3flow azure plan` looks again.")
-        else:
-            if look_up == catalog.model:
-                yield from check_retirement(asset, settings)
-                yield from _check_fine_tuning(asset, settings)
-                yield from check_inference(asset, settings)
+    replacement = _REPLACEMENTS.get(settings.model.lower())
+    way_out = _naming(replacement) if replacement else _SET
+    model = yield from _look_up(f"model {settings.model}", catalog.model, way_out)
+    if model is not None:
+        yield from check_retirement(model, settings)
+        yield from _check_fine_tuning(model, settings)
+        yield from check_inference(model, settings)
+    yield from _look_up(f"component {settings.component}", catalog.component, _SET)
+
+
+def _look_up(
+    name: str, look: Callable[[], CatalogAsset], way_out: str
+) -> Generator[Finding, None, CatalogAsset | None]:
+    """Find what keeps an asset from being read, and return the asset, None where something does."""
+    try:
+        return look()
+    except (ConfigError, ForbiddenError) as error:
+        yield Finding.error(name, str(error), way_out)
+    except AzureError as error:
+        yield Finding.warning(name, f"it could not be looked up ({error})", "`phi3flow azure plan` looks again.")
+    return None
 
 
 def check_retirement(model: CatalogAsset, settings: AzureSettings) -> Iterator[Finding]:
@@ -61,7 +68,7 @@ def check_retirement(model: CatalogAsset, settings: AzureSettings) -> Iterator[F
             f"model {model.name}:{model.version}",
             f"Azure {state}{since}: it is fine-tuned and deployed on machines of your own as long as the registry "
             f"{settings.registry} has it",
-            f'Its replacement: model = "{replacement}".' if replacement else "A newer model has no such date.",
+            _naming(replacement) if replacement else "A newer model has no such date.",
         )
 
 
@@ -85,6 +92,5 @@ def check_inference(model: CatalogAsset, settings: AzureSettings) -> Iterator[Fi
         )
 
 
-def _way_out(settings: AzureSettings, name: str) -> str:
-    replacement = _REPLACEMENTS.get(settings.model.lower()) if name.startswith("model ") else None
-    return f'Its replacement: model = "{replacement}".' if replacement else "Set it in phi3flow.toml."
+def _naming(replacement: str) -> str:
+    return f'Its replacement: model = "{replacement}".'

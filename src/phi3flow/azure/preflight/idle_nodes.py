@@ -76,12 +76,11 @@ def check_resting_nodes(workspace: Workspace) -> Iterator[Finding]:
     settings = (cluster.get("properties") or {}).get("properties") or {}
     least = int((settings.get("scaleSettings") or {}).get("minNodeCount") or 0)
     if least:
-        command = f"az ml compute update --name {name} --min-instances 0 --resource-group "
-        place = f"{workspace.settings.resource_group} --workspace-name {workspace.settings.workspace}"
+        command = f"az ml compute update --name {name} --min-instances 0 {workspace.settings.az_workspace}"
         yield Finding.warning(
             f"compute cluster {name}",
             f"it keeps {least} x {settings.get('vmSize')} running without a job, which bill all the time",
-            f"To let them go: {command}{place}.",
+            f"To let them go: {command}.",
         )
 
 

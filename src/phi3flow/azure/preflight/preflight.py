@@ -14,7 +14,7 @@ from phi3flow.azure.foundation.resources import ROLES_VERSION, Registration, Res
 from phi3flow.azure.preflight.catalog_checks import check_catalog
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.idle_nodes import check_resting_nodes
-from phi3flow.azure.preflight.size_checks import check_deployment_size, check_fine_tune_size, check_sizes
+from phi3flow.azure.preflight.size_checks import Capacity, check_deployment_size, check_fine_tune_size, check_sizes
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint
 from phi3flow.azure.workspace.workspace import Workspace
@@ -32,8 +32,9 @@ _AVAILABILITY = {
 _GRANTING = "Owner, User Access Administrator or Role Based Access Control Administrator"
 
 
-def check_all(workspace: Workspace, tasks: Sequence[Task]) -> list[Finding]:
+def check_all(capacity: Capacity, tasks: Sequence[Task]) -> list[Finding]:
     """Look for everything that would make ``azure up``, a fine-tune or a deployment fail; nothing is changed."""
+    workspace = capacity.workspace
     settings = workspace.settings
     findings = [*check_subscription(workspace)]
     if findings:
@@ -44,7 +45,7 @@ def check_all(workspace: Workspace, tasks: Sequence[Task]) -> list[Finding]:
     findings += _check_tasks(tasks)
     findings += _check_hidden(settings, tasks)
     if _ML in registered:
-        findings += check_sizes(workspace, check_fine_tune_size, check_deployment_size, with_deployed=True)
+        findings += check_sizes(capacity, check_fine_tune_size, check_deployment_size, with_deployed=True)
     else:
         findings.append(_sizes_unknown())
     findings += check_catalog(workspace)
@@ -102,7 +103,7 @@ def check_fine_tune(workspace: Workspace) -> list[Finding]:
     findings = _check_workspace(workspace)
     if not findings and workspace.arm.get(f"{workspace.id}/computes/{settings.compute}", ML_VERSION) is None:
         findings.append(_missing("compute cluster", settings.compute))
-    return findings or [*_check_providers(workspace), *check_sizes(workspace, check_fine_tune_size)]
+    return findings or [*_check_providers(workspace), *check_sizes(Capacity(workspace), check_fine_tune_size)]
 
 
 def check_flow_job(workspace: Workspace, *, nodes: int) -> list[Finding]:
@@ -129,7 +130,7 @@ def check_deployment(workspace: Workspace) -> list[Finding]:
     identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
     if not findings and workspace.arm.get(identity, "2023-01-31") is None:
         findings.append(_missing("managed identity", settings.identity))
-    return findings or [*_check_providers(workspace), *check_sizes(workspace, check_deployment_size)]
+    return findings or [*_check_providers(workspace), *check_sizes(Capacity(workspace), check_deployment_size)]
 
 
 def check_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from phi3flow.azure.preflight.findings import Finding
@@ -31,12 +32,29 @@ SizeCheck = Callable[[AzureSettings, Mapping[str, VmSize], Mapping[str, Usage]],
 """Finds what is wrong with a size of the settings, whose location is the workspace's, given sizes and quota there."""
 
 
-def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]:
+@dataclass(frozen=True)
+class Capacity:
+    """The VM sizes of a workspace's region and the subscription's quota there, each asked once. Raises AzureError."""
+
+    workspace: Workspace
+
+    @cached_property
+    def sizes(self) -> dict[str, VmSize]:
+        """The sizes; see ``list_sizes``."""
+        return list_sizes(self.workspace)
+
+    @cached_property
+    def usages(self) -> dict[str, Usage]:
+        """The quota; see ``list_usages`` and ``with_idle_nodes``."""
+        return with_idle_nodes(self.workspace, self.sizes, list_usages(self.workspace))
+
+
+def _read_sizes(capacity: Capacity) -> tuple[dict[str, VmSize], list[Finding]]:
     """Return the region's VM sizes; where it has none, a finding that says so."""
-    location = f"location {workspace.location}"
+    location = f"location {capacity.workspace.location}"
     remedy = "`az account list-locations -o table` lists regions; set location (eastus2 has every model)."
     try:
-        sizes = list_sizes(workspace)
+        sizes = capacity.sizes
     except AzureError as error:
         if error.status not in (400, 404):
             raise
@@ -46,18 +64,18 @@ def _read_sizes(workspace: Workspace) -> tuple[dict[str, VmSize], list[Finding]]
     return sizes, []
 
 
-def check_sizes(workspace: Workspace, *checks: SizeCheck, with_deployed: bool = False) -> list[Finding]:
+def check_sizes(capacity: Capacity, *checks: SizeCheck, with_deployed: bool = False) -> list[Finding]:
     """Hold the settings, by each of ``checks``, against the region's VM sizes and the subscription's quota.
 
     ``with_deployed`` says that what phi3flow deployed is what the settings ask for, and not to be there twice.
     """
+    workspace = capacity.workspace
     settings = workspace.settings.model_copy(update={"location": workspace.location})
     usages: dict[str, Usage] = {}
     try:
-        sizes, findings = _read_sizes(workspace)
+        sizes, findings = _read_sizes(capacity)
         if sizes:
-            usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
-            usages = _with_deployed(workspace, sizes, usages) if with_deployed else usages
+            usages = _with_deployed(capacity) if with_deployed else capacity.usages
     except ForbiddenError:
         return [_unread(settings, "you have no role on the subscription and may not read them")]
     except AzureError as error:
@@ -67,28 +85,27 @@ def check_sizes(workspace: Workspace, *checks: SizeCheck, with_deployed: bool = 
     return findings
 
 
-def _with_deployed(workspace: Workspace, sizes: Mapping[str, VmSize], usages: Mapping[str, Usage]) -> dict[str, Usage]:
+def _with_deployed(capacity: Capacity) -> dict[str, Usage]:
     """Return the usages with the cores in them that deployments of phi3flow hold."""
     cores: Counter[str] = Counter()
-    for endpoint in list_own(workspace):
+    for endpoint in list_own(capacity.workspace):
         for name in endpoint.own:
             deployment = endpoint.deployments[name]
-            size = sizes.get(str(deployment["properties"].get("instanceType", "")).lower())
+            size = capacity.sizes.get(str(deployment["properties"].get("instanceType", "")).lower())
             if size:
                 cores[family_key(size.family)] += deployment_cores(size, int(deployment["sku"]["capacity"]))[0]
     held = {**cores, TOTAL: cores.total()}
-    return {key: replace(usage, deployed=min(held.get(key, 0), usage.used)) for key, usage in usages.items()}
+    return {key: replace(usage, deployed=min(held.get(key, 0), usage.used)) for key, usage in capacity.usages.items()}
 
 
-def list_quota(workspace: Workspace) -> list[dict[str, Any]]:
+def list_quota(capacity: Capacity) -> list[dict[str, Any]]:
     """Return the quota of each family that the settings need cores of, and how many; none where it cannot be read.
 
     ``reserve`` is what the endpoint takes with the service's reserve for upgrades.
     """
-    settings = workspace.settings
+    settings = capacity.workspace.settings
     try:
-        sizes = list_sizes(workspace)
-        usages = with_idle_nodes(workspace, sizes, list_usages(workspace))
+        sizes, usages = capacity.sizes, capacity.usages
     except AzureError:
         return []  # what stands in the way is a finding
     tuned, served = (sizes.get(name.lower()) for name in (settings.fine_tune_size, settings.deployment_size))

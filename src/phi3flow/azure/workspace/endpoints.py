@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from phi3flow.azure.arm import ML_VERSION, OnWait, writable_identity
+from phi3flow.azure.arm import ML_VERSION, OnWait, writable
 from phi3flow.azure.tags import TAGS, is_tagged
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ConfigError
 
 LOG_LINES = 100
 _AT_ONCE = 8
-_SHOWN_ONLY = frozenset({"provisioningState", "scoringUri", "swaggerUri"})
+_SHOWN_ONLY = frozenset({"scoringUri", "swaggerUri"})
 
 
 class OnlineEndpoint:
@@ -47,16 +47,14 @@ class OnlineEndpoint:
             "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}},
             "properties": {"authMode": "Key"},
         }
-        return self._arm.put(self.id, ML_VERSION, body if existing is None else _echo(existing), on_wait=on_wait)
+        return self._arm.put(
+            self.id, ML_VERSION, writable(existing, _SHOWN_ONLY) if existing else body, on_wait=on_wait
+        )
 
     def key(self) -> SecretStr:
         """Return its first key; either works."""
         keys = self._arm.post(f"{self.id}/listKeys", ML_VERSION)
         return SecretStr(str(keys["primaryKey"]))
-
-    def deployments(self) -> dict[str, dict[str, Any]]:
-        """Return its deployments by name."""
-        return {str(row["name"]): row for row in self._arm.list(f"{self.id}/deployments", ML_VERSION)}
 
     def deployment(self, name: str) -> dict[str, Any] | None:
         """Return one as it stands, None where there is none."""
@@ -90,9 +88,10 @@ class OnlineEndpoint:
 
         ``on_wait`` is told how long Azure has been at something else with it, and may raise.
         """
-        for kind, shares in (("traffic", self.traffic()), ("mirrored traffic", self._shares("mirrorTraffic"))):
-            if shares.get(name):
-                flag = "mirror-traffic" if kind.startswith("mirror") else "traffic"
+        endpoint = self.read()
+        for kind, key, flag in (("traffic",) * 3, ("mirrored traffic", "mirrorTraffic", "mirror-traffic")):
+            shares = _shares(endpoint, key)
+            if name in shares:
                 command = self._az("update", f"--{flag} {name}=0")
                 raise ConfigError(
                     f"deployment {name} of endpoint {self.name} has {shares[name]} % of the {kind}: deploy another "
@@ -102,7 +101,7 @@ class OnlineEndpoint:
 
     def traffic(self) -> dict[str, int]:
         """Return the percentage of the traffic that each deployment gets, of those that get any."""
-        return self._shares("traffic")
+        return _shares(self.read(), "traffic")
 
     def route(self, traffic: Mapping[str, int]) -> None:
         """Distribute the traffic anew, and change nothing else; nothing is sent where it is so already."""
@@ -110,9 +109,9 @@ class OnlineEndpoint:
         if endpoint is None:
             raise AzureError(f"endpoint {self.name} is gone")
         shares = {name: share for name, share in traffic.items() if share}
-        if shares == self.traffic():
+        if shares == _shares(endpoint, "traffic"):
             return
-        body = _echo(endpoint)
+        body = writable(endpoint, _SHOWN_ONLY)
         body["properties"]["traffic"] = shares
         self._arm.put(self.id, ML_VERSION, body)
 
@@ -132,15 +131,10 @@ class OnlineEndpoint:
         return self._az("delete", "--yes")
 
     def _az(self, verb: str, arguments: str) -> str:
-        place = f"--resource-group {self._settings.resource_group} --workspace-name {self._settings.workspace}"
-        return f"az ml online-endpoint {verb} --name {self.name} {place} {arguments}"
+        return f"az ml online-endpoint {verb} --name {self.name} {self._settings.az_workspace} {arguments}"
 
     def _deployment_id(self, name: str) -> str:
         return f"{self.id}/deployments/{name}"
-
-    def _shares(self, kind: str) -> dict[str, int]:
-        shares = ((self.read() or {}).get("properties") or {}).get(kind) or {}
-        return {str(name): int(share) for name, share in shares.items() if share}
 
 
 @dataclass(frozen=True)
@@ -166,6 +160,11 @@ class ListedEndpoint:
         return [name for name, deployment in self.deployments.items() if is_tagged(deployment)]
 
     @property
+    def has_ours(self) -> bool:
+        """Whether phi3flow made the endpoint, or a deployment in it."""
+        return self.is_ours or bool(self.own)
+
+    @property
     def foreign(self) -> list[str]:
         """The deployments in it that phi3flow did not make."""
         return [name for name in self.deployments if name not in self.own]
@@ -186,7 +185,7 @@ def list_endpoints(workspace: Workspace) -> list[ListedEndpoint]:
 
 def list_own(workspace: Workspace) -> list[ListedEndpoint]:
     """Return the endpoints that phi3flow made, and those of others in which it made a deployment."""
-    return [endpoint for endpoint in list_endpoints(workspace) if endpoint.is_ours or endpoint.own]
+    return [endpoint for endpoint in list_endpoints(workspace) if endpoint.has_ours]
 
 
 def has_succeeded(resource: Mapping[str, Any] | None) -> bool:
@@ -194,14 +193,10 @@ def has_succeeded(resource: Mapping[str, Any] | None) -> bool:
     return resource is not None and resource["properties"].get("provisioningState") == "Succeeded"
 
 
-def _echo(endpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an endpoint as a PUT takes it, with all that was read: what is left out there goes back to its default."""
-    properties = {key: value for key, value in endpoint["properties"].items() if key not in _SHOWN_ONLY}
-    return {
-        **{key: endpoint[key] for key in ("location", "tags", "kind", "sku") if endpoint.get(key)},
-        "identity": writable_identity(endpoint.get("identity") or {}),
-        "properties": {key: value for key, value in properties.items() if value is not None},
-    }
+def _shares(endpoint: Mapping[str, Any] | None, key: str) -> dict[str, int]:
+    """Return the deployments that get a share of an endpoint's ``traffic`` or ``mirrorTraffic``, in percent."""
+    shares = ((endpoint or {}).get("properties") or {}).get(key) or {}
+    return {str(name): int(share) for name, share in shares.items() if share}
 
 
 def shift_traffic(now: Mapping[str, int], newcomer: str, share: int) -> dict[str, int]:

@@ -113,9 +113,7 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. Tags say what the model was made of, as its job's do."""
         job_name = job or self._latest_job()
-        properties = self._jobs.read(job_name)
-        if properties is None:
-            raise ConfigError(f"there is no job {job_name} in the workspace {self._workspace.settings.workspace}")
+        properties = self._jobs.need(job_name)
         if properties.get("status") != "Completed":
             raise ConfigError(f"job {job_name} is {properties.get('status')}: only a completed job has a model")
         model_name = name or f"{self._workspace.settings.model}-tuned"

@@ -17,7 +17,7 @@ def plan_deletion(
 ) -> PlannedDeletion | None:
     """Say what would be deleted, None where there is nothing. See ``Backend.plan_deletion``."""
     endpoints = {endpoint.name: endpoint for endpoint in list_endpoints(workspace)}
-    ours = [endpoint for endpoint in endpoints.values() if endpoint.is_ours or endpoint.own]
+    ours = [endpoint for endpoint in endpoints.values() if endpoint.has_ours]
     known = list(dict.fromkeys(state.endpoint for state in noted)) or [endpoint.name for endpoint in ours]
     chosen = name or only_name(known)
     if chosen is None:
@@ -52,11 +52,10 @@ def _check_deployment(workspace: Workspace, endpoint: ListedEndpoint, name: str)
         names = ", ".join(endpoint.deployments) or "none"
         raise ConfigError(f"the endpoint {endpoint.name} has no deployment {name}; it has {names}")
     if name in endpoint.foreign:
-        settings = workspace.settings
         raise ConfigError(
             f"phi3flow did not make deployment {name} of the endpoint {endpoint.name}; to delete it all the same: "
             f"az ml online-deployment delete --name {name} --endpoint-name {endpoint.name} "
-            f"--resource-group {settings.resource_group} --workspace-name {settings.workspace}"
+            f"{workspace.settings.az_workspace}"
         )
 
 

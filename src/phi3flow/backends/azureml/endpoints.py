@@ -23,7 +23,7 @@ def examine_all(workspace: Workspace, noted: Sequence[EndpointState]) -> list[En
     killed before it noted them, in whoever's endpoint, and all in endpoints that phi3flow made.
     """
     endpoints = {endpoint.name: endpoint for endpoint in list_endpoints(workspace)}
-    names = [endpoint.name for endpoint in endpoints.values() if endpoint.is_ours or endpoint.own]
+    names = [endpoint.name for endpoint in endpoints.values() if endpoint.has_ours]
     statuses: list[EndpointStatus] = []
     for name in dict.fromkeys([*(deployment.endpoint for deployment in noted), *names]):
         noted_here = [deployment for deployment in noted if deployment.endpoint == name]
