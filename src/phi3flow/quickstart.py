@@ -200,17 +200,18 @@ class Quickstart:
         return self._open_run("quickstart-base"), self._open_run("quickstart-fine-tuned")
 
     def _serve(self, label: str, model: Path, servers: contextlib.ExitStack) -> str:
-        from phi3flow.backends.backend import DeploymentRequest
+        from phi3flow.backends.backend import DeploymentRequest, Part, PlannedDeletion
         from phi3flow.backends.local.backend import LocalBackend
 
         os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(24))
         backend = LocalBackend()
         name = f"quickstart-{label}"
+        ending = PlannedDeletion((Part("endpoint", name),))
         if name in {server.endpoint for server in backend.status()}:
-            backend.undeploy(name)
+            backend.undeploy(ending)
         planned = backend.plan_deployment(DeploymentRequest(model=str(model), name=name, key_env=KEY_VARIABLE))
         backend.deploy(planned, on_note=lambda _: None)
-        servers.callback(backend.undeploy, name)
+        servers.callback(backend.undeploy, ending)
         return backend.connection(name).url
 
     def _run_flow(self, flow: Flow, name: str, key: str, lines: Path, url: str, stage: _Stage) -> None:

@@ -19,9 +19,12 @@ import requests
 
 from phi3flow.backends.backend import (
     AnyBackend,
+    DeletionRequest,
     DeploymentRequest,
     FineTuneRequest,
     JobResult,
+    Part,
+    PlannedDeletion,
     PlannedDeployment,
     PlannedJob,
     Progress,
@@ -133,7 +136,7 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def _end_servers(ground: Ground) -> None:
     for endpoint in {endpoint.endpoint for endpoint in ground.noted.endpoints()}:
-        ground.backend.undeploy(endpoint)
+        ground.backend.undeploy(PlannedDeletion((Part("endpoint", endpoint),)))
 
 
 @dataclass(frozen=True)
@@ -311,10 +314,15 @@ def test_a_model_is_registered_once_and_noted(ground: Ground, job: str, model: s
 
 def test_a_model_is_deleted_and_forgotten(ground: Ground, job: str) -> None:
     model = ground.backend.register(job, name="passing", flow_version=None)
-    ground.backend.delete_model("passing", model.version)
+    request = DeletionRequest(model=f"passing:{model.version}")
+    planned = ground.backend.plan_deletion(request)
+    assert planned
+    assert planned.label == f"model passing:{model.version}"
+    ground.backend.undeploy(planned)
     assert "passing" not in [noted.name for noted in ground.noted.models()]
     with pytest.raises(ConfigError, match=f"passing:{model.version}"):
-        ground.backend.delete_model("passing", model.version)
+        gone = ground.backend.plan_deletion(request)
+        ground.backend.undeploy(gone or planned)
     with pytest.raises(ConfigError, match="passing"):
         ground.backend.plan_deployment(replace(ground.deployment, model=f"passing:{model.version}"))
 
@@ -367,8 +375,8 @@ def test_status_tells_how_a_deployment_fares(ground: Ground, endpoint: str) -> N
 
 
 def planned_deletion(ground: Ground, name: str | None) -> str | None:
-    planned = ground.backend.plan_deletion(name, deployment=None)
-    return planned.endpoint if planned else None
+    planned = ground.backend.plan_deletion(DeletionRequest(name))
+    return planned.named("endpoint") if planned else None
 
 
 def test_an_unknown_endpoint_is_refused(ground: Ground, endpoint: str) -> None:
@@ -380,7 +388,9 @@ def test_an_unknown_endpoint_is_refused(ground: Ground, endpoint: str) -> None:
 
 def test_what_is_undeployed_is_gone_and_forgotten(ground: Ground, endpoint: str) -> None:
     """Last of the deployments' tests, since it ends what they look at."""
-    ground.backend.undeploy(endpoint)
+    planned = ground.backend.plan_deletion(DeletionRequest(endpoint))
+    assert planned
+    ground.backend.undeploy(planned)
     assert ground.noted.endpoints() == []
     assert planned_deletion(ground, None) is None
     assert ground.backend.status() == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import Field, SecretStr
 
@@ -30,7 +30,8 @@ class FineTuneRequest:
     """What a fine-tune is to be; a field that is left out is the backend's to decide.
 
     ``model`` is a folder, or a name that the backend's catalog knows. ``hyperparameters`` go by our names. ``gpus`` are
-    those of one node. ``resume`` goes on from a checkpoint, ``merge`` leaves whole weights in place of an adapter.
+    those of one node. ``resume`` goes on from a checkpoint, ``merge`` leaves whole weights in place of an adapter. The
+    model's name ends in ``suffix`` where a service names it; ``training_type`` says where the service trains.
     """
 
     train: Path
@@ -45,6 +46,8 @@ class FineTuneRequest:
     gpus: int = 1
     nodes: int = 1
     deepspeed_stage: int | None = None
+    suffix: str | None = None
+    training_type: str | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -58,6 +61,7 @@ class DeploymentRequest:
 
     ``model`` is a folder, or NAME or NAME:VERSION of a registered model; ``name`` the endpoint's. ``key_env`` is the
     variable that holds the endpoint's key. ``traffic`` is the percentage of the endpoint's requests that it gets.
+    ``content_safety`` filters questions and answers.
     """
 
     model: str | None = None
@@ -67,6 +71,21 @@ class DeploymentRequest:
     key_env: str | None = None
     timeout_s: float | None = None
     traffic: float = 100.0
+    content_safety: bool = True
+
+
+@dataclass(frozen=True)
+class DeletionRequest:
+    """What is to be deleted: an endpoint, of it only ``deployment``, or ``model``, NAME or NAME:VERSION.
+
+    Without any of them the only endpoint there is. ``cascade`` deletes a model's deployments with it, and with an
+    endpoint its model.
+    """
+
+    endpoint: str | None = None
+    deployment: str | None = None
+    model: str | None = None
+    cascade: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +122,44 @@ class PlannedDeployment(Planned):
     exists: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedDeletion:
-    """An endpoint, or of it only ``deployment``, as it would be deleted; ``label`` says what that is to a person."""
+PartKind = Literal["endpoint", "deployment", "model", "job", "file"]
 
-    endpoint: str
-    deployment: str | None
-    label: str
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is deleted; ``of`` is the endpoint of a deployment, or a model's version."""
+
+    kind: PartKind
+    name: str
+    of: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is, to a person."""
+        if self.kind == "deployment":
+            return f"deployment {self.name} of the endpoint {self.of}"
+        return f"{self.kind} {self.name}{f':{self.of}' if self.of else ''}"
+
+
+@dataclass(frozen=True)
+class PlannedDeletion:
+    """Things as they would be deleted, each before what it stands on."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def label(self) -> str:
+        """What they are, to a person."""
+        return ", then the ".join(part.label for part in self.parts)
+
+    def named(self, kind: PartKind) -> str | None:
+        """Return the first part of a kind, with the endpoint of a deployment in ``endpoint``'s place."""
+        for part in self.parts:
+            if part.kind == kind:
+                return part.name
+            if part.kind == "deployment" and kind == "endpoint":
+                return part.of
+        return None
 
 
 class JobResult(Record):
@@ -128,10 +178,15 @@ class JobResult(Record):
 
 @dataclass(frozen=True)
 class EndpointAccess:
-    """How an endpoint is asked; ``key`` is None where the backend does not keep it."""
+    """How an endpoint is asked; ``key`` is None where the backend does not keep it.
+
+    Of an OpenAI-compatible one ``url`` is the base, and ``model`` what requests call its model.
+    """
 
     url: str
     key: SecretStr | None
+    protocol: Literal["azureml", "openai"] = "azureml"
+    model: str | None = None
 
 
 JobT = TypeVar("JobT", bound=PlannedJob)
@@ -186,10 +241,6 @@ class Backend(Protocol[JobT, DeploymentT]):
         """
         ...
 
-    def delete_model(self, name: str, version: str) -> None:
-        """Delete a version of a registered model; what it was registered from stays."""
-        ...
-
     def plan_deployment(self, request: DeploymentRequest) -> DeploymentT:
         """Say what a deployment would be: of the latest model where the request names none.
 
@@ -204,18 +255,19 @@ class Backend(Protocol[JobT, DeploymentT]):
         """
         ...
 
-    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
-        """Say what ``undeploy`` would delete: without a name the only thing there is, None where there is nothing.
+    def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
+        """Say what ``undeploy`` would delete: without a name the only endpoint there is, None where there is nothing.
 
-        Raises ConfigError that lists what there is for a name that is unknown or several things without one, and for
-        what phi3flow did not make.
+        Raises ConfigError that lists what there is for a name that is unknown or several things without one, for what
+        phi3flow did not make, and for a model with deployments that are not to be deleted with it.
         """
         ...
 
-    def undeploy(
-        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
-    ) -> None:
-        """Delete an endpoint, or one deployment of it, and forget it; tell ``on_note`` where that takes minutes."""
+    def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
+        """Delete what was planned, in its order, and forget it; tell ``on_note`` where that takes minutes.
+
+        What is gone already is no error: an earlier call may have been killed.
+        """
         ...
 
     def status(self) -> list[EndpointStatus]:
@@ -234,11 +286,20 @@ def only_name(names: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
+def model_to_delete(reference: str, noted: Sequence[ModelState]) -> Part:
+    """Return the model of NAME or NAME:VERSION, the latest version noted of NAME. Raises ConfigError without one."""
+    name, _, version = reference.partition(":")
+    versions = [model.version for model in noted if model.name == name]
+    if not version and not versions:
+        raise ConfigError(f"no version of a model {name} was registered from here: give --model NAME:VERSION")
+    return Part("model", name, version or versions[-1])
+
+
 AnyBackend = Backend[PlannedJob, PlannedDeployment]
 """A backend as verbs have it: they hand back what it planned, whatever that holds besides."""
 
 
-def refuse_flags(request: FineTuneRequest | DeploymentRequest, reasons: Mapping[str, str]) -> None:
+def refuse_flags(request: FineTuneRequest | DeploymentRequest | DeletionRequest, reasons: Mapping[str, str]) -> None:
     """Raise ConfigError for the first field that was asked for and is among ``reasons``, which say why it cannot be."""
     for setting in fields(request):
         if setting.name in reasons and getattr(request, setting.name) != setting.default:

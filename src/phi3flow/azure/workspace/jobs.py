@@ -12,7 +12,8 @@ from phi3flow.azure.polling import JOB_WAITS, poll
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.errors import AzureError, ConfigError
 
-ENDED = frozenset({"Completed", "Failed", "Canceled"})
+COMPLETED, FAILED, CANCELED = "Completed", "Failed", "Canceled"
+ENDED = frozenset({COMPLETED, FAILED, CANCELED})
 _DEEPEST = 8
 """Steps of steps of a pipeline that are looked at."""
 _CANCELING = "CancelRequested"
@@ -32,22 +33,34 @@ OnJobProgress = Callable[[JobProgress], None]
 
 
 class Jobs:
-    """The jobs of a workspace."""
+    """The jobs of a workspace, asked in a ``version`` of its API that knows their kind."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._arm, self._workspace, self._place = workspace.arm, workspace.id, workspace
+    def __init__(self, workspace: Workspace, version: str = ML_VERSION) -> None:
+        self._arm, self._workspace, self._place, self._version = workspace.arm, workspace.id, workspace, version
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a job's properties, None where there is none of the name."""
-        job = self._arm.get(self._id(name), ML_VERSION)
+        job = self._arm.get(self._id(name), self._version)
         return None if job is None else dict(job["properties"])
 
     def need(self, name: str) -> dict[str, Any]:
         """Return a job's properties. Raises ConfigError where there is none of the name."""
         properties = self.read(name)
         if properties is None:
-            raise _no_job(name)
+            raise self.missing(name)
         return properties
+
+    def status(self, name: str) -> str | None:
+        """Return a job's status, None where there is none of the name."""
+        properties = self.read(name)
+        return None if properties is None else str(properties.get("status"))
+
+    def missing(self, name: str) -> ConfigError:
+        """Return the error that there is no job of a name."""
+        return ConfigError(
+            f"there is no job {name} in the workspace {self._place.settings.workspace}: `phi3flow status` lists those "
+            "made here"
+        )
 
     def cancel(self, name: str) -> str:
         """Have a job end, and return its status, which is CancelRequested until it has ended.
@@ -57,7 +70,7 @@ class Jobs:
         status = str(self.need(name).get("status"))
         if status in ENDED or status == _CANCELING:
             return status
-        self._arm.post(f"{self._id(name)}/cancel", ML_VERSION)
+        self._arm.post(f"{self._id(name)}/cancel", self._version)
         return str(self.need(name).get("status"))
 
     def end(self, name: str) -> str:
@@ -73,15 +86,15 @@ class Jobs:
         """
 
         progress = self._wait(name, on_progress)
-        if progress.status != "Completed":
+        if progress.status != COMPLETED:
             raise AzureError(self._explain(progress))
         return progress
 
     def _wait(self, name: str, on_progress: OnJobProgress) -> JobProgress:
         def look() -> tuple[JobProgress, float | None]:
-            job, asked_wait_s = self._arm.look(self._id(name), ML_VERSION)
+            job, asked_wait_s = self._arm.look(self._id(name), self._version)
             if job is None:
-                raise _no_job(name)
+                raise self.missing(name)
             progress = self._progress(name, job["properties"])
             on_progress(progress)
             return progress, asked_wait_s
@@ -95,6 +108,22 @@ class Jobs:
         )
         rows = ((answer or {}).get("run") or {}).get("data", {}).get("metrics") or []
         return {str(row["key"]): float(row["value"]) for row in rows}
+
+    def metric_history(self, name: str, metric: str) -> list[tuple[int, float]]:
+        """Return every value that a job logged of a metric, with its step."""
+        answer = self._arm.get_url(
+            f"{self._data_plane}/mlflow/v1.0{self._workspace}/api/2.0/mlflow/metrics/get-history",
+            run_id=name,
+            metric_key=metric,
+        )
+        return [(int(row.get("step") or 0), float(row["value"])) for row in (answer or {}).get("metrics") or []]
+
+    def artifacts(self, name: str, folder: str) -> list[str]:
+        """Return the names of what a job left in a folder of its artifacts; none where there is no such folder."""
+        answer = self._arm.get_url(
+            f"{self._data_plane}/mlflow/v1.0{self._workspace}/api/2.0/mlflow/artifacts/list", run_id=name, path=folder
+        )
+        return [str(row["path"]).rpartition("/")[2] for row in (answer or {}).get("files") or []]
 
     def ran_s(self, name: str) -> float:
         """Return how many seconds a job ran, as its run history tells; 0 where it does not."""
@@ -145,10 +174,6 @@ class Jobs:
 
     def _id(self, name: str) -> str:
         return f"{self._workspace}/jobs/{name}"
-
-
-def _no_job(name: str) -> ConfigError:
-    return ConfigError(f"there is no job {name} in the workspace: `phi3flow status` lists those made here")
 
 
 def _message(run: Mapping[str, Any]) -> str:

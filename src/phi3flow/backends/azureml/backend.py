@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint, list_own
-from phi3flow.azure.workspace.jobs import ENDED, JobProgress, Jobs
+from phi3flow.azure.workspace.jobs import Jobs
 from phi3flow.azure.workspace.models import Models
 from phi3flow.azure.workspace.workspace import Workspace, open_workspace
 from phi3flow.backends.azureml import BACKEND
@@ -21,14 +21,18 @@ from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE
 from phi3flow.backends.azureml.versions import plan_version
 from phi3flow.backends.backend import (
     Backend,
+    DeletionRequest,
     DeploymentRequest,
     EndpointAccess,
     FineTuneRequest,
     JobResult,
     OnProgress,
+    Part,
     PlannedDeletion,
+    model_to_delete,
     refuse_flags,
 )
+from phi3flow.backends.noted_jobs import NotedJobs
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import PROJECT, STATE_FILE
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
@@ -43,7 +47,11 @@ _REFUSED = {
     "port": _BY_AZURE,
     "key_env": _BY_AZURE,
     "timeout_s": "is for --backend local: Azure bounds the time by itself",
+    "suffix": "is for --backend serverless and azure-openai; register --name names the model here",
+    "training_type": "is for --backend azure-openai",
+    "content_safety": "is for --backend serverless: a deployment on machines of your own has none",
 }
+_REFUSED_DELETIONS = {"cascade": "is for --backend serverless and azure-openai"}
 
 
 class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
@@ -66,6 +74,10 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
         return Jobs(self._workspace)
 
     @property
+    def _noted_jobs(self) -> NotedJobs:
+        return NotedJobs(self._state, self._jobs, output_of)
+
+    @property
     def _models(self) -> Models:
         return Models(self._workspace)
 
@@ -78,44 +90,24 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
         """See Backend. Files are uploaded where they are not there yet."""
         if planned.status is None:
             send_job(planned, self._workspace)
-        return self._note_job(planned.name, planned.status or "NotStarted")
+        return self._noted_jobs.note(planned.name, planned.status or "NotStarted")
 
     def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
-        """See Backend. How the job fares is noted whenever that changes; see ``Jobs.follow``."""
-        seen: str | None = None
-
-        def note(progress: JobProgress) -> None:
-            nonlocal seen
-            if progress.status != seen:
-                self._note_job(job, progress.status)
-            seen = progress.status
-            on_progress(progress)
-
-        return describe_end(self._jobs.follow(job, note))
+        """See Backend, and ``Jobs.follow``."""
+        return describe_end(self._noted_jobs.follow(job, on_progress))
 
     def running_job(self, job: str | None) -> str:
         """See Backend. A job that was submitted from elsewhere, or that runs a flow, is known by its name too."""
-        if job is not None:
-            self._jobs.need(job)
-            return job
-        names = [noted.name for noted in self._state.jobs() if noted.status not in ENDED]
-        if not names:
-            raise ConfigError("no job that was submitted from here is under way: phi3flow cancel JOB names another")
-        return names[-1]
+        return self._noted_jobs.running(job)
 
     def cancel(self, job: str) -> JobState:
-        """See Backend. Ctrl-C leaves it to Azure, which goes on ending it."""
-        status = self._jobs.end(job)
-        if job in {noted.name for noted in self._state.jobs()}:
-            return self._note_job(job, status)
-        return _describe_job(job, status)
+        """See Backend."""
+        return self._noted_jobs.cancel(job)
 
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. Tags say what the model was made of, as its job's do."""
-        job_name = job or self._latest_job()
+        job_name = self._noted_jobs.need_completed(job)
         properties = self._jobs.need(job_name)
-        if properties.get("status") != "Completed":
-            raise ConfigError(f"job {job_name} is {properties.get('status')}: only a completed job has a model")
         model_name = name or f"{self._workspace.settings.model}-tuned"
         job_tags = (properties.get("tags") or {}).items()
         tags = {key: str(value) for key, value in job_tags if not key.startswith("azureml.")}
@@ -131,14 +123,6 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
         )
         self._state.note_model(model)
         return model
-
-    def delete_model(self, name: str, version: str) -> None:
-        """See Backend. Raises AzureError while a deployment stands on the version."""
-        noted = [(model.name, model.version) for model in self._state.models()]
-        if (name, version) not in noted:  # else it may be gone already: an earlier call may have been killed
-            self._need_model(name, version)
-        self._models.delete(name, version)
-        self._state.forget_model(name, version)
 
     def plan_deployment(self, request: DeploymentRequest) -> PlannedVersion:
         """See Backend, and ``plan_version``."""
@@ -160,15 +144,28 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
             raise
         return self._note_deployment(planned, deployed.url, deployed.traffic)
 
-    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
-        """See Backend, and ``plan_deletion``."""
-        return plan_deletion(self._workspace, self._state.endpoints(), endpoint, deployment)
+    def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
+        """See Backend, and ``plan_deletion``. Azure refuses a model that a deployment stands on."""
+        refuse_flags(request, _REFUSED_DELETIONS)
+        if request.model:
+            model = model_to_delete(request.model, self._state.models())
+            noted = [(known.name, known.version) for known in self._state.models()]
+            if (model.name, model.of) not in noted:  # else it may be gone already: an earlier call may have been killed
+                self._need_model(model.name, str(model.of))
+            return PlannedDeletion((model,))
+        part = plan_deletion(self._workspace, self._state.endpoints(), request.endpoint, request.deployment)
+        return PlannedDeletion((part,)) if part else None
 
-    def undeploy(
-        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
-    ) -> None:
-        """See Backend. What is gone already is no error: an earlier call may have been killed."""
-        service = OnlineEndpoint(self._workspace, endpoint)
+    def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
+        """See Backend."""
+        for part in planned.parts:
+            if part.kind == "model":
+                self._models.delete(part.name, str(part.of))
+                self._state.forget_model(part.name, str(part.of))
+            else:
+                self._undeploy(part, on_note)
+
+    def _undeploy(self, part: Part, on_note: Callable[[str], None]) -> None:
         noted = False
 
         def wait(passed_s: float) -> None:
@@ -177,15 +174,16 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
                 on_note("Azure deletes it once what it is doing with it has ended; that may take minutes …")
                 noted = True
 
-        if deployment is None:
-            service.delete(on_wait=wait)
+        if part.kind == "deployment":
+            OnlineEndpoint(self._workspace, str(part.of)).delete_deployment(part.name, on_wait=wait)
+            self._state.forget_endpoint(str(part.of), part.name)
         else:
-            service.delete_deployment(deployment, on_wait=wait)
-        self._state.forget_endpoint(endpoint, deployment)
+            OnlineEndpoint(self._workspace, part.name).delete(on_wait=wait)
+            self._state.forget_endpoint(part.name)
 
     def status(self) -> list[EndpointStatus]:
         """See Backend, and ``examine_all``."""
-        self._look_at_jobs()
+        self._noted_jobs.look()
         return examine_all(self._workspace, self._state.endpoints())
 
     def connection(self, endpoint: str) -> EndpointAccess:
@@ -222,42 +220,7 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
         if self._models.read(name, version) is None:
             raise ConfigError(f"the workspace {self._workspace.settings.workspace} has no model {name}:{version}")
 
-    def _latest_job(self) -> str:
-        """Return the latest job of the project that completed; how the others fare is asked first."""
-        self._look_at_jobs()
-        jobs = self._state.jobs()
-        completed = [job.name for job in jobs if job.status == "Completed"]
-        if completed:
-            return completed[-1]
-        if jobs:
-            raise ConfigError(
-                f"no job that was submitted from here has completed: {jobs[-1].name} is {jobs[-1].status}"
-            )
-        raise ConfigError("no job was submitted from here: register JOB, or `phi3flow fine-tune --backend azureml`")
-
-    def _look_at_jobs(self) -> None:
-        for job in self._state.jobs():
-            if job.status not in ENDED:
-                properties = self._jobs.read(job.name)
-                self._note_job(job.name, str(properties["status"]) if properties else "Deleted")
-
     def _latest_model(self) -> str | None:
         """Return the model that was registered from here last, as NAME:VERSION."""
         models = self._state.models()
         return f"{models[-1].name}:{models[-1].version}" if models else None
-
-    def _note_job(self, name: str, status: str) -> JobState:
-        noted = next((job for job in self._state.jobs() if job.name == name), None)
-        job = _describe_job(name, status, noted.created_at if noted else None)
-        self._state.note_job(job)
-        return job
-
-
-def _describe_job(name: str, status: str, created_at: datetime | None = None) -> JobState:
-    return JobState(
-        backend=BACKEND,
-        name=name,
-        status=status,
-        output=output_of(name),
-        created_at=created_at or datetime.now(UTC),
-    )

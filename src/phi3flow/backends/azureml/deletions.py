@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from phi3flow.azure.workspace.endpoints import ListedEndpoint, OnlineEndpoint, list_endpoints
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.azureml import BACKEND
-from phi3flow.backends.backend import PlannedDeletion, only_name
+from phi3flow.backends.backend import Part, only_name
 from phi3flow.errors import ConfigError
 from phi3flow.project.state import EndpointState
 
 
 def plan_deletion(
     workspace: Workspace, noted: Sequence[EndpointState], name: str | None, deployment: str | None
-) -> PlannedDeletion | None:
+) -> Part | None:
     """Say what would be deleted, None where there is nothing. See ``Backend.plan_deletion``."""
     endpoints = {endpoint.name: endpoint for endpoint in list_endpoints(workspace)}
     ours = [endpoint for endpoint in endpoints.values() if endpoint.has_ours]
@@ -31,12 +31,10 @@ def plan_deletion(
     if deployment is not None:
         if endpoint is not None and deployment not in noted_there:
             _check_deployment(workspace, endpoint, deployment)
-        label = f"deployment {deployment} of the endpoint {chosen}"
-    else:
-        if endpoint is not None:
-            _check_endpoint(workspace, endpoint)
-        label = f"endpoint {chosen}"
-    return PlannedDeletion(endpoint=chosen, deployment=deployment, label=label)
+        return Part("deployment", deployment, of=chosen)
+    if endpoint is not None:
+        _check_endpoint(workspace, endpoint)
+    return Part("endpoint", chosen)
 
 
 def no_endpoint(workspace: Workspace, name: str, ours: Sequence[ListedEndpoint]) -> ConfigError:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phi3flow.azure.settings import AzureSettings
-from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
 from phi3flow.azure.workspace.sdk import refusals
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.backend import FineTuneRequest
+from phi3flow.backends.job_names import job_tags, name_job
 from phi3flow.errors import ConfigError
-from phi3flow.storage.jsonl import file_sha256
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Component, Job, PipelineJob
@@ -114,13 +110,6 @@ class CatalogJob:
             return build_pipeline(name, self._inputs, component, self._tags)
 
 
-def name_job(model: str, decisive: Mapping[str, Any]) -> str:
-    """Name a job after its model and everything that decides the result, so that the same command finds it again."""
-    canonical = json.dumps(dict(decisive), sort_keys=True, default=str)
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
-    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
-
-
 def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, tags: Mapping[str, str]) -> PipelineJob:
     """Return the pipeline job: one node, the catalog's component, and its model as an output."""
     from azure.ai.ml import Input, dsl
@@ -136,12 +125,6 @@ def build_pipeline(name: str, inputs: Mapping[str, Any], component: Component, t
     job: PipelineJob = fine_tune()
     job.name, job.display_name, job.experiment_name, job.tags = name, name, "phi3flow-fine-tune", dict(tags)
     return job
-
-
-def job_tags(request: FineTuneRequest, model: CatalogAsset, *, recipe: str) -> dict[str, str]:
-    """Return what a job, and the model that it makes, tell of where they come from."""
-    hashes = {f"{split}_sha256": file_sha256(path) for split, path in request.files.items()}
-    return {**hashes, "base_model": f"{model.name}:{model.version}", "recipe": recipe, **TAGS}
 
 
 def _deepspeed(request: FineTuneRequest) -> dict[str, str]:

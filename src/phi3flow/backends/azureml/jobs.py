@@ -20,6 +20,7 @@ from phi3flow.backends.azureml.fine_tuning import OUTPUT, CatalogJob, JobDraft
 from phi3flow.backends.azureml.script_recipe import RECIPE as SCRIPT
 from phi3flow.backends.azureml.script_recipe import ScriptJob
 from phi3flow.backends.backend import FineTuneRequest, JobResult, PlannedJob
+from phi3flow.backends.job_names import next_attempt
 from phi3flow.datasets import read_chats
 from phi3flow.datasets.chat import is_learnt
 from phi3flow.errors import ConfigError, ForbiddenError
@@ -31,8 +32,6 @@ RECIPES: Mapping[str, Callable[[FineTuneRequest, Mapping[str, str], Workspace], 
     SCRIPT: ScriptJob,
 }
 """What makes a job of a request, the ids of its data assets by split, and the workspace."""
-_AGAIN = frozenset({"Failed", "Canceled"})
-"""A job's name cannot be used twice: after one of these the next attempt gets a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def plan_job(request: FineTuneRequest, workspace: Workspace) -> PlannedFineTune:
     _check_gpus(request, workspace)
     data = {role: data_id(workspace, path, role=role) for role, path in request.files.items()}
     draft = _recipe(request)(request, data, workspace)
-    name, status = _attempt(draft.name, Jobs(workspace))
+    name, status = next_attempt(draft.name, Jobs(workspace).status)
     is_new = status is None
     return PlannedFineTune(
         name=name,
@@ -143,12 +142,3 @@ def _check_gpus(request: FineTuneRequest, workspace: Workspace) -> None:
 
 def _cost(request: FineTuneRequest, workspace: Workspace) -> Callable[[], str]:
     return lambda: describe_cost(workspace.settings.fine_tune_size, workspace.location, request.nodes)
-
-
-def _attempt(name: str, jobs: Jobs) -> tuple[str, str | None]:
-    """Return the attempt that runs, has completed or comes next, and its status."""
-    number, attempt = 1, name
-    while (job := jobs.read(attempt)) is not None and job.get("status") in _AGAIN:
-        number += 1
-        attempt = f"{name}-{number}"
-    return attempt, None if job is None else str(job.get("status"))

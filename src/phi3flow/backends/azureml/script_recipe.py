@@ -13,8 +13,9 @@ from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
 from phi3flow.azure.workspace.code_assets import ensure_code
 from phi3flow.azure.workspace.environments import ensure_environment, environment_id
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.backends.azureml.fine_tuning import OUTPUT, job_tags, name_job
+from phi3flow.backends.azureml.fine_tuning import OUTPUT
 from phi3flow.backends.backend import FineTuneRequest
+from phi3flow.backends.job_names import job_tags, name_job
 from phi3flow.errors import ConfigError
 from phi3flow.training import fine_tune_config
 from phi3flow.training.config import RECIPE_VERSION

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from phi3flow.backends.backend import (
     Backend,
+    DeletionRequest,
     DeploymentRequest,
     EndpointAccess,
     FineTuneRequest,
     JobResult,
     OnProgress,
+    Part,
     PlannedDeletion,
+    model_to_delete,
     only_name,
     refuse_flags,
 )
@@ -41,6 +44,13 @@ _REFUSED = {
     "nodes": _BY_LAUNCHER,
     "deepspeed_stage": "does not go with --backend local, where each GPU holds all weights",
     "traffic": "does not go with --backend local: an endpoint on this machine is its only deployment",
+    "suffix": "is for --backend serverless and azure-openai; --output names the model here",
+    "training_type": "is for --backend azure-openai",
+    "content_safety": "is for --backend serverless: an endpoint on this machine has none",
+}
+_REFUSED_DELETIONS = {
+    "deployment": "does not go with --backend local: an endpoint is its only deployment",
+    "cascade": "is for --backend serverless and azure-openai",
 }
 
 
@@ -101,10 +111,6 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
         """See Backend. The registry is MLflow's."""
         return register_model(job, name=name, flow_version=flow_version, state=self._state)
 
-    def delete_model(self, name: str, version: str) -> None:
-        """See Backend."""
-        delete_version(name, version, state=self._state)
-
     def plan_deployment(self, request: DeploymentRequest) -> PlannedServer:
         """See Backend."""
         refuse_flags(request, _REFUSED)
@@ -117,21 +123,22 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
             self._state.forget_endpoint(planned.endpoint)
         return start_endpoint(planned, self._state)
 
-    def plan_deletion(self, endpoint: str | None, *, deployment: str | None) -> PlannedDeletion | None:
+    def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
         """See Backend."""
-        if deployment:
-            raise ConfigError("--deployment does not go with --backend local: an endpoint is its only deployment")
-        name = endpoint or only_name([noted.endpoint for noted in self._state.endpoints()])
-        if name is None:
-            return None
-        return PlannedDeletion(endpoint=self._find(name).endpoint, deployment=None, label=f"endpoint {name}")
+        refuse_flags(request, _REFUSED_DELETIONS)
+        if request.model:
+            return PlannedDeletion((model_to_delete(request.model, self._state.models()),))
+        name = request.endpoint or only_name([noted.endpoint for noted in self._state.endpoints()])
+        return PlannedDeletion((Part("endpoint", self._find(name).endpoint),)) if name else None
 
-    def undeploy(
-        self, endpoint: str, *, deployment: str | None = None, on_note: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
         """See Backend. The server finishes what is in flight."""
-        stop_server(self._find(endpoint))
-        self._state.forget_endpoint(endpoint)
+        for part in planned.parts:
+            if part.kind == "model":
+                delete_version(part.name, str(part.of), state=self._state)
+            else:
+                stop_server(self._find(part.name))
+                self._state.forget_endpoint(part.name)
 
     def status(self) -> list[EndpointStatus]:
         """See Backend. A job is noted by the process that runs it."""

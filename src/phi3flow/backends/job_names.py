@@ -1,0 +1,40 @@
+"""What a job in the cloud is called, after its content, so that the same command finds it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from phi3flow.azure.tags import TAGS
+from phi3flow.azure.workspace.catalog import CatalogAsset
+from phi3flow.azure.workspace.jobs import CANCELED, FAILED
+from phi3flow.backends.backend import FineTuneRequest
+from phi3flow.storage.jsonl import file_sha256
+
+_AGAIN = frozenset({FAILED, CANCELED})
+"""A job's name cannot be used twice: after one of these the next attempt gets a number."""
+
+
+def name_job(model: str, decisive: Mapping[str, Any]) -> str:
+    """Name a job after its model and everything that decides the result, so that the same command finds it again."""
+    canonical = json.dumps(dict(decisive), sort_keys=True, default=str)
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
+    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+def next_attempt(name: str, status_of: Callable[[str], str | None]) -> tuple[str, str | None]:
+    """Return the attempt at a job that runs, has completed or comes next, and its status."""
+    number, attempt = 1, name
+    while (status := status_of(attempt)) in _AGAIN:
+        number += 1
+        attempt = f"{name}-{number}"
+    return attempt, status
+
+
+def job_tags(request: FineTuneRequest, model: CatalogAsset, *, recipe: str) -> dict[str, str]:
+    """Return what a job, and the model that it makes, tell of where they come from."""
+    hashes = {f"{split}_sha256": file_sha256(path) for split, path in request.files.items()}
+    return {**hashes, "base_model": f"{model.name}:{model.version}", "recipe": recipe, **TAGS}
