@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from phi3flow.azure import patience
-from phi3flow.backends.azureml import deployments
+from phi3flow.backends import coming_up
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.roles import ROLES
@@ -138,7 +138,7 @@ def test_a_deployment_that_is_made_for_ever_is_taken_back(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.world.creation_polls, ready.world.poll_ms = 4, 400
-    monkeypatch.setattr(deployments, "CREATION_BOUND_S", 0.5)
+    monkeypatch.setattr(coming_up, "CREATION_BOUND_S", 0.5)
     done = phi3flow(*DEPLOY_BASE, cwd=project)
     assert done.returncode == 3
     assert "it was still being created after 1." in done.stderr
@@ -152,7 +152,7 @@ def test_what_takes_long_is_said_now_and_then(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.world.creation_polls, ready.world.poll_ms = 6, 400
-    monkeypatch.setattr(deployments, "NOTED_EVERY_S", 1.0)
+    monkeypatch.setattr(coming_up, "NOTED_EVERY_S", 1.0)
     done = phi3flow(*DEPLOY_BASE, cwd=project)
     assert done.returncode == 0, done.stderr
     assert f"creating {PRICE}; this usually takes up to 15 minutes" in done.stderr

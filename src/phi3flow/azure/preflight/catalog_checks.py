@@ -34,7 +34,7 @@ def check_catalog(workspace: Workspace) -> Iterator[Finding]:
     What cannot be looked up for another reason is a warning.
     """
     settings, catalog = workspace.settings, Catalog(workspace)
-    replacement = _REPLACEMENTS.get(settings.model.lower())
+    replacement = replacement_of(settings.model)
     way_out = _naming(replacement) if replacement else _SET
     model = yield from _look_up(f"model {settings.model}", catalog.model, way_out)
     if model is not None:
@@ -57,9 +57,14 @@ def _look_up(
     return None
 
 
+def replacement_of(model: str) -> str | None:
+    """Return the living model that takes a retired one's place, None where nothing is known to."""
+    return _REPLACEMENTS.get(model.lower())
+
+
 def check_retirement(model: CatalogAsset, settings: AzureSettings) -> Iterator[Finding]:
     """Find a model that Azure has retired or archived."""
-    replacement = _REPLACEMENTS.get(model.name.lower())
+    replacement = replacement_of(model.name)
     date = model.tags.get(RETIREMENT_TAG) or (_RETIRED_ON if replacement else None)
     if model.is_archived or date:
         state = "archived it" if model.is_archived else "retired it"

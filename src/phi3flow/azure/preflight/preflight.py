@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION, Arm
+from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.foundation.inventory import PROVIDERS
 from phi3flow.azure.foundation.plan import AT_ONCE, Task
-from phi3flow.azure.foundation.resources import ROLES_VERSION, Registration, Resource, RoleAssignment
+from phi3flow.azure.foundation.resources import Registration, Resource, RoleAssignment
 from phi3flow.azure.preflight.catalog_checks import check_catalog
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.idle_nodes import check_resting_nodes
+from phi3flow.azure.preflight.permissions import list_permissions, may
 from phi3flow.azure.preflight.size_checks import Capacity, check_deployment_size, check_fine_tune_size, check_sizes
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint
@@ -102,7 +102,7 @@ def check_fine_tune(workspace: Workspace) -> list[Finding]:
     settings = workspace.settings
     findings = _check_workspace(workspace)
     if not findings and workspace.arm.get(f"{workspace.id}/computes/{settings.compute}", ML_VERSION) is None:
-        findings.append(_missing("compute cluster", settings.compute))
+        findings.append(missing("compute cluster", settings.compute))
     return findings or [*_check_providers(workspace), *check_sizes(Capacity(workspace), check_fine_tune_size)]
 
 
@@ -115,7 +115,7 @@ def check_flow_job(workspace: Workspace, *, nodes: int) -> list[Finding]:
     cluster = workspace.arm.get(f"{workspace.id}/computes/{name}", ML_VERSION)
     if cluster is None:
         is_own = name != workspace.settings.compute
-        return [_missing("compute cluster", name, "Set batch_compute in phi3flow.toml to another." if is_own else "")]
+        return [missing("compute cluster", name, "Set batch_compute in phi3flow.toml to another." if is_own else "")]
     scale = (cluster["properties"].get("properties") or {}).get("scaleSettings") or {}
     most = int(scale.get("maxNodeCount", nodes))
     if nodes <= most:
@@ -129,7 +129,7 @@ def check_deployment(workspace: Workspace) -> list[Finding]:
     settings, findings = workspace.settings, _check_workspace(workspace)
     identity = settings.id_of("Microsoft.ManagedIdentity/userAssignedIdentities", settings.identity)
     if not findings and workspace.arm.get(identity, "2023-01-31") is None:
-        findings.append(_missing("managed identity", settings.identity))
+        findings.append(missing("managed identity", settings.identity))
     return findings or [*_check_providers(workspace), *check_sizes(Capacity(workspace), check_deployment_size)]
 
 
@@ -191,11 +191,12 @@ def _check_workspace(workspace: Workspace) -> list[Finding]:
     """Find what is wrong with the subscription, and a workspace that is missing."""
     findings = [*check_subscription(workspace)]
     if workspace.arm.get(workspace.id, ML_VERSION) is None:
-        findings.append(_missing("workspace", workspace.settings.workspace))
+        findings.append(missing("workspace", workspace.settings.workspace))
     return findings
 
 
-def _missing(label: str, name: str, remedy: str = "") -> Finding:
+def missing(label: str, name: str, remedy: str = "") -> Finding:
+    """Return the finding that something of the settings is not there."""
     remedy = remedy or "`phi3flow azure up` makes it; `phi3flow azure status` looks."
     return Finding.error(f"{label} {name}", "it does not exist", remedy)
 
@@ -205,14 +206,14 @@ def _check_permissions(workspace: Workspace, tasks: Sequence[Task]) -> Iterator[
     arm, settings = workspace.arm, workspace.settings
     group = next(task for task in tasks if task.requirement.key == settings.group.lower())
     scope = settings.subscription if group.condition.action == "create" else settings.group
-    permissions = {target: _permissions(arm, target) for target in dict.fromkeys((scope, settings.subscription))}
+    permissions = {target: list_permissions(arm, target) for target in dict.fromkeys((scope, settings.subscription))}
     refused: dict[tuple[str, str], list[str]] = {}
     for task in tasks:
         if task.condition.action not in ("create", "change"):
             continue
         target = settings.subscription if isinstance(task.requirement, Registration) else scope
         role = _GRANTING if isinstance(task.requirement, RoleAssignment) else "Contributor"
-        if not _may(_action(task.requirement), permissions[target]):
+        if not may(_action(task.requirement), permissions[target]):
             refused.setdefault((role, target), []).append(_action(task.requirement))
     for (role, target), actions in refused.items():
         yield Finding.error(
@@ -221,17 +222,6 @@ def _check_permissions(workspace: Workspace, tasks: Sequence[Task]) -> Iterator[
             f"Somebody who owns it types: az role assignment create --assignee {arm.caller().object_id} --role "
             f"'{role.partition(',')[0]}' --scope {target} ({role}).",
         )
-
-
-def _permissions(arm: Arm, scope: str) -> list[dict[str, Any]]:
-    return list(arm.list(f"{scope}/providers/Microsoft.Authorization/permissions", ROLES_VERSION))
-
-
-def _may(action: str, permissions: Sequence[Mapping[str, Any]]) -> bool:
-    def matches(patterns: Iterable[str]) -> bool:
-        return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)
-
-    return any(matches(grant.get("actions", ())) and not matches(grant.get("notActions", ())) for grant in permissions)
 
 
 def _action(requirement: object) -> str:

@@ -37,6 +37,12 @@ class Workspace:
         """The workspace's id in Azure Resource Manager."""
         return self.settings.workspace_id(self.settings.workspace)
 
+    @property
+    def of_project(self) -> Workspace:
+        """The AI Foundry project of the settings, which is a workspace of a kind."""
+        settings = self.settings.model_copy(update={"workspace": self.settings.project})
+        return Workspace(self.arm, settings, Sdk(self.arm, settings))
+
     def with_model(self, reference: str) -> Workspace:
         """Return the same workspace, whose settings name another model of the registry, NAME or NAME:VERSION."""
         model, _, version = reference.partition(":")

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi3flow.azure.arm import USER_AGENT
-from phi3flow.azure.polling import Waits, poll
 from phi3flow.azure.preflight.idle_nodes import wait_for_idle_nodes
 from phi3flow.azure.prices import describe_cost
 from phi3flow.azure.tags import TAGS
@@ -20,8 +18,8 @@ from phi3flow.azure.workspace.environments import ensure_environment
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.azureml import BACKEND
 from phi3flow.backends.backend import PlannedDeployment
-from phi3flow.errors import AzureError, DeploymentError, Phi3flowError
-from phi3flow.text import duration, shorten
+from phi3flow.backends.coming_up import ask_once_up, bounded, give_up, reason_of
+from phi3flow.errors import DeploymentError
 
 SCORING = Path(__file__).parents[2] / "serving" / "azure"
 """The folder of the scoring script, of what it imports, and of its conda environment."""
@@ -31,15 +29,8 @@ CONDA_FILE = SCORING / "environment.yml"
 REQUEST_TIMEOUT = "PT1M30S"
 LOADING = "PT10M"
 """How long the weights may take to load before a container that does not answer is restarted."""
-CREATION_BOUND_S = 5400.0
 CREATION_USUALLY = "15 minutes, with the first build of the image"
 """learn.microsoft.com: how-to-deploy-online-endpoints (2026-03)."""
-DELETION_BOUND_S = 900.0
-NOTED_EVERY_S = 300.0
-SMOKE_TIMEOUT_S = 120.0
-SMOKE_ATTEMPTS = 5
-SMOKE_WAITS = Waits(first_s=1.0, longest_s=8.0, growth=2.0)
-"""Between questions to a deployment that was just made."""
 LOG_LINES = 10
 _PROBE = {"period": "PT10S", "timeout": "PT10S", "failureThreshold": 30, "successThreshold": 1}
 _VARIABLES = {"WORKER_COUNT": "1", "GUNICORN_CMD_ARGS": "--threads 4"}
@@ -49,8 +40,6 @@ _QUESTION = {
         "parameters": {"temperature": 0.0, "max_new_tokens": 8},
     }
 }
-_BRIEFLY_AWAY = frozenset({404, 408, 424, 429, 500, 502, 503, 504})
-"""What an endpoint may answer in the seconds after a change, until its routes are known everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +59,6 @@ class Deployed:
     deployment: str
     url: str
     traffic: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _Smoke:
-    """What is wrong with a deployment's answer, None where nothing is, and whether it may pass by itself."""
-
-    problem: str | None
-    may_pass: bool
 
 
 def deployment_name(model: str, version: str) -> str:
@@ -112,10 +93,10 @@ class Deployer:
         DeploymentError with the end of its log.
         """
         try:
-            endpoint = self._endpoint.create(on_wait=self._wait(f"endpoint {self._endpoint.name}"))
+            endpoint = self._endpoint.create(on_wait=bounded(f"endpoint {self._endpoint.name}", self._on_note))
             url = str(endpoint["properties"]["scoringUri"])
             before = self._endpoint.traffic()
-            existing = self._endpoint.settled_deployment(self._name, on_wait=self._wait(self._what))
+            existing = self._endpoint.settled_deployment(self._name, on_wait=bounded(self._what, self._on_note))
             self.exists = existing is not None
             if self._planned.instances and existing:
                 self._on_note(
@@ -145,7 +126,7 @@ class Deployer:
         except Exception as error:
             if not self.exists:
                 raise
-            why = _reason(error).removeprefix(f"{self._what}: ")
+            why = reason_of(error).removeprefix(f"{self._what}: ")
             if not is_new and not isinstance(error, DeploymentError):
                 raise DeploymentError(f"{self._what}: {why}. {self._how_to_end}") from error
             raise DeploymentError(self._take_back(why, before)) from error
@@ -160,21 +141,7 @@ class Deployer:
         self._on_note(f"{self._what}: creating {self._cost}; this usually takes up to {CREATION_USUALLY} …")
         self.exists = True
         body = self._describe(code=code, environment=environment)
-        self._endpoint.make_deployment(self._name, body, on_wait=self._wait(self._what))
-
-    def _wait(self, subject: str) -> Callable[[float], None]:
-        """Return what says every few minutes how long it has taken, and ends it after ``CREATION_BOUND_S``."""
-        noted_s = 0.0
-
-        def wait(passed_s: float) -> None:
-            nonlocal noted_s
-            if passed_s >= CREATION_BOUND_S:
-                raise AzureError(f"{subject}: it was still being created after {duration(passed_s)}")
-            if passed_s >= noted_s + NOTED_EVERY_S:
-                noted_s = passed_s
-                self._on_note(f"{subject}: still being created after {duration(passed_s)} …")
-
-        return wait
+        self._endpoint.make_deployment(self._name, body, on_wait=bounded(self._what, self._on_note))
 
     def _describe(self, *, code: str, environment: str) -> dict[str, Any]:
         """Return the deployment's body; only the liveness probe waits long: it counts from the container's start."""
@@ -204,11 +171,11 @@ class Deployer:
         log = self._end_of_log()
         try:
             self._endpoint.route(before)
-            self._endpoint.delete_deployment(self._name, on_wait=_give_up)
+            self._endpoint.delete_deployment(self._name, on_wait=give_up)
             self.exists = False
             undone = "It was deleted again; the traffic is as it was."
         except Exception as error:
-            undone = f"It could not be deleted again: {_reason(error)}. {self._how_to_end}"
+            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
         return f"{self._what}: {why}{log}{undone}"
 
     def _is_absent(self) -> bool:
@@ -221,7 +188,7 @@ class Deployer:
         try:
             log = "\n".join(self._endpoint.logs(self._name).strip().splitlines()[-LOG_LINES:])
         except Exception as error:
-            return f"; its log cannot be read ({_reason(error)}). "
+            return f"; its log cannot be read ({reason_of(error)}). "
         return f"; the end of its log:\n{log}\n" if log else ". "
 
     @property
@@ -234,44 +201,10 @@ class Deployer:
         return f"It costs until it is deleted: {self._cost}. To end it: {command}"
 
 
-def _give_up(passed_s: float) -> None:
-    """Raise AzureError once Azure has let something wait to be deleted for ``DELETION_BOUND_S``."""
-    if passed_s >= DELETION_BOUND_S:
-        raise AzureError(f"Azure has not done it within {duration(passed_s)}")
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().rstrip(".")
-    return text if isinstance(error, Phi3flowError) else f"{type(error).__name__}: {shorten(text, 300)}"
-
-
 def _ask(url: str, deployment: str, key: str) -> str | None:
     """Post a question to one deployment; return what is wrong with the answer, None where nothing is."""
-    import requests
-
-    headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": deployment, "User-Agent": USER_AGENT}
-
-    def ask() -> tuple[_Smoke, None]:
-        try:
-            answer = requests.post(url, json=_QUESTION, headers=headers, timeout=SMOKE_TIMEOUT_S)
-        except requests.RequestException as error:
-            return _Smoke(type(error).__name__, may_pass=True), None
-        return _Smoke(_problem(answer), may_pass=answer.status_code in _BRIEFLY_AWAY), None
-
-    smoke = poll(
-        ask,
-        until=lambda smoke: smoke.problem is None or not smoke.may_pass,
-        waits=SMOKE_WAITS,
-        most_looks=SMOKE_ATTEMPTS,
-    )
-    return smoke.problem
+    return ask_once_up(url, _QUESTION, key, {"azureml-model-deployment": deployment}, answer_of=_output)
 
 
-def _problem(answer: Any) -> str | None:
-    if answer.status_code != 200:
-        return f"HTTP {answer.status_code}: {shorten(answer.text, 300)}"
-    try:
-        output = answer.json().get("output")
-    except (ValueError, AttributeError):
-        output = None
-    return None if isinstance(output, str) else f"no text in 'output': {shorten(answer.text, 300)}"
+def _output(answer: Any) -> Any:
+    return answer.get("output")

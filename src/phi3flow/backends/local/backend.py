@@ -30,7 +30,7 @@ from phi3flow.backends.local.jobs import (
     read_result,
     run_planned,
 )
-from phi3flow.backends.local.registry import delete_version, register_model
+from phi3flow.backends.local.registry import delete_version, need_version, register_model
 from phi3flow.backends.local.server_processes import look_at_server, stop_server, with_announced_url
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import FINE_TUNED_MODEL, PROJECT, STATE_FILE
@@ -127,7 +127,9 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
         """See Backend."""
         refuse_flags(request, _REFUSED_DELETIONS)
         if request.model:
-            return PlannedDeletion((model_to_delete(request.model, self._state.models()),))
+            model = model_to_delete(request.model, self._state.models())
+            need_version(model.name, str(model.of), state=self._state)
+            return PlannedDeletion((model,))
         name = request.endpoint or only_name([noted.endpoint for noted in self._state.endpoints()])
         return PlannedDeletion((Part("endpoint", self._find(name).endpoint),)) if name else None
 

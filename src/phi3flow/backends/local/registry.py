@@ -43,20 +43,29 @@ def register_model(job: str | None, *, name: str | None, flow_version: str | Non
     return model
 
 
-def delete_version(name: str, version: str, *, state: BackendState) -> None:
-    """Delete a version of a model from the registry, and forget it; the folder that it was registered from stays.
+def need_version(name: str, version: str, *, state: BackendState) -> None:
+    """Raise ConfigError for a version of a model that is neither in the registry nor noted."""
+    numbers = _versions(name)
+    if version not in numbers and (name, version) not in [(model.name, model.version) for model in state.models()]:
+        versions = f"it has {', '.join(numbers)} of it" if numbers else "nor any other version"
+        raise ConfigError(f"the registry has no model {name}:{version}; {versions}")
 
-    Raises ConfigError for a version that is neither in the registry nor noted.
+
+def delete_version(name: str, version: str, *, state: BackendState) -> None:
+    """Delete a version of a model from the registry where it is there, and forget it.
+
+    The folder that it was registered from stays.
     """
-    with store() as mlflow:
-        client = mlflow.MlflowClient()
-        numbers = [str(record.version) for record in client.search_model_versions(f"name = '{name}'")]
-        if version in numbers:
-            client.delete_model_version(name, version)
-        elif (name, version) not in [(model.name, model.version) for model in state.models()]:
-            versions = f"it has {', '.join(numbers)} of it" if numbers else "nor any other version"
-            raise ConfigError(f"the registry has no model {name}:{version}; {versions}")
+    if version in _versions(name):
+        with store() as mlflow:
+            mlflow.MlflowClient().delete_model_version(name, version)
     state.forget_model(name, version)
+
+
+def _versions(name: str) -> list[str]:
+    with store() as mlflow:
+        records = mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
+        return [str(record.version) for record in records]
 
 
 def _find_version(name: str, weights: str) -> str | None:

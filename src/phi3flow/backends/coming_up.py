@@ -1,0 +1,99 @@
+"""An endpoint that comes up: its creation is bounded, its first question asked, and its end too if it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phi3flow.azure.arm import USER_AGENT
+from phi3flow.azure.polling import Waits, poll
+from phi3flow.errors import AzureError, Phi3flowError
+from phi3flow.text import duration, shorten
+
+CREATION_BOUND_S = 5400.0
+DELETION_BOUND_S = 900.0
+NOTED_EVERY_S = 300.0
+SMOKE_TIMEOUT_S = 120.0
+SMOKE_ATTEMPTS = 5
+SMOKE_WAITS = Waits(first_s=1.0, longest_s=8.0, growth=2.0)
+"""Between questions to a deployment that was just made."""
+_BRIEFLY_AWAY = frozenset({404, 408, 424, 429, 500, 502, 503, 504})
+"""What an endpoint may answer in the seconds after a change, until its routes are known everywhere."""
+
+
+@dataclass(frozen=True)
+class _Smoke:
+    """What is wrong with an endpoint's answer, None where nothing is, and whether it may pass by itself."""
+
+    problem: str | None
+    may_pass: bool
+
+
+def bounded(subject: str, on_note: Callable[[str], None]) -> Callable[[float], None]:
+    """Return what is told how long a creation takes: it says so every few minutes, and ends it at last."""
+    noted_s = 0.0
+
+    def wait(passed_s: float) -> None:
+        nonlocal noted_s
+        if passed_s >= CREATION_BOUND_S:
+            raise AzureError(f"{subject}: it was still being created after {duration(passed_s)}")
+        if passed_s >= noted_s + NOTED_EVERY_S:
+            noted_s = passed_s
+            on_note(f"{subject}: still being created after {duration(passed_s)} …")
+
+    return wait
+
+
+def give_up(passed_s: float) -> None:
+    """Raise AzureError once Azure has let something wait to be deleted for ``DELETION_BOUND_S``."""
+    if passed_s >= DELETION_BOUND_S:
+        raise AzureError(f"Azure has not done it within {duration(passed_s)}")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, without the full stop; of one that is not ours its type too."""
+    text = str(error).strip().rstrip(".")
+    return text if isinstance(error, Phi3flowError) else f"{type(error).__name__}: {shorten(text, 300)}"
+
+
+def ask_once_up(
+    url: str,
+    question: Mapping[str, Any],
+    key: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    answer_of: Callable[[Any], Any],
+) -> str | None:
+    """Post a question, again where the endpoint may not be up yet; return what is wrong, None where nothing is.
+
+    ``answer_of`` takes the text out of the answer's JSON; it may raise LookupError, TypeError or AttributeError.
+    """
+    import requests
+
+    dressed = {"Authorization": f"Bearer {key}", "User-Agent": USER_AGENT, **(headers or {})}
+
+    def ask() -> tuple[_Smoke, None]:
+        try:
+            answer = requests.post(url, json=question, headers=dressed, timeout=SMOKE_TIMEOUT_S)
+        except requests.RequestException as error:
+            return _Smoke(type(error).__name__, may_pass=True), None
+        return _Smoke(_problem(answer, answer_of), may_pass=answer.status_code in _BRIEFLY_AWAY), None
+
+    smoke = poll(
+        ask,
+        until=lambda smoke: smoke.problem is None or not smoke.may_pass,
+        waits=SMOKE_WAITS,
+        most_looks=SMOKE_ATTEMPTS,
+    )
+    return smoke.problem
+
+
+def _problem(answer: Any, answer_of: Callable[[Any], Any]) -> str | None:
+    if answer.status_code != 200:
+        return f"HTTP {answer.status_code}: {shorten(answer.text, 300)}"
+    try:
+        text = answer_of(answer.json())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        text = None
+    return None if isinstance(text, str) else f"no text in the answer: {shorten(answer.text, 300)}"
