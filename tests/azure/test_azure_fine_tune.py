@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from phi3flow.storage.jsonl import file_sha256
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.proxy import ConnectionReset
@@ -57,6 +58,16 @@ def test_a_job_can_be_left_alone_and_followed_again(ready: AzureEmulator, projec
     assert (end["job"], end["status"]) == (told["job"], "Completed")
     assert end["metrics"]["train_loss"] > 0
     assert states(project) == {told["job"]: "Completed"}
+
+
+def test_a_share_of_the_chats_goes_to_the_job_as_its_validation_file(ready: AzureEmulator, project: Path) -> None:
+    assert fine_tune(project, "--validation-split", "0.2", "--detach").returncode == 0
+    (folder,) = (project / ".phi3flow" / "splits").iterdir()
+    tags = ready.jobs.all[0].properties["tags"]
+    for name in ("train", "validation"):
+        assert tags[f"{name}_sha256"] == file_sha256(folder / f"{name}.jsonl")
+    assert fine_tune(project, "--validation-split", "0.2", "--detach").returncode == 0
+    assert len(ready.jobs.all) == 1
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(ready: AzureEmulator, project: Path) -> None:

@@ -20,7 +20,7 @@ from phi3flow.project.paths import STATE_FILE
 from phi3flow.storage.jsonl import read_rows, write_rows
 from phi3flow.training import read_record
 from tests.support.command_line import phi3flow
-from tests.support.folders.small_training import write_chats
+from tests.support.folders.small_training import chat, write_chats
 from tests.support.folders.tiny_phi3 import save_tiny_phi3
 
 
@@ -28,6 +28,7 @@ def make_project(folder: Path) -> Path:
     """Write chats and a small model into ``folder``."""
     (folder / "data").mkdir()
     write_chats(folder / "data")
+    write_rows(folder / "one.jsonl", [chat("lamp")])
     save_tiny_phi3(folder / "phi3")
     return folder
 
@@ -152,6 +153,7 @@ def test_too_many_left_out_are_refused_before_anything_is_trained_or_noted(proje
         (("--lr-scheduler-type", "sideways"), "--lr-scheduler-type sideways: Input should be"),
         (("--model", "phi3", "--output", "models/new", "--resume"), "--resume: there is no checkpoint in models/new"),
         (("--output", "data"), "data is not empty and was not made by a fine-tune"),
+        (("--validation-split", "0.1", "--train", "one.jsonl"), "it has 1 conversation, and a side would stay empty"),
     ],
 )
 def test_what_is_wrong_is_one_paragraph(project: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -160,6 +162,41 @@ def test_what_is_wrong_is_one_paragraph(project: Path, arguments: tuple[str, ...
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_share_of_the_chats_is_kept_apart_and_measured_by(project: Path) -> None:
+    command = ("fine-tune", "--model", "phi3", "--output", "models/split", "--epochs", 1, "--batch-size", 16)
+    done = phi3flow(*command, "--validation-split", 0.25, cwd=project)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (project / ".phi3flow" / "splits").iterdir()
+    assert done.stderr.startswith(
+        f"data/train.jsonl: 24 conversations to learn, 8 to measure it by, which are {folder.relative_to(project)}"
+        "/validation.jsonl\n"
+    )
+    sides = [(folder / f"{name}.jsonl").read_bytes().splitlines() for name in ("train", "validation")]
+    assert [len(side) for side in sides] == [24, 8]
+    assert not {*sides[0]} & {*sides[1]}  # every chat stands twice in the file
+    record = read_record(project / "models" / "split")
+    assert record is not None
+    assert (record.parameters["examples"], record.parameters["validation_examples"]) == (24, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--validation-split", "1"), "'1' is not a share between 0 and 1, such as 0.1"),
+        (("--validation-split", "0"), "'0' is not a share"),
+        (("--validation-split", "nan"), "'nan' is not a share"),
+        (("--validation-split", "10%"), "'10%' is not a share"),
+        (("--validation-split", "0.1", "--validation", "data/validation.jsonl"), "not allowed with argument"),
+    ],
+)
+def test_a_share_is_between_0_and_1_and_goes_without_a_file(
+    project: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = phi3flow("fine-tune", *arguments, cwd=project)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 @pytest.mark.slow

@@ -73,6 +73,17 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Parse a number between 0 and 1, which are none themselves."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1, such as 0.1")
+    return value
+
+
 def percentage(text: str) -> float:
     """Parse a number from 0 to 100; a % sign after it is allowed."""
     try:

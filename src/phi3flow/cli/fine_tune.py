@@ -20,8 +20,10 @@ Examples:
   phi3flow fine-tune --backend azureml --model Phi-3-mini-4k-instruct:15 --nodes 2 --deepspeed-stage 3 --detach
   phi3flow fine-tune --backend azureml --recipe script --model Phi-3.5-mini-instruct --gpus 2 --yes
   phi3flow fine-tune --backend azureml --attach Phi-4-mini-instruct-1a2b3c4d
+  phi3flow fine-tune --train chats.jsonl --validation-split 0.1
 
-Files are chat JSON Lines, as prepare-data writes them. An interrupted training on this machine keeps its last
+Files are chat JSON Lines, as prepare-data writes them. --validation-split takes whole conversations, the same for the
+same content and --seed, and parts none that share a question. An interrupted training on this machine keeps its last
 checkpoint; the same command with --resume goes on from it and gives the same weights as an uninterrupted one.
 """
 
@@ -31,10 +33,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi3flow.cli.arguments import add_backend, positive_int
+from phi3flow.cli.arguments import add_backend, positive_int, share
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
-from phi3flow.project.paths import FINE_TUNED_MODEL, TRAIN_FILE, VALIDATION_FILE
+from phi3flow.project.paths import FINE_TUNED_MODEL, SPLITS, TRAIN_FILE, VALIDATION_FILE
+from phi3flow.text import plural
 
 if TYPE_CHECKING:
     from phi3flow.backends.backend import AnyBackend, FineTuneRequest
@@ -49,12 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--train", type=Path, metavar="FILE", default=TRAIN_FILE, help="chats to learn (default: %(default)s)"
     )
-    parser.add_argument(
+    validation = parser.add_mutually_exclusive_group()
+    validation.add_argument(
         "--validation",
         type=Path,
         metavar="FILE",
         default=VALIDATION_FILE,
         help="chats to measure it by (default: %(default)s)",
+    )
+    validation.add_argument(
+        "--validation-split",
+        type=share,
+        metavar="SHARE",
+        help="measure it by a share of --train, 0.1 of its conversations for example, and learn the others",
     )
     parser.add_argument(
         "--model",
@@ -66,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="DIR", help=f"local: where the model goes (default: {FINE_TUNED_MODEL})"
     )
     _add_hyperparameters(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of base, data order and adapter (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of split, base, data order, adapter (default: 0)"
+    )
     parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
     parser.add_argument("--merge", action="store_true", help="local: leave whole weights, with the adapter in them")
     _add_cloud(parser)
@@ -122,7 +134,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -> JobState | None:
     """Say what the job costs, ask, and submit it; None where the question was answered with no."""
-    planned = backend.plan(_request(args))
+    train, validation = _files(args, terminal)
+    planned = backend.plan(_request(args, train=train, validation=validation))
     for warning in planned.warnings:
         terminal.note(warning)
     question = f"Fine-tune {planned.model} on {planned.cost()}?" if planned.cost and not args.yes else ""
@@ -134,13 +147,25 @@ def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -
     return job
 
 
-def _request(args: argparse.Namespace) -> FineTuneRequest:
+def _files(args: argparse.Namespace, terminal: Terminal) -> tuple[Path, Path]:
+    """Return what to learn and what to measure it by."""
+    if args.validation_split is None:
+        return args.train, args.validation
+    from phi3flow.datasets.validation_split import split_validation
+
+    split = split_validation(args.train, share=args.validation_split, seed=args.seed, folder=SPLITS)
+    counts = f"{plural(split.train_count, 'conversation')} to learn, {split.validation_count:,} to measure it by"
+    terminal.note(f"{args.train}: {counts}, which are {split.validation}")
+    return split.train, split.validation
+
+
+def _request(args: argparse.Namespace, *, train: Path, validation: Path) -> FineTuneRequest:
     from phi3flow.backends.backend import FineTuneRequest
 
     hyperparameters = {name: getattr(args, name) for name in HYPERPARAMETERS}
     return FineTuneRequest(
-        train=args.train,
-        validation=args.validation,
+        train=train,
+        validation=validation,
         model=args.model,
         output=args.output,
         hyperparameters={name: value for name, value in hyperparameters.items() if value is not None},

@@ -91,17 +91,12 @@ def deduplicate(rows: Iterable[Row]) -> Deduplicated:
 def split_conversations(rows: Sequence[Row], *, ratios: Sequence[float], seed: int) -> Splits:
     """Split by conversation in the given ratios (train, validation, test), the same for the same seed.
 
-    Conversations that share a question go to one split. Where that would tie more than TIED_SHARE of them together
-    (everybody says "thank you"), only first questions tie, wherever else they stand: else one split would get all
-    long conversations. The order of ``rows`` has no say in who goes where. Raises DatasetError where a split with
-    a ratio would stay empty.
+    Conversations that are tied go to one split. The order of ``rows`` has no say in who goes where. Raises DatasetError
+    where a split with a ratio would stay empty.
     """
     targets = _targets(len(rows), ratios)
-    groups = _groups(rows, first_only=False)
-    if max(map(len, groups)) > max(1, TIED_SHARE * len(rows)):
-        groups = _groups(rows, first_only=True)
-    order = {index: _digest([seed, rows[index]["messages"]]) for group in groups for index in group}
-    groups.sort(key=lambda group: (-len(group), min(order[index] for index in group)))
+    order = _seeded_order(rows, seed)
+    groups = sorted(tied_conversations(rows, seed=seed), key=len, reverse=True)
     members: list[list[int]] = [[], [], []]
     for group in groups:
         room = [target - len(chosen) for target, chosen in zip(targets, members, strict=True)]
@@ -116,6 +111,20 @@ def split_conversations(rows: Sequence[Row], *, ratios: Sequence[float], seed: i
             )
     train, validation, test = ([rows[index] for index in sorted(chosen, key=order.__getitem__)] for chosen in members)
     return Splits(train, validation, test)
+
+
+def tied_conversations(rows: Sequence[Row], *, seed: int) -> list[list[int]]:
+    """Return the row numbers that one split must hold together, the groups in an order that seed and content decide.
+
+    Conversations that share a question are tied. Where that would tie more than TIED_SHARE of them together (everybody
+    says "thank you"), only first questions tie, wherever else they stand: else one split would get all long
+    conversations.
+    """
+    groups = _groups(rows, first_only=False)
+    if max(map(len, groups)) > max(1, TIED_SHARE * len(rows)):
+        groups = _groups(rows, first_only=True)
+    order = _seeded_order(rows, seed)
+    return sorted(groups, key=lambda group: min(order[index] for index in group))
 
 
 def shared_questions(splits: Splits) -> set[str]:
@@ -180,6 +189,10 @@ def _groups(rows: Sequence[Row], *, first_only: bool) -> list[list[int]]:
     for index in range(len(rows)):
         groups[root(index)].append(index)
     return list(groups.values())
+
+
+def _seeded_order(rows: Sequence[Row], seed: int) -> list[bytes]:
+    return [_digest([seed, row["messages"]]) for row in rows]
 
 
 def _digest(value: object) -> bytes:
