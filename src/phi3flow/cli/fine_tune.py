@@ -76,9 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="DIR", help=f"local: where the model goes (default: {FINE_TUNED_MODEL})"
     )
     _add_hyperparameters(parser)
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of split, base, data order, adapter (default: 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of split, base, order, adapter (default: 0)")
     parser.add_argument("--resume", action="store_true", help="local: go on from the last checkpoint")
     parser.add_argument("--merge", action="store_true", help="local: leave whole weights, with the adapter in them")
     _add_cloud(parser)

@@ -65,7 +65,7 @@ def held_out_rows(rows: Sequence[Row], *, share: float, seed: int, source: Path)
         room = target - len(chosen)
         if len(group) < 2 * room and len(chosen) + len(group) < len(rows):  # nearer to the target than without it
             chosen += group
-    return sorted(chosen or min(groups, key=len))
+    return sorted(chosen) or min(groups, key=lambda group: len(group))
 
 
 def _untied(rows: Sequence[Row]) -> str:
