@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.encodings import encodings_folder
+
 _SETTINGS = {
     "PF_TRACING_SKIP_LOCAL_SETUP": "true",
     "PF_DISABLE_TRACING": "true",
@@ -62,6 +64,9 @@ _LONG = (
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what a test starts would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("HTTPS_PROXY", "https_proxy"):  # only npm keeps it, which fetches what tests/support/encodings.py needs
+    if _name in os.environ:
+        os.environ.setdefault("NPM_CONFIG_HTTPS_PROXY", os.environ[_name])
 os.environ.update(_SETTINGS)  # before a test module imports a library that reads them once
 for _name in (*_UNSET, *_PROJECT):
     os.environ.pop(_name, None)
@@ -98,3 +103,15 @@ def _no_way_out() -> Iterator[None]:
     socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def encodings() -> Path:
+    """The folder of tiktoken's real encodings."""
+    return encodings_folder()
+
+
+@pytest.fixture
+def real_encodings(encodings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tiktoken find its real encodings, here and in the processes that the test starts."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(encodings))

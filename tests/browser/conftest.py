@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -18,6 +18,7 @@ from phi3flow.comparison.compare import compare_runs
 from phi3flow.records.training import TrainingRecord
 from phi3flow.report import write_report
 from phi3flow.runs.folder import RunFolder
+from tests.support.requirements import unavailable
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
@@ -51,12 +52,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        unavailable("playwright is not installed: pip install playwright")
+        unavailable("playwright is not installed: pip install playwright", requirement="BROWSER")
     executable = next((found for found in map(shutil.which, _NAMES) if found), None)
     with sync_playwright() as playwright:
         bundled = playwright.chromium.executable_path
         if not executable and not Path(bundled).is_file():
-            unavailable("no Chromium was found: apt-get install chromium, or playwright install chromium")
+            unavailable(
+                "no Chromium was found: apt-get install chromium, or playwright install chromium", requirement="BROWSER"
+            )
         home = tmp_path_factory.mktemp("browser-home")
         browser = playwright.chromium.launch(
             executable_path=executable or bundled, args=list(_ARGUMENTS), env={**os.environ, "HOME": str(home)}
@@ -112,10 +115,3 @@ def wait_for_text(page: Any, selector: str, text: str) -> None:
     from playwright.sync_api import expect
 
     expect(page.locator(selector)).to_contain_text(text)
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip, or fail where all tests must run."""
-    if os.environ.get("CI") == "true" or os.environ.get("PHI3FLOW_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

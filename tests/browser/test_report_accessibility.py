@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from phi3flow.runs.folder import RunFolder
-from tests.browser.conftest import OpenedReport, unavailable
+from tests.browser.conftest import OpenedReport
 from tests.support.folders.run_folders import line, write_run
 from tests.support.folders.training_records import training_record
+from tests.support.requirements import unavailable
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +28,7 @@ def axe() -> str:
     """The source of axe-core."""
     found = importlib.util.find_spec("axe_playwright_python")
     if found is None or not found.origin:
-        unavailable("axe is not installed: pip install axe-playwright-python")
+        unavailable("axe is not installed: pip install axe-playwright-python", requirement="BROWSER")
     return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 

