@@ -165,7 +165,8 @@ class PlannedDeletion:
 class JobResult(Record):
     """Where a fine-tune ended, as ``fine-tune --json`` prints it, and ``summary``, as it is told to a person.
 
-    ``metrics`` are the job's last values by name, or those ``before`` and ``after`` it.
+    ``metrics`` are the job's last values by name, or those ``before`` and ``after`` it. ``checkpoints`` are those that
+    a service kept, ``training`` is the folder of the training.json that was made of what it told.
     """
 
     backend: str
@@ -173,6 +174,8 @@ class JobResult(Record):
     status: str
     output: str
     metrics: dict[str, float] | dict[str, dict[str, float]]
+    checkpoints: list[str] = Field(default_factory=list)
+    training: str | None = None
     summary: str = Field(exclude=True)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "local": "phi3flow.backends.local.backend:LocalBackend",
     "azureml": "phi3flow.backends.azureml.backend:AzureMLBackend",
+    "serverless": "phi3flow.backends.serverless.backend:ServerlessBackend",
 }
 """Where the class of each backend is, by what ``--backend`` calls it."""
 DEFAULT_BACKEND = "local"

@@ -12,8 +12,12 @@ from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.catalog import CatalogAsset
 from phi3flow.azure.workspace.jobs import CANCELED, FAILED
 from phi3flow.backends.backend import FineTuneRequest
+from phi3flow.errors import ConfigError
 from phi3flow.storage.jsonl import file_sha256
+from phi3flow.text import shorten
 
+LONGEST_SUFFIX = 18
+"""What Azure OpenAI takes of a suffix."""
 _AGAIN = frozenset({FAILED, CANCELED})
 """A job's name cannot be used twice: after one of these the next attempt gets a number."""
 
@@ -23,6 +27,14 @@ def name_job(model: str, decisive: Mapping[str, Any]) -> str:
     canonical = json.dumps(dict(decisive), sort_keys=True, default=str)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
     return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+def check_suffix(suffix: str | None) -> None:
+    """Raise ConfigError for a suffix that no service takes: at most 18 letters, digits, '-' and '_', and no dot."""
+    if suffix is not None and not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST_SUFFIX}}}", suffix):
+        raise ConfigError(
+            f"--suffix {shorten(suffix)!r}: is 1 to {LONGEST_SUFFIX} letters, digits, '-' and '_'; Azure takes no dot"
+        )
 
 
 def next_attempt(name: str, status_of: Callable[[str], str | None]) -> tuple[str, str | None]:

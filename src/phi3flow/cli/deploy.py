@@ -8,6 +8,9 @@ version of a model gets a deployment of its own at the endpoint of phi3flow.toml
 traffic; if it fails, it is deleted again and the traffic stays where it was. With --traffic 10 a new version gets a
 tenth of the requests, the others the rest. It costs by the hour from now on: `phi3flow undeploy` ends it.
 
+As a service (--backend serverless) MODEL is of the AI Foundry project, else of the registry: an endpoint on Azure's own
+machines, one for each model, with content safety unless --content-safety off. A fine-tuned one is hosted by the hour.
+
 Examples:
   export PHI3_KEY=$(openssl rand -hex 16)
   phi3flow deploy --backend local
@@ -15,6 +18,8 @@ Examples:
   phi3flow deploy --backend azureml --yes
   phi3flow deploy --backend azureml phi3-support:4 --traffic 10
   phi3flow deploy --backend azureml Phi-4-mini-instruct --name phi3-base
+  phi3flow deploy --backend serverless --yes
+  phi3flow deploy --backend serverless Phi-4-mini-instruct
 """
 
 from __future__ import annotations
@@ -40,13 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="variable of the environment or .env that holds the endpoint's key (default: PHI3_KEY)",
     )
     local.add_argument("--timeout-s", type=float, help="wait so long for the model to load (default: 120)")
-    cloud = parser.add_argument_group("azureml")
+    cloud = parser.add_argument_group("in Azure")
     cloud.add_argument(
         "--traffic",
         type=percentage,
         default=100.0,
         metavar="PCT",
-        help="what the deployment gets of the endpoint's requests (default: 100)",
+        help="azureml: what the deployment gets of the endpoint's requests (default: 100)",
+    )
+    cloud.add_argument(
+        "--content-safety",
+        choices=("on", "off"),
+        default="on",
+        help="serverless: whether Azure filters questions and answers (default: on)",
     )
     cloud.add_argument("--yes", action="store_true", help="deploy without asking: an endpoint costs money")
 
@@ -65,6 +76,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         key_env=args.key_env,
         timeout_s=args.timeout_s,
         traffic=args.traffic,
+        content_safety=args.content_safety == "on",
     )
     planned = backend.plan_deployment(request)
     for warning in planned.warnings:

@@ -11,6 +11,9 @@ with the catalog's component. The files are uploaded once. The job goes on whate
 follows it again, and one that has completed is not submitted again. With --recipe script the job runs what
 --backend local runs here, for models that the component does not take: an adapter, merged into the weights at the end.
 
+As a service (--backend serverless): a job of the AI Foundry project of phi3flow.toml, on Azure's own machines, for the
+Phi-4 models that are offered so. It registers the model, whose name ends in --suffix and a hash.
+
 Examples:
   phi3flow fine-tune --backend local
   phi3flow fine-tune --backend local --learning-rate 0.002 --epochs 4 --output models/support
@@ -20,6 +23,7 @@ Examples:
   phi3flow fine-tune --backend azureml --model Phi-3-mini-4k-instruct:15 --nodes 2 --deepspeed-stage 3 --detach
   phi3flow fine-tune --backend azureml --recipe script --model Phi-3.5-mini-instruct --gpus 2 --yes
   phi3flow fine-tune --backend azureml --attach Phi-4-mini-instruct-1a2b3c4d
+  phi3flow fine-tune --backend serverless --suffix support --epochs 3 --validation-split 0.1
   phi3flow fine-tune --train chats.jsonl --validation-split 0.1
 
 Files are chat JSON Lines, as prepare-data writes them. --validation-split takes whole conversations, the same for the
@@ -94,16 +98,19 @@ def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cloud(parser: argparse.ArgumentParser) -> None:
-    cloud = parser.add_argument_group("azureml")
+    cloud = parser.add_argument_group("in Azure")
+    cloud.add_argument(
+        "--suffix", metavar="TEXT", help="serverless, azure-openai: what the fine-tuned model's name ends in"
+    )
     cloud.add_argument(
         "--recipe",
         choices=("catalog", "script"),
-        help="the catalog's component, or the training of --backend local (default: catalog)",
+        help="azureml: the catalog's component, or the training of --backend local (default: catalog)",
     )
-    cloud.add_argument("--gpus", type=positive_int, default=1, metavar="N", help="GPUs of a node to use (default: 1)")
-    cloud.add_argument("--nodes", type=positive_int, default=1, metavar="N", help="nodes (default: 1)")
+    cloud.add_argument("--gpus", type=positive_int, default=1, metavar="N", help="azureml: GPUs of a node (default: 1)")
+    cloud.add_argument("--nodes", type=positive_int, default=1, metavar="N", help="azureml: nodes (default: 1)")
     cloud.add_argument(
-        "--deepspeed-stage", type=int, choices=(2, 3), help="catalog: shard over the GPUs: 3 the weights too"
+        "--deepspeed-stage", type=int, choices=(2, 3), help="azureml, catalog: shard over the GPUs: 3 the weights too"
     )
     cloud.add_argument("--detach", action="store_true", help="submit the job, and do not wait for it")
     cloud.add_argument("--attach", metavar="JOB", help="follow a job that was submitted")
@@ -174,6 +181,7 @@ def _request(args: argparse.Namespace, *, train: Path, validation: Path) -> Fine
         gpus=args.gpus,
         nodes=args.nodes,
         deepspeed_stage=args.deepspeed_stage,
+        suffix=args.suffix,
     )
 
 

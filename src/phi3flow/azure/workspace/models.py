@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi3flow.azure.arm import ML_VERSION
+from phi3flow.azure.arm import ML_VERSION, writable
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.sdk import persistently
 from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.errors import AzureError
 
 JOB_TAG = "phi3flow.job"
 
@@ -52,6 +53,21 @@ class Models:
         )
         persistently(f"model {name} from job {job}", lambda: self._sdk.workspace.models.create_or_update(model))
         return str(number)
+
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Put tags on a version that is there, beside those that it has; nothing is sent where it has them already.
+
+        Raises AzureError where it is not there.
+        """
+        existing = self.read(name, version)
+        if existing is None:
+            raise AzureError(f"model {name}:{version} is not there")
+        before = existing["properties"].get("tags") or {}
+        after = {**before, **TAGS, **tags}
+        if after != before:
+            body = writable(existing)
+            body["properties"]["tags"] = after
+            self._arm.put(self.id_of(name, version), ML_VERSION, body)
 
     def delete(self, name: str, version: str) -> None:
         """Delete a version. Raises AzureError where a deployment stands on it."""

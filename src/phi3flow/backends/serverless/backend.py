@@ -1,0 +1,200 @@
+"""Models as a service as a backend: an AI Foundry project's fine-tuning jobs, its models and serverless endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from phi3flow.azure.workspace.jobs import Jobs
+from phi3flow.azure.workspace.models import JOB_TAG, Models
+from phi3flow.azure.workspace.serverless_endpoints import ServerlessEndpoint, base_url, list_serverless
+from phi3flow.azure.workspace.workspace import Workspace, open_workspace
+from phi3flow.backends.backend import (
+    Backend,
+    DeletionRequest,
+    DeploymentRequest,
+    EndpointAccess,
+    FineTuneRequest,
+    JobResult,
+    OnProgress,
+    PlannedDeletion,
+    refuse_flags,
+)
+from phi3flow.backends.noted_jobs import NotedJobs
+from phi3flow.backends.serverless import BACKEND
+from phi3flow.backends.serverless.deployments import PlannedEndpoint, ServerlessDeployer, plan_endpoint
+from phi3flow.backends.serverless.endpoints import examine_all, no_endpoint, plan_deletion
+from phi3flow.backends.serverless.jobs import (
+    CHECKPOINTS,
+    PlannedServerlessJob,
+    describe_end,
+    fine_tuning_jobs,
+    model_name,
+    output_of,
+    plan_job,
+    send_job,
+)
+from phi3flow.errors import ConfigError
+from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
+from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+
+FIRST_VERSION = "1"
+"""Of a model: each job makes one of a name of its own."""
+_ITS_OWN_MACHINES = f"does not go with --backend {BACKEND}: the service trains on machines of its own"
+_BY_AZURE = "is for --backend local: Azure gives an endpoint its address and key"
+_REFUSED = {
+    "resume": "is for --backend local; a job in Azure is followed again by the same command",
+    "merge": "is for --backend local; the service keeps the weights",
+    "output": "is for --backend local; --suffix names the model here",
+    "recipe": f"does not go with --backend {BACKEND}, which has one recipe",
+    "gpus": _ITS_OWN_MACHINES,
+    "nodes": _ITS_OWN_MACHINES,
+    "deepspeed_stage": _ITS_OWN_MACHINES,
+    "training_type": "is for --backend azure-openai",
+    "host": _BY_AZURE,
+    "port": _BY_AZURE,
+    "key_env": _BY_AZURE,
+    "timeout_s": "is for --backend local: Azure bounds the time by itself",
+    "traffic": f"does not go with --backend {BACKEND}: an endpoint is its only deployment",
+}
+_REFUSED_DELETIONS = {"deployment": f"does not go with --backend {BACKEND}: an endpoint is its only deployment"}
+
+
+class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
+    """The AI Foundry project of the phi3flow.toml in a project's folder."""
+
+    name = BACKEND
+    jobs_run_in = "Azure"
+    has_deployments = False
+
+    def __init__(self, project: Path = PROJECT) -> None:
+        self._folder = project
+        self._state = BackendState(BACKEND, project / STATE_FILE)
+
+    @cached_property
+    def _project(self) -> Workspace:
+        return open_workspace(self._folder).of_project
+
+    @property
+    def _jobs(self) -> Jobs:
+        return fine_tuning_jobs(self._project)
+
+    @property
+    def _noted_jobs(self) -> NotedJobs:
+        return NotedJobs(self._state, self._jobs, output_of)
+
+    def plan(self, request: FineTuneRequest) -> PlannedServerlessJob:
+        """See Backend, and ``plan_job``."""
+        refuse_flags(request, _REFUSED)
+        return plan_job(request, self._project, self._folder / UPLOADS / BACKEND)
+
+    def submit(self, planned: PlannedServerlessJob) -> JobState:
+        """See Backend. Files are uploaded where they are not there yet."""
+        if planned.status is None:
+            send_job(planned, self._project)
+        return self._noted_jobs.note(planned.name, planned.status or "NotStarted")
+
+    def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
+        """See Backend, and ``Jobs.follow``. The loss curves are kept as training.json."""
+        end = self._noted_jobs.follow(job, on_progress)
+        return describe_end(end, model_name(self._jobs.need(job)), self._jobs.artifacts(job, CHECKPOINTS), None)
+
+    def running_job(self, job: str | None) -> str:
+        """See Backend."""
+        return self._noted_jobs.running(job)
+
+    def cancel(self, job: str) -> JobState:
+        """See Backend."""
+        return self._noted_jobs.cancel(job)
+
+    def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
+        """See Backend. The job has registered its model; its tags are put on it, to say what it was made of.
+
+        Raises ConfigError for a ``name``: an endpoint takes the model under the name that the job gave it.
+        """
+        if name is not None:
+            raise ConfigError(f"--name does not go with --backend {BACKEND}: fine-tune --suffix names the model")
+        job_name = self._noted_jobs.need_completed(job)
+        properties = self._jobs.need(job_name)
+        tags = {**(properties.get("tags") or {}), **({"flow_version": flow_version} if flow_version else {})}
+        model = model_name(properties)
+        Models(self._project).tag(model, FIRST_VERSION, {**tags, JOB_TAG: job_name})
+        state = ModelState(
+            backend=BACKEND,
+            name=model,
+            version=FIRST_VERSION,
+            source=output_of(job_name),
+            created_at=datetime.now(UTC),
+        )
+        self._state.note_model(state)
+        return state
+
+    def plan_deployment(self, request: DeploymentRequest) -> PlannedEndpoint:
+        """See Backend, and ``plan_endpoint``."""
+        refuse_flags(request, _REFUSED)
+        return plan_endpoint(self._project, request, latest=self._latest_model())
+
+    def deploy(self, planned: PlannedEndpoint, *, on_note: Callable[[str], None]) -> EndpointState:
+        """See Backend, and ``ServerlessDeployer``. It is noted before it is begun, forgotten where it is taken back."""
+        was_noted = planned.endpoint in {noted.endpoint for noted in self._state.endpoints()}
+        if not was_noted:
+            self._note(planned, None)
+        deployer = ServerlessDeployer(self._project, planned, on_note)
+        try:
+            url = deployer.deploy()
+        except BaseException:
+            if deployer.exists is False or (deployer.exists is None and not was_noted):
+                self._state.forget_endpoint(planned.endpoint)
+            raise
+        return self._note(planned, url)
+
+    def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
+        """See Backend, and ``plan_deletion``."""
+        refuse_flags(request, _REFUSED_DELETIONS)
+        return plan_deletion(self._project, request, self._state.endpoints(), self._state.models())
+
+    def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
+        """See Backend. Nothing is forgotten before all is gone, so that the same command goes on after a kill."""
+        for part in planned.parts:
+            if part.kind == "endpoint":
+                ServerlessEndpoint(self._project, part.name).delete()
+            else:
+                Models(self._project).delete(part.name, str(part.of))
+        for part in planned.parts:
+            if part.kind == "endpoint":
+                self._state.forget_endpoint(part.name)
+            else:
+                self._state.forget_model(part.name, str(part.of))
+
+    def status(self) -> list[EndpointStatus]:
+        """See Backend, and ``examine_all``."""
+        self._noted_jobs.look()
+        return examine_all(self._project, self._state.endpoints())
+
+    def connection(self, endpoint: str) -> EndpointAccess:
+        """See Backend. Azure tells the key."""
+        service = ServerlessEndpoint(self._project, endpoint)
+        existing = service.read()
+        if existing is None:
+            raise no_endpoint(self._project, endpoint, list_serverless(self._project))
+        return EndpointAccess(str(base_url(existing)), service.key(), protocol="openai")
+
+    def _latest_model(self) -> str | None:
+        """Return the model that was registered from here last, as NAME:VERSION."""
+        models = self._state.models()
+        return f"{models[-1].name}:{models[-1].version}" if models else None
+
+    def _note(self, planned: PlannedEndpoint, url: str | None) -> EndpointState:
+        """Note an endpoint; one without a URL is being made."""
+        endpoint = EndpointState(
+            backend=BACKEND,
+            endpoint=planned.endpoint,
+            deployment=planned.deployment,
+            url=url,
+            model=planned.model,
+            created_at=datetime.now(UTC),
+        )
+        self._state.note_endpoint(endpoint, traffic={planned.deployment: endpoint.traffic})
+        return endpoint

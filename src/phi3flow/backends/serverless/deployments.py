@@ -1,0 +1,247 @@
+"""A model behind a serverless endpoint: made, asked a question, and taken back if it does not answer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phi3flow.azure.preflight.findings import refuse
+from phi3flow.azure.preflight.serverless_checks import check_model, check_project
+from phi3flow.azure.workspace.catalog import Catalog
+from phi3flow.azure.workspace.models import Models
+from phi3flow.azure.workspace.serverless_endpoints import (
+    ServerlessEndpoint,
+    base_url,
+    has_failed,
+    is_filtered,
+    is_online,
+    list_serverless,
+    model_of,
+)
+from phi3flow.azure.workspace.workspace import Workspace
+from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
+from phi3flow.backends.coming_up import ask_once_up, bounded, give_up, reason_of
+from phi3flow.backends.serverless import BACKEND
+from phi3flow.errors import ConfigError, DeploymentError
+
+DEPLOYMENT = "default"
+"""An endpoint has one deployment, which Azure gives no name."""
+UNFILTERED = (
+    "warning: content safety is off: nobody looks at what is asked and answered, and what that does is on you; "
+    "--content-safety on puts it back"
+)
+_LONGEST_NAME = 32
+_PORTAL_SETTING = "Deploy models to Foundry resources"
+_QUESTION = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEndpoint(PlannedDeployment):
+    """The endpoint of a model; ``is_tuned`` tells that it is ours, and hosted by the hour."""
+
+    model_id: str
+    is_tuned: bool
+    content_safety: bool
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model by its id as an endpoint takes it."""
+
+    name: str
+    reference: str
+    id: str
+    is_tuned: bool
+
+
+def plan_endpoint(project: Workspace, request: DeploymentRequest, *, latest: str | None) -> PlannedEndpoint:
+    """Say what a deployment would be: of the ``latest`` model unless the request names one; a model has one endpoint.
+
+    Raises PreflightError where it could not be, ConfigError for a model that neither the project nor the registry has,
+    and for an endpoint that serves another model.
+    """
+    model = _find_model(project, request.model or latest)
+    existing = {str(row["name"]): row for row in list_serverless(project)}
+    serving = [name for name, row in existing.items() if model_of(row).lower() == model.id.lower()]
+    name = request.name or (serving[0] if serving else endpoint_name(project, model.reference))
+    _check_name(name)
+    _check_free(name, model, existing, serving)
+    endpoint = existing.get(name)
+    exists = endpoint is not None and not has_failed(endpoint)
+    findings = [] if exists else refuse(check_project(project, "deployed"))
+    changes = endpoint is not None and is_filtered(endpoint) != request.content_safety
+    return PlannedEndpoint(
+        model=model.reference,
+        cost=None if exists else lambda: _cost(model),
+        warnings=(*map(str, findings), *([] if request.content_safety else [UNFILTERED])),
+        endpoint=name,
+        deployment=DEPLOYMENT,
+        exists=exists and not changes,
+        model_id=model.id,
+        is_tuned=model.is_tuned,
+        content_safety=request.content_safety,
+    )
+
+
+def endpoint_name(project: Workspace, model: str) -> str:
+    """Name an endpoint after its model, in 3 to 32 characters; it ends in a hash, since a region gives a name once."""
+    slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-").lstrip("0123456789-") or "model"
+    digest = hashlib.sha256(f"{project.id}/{model}".lower().encode()).hexdigest()[:5]
+    return f"{slug[: _LONGEST_NAME - 6].rstrip('-')}-{digest}"
+
+
+class ServerlessDeployer:
+    """Makes one endpoint in a project; ``on_note`` is told what is being done.
+
+    Nothing that it made bills unseen: whatever fails after the endpoint was begun takes it back, and where it cannot be
+    taken back, or is left by Ctrl-C, the last words say how to end it.
+    """
+
+    def __init__(self, project: Workspace, planned: PlannedEndpoint, on_note: Callable[[str], None]) -> None:
+        self._planned, self._on_note = planned, on_note
+        self._endpoint = ServerlessEndpoint(project, planned.endpoint)
+        self._wait = bounded(self._what, on_note)
+        self.exists: bool | None = None
+        """Whether there is an endpoint now, None before that was looked at."""
+
+    def deploy(self) -> str:
+        """Make the endpoint unless it is there, and return its base URL.
+
+        Raises DeploymentError where it does not answer: a new one is taken back then.
+        """
+        try:
+            existing = self._endpoint.read()
+            self.exists = existing is not None
+            if existing is not None and has_failed(existing):
+                self._endpoint.delete(on_wait=give_up)
+                existing = None
+            if existing is not None and is_online(existing):
+                return self._keep(existing)
+            return self._bring_up()
+        except KeyboardInterrupt:
+            if self.exists:
+                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
+            raise
+
+    def _keep(self, existing: Mapping[str, Any]) -> str:
+        """Leave an endpoint as it is but for content safety, where that is asked for otherwise, and ask it."""
+        if is_filtered(existing) != self._planned.content_safety:
+            state = "on" if self._planned.content_safety else "off"
+            self._on_note(f"{self._what}: switching content safety {state} …")
+            self._endpoint.filter(existing, content_safety=self._planned.content_safety, on_wait=self._wait)
+        url = str(base_url(existing))
+        self._ask(url)
+        return url
+
+    def _bring_up(self) -> str:
+        planned = self._planned
+        self._on_note(f"{self._what}: creating it for {planned.model}; this usually takes a few minutes …")
+        self.exists = True
+        try:
+            tags = {"model": planned.model}
+            self._endpoint.make(planned.model_id, tags, content_safety=planned.content_safety, on_wait=self._wait)
+            url = base_url(self._endpoint.read() or {"properties": {}})
+            if url is None:
+                raise DeploymentError("Azure gave it no URL")
+            self._ask(url)
+        except Exception as error:
+            raise DeploymentError(self._take_back(_explain(error))) from error
+        return url
+
+    def _ask(self, url: str) -> None:
+        problem = ask(url, self._endpoint.key().get_secret_value())
+        if problem:
+            raise DeploymentError(f"{self._what}: it does not answer: {problem}")
+
+    def _take_back(self, why: str) -> str:
+        """Delete the endpoint, and return why."""
+        why = why.removeprefix(f"{self._what}: ")
+        try:
+            self._endpoint.delete(on_wait=give_up)
+            self.exists = False
+            undone = "Nothing of it is left."
+        except Exception as error:
+            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
+        return f"{self._what}: {why}. {undone}"
+
+    @property
+    def _what(self) -> str:
+        return f"endpoint {self._planned.endpoint}"
+
+    @property
+    def _how_to_end(self) -> str:
+        bills = (
+            "It is billed by the hour until it is deleted" if self._planned.is_tuned else "It stays until it is deleted"
+        )
+        return f"{bills}: phi3flow undeploy {self._planned.endpoint} --backend {BACKEND}"
+
+
+def ask(url: str, key: str, model: str | None = None) -> str | None:
+    """Ask an OpenAI-compatible endpoint a question; return what is wrong with the answer, None where nothing is."""
+    question = {**_QUESTION, **({"model": model} if model else {})}
+    return ask_once_up(
+        f"{url}/chat/completions", question, key, answer_of=lambda answer: answer["choices"][0]["message"]["content"]
+    )
+
+
+def _explain(error: Exception) -> str:
+    """Return what an error says, with what to do where the portal's setting keeps endpoints from being made."""
+    why = reason_of(error)
+    if _PORTAL_SETTING.lower() in why.lower():
+        return f'{why}. In the portal, under Preview features, switch "{_PORTAL_SETTING}" off'
+    return why
+
+
+def _find_model(project: Workspace, reference: str | None) -> _Model:
+    """Return the model of a reference: NAME or NAME:VERSION of the project, else NAME of the registry.
+
+    Raises PreflightError for one of the registry that is not to be had as a service in the project's region.
+    """
+    if reference is None:
+        raise ConfigError(
+            "no model was fine-tuned from here: deploy NAME[:VERSION], of the project or the registry, or `phi3flow "
+            f"fine-tune --backend {BACKEND}` first"
+        )
+    models, (name, _, number) = Models(project), reference.partition(":")
+    version = number or models.latest(name) or ""
+    if version and models.read(name, version) is not None:
+        guid = str(((project.resource or {}).get("properties") or {}).get("workspaceId"))
+        place = f"azureml://locations/{project.location}/workspaces/{guid}"
+        return _Model(name, f"{name}:{version}", f"{place}/models/{name}/versions/{version}", is_tuned=True)
+    try:
+        model = Catalog(project.with_model(reference)).model()
+    except ConfigError as error:
+        raise ConfigError(f"the project {project.settings.workspace} has no model {reference}, and {error}") from error
+    refuse([*check_model(model, project, "deployed")])
+    if number and number != model.version:
+        raise ConfigError(f"{reference}: as a service Azure serves the newest version of {name}: leave :{number} away")
+    registry = project.settings.registry
+    return _Model(name, name, f"azureml://registries/{registry}/models/{model.name}", is_tuned=False)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]", name):
+        raise ConfigError(f"--name {name!r}: an endpoint has 3 to 32 letters, digits and '-', a letter first")
+
+
+def _check_free(name: str, model: _Model, existing: Mapping[str, Mapping[str, Any]], serving: list[str]) -> None:
+    """Raise ConfigError where the name is another model's endpoint, or the model has another endpoint."""
+    if name in existing and name not in serving:
+        raise ConfigError(
+            f"the endpoint {name} serves {model_of(existing[name])}: give another --name, or "
+            f"phi3flow undeploy {name} --backend {BACKEND} first"
+        )
+    if serving and name not in serving:
+        raise ConfigError(
+            f"{model.reference} is served by the endpoint {serving[0]} already, and a model has one endpoint in a "
+            f"project: leave --name away, or phi3flow undeploy {serving[0]} --backend {BACKEND} first"
+        )
+
+
+def _cost(model: _Model) -> str:
+    if model.is_tuned:
+        return "Azure's own machines, hosted by the hour whether it is asked or not, and billed by the token"
+    return "Azure's own machines, billed by the token and nothing while it is not asked"
