@@ -12,7 +12,7 @@ import pytest
 from phi3flow.runs.folder import RunFolder
 from tests.browser.conftest import OpenedReport
 from tests.support.folders.run_folders import line, write_run
-from tests.support.folders.training_records import training_record
+from tests.support.folders.training_records import service_training_record, training_record
 from tests.support.requirements import unavailable
 
 pytestmark = pytest.mark.browser
@@ -76,7 +76,7 @@ def test_axe_finds_nothing_serious_with_a_line_open(
 ) -> None:
     report = open_report(
         *runs,
-        training=[training_record()],
+        training=[training_record(), service_training_record()],
         by=["kind"],
         color_scheme=scheme,
         viewport={"width": width, "height": 900},

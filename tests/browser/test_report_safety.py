@@ -12,7 +12,7 @@ from phi3flow.records.lines import LineResult
 from tests.browser.conftest import OpenedReport
 from tests.browser.hostile_texts import PAYLOADS
 from tests.support.folders.run_folders import line, write_run
-from tests.support.folders.training_records import training_record
+from tests.support.folders.training_records import service_training_record, training_record
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +40,10 @@ def test_no_text_becomes_markup(open_report: Open, tmp_path: Path) -> None:
         )
         for number, name in enumerate(NAMES)
     ]
-    report = open_report(*runs, training=[training_record(base_model=PAYLOADS[0], parameters=everywhere)])
+    service = service_training_record(
+        backend=PAYLOADS[1], base_model=PAYLOADS[0], parameters=everywhere, data=everywhere
+    )
+    report = open_report(*runs, training=[training_record(base_model=PAYLOADS[0], parameters=everywhere), service])
     for payload in PAYLOADS:
         report.page.keyboard.press("j")
         shown = re.sub("[\u2028\u2029\u202c\u202e]", lambda found: f"⟨U+{ord(found.group()):04X}⟩", payload)

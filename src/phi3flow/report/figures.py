@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phi3flow.records.training import TrainingRecord
+from phi3flow.records.training import TrainingRecord, ValidationPoint
 from phi3flow.report.wording import latency, number
 
 _BINS = 48
@@ -91,10 +91,13 @@ class Plot:
 
 @dataclass(frozen=True)
 class TrainingFigure:
-    """A fine-tune's curves over its steps; ``best_at`` in percent where the best checkpoint was taken."""
+    """A fine-tune's curves over its steps; ``best_at`` in percent where the best checkpoint was taken.
+
+    ``learning_rate`` is None where it is not known.
+    """
 
     loss: Plot
-    learning_rate: Plot
+    learning_rate: Plot | None
     best_at: float | None
 
 
@@ -140,42 +143,45 @@ def histograms(latencies: Sequence[Sequence[float]]) -> Histograms | None:
 
 def training_figure(record: TrainingRecord) -> TrainingFigure | None:
     """Return the loss and learning-rate curves, None where nothing was logged."""
-    if not record.steps:
-        return None
     steps = [step.step for step in record.steps] + [point.step for point in record.validation]
+    if not steps:
+        return None
     x = Scale(0.0, float(max(steps)) or 1.0)
-    losses = [step.loss for step in record.steps] + [point.loss for point in record.validation]
-    y = Scale(0.0, round_up(max(filter(math.isfinite, losses), default=1.0)))
-    train = _thin([(float(step.step), step.loss) for step in record.steps])
-    validation = [(float(point.step), point.loss) for point in record.validation]
-    points = [
-        (
-            x.percent(point.step),
-            100 - y.percent(point.loss),
-            _validation_label(point.step, point.loss, point.perplexity),
-        )
-        for point in record.validation
-        if math.isfinite(point.loss)
-    ]
-    loss = Plot(
-        {"train": _path(train, x, y), "validation": _path(validation, x, y)},
-        points,
-        _axis(x, 6),
-        _downward(_axis(y, 4)),
-    )
     best = x.percent(record.best_step) if record.best_step is not None else None
-    return TrainingFigure(loss, _learning_rate(record, x), best)
+    return TrainingFigure(_losses(record, x), _learning_rate(record, x), best)
 
 
-def _learning_rate(record: TrainingRecord, x: Scale) -> Plot:
-    rates = _thin([(float(step.step), step.learning_rate) for step in record.steps])
+def _losses(record: TrainingRecord, x: Scale) -> Plot:
+    """Return the curves of the losses that there are; what was measured on all validation data has points too."""
+    curves = {
+        "train": [(float(step.step), step.loss) for step in record.steps],
+        "validation_batch": [(float(point.step), point.loss) for point in record.validation if point.of_a_batch],
+        "validation": [(float(point.step), point.loss) for point in record.validation if not point.of_a_batch],
+    }
+    losses = [loss for curve in curves.values() for _, loss in curve]
+    y = Scale(0.0, round_up(max(filter(math.isfinite, losses), default=1.0)))
+    points = [
+        (x.percent(point.step), 100 - y.percent(point.loss), _validation_label(point))
+        for point in record.validation
+        if math.isfinite(point.loss) and not point.of_a_batch
+    ]
+    lines = {name: _path(_thin(curve), x, y) for name, curve in curves.items() if curve}
+    return Plot(lines, points, _axis(x, 6), _downward(_axis(y, 4)))
+
+
+def _learning_rate(record: TrainingRecord, x: Scale) -> Plot | None:
+    rates = _thin([(float(step.step), step.learning_rate) for step in record.steps if step.learning_rate is not None])
+    if not rates:
+        return None
     y = Scale(0.0, max(rate for _, rate in rates) or 1.0)
     top = Tick(0.0, f"{y.high:.2g}".replace("e-", "e−"))
     return Plot({"learning_rate": _path(rates, x, y)}, [], _axis(x, 6), [top])
 
 
-def _validation_label(step: int, loss: float, perplexity: float) -> str:
-    return f"step {step:,}: validation loss {number(loss)}, perplexity {number(perplexity, 2)}"
+def _validation_label(point: ValidationPoint) -> str:
+    accuracy = "" if point.token_accuracy is None else f", token accuracy {number(point.token_accuracy)}"
+    figures = f"validation loss {number(point.loss)}, perplexity {number(point.perplexity, 2)}{accuracy}"
+    return f"step {point.step:,}: {figures}"
 
 
 def _histogram(run: list[float], counts: list[int], scale: Scale, highest: int) -> Histogram:

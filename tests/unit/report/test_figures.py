@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi3flow.report.figures import Scale, histograms, metric_scale, percentile, round_up, training_figure
-from tests.support.folders.training_records import training_record
+from tests.support.folders.training_records import service_training_record, training_record
 
 
 @given(st.floats(min_value=1e-9, max_value=1e12))
@@ -56,7 +56,28 @@ def test_curves_fall_where_the_loss_falls() -> None:
     heights = [float(point.split(",")[1]) for point in figure.loss.lines["train"].split()]
     assert heights == sorted(heights)
     assert figure.best_at == 100
-    assert training_figure(training_record(steps=[])) is None
+    assert training_figure(training_record(steps=[], validation=[])) is None
+
+
+def test_a_services_figure_has_no_learning_rate_and_points_where_all_was_validated() -> None:
+    figure = training_figure(service_training_record())
+    assert figure is not None
+    assert (figure.learning_rate, figure.best_at) == (None, None)
+    assert {name: len(points.split()) for name, points in figure.loss.lines.items()} == {
+        "train": 6,
+        "validation_batch": 3,
+        "validation": 2,
+    }
+    assert [text for _, _, text in figure.loss.points] == [
+        "step 4: validation loss 1.200, perplexity 3.32, token accuracy 0.660",
+        "step 6: validation loss 0.900, perplexity 2.46, token accuracy 0.710",
+    ]
+
+
+def test_a_validation_without_steps_is_drawn() -> None:
+    figure = training_figure(training_record(steps=[]))
+    assert figure is not None
+    assert figure.loss.lines.keys() == {"validation"}
 
 
 def test_a_diverged_step_leaves_a_gap_instead_of_breaking_the_curve() -> None:
