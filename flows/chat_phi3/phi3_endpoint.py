@@ -6,8 +6,9 @@ What it reads from the custom connection:
     configs.protocol     azureml (default): Azure ML's online endpoints;
                          openai: serverless deployments, vLLM, Azure OpenAI
     configs.deployment   optional, azureml: the deployment that shall answer, whatever the traffic rules say
-    configs.model        optional, openai: the model's name, phi3 by default
-    configs.api_version  optional, openai: Azure OpenAI's api-version, which also moves the key to the api-key header
+    configs.model        optional, openai: the model's name, phi3 by default; Azure OpenAI's is the deployment's
+    configs.api_version  optional, openai: the api-version of Azure OpenAI's older route, …/openai/deployments/NAME,
+                         which also moves the key to the api-key header; its route …/openai/v1 has none
 A value ``${env:NAME}`` is taken from the environment, since ``pf`` stores it as it stands.
 
 PHI3_MAX_RETRIES (default 5) bounds the retries; with 0 whoever calls the flow retries.
@@ -21,20 +22,31 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from phi3_http import RETRYABLE_STATUS, EndpointError, Reply, endpoint_error, retry, send, status_error
+from phi3_http import RETRYABLE_STATUS, EndpointError, Reply, endpoint_error, quoted, retry, send, status_error
 
 TIMEOUT_S = 180.0  # Azure ML's own limit for a request
 DEFAULT_MAX_RETRIES = 5
 
 _RETRYABLE_MODEL_STATUS = frozenset({"429", "503"})
 _EXPLANATIONS = {
-    401: "the key is wrong or has expired",
+    401: "the key is wrong or has expired: it must be one of this endpoint's own",
     403: "the key may not use this endpoint",
     404: "there is no such path, or no deployment has traffic",
     408: "the model took longer than the deployment's request_timeout_ms",
     413: "the request is too large",
-    429: "too many requests: the rate limit, or all instances are busy",
+    429: "too many requests: the rate limit of requests or tokens, or all instances are busy",
 }
+_CODE_EXPLANATIONS = {
+    "DeploymentNotFound": (
+        "the deployment {deployment} does not exist, or Azure removed it: one that is idle for 15 days is deleted "
+        "(of the developer tier: after 24 hours), its model is kept: phi3flow deploy --backend azure-openai"
+    ),
+    "context_length_exceeded": (
+        "the messages and max_new_tokens are more tokens than the model takes: shorten the prompt, the history or "
+        "max_new_tokens"
+    ),
+}
+"""By error.code of a body in OpenAI's form; they say more than its status."""
 _ENV_REFERENCE = re.compile(r"^\$\{env:(.+)\}$")
 
 
@@ -85,13 +97,12 @@ def _azureml_answer(endpoint: "_Endpoint", payload: Any) -> str:
 
 
 def _openai_answer(endpoint: "_Endpoint", payload: Any) -> str:
-    try:
-        choice = payload["choices"][0]
-        finish_reason, answer = choice.get("finish_reason"), choice["message"]["content"]
-    except (AttributeError, IndexError, KeyError, TypeError):
-        finish_reason, answer = None, None
-    if finish_reason == "content_filter":
-        raise endpoint.error("content safety blocked the answer (finish_reason content_filter)", status_code=200)
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    if choice.get("finish_reason") == "content_filter":
+        raise endpoint.error(_blocked("answer", choice.get("content_filter_results")), status_code=200)
+    message = choice.get("message")
+    answer = message.get("content") if isinstance(message, dict) else None
     if not isinstance(answer, str):
         quote = json.dumps(payload)
         raise endpoint.error("the answer has no text in choices[0].message.content", quote=quote, status_code=200)
@@ -143,6 +154,12 @@ class _Endpoint:
     def query(self) -> dict[str, str]:
         return {"api-version": self.api_version} if self.api_version else {}
 
+    @property
+    def azure_deployment(self) -> str:
+        """The name that Azure OpenAI looks up: in its older route a part of the path, else the model's."""
+        in_path = re.search(r"/deployments/([^/]+)", self.url)
+        return in_path.group(1) if in_path else self.model
+
     def error(self, problem: str, *, quote: str = "", **facts: Any) -> EndpointError:
         """Make an error that names the endpoint; ``quote`` is what it said."""
         return endpoint_error(self.url, problem, quote=quote, secret=self.key, **facts)
@@ -187,7 +204,13 @@ async def _attempt(endpoint: _Endpoint, body: dict[str, Any]) -> Any:
 
 def _status_error(endpoint: _Endpoint, reply: Reply) -> EndpointError:
     """Explain a status. 424 is Azure ML's word for a failure inside the model's container."""
-    explanation, retryable = _EXPLANATIONS.get(reply.status, ""), reply.status in RETRYABLE_STATUS
+    error, retryable = _service_error(reply.text), reply.status in RETRYABLE_STATUS
+    code, cause = error.get("code"), error.get("innererror")
+    if code == "content_filter":  # without a quote: the words that came with it differ from line to line
+        results = cause.get("content_filter_result") if isinstance(cause, dict) else None
+        return endpoint.error(_blocked("question", results), status_code=reply.status)
+    explanation = _CODE_EXPLANATIONS.get(str(code), _EXPLANATIONS.get(reply.status, ""))
+    explanation = explanation.format(deployment=endpoint.azure_deployment)
     if reply.status == 424:
         model_status = reply.headers.get("ms-azureml-model-error-statuscode", "unknown")
         reason = reply.headers.get("ms-azureml-model-error-reason", "no reason given")
@@ -196,6 +219,25 @@ def _status_error(endpoint: _Endpoint, reply: Reply) -> EndpointError:
     elif 300 <= reply.status < 400:
         explanation = "the endpoint has moved: put its new URL into the connection"
     return status_error(endpoint.url, reply, secret=endpoint.key, explanation=explanation, retryable=retryable)
+
+
+def _service_error(text: str) -> dict[str, Any]:
+    """The error of a body in OpenAI's form, empty where it is in another."""
+    try:
+        error = json.loads(text)["error"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _blocked(what: str, results: Any) -> str:
+    """What content safety blocked, and why, as Azure's filters tell: ``hate: high; jailbreak``."""
+    filters = results.items() if isinstance(results, dict) else ()
+    blocking = [(name, result) for name, result in filters if isinstance(result, dict) and result.get("filtered")]
+    reasons = [f"{name}: {result['severity']}" if result.get("severity") else name for name, result in blocking]
+    return f"content safety blocked the {what}" + (
+        f" ({quoted('; '.join(reasons)).removeprefix(': ')})" if reasons else ""
+    )
 
 
 def _payload(endpoint: _Endpoint, content: str) -> Any:

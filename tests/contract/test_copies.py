@@ -167,7 +167,13 @@ def test_a_runner_reads_retry_after_as_the_flows_do() -> None:
     shared, unequal = _unequal(
         [_definitions(HTTP_COPIES[0], FLOWS / "chat_phi3/phi3_endpoint.py"), _definitions(RETRIES)]
     )
-    assert {"parse_retry_after", "RETRYABLE_STATUS", "_RETRYABLE_MODEL_STATUS"} <= shared
+    assert {
+        "requested_wait_s",
+        "parse_retry_after",
+        "parse_duration",
+        "RETRYABLE_STATUS",
+        "_RETRYABLE_MODEL_STATUS",
+    } <= shared
     assert unequal == set()
 
 

@@ -42,6 +42,9 @@ class Kind:
     type: str = "EndpointError"
 
 
+_FOUND = {"hate": {"filtered": True, "severity": "high"}}
+CONTENT_FILTER = {"error": {"code": "content_filter", "innererror": {"content_filter_result": _FOUND}}}
+
 KINDS = {
     "400": Kind(Reply(400), FINAL, "HTTP 400", 400),
     "500": Kind(Reply(500), TRIED_AGAIN, "HTTP 500", 500),
@@ -73,6 +76,10 @@ KINDS = {
         TRIED_AGAIN,
         "no answer within 2 s",
         type="TimeoutError",
+    ),
+    "400 by content safety": Kind(Reply(400, CONTENT_FILTER), FINAL, "blocked the question (hate: high)", 400),
+    "429 with OpenAI's reset": Kind(
+        Reply(429, headers={"x-ratelimit-reset-requests": "1s"}), TRIED_AGAIN, "retried after 1 s", 429
     ),
     "{}": Kind(Reply(200, {}), FINAL, "content safety blocked it", 200),
     "a hang": Kind(Reply(fault="hang"), TRIED_AGAIN, "no answer within 2 s", type="TimeoutError"),

@@ -13,7 +13,7 @@ import openai
 import pytest
 import requests
 
-from phi3flow.pacing.failures import describe_failure, is_endpoint_failure, parse_retry_after
+from phi3flow.pacing.failures import describe_failure, is_endpoint_failure, parse_duration, parse_retry_after
 from phi3flow.records.lines import LineError
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply
 
@@ -105,6 +105,19 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == 0
     assert parse_retry_after("soon") is None
     assert parse_retry_after(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_s"),
+    [
+        ("6ms", 0.006), ("1s", 1.0), ("1m30s", 90.0), ("7.66s", 7.66), ("2h1m", 7260.0), ("26", 26.0),
+        (" 26 ", 26.0), ("0", 0.0),
+        ("1733021000", None), ("2026-12-01T00:00:00Z", None), ("-1s", None), ("soon", None), ("", None), (None, None),
+        ("1m30", None), ("9" * 400, None),
+    ],
+)  # fmt: skip
+def test_when_a_limit_is_whole_again_is_a_duration(text: str | None, duration_s: float | None) -> None:
+    assert parse_duration(text) == (None if duration_s is None else pytest.approx(duration_s))
 
 
 @pytest.mark.parametrize(
