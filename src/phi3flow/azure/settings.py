@@ -35,6 +35,8 @@ _VARIABLES = {
     "deployment_size": "AZUREML_DEPLOYMENT_SIZE",
     "instances": "AZUREML_INSTANCES",
     "model": "AZUREML_MODEL_NAME",
+    "openai_account": "AZURE_OPENAI_ACCOUNT",
+    "openai_model": "AZURE_OPENAI_MODEL",
 }
 _WORKSPACE = r"^[A-Za-z0-9][A-Za-z0-9_-]{2,32}$"
 _RULES = {
@@ -46,6 +48,7 @@ _RULES = {
     (_STORAGE := r"^[a-z0-9]{3,24}$"): "3 to 24 small letters and digits",
     (_VAULT := r"^[A-Za-z](?:-?[A-Za-z0-9]){2,23}$"): "3 to 24 letters, digits and single '-', a letter first",
     (_REGISTRY := r"^[A-Za-z0-9]{5,50}$"): "5 to 50 letters and digits",
+    (_ACCOUNT := r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]$"): "2 to 64 letters, digits and '-', no '-' at an end",
     (_GROUP := r"^[-\w.()]{1,90}(?<!\.)$"): "1 to 90 letters, digits, '-', '_', '.' and parentheses, no '.' at the end",
     (
         _UUID := r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -84,7 +87,8 @@ class AzureSettings(Record):
     container_registry: str = Field(pattern=_REGISTRY)
     application_insights: str = Field(pattern=_IDENTITY)
     log_analytics: str = Field(pattern=_IDENTITY)
-    openai_account: str | None = Field(None, pattern=_IDENTITY)
+    openai_account: str | None = Field(None, pattern=_ACCOUNT)
+    openai_model: str | None = Field(None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod

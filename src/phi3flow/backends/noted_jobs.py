@@ -43,10 +43,12 @@ class NotedJobs:
     def __init__(self, state: BackendState, service: JobService, output_of: Callable[[str], str]) -> None:
         self._state, self._service, self._output_of = state, service, output_of
 
-    def note(self, name: str, status: str) -> JobState:
-        """Note how a job fares, and return it."""
+    def note(self, name: str, status: str, *, fingerprint: str | None = None) -> JobState:
+        """Note how a job fares, and return it; ``fingerprint`` once, where it is submitted."""
         noted = next((job for job in self._state.jobs() if job.name == name), None)
-        job = self._describe(name, status, noted.created_at if noted else None)
+        job = self._describe(name, status, noted)
+        if fingerprint:
+            job = job.model_copy(update={"fingerprint": fingerprint})
         self._state.note_job(job)
         return job
 
@@ -120,11 +122,12 @@ class NotedJobs:
         backend = self._state.backend
         raise ConfigError(f"no job was submitted from here: register JOB, or `phi3flow fine-tune --backend {backend}`")
 
-    def _describe(self, name: str, status: str, created_at: datetime | None) -> JobState:
+    def _describe(self, name: str, status: str, noted: JobState | None) -> JobState:
         return JobState(
             backend=self._state.backend,
             name=name,
             status=status,
             output=self._output_of(name),
-            created_at=created_at or datetime.now(UTC),
+            fingerprint=noted.fingerprint if noted else None,
+            created_at=noted.created_at if noted else datetime.now(UTC),
         )

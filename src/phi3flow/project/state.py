@@ -21,12 +21,16 @@ from phi3flow.storage.files import write_file
 
 
 class JobState(Record):
-    """A fine-tune: ``name`` is the job's name, ``output`` where its model lies (a folder or a job output)."""
+    """A fine-tune: ``name`` is the job's name, ``output`` where its model lies (a folder or a job output).
+
+    ``fingerprint`` is of all that decides its result, where the service names jobs by itself.
+    """
 
     backend: str
     name: str
     status: str
     output: str | None = None
+    fingerprint: str | None = None
     created_at: datetime
 
 

@@ -21,12 +21,16 @@ _CANCELING = "CancelRequested"
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Where a job stands; ``metrics`` are the last values that it logged, ``page`` shows it in a browser."""
+    """Where a job stands; ``metrics`` are the last values that it logged, ``page`` shows it in a browser.
+
+    ``news`` is what the service said of it since the last report, oldest first.
+    """
 
     name: str
     status: str
     page: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    news: tuple[str, ...] = ()
 
 
 OnJobProgress = Callable[[JobProgress], None]
@@ -124,6 +128,11 @@ class Jobs:
             f"{self._data_plane}/mlflow/v1.0{self._workspace}/api/2.0/mlflow/artifacts/list", run_id=name, path=folder
         )
         return [str(row["path"]).rpartition("/")[2] for row in (answer or {}).get("files") or []]
+
+    def started_at(self, name: str) -> datetime | None:
+        """Return when a job began to run, as its run history tells; None where it does not."""
+        started = self._history(name).get("startTimeUtc")
+        return datetime.fromisoformat(started) if started else None
 
     def ran_s(self, name: str) -> float:
         """Return how many seconds a job ran, as its run history tells; 0 where it does not."""

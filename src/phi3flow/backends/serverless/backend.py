@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from phi3flow.azure.workspace.jobs import Jobs
+from phi3flow.azure.workspace.jobs import JobProgress, Jobs
 from phi3flow.azure.workspace.models import JOB_TAG, Models
 from phi3flow.azure.workspace.serverless_endpoints import ServerlessEndpoint, base_url, list_serverless
 from phi3flow.azure.workspace.workspace import Workspace, open_workspace
@@ -36,9 +37,11 @@ from phi3flow.backends.serverless.jobs import (
     plan_job,
     send_job,
 )
+from phi3flow.backends.told_training import keep_training
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.training.service_curves import read_histories
 
 FIRST_VERSION = "1"
 """Of a model: each job makes one of a name of its own."""
@@ -99,7 +102,9 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
     def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
         """See Backend, and ``Jobs.follow``. The loss curves are kept as training.json."""
         end = self._noted_jobs.follow(job, on_progress)
-        return describe_end(end, model_name(self._jobs.need(job)), self._jobs.artifacts(job, CHECKPOINTS), None)
+        properties = self._jobs.need(job)
+        training = self._keep_training(end, properties)
+        return describe_end(end, model_name(properties), self._jobs.artifacts(job, CHECKPOINTS), training)
 
     def running_job(self, job: str | None) -> str:
         """See Backend."""
@@ -180,6 +185,20 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         if existing is None:
             raise no_endpoint(self._project, endpoint, list_serverless(self._project))
         return EndpointAccess(str(base_url(existing)), service.key(), protocol="openai")
+
+    def _keep_training(self, end: JobProgress, job: Mapping[str, Any]) -> Path | None:
+        tags, details = job.get("tags") or {}, job.get("fineTuningDetails") or {}
+        return keep_training(
+            self._folder,
+            end.name,
+            read_histories({name: self._jobs.metric_history(end.name, name) for name in end.metrics}),
+            backend=BACKEND,
+            base_model=str(tags.get("base_model", "")),
+            parameters=details.get("hyperParameters") or {},
+            data={name: str(value) for name, value in tags.items() if name.endswith("_sha256")},
+            started_at=self._jobs.started_at(end.name),
+            duration_s=self._jobs.ran_s(end.name),
+        )
 
     def _latest_model(self) -> str | None:
         """Return the model that was registered from here last, as NAME:VERSION."""

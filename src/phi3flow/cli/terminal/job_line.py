@@ -38,7 +38,9 @@ class JobLine:
         self._line.stop()
 
     def show(self, progress: JobProgress) -> None:
-        """Show where a job stands, and once where a browser shows it."""
+        """Show where a job stands, what is new of it, and once where a browser shows it."""
+        for event in progress.news:
+            self._terminal.note(f"{progress.name}: {event}")
         metrics = "".join(f"  {name} {value:.4g}" for name, value in sorted(progress.metrics.items()))
         state = f"{progress.name}: {progress.status}{metrics}"
         self._line.update(self._task, description=state)

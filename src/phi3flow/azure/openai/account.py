@@ -1,0 +1,127 @@
+"""An Azure OpenAI resource in Azure Resource Manager: its endpoint, keys, models and deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from phi3flow.azure.arm import Arm, OnWait
+from phi3flow.azure.settings import AzureSettings
+from phi3flow.azure.tags import TAGS
+from phi3flow.errors import ConfigError
+
+OPENAI_VERSION = "2025-06-01"
+"""The API version of Microsoft.CognitiveServices that everything here speaks; 2024-10-21 and the like are the data
+plane's."""
+ACCOUNTS = "Microsoft.CognitiveServices/accounts"
+
+
+class Account:
+    """A resource as it was when it was found; its deployments are asked each time."""
+
+    def __init__(self, arm: Arm, resource: Mapping[str, Any]) -> None:
+        self._arm, self.resource = arm, resource
+        self.id, self.name = str(resource["id"]), str(resource["name"])
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is reached."""
+        return str(self.resource["properties"].get("endpoint") or f"https://{self.name}.openai.azure.com/")
+
+    @property
+    def location(self) -> str:
+        """Its region."""
+        return str(self.resource.get("location", ""))
+
+    @property
+    def is_foundry(self) -> bool:
+        """Whether it is a Foundry resource, which has more models than one of Azure OpenAI alone."""
+        return str(self.resource.get("kind")) == "AIServices"
+
+    def key(self) -> SecretStr:
+        """Return its first key; either works."""
+        return SecretStr(str(self._arm.post(f"{self.id}/listKeys", OPENAI_VERSION)["key1"]))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what can be deployed in it: base models by name and version, and its own."""
+        return list(self._arm.list(f"{self.id}/models", OPENAI_VERSION))
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """Return every deployment, whoever made it."""
+        return list(self._arm.list(f"{self.id}/deployments", OPENAI_VERSION))
+
+    def deployment(self, name: str) -> dict[str, Any] | None:
+        """Return a deployment, None where there is none; one that is being changed is waited for."""
+        return self._arm.settle(self._id(name), OPENAI_VERSION)
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        model: Mapping[str, str],
+        sku: str,
+        capacity: int,
+        tags: Mapping[str, str],
+        on_wait: OnWait,
+    ) -> None:
+        """Make a deployment. Raises AzureError with what Azure says of one that fails. See ``Arm.put``."""
+        body = {
+            "sku": {"name": sku, "capacity": capacity},
+            "tags": {**TAGS, **tags},
+            "properties": {"model": dict(model)},
+        }
+        self._arm.put(self._id(name), OPENAI_VERSION, body, on_wait=on_wait, is_made=has_succeeded)
+
+    def scale(self, name: str, *, sku: str, capacity: int) -> None:
+        """Give a deployment another capacity, and change nothing else."""
+        self._arm.patch(self._id(name), OPENAI_VERSION, {"sku": {"name": sku, "capacity": capacity}})
+
+    def delete_deployment(self, name: str, *, on_wait: OnWait = lambda _: None) -> None:
+        """Delete a deployment, and wait until it is gone."""
+        self._arm.delete(self._id(name), OPENAI_VERSION, on_wait=on_wait)
+
+    def _id(self, name: str) -> str:
+        return f"{self.id}/deployments/{name}"
+
+
+def find_account(arm: Arm, settings: AzureSettings, endpoint: str | None) -> Account | None:
+    """Return the resource that the settings name, else the one of the subscription that has the endpoint.
+
+    Raises ConfigError for one that is named and not there.
+    """
+    if settings.openai_account:
+        resource = arm.get(settings.id_of(ACCOUNTS, settings.openai_account), OPENAI_VERSION)
+        if resource is None:
+            raise ConfigError(
+                f"there is no Azure OpenAI resource {settings.openai_account} in the group {settings.resource_group}: "
+                "`phi3flow azure up` makes it"
+            )
+        return Account(arm, resource)
+    host = urlsplit(endpoint or "").hostname
+    if not host:
+        return None
+    for row in arm.list(f"{settings.subscription}/providers/{ACCOUNTS}", OPENAI_VERSION):
+        if host.partition(".")[0] in _subdomains(row):
+            return Account(arm, row)
+    return None
+
+
+def has_succeeded(deployment: Mapping[str, Any] | None) -> bool:
+    """Whether a deployment is there and was made without an error."""
+    return deployment is not None and deployment["properties"].get("provisioningState") == "Succeeded"
+
+
+def model_of(deployment: Mapping[str, Any]) -> str:
+    """Return the name of the model that a deployment serves."""
+    return str((deployment["properties"].get("model") or {}).get("name") or "")
+
+
+def _subdomains(row: Mapping[str, Any]) -> set[str]:
+    """Return the first labels of all addresses of a resource."""
+    properties = row.get("properties") or {}
+    urls = [properties.get("endpoint"), *(properties.get("endpoints") or {}).values()]
+    hosts = [urlsplit(str(url)).hostname or "" for url in urls if url]
+    return {host.partition(".")[0] for host in hosts} | {str(properties.get("customSubDomainName"))}
