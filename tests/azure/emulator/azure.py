@@ -26,11 +26,12 @@ from tests.azure.emulator.jobs import Jobs
 from tests.azure.emulator.machine_learning import MachineLearning
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.online_endpoints import OnlineEndpoints
+from tests.azure.emulator.openai.service import AzureOpenAI
 from tests.azure.emulator.pipeline_rules import PipelineRules
 from tests.azure.emulator.prices import PRICES, Prices
 from tests.azure.emulator.prompt_flow_service import PromptFlowService
 from tests.azure.emulator.providers import Providers
-from tests.azure.emulator.proxy import ConnectionReset, Proxy
+from tests.azure.emulator.proxy import ConnectionReset, PlainHost, Proxy
 from tests.azure.emulator.registry import Registry
 from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import ARM, Router
@@ -45,7 +46,7 @@ class AzureEmulator:
 
     ``requests`` holds every request that was received, in order. ``fault`` may answer a request in place of the
     service, or raise ConnectionReset; ``after_write`` is called once a write was carried out, before its answer goes
-    out. ``answer_chat`` stands for the models behind the online endpoints.
+    out. ``answer_chat`` stands for the models behind online endpoints and Azure OpenAI's deployments.
     """
 
     def __init__(self, folder: Path, world: World | None = None) -> None:
@@ -71,16 +72,18 @@ class AzureEmulator:
         endpoints = OnlineEndpoints(arm, self.providers)
         deployments = Deployments(arm, self.assets, registry, quota, rules)
         scoring = Scoring(self.resources, endpoints, deployments, lambda *turn: self.answer_chat(*turn))
+        self.openai = AzureOpenAI(arm, self.providers, lambda *turn: self.answer_chat(*turn))
         self.router = Router()
         for service in (
             *(arm, self.providers, self.machine_learning, Prices(self.world)),
             *(self.blobs, self.assets, registry, self.jobs, history),
-            *(endpoints, deployments, scoring, self.prompt_flow),
+            *(endpoints, deployments, scoring, self.prompt_flow, self.openai),
         ):
             service.add_routes(self.router)
         self._lock = threading.RLock()
         self._authority = Authority(folder)
         self._proxy = Proxy(self._authority, self._answer)
+        self._plain_hosts: dict[str, PlainHost] = {}
 
     def answer_flow(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Answer as a chat flow does with what ``answer_chat`` says, as if its connection's endpoint were asked."""
@@ -101,6 +104,13 @@ class AzureEmulator:
             "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
         }
 
+    def openai_endpoint(self, subdomain: str) -> str:
+        """Return where an Azure OpenAI account is reached without TLS or a proxy, such as http://127.0.0.1:41234/."""
+        host = f"{subdomain}.openai.azure.com"
+        if host not in self._plain_hosts:
+            self._plain_hosts[host] = PlainHost(host, self._answer)
+        return self._plain_hosts[host].url
+
     @property
     def writes(self) -> list[Request]:
         """The requests that may have changed something."""
@@ -111,6 +121,8 @@ class AzureEmulator:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for host in self._plain_hosts.values():
+            host.close()
         self._proxy.__exit__(*error)
 
     def _answer(self, request: Request) -> Reply:

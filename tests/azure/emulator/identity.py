@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from urllib.parse import parse_qs
 
 import jwt
@@ -53,6 +54,10 @@ class Identity:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not token:
             raise _unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+        self.check_token(token, _AUDIENCES)
+
+    def check_token(self, token: str, audiences: Collection[str]) -> None:
+        """Raise ServiceError 401 unless a token is the tenant's, alive, and for one of the audiences."""
         try:
             claims = jwt.decode(token, _KEY, algorithms=["HS256"], options={"verify_aud": False})
         except jwt.ExpiredSignatureError:
@@ -61,7 +66,7 @@ class Identity:
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
         if self._world.expired_tokens:
             raise _unauthorized("ExpiredAuthenticationToken", _expired())
-        if claims["aud"].rstrip("/") not in _AUDIENCES:
+        if claims["aud"].rstrip("/") not in audiences:
             raise _unauthorized("InvalidAuthenticationTokenAudience", f"The audience {claims['aud']} is not valid.")
 
     def _instance(self, request: Request) -> Reply:

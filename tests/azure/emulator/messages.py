@@ -20,6 +20,7 @@ READING_POSTS = (
     "/rundata",
     "/batchgetresolveduris",
     "/score",
+    "/chat/completions",
 )
 """Ends of the paths (in lower case) whose POST changes nothing."""
 

@@ -65,17 +65,11 @@ KINDS = (
         Names(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}"),
         asynchronous=False,
     ),
-    Kind(
-        "Microsoft.CognitiveServices/accounts",
-        Names(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]"),
-        ("location", "sku.name", "kind"),
-        soft_deletes=True,
-    ),
 )
 
 
 class Providers:
-    """Everything of a subscription but Azure Machine Learning."""
+    """Everything of a subscription but Azure Machine Learning and Azure OpenAI."""
 
     def __init__(self, arm: ResourceManager) -> None:
         self._world, self._identity, self._resources = arm.world, arm.identity, arm.resources

@@ -42,12 +42,33 @@ class Proxy:
         self._server.server_close()
 
 
+class PlainHost:
+    """One host, served on a port of 127.0.0.1 without TLS, for clients that are given its address."""
+
+    def __init__(self, host: str, answer: Callable[[Request], Reply]) -> None:
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.answer, self._server.host = answer, host
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
     authority: Authority
     answer: Callable[[Request], Reply]
+    host: str | None = None
+    """The only host that is served; without one, each CONNECT names its own."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that go away are part of the tests."""
@@ -57,7 +78,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
-    host: str | None = None
+    host: str | None
+
+    def setup(self) -> None:
+        """Begin a connection."""
+        super().setup()
+        self.host = self.server.host
 
     def do_CONNECT(self) -> None:
         self.host = self.path.rpartition(":")[0]

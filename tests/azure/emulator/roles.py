@@ -51,7 +51,55 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
         [f"{_COGNITIVE}/locations/usages/read"],
         [],
     ),
+    "Cognitive Services User": (
+        "a97b65f3-24c7-4388-baec-2e87135dc908",
+        [f"{_COGNITIVE}/*/read", f"{_COGNITIVE}/accounts/listkeys/action"],
+        [],
+    ),
+    "Foundry User": (
+        "53ca6127-db72-4b80-b1b0-d745d6d5456d",
+        [f"{_COGNITIVE}/*/read", f"{_COGNITIVE}/accounts/listkeys/action"],
+        [],
+    ),
+    "Foundry Owner": ("c883944f-8b7b-4483-af10-35834be79c4a", [f"{_COGNITIVE}/*"], []),
+    "Foundry Account Owner": ("e47c6f54-e4a2-4754-9501-8e0985b135e1", [f"{_COGNITIVE}/*"], []),
+    "Foundry Project Manager": (
+        "eadc314b-1a2d-4efa-be10-5d325db5065e",
+        [f"{_COGNITIVE}/*/read", f"{_COGNITIVE}/accounts/projects/*"],
+        [],
+    ),
+    "Azure AI Administrator": (
+        "b78c5d69-af96-48a3-bf8d-a8b4d589de94",
+        [f"{_ML}/workspaces/*", f"{_COGNITIVE}/*"],
+        [],
+    ),
+    "AzureML Data Scientist": (
+        "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+        [f"{_ML}/workspaces/*/read", f"{_ML}/workspaces/*/action", f"{_ML}/workspaces/*/write"],
+        [f"{_ML}/workspaces/delete", f"{_ML}/workspaces/write", f"{_ML}/workspaces/computes/*/write"],
+    ),
+    "AzureML Metrics Writer (preview)": (
+        "635dd51f-9968-44d3-b7fb-6d9a6bd613ae",
+        [f"{_ML}/workspaces/metrics/*/write"],
+        [],
+    ),
+    "Azure Machine Learning Workspace Connection Secrets Reader": (
+        "ea01e6af-a1c1-4350-9563-ad00f8c72ec5",
+        [f"{_ML}/workspaces/connections/listsecrets/action", f"{_ML}/workspaces/metadata/secrets/read"],
+        [],
+    ),
 }
+_ALL_DATA, _OPENAI_DATA = [f"{_COGNITIVE}/*"], f"{_COGNITIVE}/accounts/OpenAI"
+DATA_ACTIONS: dict[str, list[str]] = {
+    "Cognitive Services OpenAI Contributor": [f"{_OPENAI_DATA}/*"],
+    "Cognitive Services OpenAI User": [f"{_OPENAI_DATA}/*/read", f"{_OPENAI_DATA}/deployments/*/action"],
+    "Cognitive Services User": _ALL_DATA,
+    "Foundry User": _ALL_DATA,
+    "Foundry Owner": _ALL_DATA,
+    "Foundry Project Manager": _ALL_DATA,
+    "Azure AI Developer": [f"{_OPENAI_DATA}/*"],
+}
+"""What roles allow at Azure OpenAI itself, with a token; Owner and Contributor allow nothing there."""
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 _ANYBODY_MAY = ("Microsoft.Resources/operationResults", "/operationStatuses", "/operationResults", "/permissions")
 
@@ -87,6 +135,12 @@ class Roles:
                 return
         raise _denied(action, scope)
 
+    def allow_data(self, action: str, scope: str) -> bool:
+        """Return whether any of the caller's roles on a resource allows a data action, as ``denied`` may forbid."""
+        if action.lower() in {denied.lower() for denied in self._world.denied}:
+            return False
+        return any(_matches(action, DATA_ACTIONS.get(role, [])) for role in self._held(scope))
+
     def of(self, principal_id: str) -> set[tuple[str, str]]:
         """Return a principal's assignments as (role name, scope)."""
         names = {role_id: name for name, (role_id, _, _) in ROLES.items()}
@@ -97,9 +151,13 @@ class Roles:
         }
 
     def _granted(self, scope: str) -> list[tuple[list[str], list[str]]]:
+        return [(ROLES[role][1], ROLES[role][2]) for role in self._held(scope)]
+
+    def _held(self, scope: str) -> list[str]:
+        """Return the roles that the caller has at a scope."""
         held = {(role, at) for at, role in self._world.roles.items()} | self.of(CALLER)
         return [
-            (ROLES[role][1], ROLES[role][2])
+            role
             for role, at in held
             if scope.lower() == at.lower() or scope.lower().startswith(at.lower().rstrip("/") + "/")
         ]
@@ -111,8 +169,13 @@ class Roles:
 
     def _permissions(self, request: Request, scope: str) -> Reply:
         rows = [
-            {"actions": yes, "notActions": no, "dataActions": [], "notDataActions": []}
-            for yes, no in self._granted(scope)
+            {
+                "actions": ROLES[role][1],
+                "notActions": ROLES[role][2],
+                "dataActions": DATA_ACTIONS.get(role, []),
+                "notDataActions": [],
+            }
+            for role in self._held(scope)
         ]
         return Reply(200, {"value": rows})
 
@@ -204,7 +267,12 @@ def _assignment_id(scope: str, name: str) -> str:
 def _described(name: str) -> dict[str, Any]:
     role_id, actions, not_actions = ROLES[name]
     path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{role_id}"
-    permission = {"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []}
+    permission = {
+        "actions": actions,
+        "notActions": not_actions,
+        "dataActions": DATA_ACTIONS.get(name, []),
+        "notDataActions": [],
+    }
     properties = {"roleName": name, "type": "BuiltInRole", "permissions": [permission], "assignableScopes": ["/"]}
     return {"id": path, "name": role_id, "type": "Microsoft.Authorization/roleDefinitions", "properties": properties}
 

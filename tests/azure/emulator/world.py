@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 TENANT = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -124,3 +125,41 @@ class World:
     """So many polls until a long-running operation has ended."""
     poll_ms: int = 10
     """What long-running operations ask pollers to wait."""
+    today: date = date(2026, 11, 29)
+    """The day by which models are retired or not."""
+    blocked_words: set[str] = field(default_factory=set)
+    """Words that content safety blocks."""
+    openai_existing_customer: bool = True
+    """Whether the subscription fine-tuned or deployed the retired models before, and so may go on to fine-tune them."""
+    openai_regions: set[str] = field(default_factory=lambda: {"eastus2", "westus3"})
+    """Where models of Azure OpenAI can be fine-tuned."""
+    openai_quota: dict[str, int] = field(default_factory=dict)
+    """Limits by their usage names, such as OpenAI.Standard.gpt4.1-mini-finetune, where they are not the usual ones."""
+    openai_polls: int = 1
+    """So many looks at a file or a fine-tuning job until it goes to its next state."""
+    openai_max_files: int = 100
+    openai_max_file_bytes: int = 512 * 1024**2
+    openai_max_total_bytes: int = 1024**3
+    openai_file_failure: str | None = None
+    """What the processing of uploaded files fails with."""
+    openai_example_tokens: int = 65536
+    """So many tokens may an example of the training data have."""
+    openai_strange_status: str | None = None
+    """A status that no document names, which every fine-tuning job has for a while."""
+    openai_job_failure: str | None = None
+    """What fine-tuning jobs of Azure OpenAI fail with, once they run."""
+    openai_data_filtered: set[str] = field(default_factory=set)
+    """Harm types, such as self_harm, for which training data is refused."""
+    openai_model_filtered: set[str] = field(default_factory=set)
+    """Harm types, such as Self Harm, for which a trained model may not be deployed."""
+    openai_results_spelling: str = "validation_"
+    """What a column of results.csv begins with, the validation data's token accuracy: ``validation_`` or ``valid_``."""
+    openai_results_missing: bool = False
+    """Whether the results of fine-tuning jobs are gone, though their jobs name them."""
+    openai_failing_deployments: int = 0
+    """So many deployments of models fail while they are made."""
+    openai_logprobs: bool = True
+    """Whether deployed models tell log probabilities."""
+    openai_rpm: int | None = None
+    """So many chats may each deployment be asked in ``openai_rate_window_s``; without it, any number."""
+    openai_rate_window_s: float = 60.0
