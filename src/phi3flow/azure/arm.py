@@ -27,7 +27,9 @@ ENDPOINT = "https://management.azure.com"
 ML_VERSION = "2024-04-01"
 """The API version of Microsoft.MachineLearningServices that everything here speaks."""
 USER_AGENT = f"phi3flow/{__version__}"
-IN_PROGRESS_CODES = frozenset({"Conflict", "AnotherOperationInProgress", "OperationNotAllowed", "StorageAccountInUse"})
+IN_PROGRESS_CODES = frozenset(
+    {"Conflict", "AnotherOperationInProgress", "OperationNotAllowed", "StorageAccountInUse", "RequestConflict"}
+)
 CONFLICTS = 5
 """How often a write that met another one is tried again."""
 RETRIES = 8

@@ -61,7 +61,8 @@ class DeploymentRequest:
 
     ``model`` is a folder, or NAME or NAME:VERSION of a registered model; ``name`` the endpoint's. ``key_env`` is the
     variable that holds the endpoint's key. ``traffic`` is the percentage of the endpoint's requests that it gets.
-    ``content_safety`` filters questions and answers.
+    ``content_safety`` filters questions and answers. ``sku`` is how a service hosts it, ``capacity`` in thousands of
+    tokens a minute, ``source`` the resource in which the model was trained, where that is another.
     """
 
     model: str | None = None
@@ -72,6 +73,9 @@ class DeploymentRequest:
     timeout_s: float | None = None
     traffic: float = 100.0
     content_safety: bool = True
+    sku: str | None = None
+    capacity: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)

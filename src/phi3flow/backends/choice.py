@@ -16,6 +16,7 @@ BACKENDS = {
     "local": "phi3flow.backends.local.backend:LocalBackend",
     "azureml": "phi3flow.backends.azureml.backend:AzureMLBackend",
     "serverless": "phi3flow.backends.serverless.backend:ServerlessBackend",
+    "azure-openai": "phi3flow.backends.azure_openai.backend:AzureOpenAIBackend",
 }
 """Where the class of each backend is, by what ``--backend`` calls it."""
 DEFAULT_BACKEND = "local"

@@ -89,6 +89,17 @@ def ask_once_up(
     return smoke.problem
 
 
+def ask_chat(base_url: str, key: str, model: str | None = None) -> str | None:
+    """Ask an OpenAI-compatible endpoint a question; return what is wrong with the answer, None where nothing is."""
+    question = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": 8}
+    return ask_once_up(
+        f"{base_url}/chat/completions",
+        {**question, **({"model": model} if model else {})},
+        key,
+        answer_of=lambda answer: answer["choices"][0]["message"]["content"],
+    )
+
+
 def _problem(answer: Any, answer_of: Callable[[Any], Any]) -> str | None:
     if answer.status_code != 200:
         return f"HTTP {answer.status_code}: {shorten(answer.text, 300)}"

@@ -11,6 +11,9 @@ tenth of the requests, the others the rest. It costs by the hour from now on: `p
 As a service (--backend serverless) MODEL is of the AI Foundry project, else of the registry: an endpoint on Azure's own
 machines, one for each model, with content safety unless --content-safety off. A fine-tuned one is hosted by the hour.
 
+In Azure OpenAI (--backend azure-openai) MODEL is a fine-tuned model, one of its checkpoints, or a base model; --name is
+the deployment's. The default --sku costs nothing by the hour, and Azure removes it after 24 hours.
+
 Examples:
   export PHI3_KEY=$(openssl rand -hex 16)
   phi3flow deploy --backend local
@@ -20,13 +23,14 @@ Examples:
   phi3flow deploy --backend azureml Phi-4-mini-instruct --name phi3-base
   phi3flow deploy --backend serverless --yes
   phi3flow deploy --backend serverless Phi-4-mini-instruct
+  phi3flow deploy --backend azure-openai --sku Standard --capacity 20 --yes
 """
 
 from __future__ import annotations
 
 import argparse
 
-from phi3flow.cli.arguments import add_backend, percentage
+from phi3flow.cli.arguments import add_backend, percentage, positive_int
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.cli.terminal.timed_line import TimedLine
 
@@ -59,6 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="on",
         help="serverless: whether Azure filters questions and answers (default: on)",
     )
+    cloud.add_argument(
+        "--sku",
+        metavar="SKU",
+        help="azure-openai: DeveloperTier, for a day and an evaluation; Standard, GlobalStandard … for use (default: "
+        "DeveloperTier, of a base model GlobalStandard)",
+    )
+    cloud.add_argument(
+        "--capacity",
+        type=positive_int,
+        metavar="N",
+        help="azure-openai: thousands of tokens a minute (default: 50)",
+    )
+    cloud.add_argument(
+        "--source", metavar="ACCOUNT", help="azure-openai: the resource that the model was trained in, if another"
+    )
     cloud.add_argument("--yes", action="store_true", help="deploy without asking: an endpoint costs money")
 
 
@@ -77,6 +96,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         timeout_s=args.timeout_s,
         traffic=args.traffic,
         content_safety=args.content_safety == "on",
+        sku=args.sku,
+        capacity=args.capacity,
+        source=args.source,
     )
     planned = backend.plan_deployment(request)
     for warning in planned.warnings:

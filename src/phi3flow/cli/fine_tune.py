@@ -14,6 +14,10 @@ follows it again, and one that has completed is not submitted again. With --reci
 As a service (--backend serverless): a job of the AI Foundry project of phi3flow.toml, on Azure's own machines, for the
 Phi-4 models that are offered so. It registers the model, whose name ends in --suffix and a hash.
 
+In Azure OpenAI (--backend azure-openai): a job of the resource at AZURE_OPENAI_ENDPOINT, by AZURE_OPENAI_API_KEY or
+your login, for the models that it still fine-tunes for you. Tokens are counted and examples over --max-seq-length
+(4096) named before anything is uploaded; files are uploaded once.
+
 Examples:
   phi3flow fine-tune --backend local
   phi3flow fine-tune --backend local --learning-rate 0.002 --epochs 4 --output models/support
@@ -24,7 +28,9 @@ Examples:
   phi3flow fine-tune --backend azureml --recipe script --model Phi-3.5-mini-instruct --gpus 2 --yes
   phi3flow fine-tune --backend azureml --attach Phi-4-mini-instruct-1a2b3c4d
   phi3flow fine-tune --backend serverless --suffix support --epochs 3 --validation-split 0.1
+  phi3flow fine-tune --backend azure-openai --model Ministral-3B --suffix support --epochs 2
   phi3flow fine-tune --train chats.jsonl --validation-split 0.1
+  phi3flow fine-tune --backend azure-openai --model Ministral-3B --suffix support --epochs 2
 
 Files are chat JSON Lines, as prepare-data writes them. --validation-split takes whole conversations, the same for the
 same content and --seed, and parts none that share a question. An interrupted training on this machine keeps its last
@@ -37,7 +43,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi3flow.cli.arguments import add_backend, positive_int, share
+from phi3flow.cli.arguments import add_backend, positive_float, positive_int, share
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import FINE_TUNED_MODEL, SPLITS, TRAIN_FILE, VALIDATION_FILE
@@ -47,7 +53,14 @@ if TYPE_CHECKING:
     from phi3flow.backends.backend import AnyBackend, FineTuneRequest
     from phi3flow.project.state import JobState
 
-HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "epochs", "batch_size", "max_seq_length")
+HYPERPARAMETERS = (
+    "learning_rate",
+    "learning_rate_multiplier",
+    "lr_scheduler_type",
+    "epochs",
+    "batch_size",
+    "max_seq_length",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +102,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("hyperparameters", "defaults: for the tiny base; in brackets with --model")
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="0.003 [0.0002]")
+    recipe.add_argument(
+        "--learning-rate-multiplier", type=positive_float, metavar="X", help="azure-openai: of the service's own rate"
+    )
     recipe.add_argument("--lr-scheduler-type", metavar="TYPE", help="cosine; linear, constant, … as in transformers")
     recipe.add_argument("--epochs", type=positive_int, metavar="N", help="10 [3]")
     recipe.add_argument("--batch-size", type=positive_int, metavar="N", help="examples a step and GPU: 16 [4]")
@@ -111,6 +127,12 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--nodes", type=positive_int, default=1, metavar="N", help="azureml: nodes (default: 1)")
     cloud.add_argument(
         "--deepspeed-stage", type=int, choices=(2, 3), help="azureml, catalog: shard over the GPUs: 3 the weights too"
+    )
+    cloud.add_argument(
+        "--training-type",
+        metavar="TYPE",
+        help="azure-openai: Standard, in the resource's region; GlobalStandard or developerTier, in any; dataZone "
+        "(default: GlobalStandard)",
     )
     cloud.add_argument("--detach", action="store_true", help="submit the job, and do not wait for it")
     cloud.add_argument("--attach", metavar="JOB", help="follow a job that was submitted")
@@ -148,7 +170,7 @@ def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -
         return None
     job = backend.submit(planned)
     if backend.jobs_run_in and planned.status is None:
-        terminal.note(f"submitted {planned.name}: it takes minutes until a node runs, then what the training takes")
+        terminal.note(f"submitted {job.name}: it takes minutes until it runs, then what the training takes")
     return job
 
 
@@ -182,6 +204,7 @@ def _request(args: argparse.Namespace, *, train: Path, validation: Path) -> Fine
         nodes=args.nodes,
         deepspeed_stage=args.deepspeed_stage,
         suffix=args.suffix,
+        training_type=args.training_type,
     )
 
 

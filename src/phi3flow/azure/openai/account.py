@@ -23,7 +23,7 @@ class Account:
     """A resource as it was when it was found; its deployments are asked each time."""
 
     def __init__(self, arm: Arm, resource: Mapping[str, Any]) -> None:
-        self._arm, self.resource = arm, resource
+        self.arm, self.resource = arm, resource
         self.id, self.name = str(resource["id"]), str(resource["name"])
 
     @property
@@ -43,19 +43,19 @@ class Account:
 
     def key(self) -> SecretStr:
         """Return its first key; either works."""
-        return SecretStr(str(self._arm.post(f"{self.id}/listKeys", OPENAI_VERSION)["key1"]))
+        return SecretStr(str(self.arm.post(f"{self.id}/listKeys", OPENAI_VERSION)["key1"]))
 
     def models(self) -> list[dict[str, Any]]:
         """Return what can be deployed in it: base models by name and version, and its own."""
-        return list(self._arm.list(f"{self.id}/models", OPENAI_VERSION))
+        return list(self.arm.list(f"{self.id}/models", OPENAI_VERSION))
 
     def deployments(self) -> list[dict[str, Any]]:
         """Return every deployment, whoever made it."""
-        return list(self._arm.list(f"{self.id}/deployments", OPENAI_VERSION))
+        return list(self.arm.list(f"{self.id}/deployments", OPENAI_VERSION))
 
     def deployment(self, name: str) -> dict[str, Any] | None:
         """Return a deployment, None where there is none; one that is being changed is waited for."""
-        return self._arm.settle(self._id(name), OPENAI_VERSION)
+        return self.arm.settle(self._id(name), OPENAI_VERSION)
 
     def deploy(
         self,
@@ -73,15 +73,15 @@ class Account:
             "tags": {**TAGS, **tags},
             "properties": {"model": dict(model)},
         }
-        self._arm.put(self._id(name), OPENAI_VERSION, body, on_wait=on_wait, is_made=has_succeeded)
+        self.arm.put(self._id(name), OPENAI_VERSION, body, on_wait=on_wait, is_made=has_succeeded)
 
     def scale(self, name: str, *, sku: str, capacity: int) -> None:
         """Give a deployment another capacity, and change nothing else."""
-        self._arm.patch(self._id(name), OPENAI_VERSION, {"sku": {"name": sku, "capacity": capacity}})
+        self.arm.patch(self._id(name), OPENAI_VERSION, {"sku": {"name": sku, "capacity": capacity}})
 
     def delete_deployment(self, name: str, *, on_wait: OnWait = lambda _: None) -> None:
         """Delete a deployment, and wait until it is gone."""
-        self._arm.delete(self._id(name), OPENAI_VERSION, on_wait=on_wait)
+        self.arm.delete(self._id(name), OPENAI_VERSION, on_wait=on_wait)
 
     def _id(self, name: str) -> str:
         return f"{self.id}/deployments/{name}"

@@ -54,7 +54,7 @@ class OpenAIJobs:
         return self._wait(name, lambda _: None).status
 
     def follow(self, name: str, on_progress: OnJobProgress) -> JobProgress:
-        """Report a job's state, events and metrics until it has ended. Raises AzureError with its error where it failed."""
+        """Report a job's state, events and metrics until it has ended. Raises AzureError with why it failed."""
         progress = self._wait(name, on_progress)
         if progress.status != COMPLETED:
             raise AzureError(self._explain(progress))

@@ -18,10 +18,11 @@ ENDPOINT_VARIABLE = "AZURE_OPENAI_ENDPOINT"
 _ROLES = "Cognitive Services OpenAI Contributor, or on a Foundry resource Foundry User"
 _HARMS = re.compile(r"(?:harm types|thresholds for):?\s*\[([^\]]*)\]", re.IGNORECASE)
 _NO_FINE_TUNING = "does not support fine-tuning"
-_EXISTING_ONLY = (
+EXISTING_ONLY = (
     "gpt-4o, gpt-4o-mini and the gpt-4.1 family can be fine-tuned by those only who did so before they were retired; "
     "anybody can fine-tune gpt-oss-20b, Ministral-3B, Qwen-32B and Llama-3.3-70B-Instruct on a Foundry resource"
 )
+"""Who can fine-tune what (learn.microsoft.com: fine-tune-supported-models, 2026-03, and model retirements, 2026-08)."""
 _BY_CODE = {
     "quotaexceeded": "--capacity, or fewer jobs and files at once; a resource takes 100 jobs, 100 files and 1 GB",
     "toomanyrequests": "the service takes no more for the moment: give the command again later",
@@ -42,7 +43,7 @@ def explain(status: int | None, code: str, message: str, *, by_key: bool = True)
     if _NO_FINE_TUNING in text.lower():
         return (
             f"{text}. Azure says so too where the training type is missing or wrong for the model: the newer ones take "
-            f"--training-type GlobalStandard, not Standard. And {_EXISTING_ONLY}"
+            f"--training-type GlobalStandard, not Standard. And {EXISTING_ONLY}"
         )
     if status == 401 and "data action" not in text:
         return _explain_login(text, by_key=by_key)

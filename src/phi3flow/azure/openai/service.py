@@ -88,15 +88,13 @@ class OpenAIService:
 
     def content(self, file_id: str) -> bytes | None:
         """Return what a file holds, None where there is none of the id."""
-        return self._read(
-            f"content of file {file_id}",
-            lambda: self._client.files.content(file_id),
-            take=lambda answer: answer.content,
-        )
+        action, files = f"content of file {file_id}", self._client.files
+        content: bytes | None = self._read(action, lambda: files.content(file_id), take=lambda answer: answer.content)
+        return content
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file; one that is gone already is no error."""
-        self._read(f"deletion of file {file_id}", lambda: self._client.files.delete(file_id))
+        self._delete(f"file {file_id}", lambda: self._client.files.delete(file_id))
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return every fine-tuning job of the resource, newest first."""
@@ -143,9 +141,7 @@ class OpenAIService:
 
     def delete_job(self, job_id: str) -> None:
         """Delete a job, which the package has no method for; one that is gone already is no error."""
-        self._read(
-            f"deletion of job {job_id}", lambda: self._client.delete(f"/fine_tuning/jobs/{job_id}", cast_to=object)
-        )
+        self._delete(f"job {job_id}", lambda: self._client.delete(f"/fine_tuning/jobs/{job_id}", cast_to=object))
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that the resource's region has, and those that were fine-tuned in the resource."""
@@ -154,7 +150,7 @@ class OpenAIService:
 
     def delete_model(self, name: str) -> None:
         """Delete a fine-tuned model; one that is gone already is no error."""
-        self._read(f"deletion of model {name}", lambda: self._client.models.delete(name))
+        self._delete(f"model {name}", lambda: self._client.models.delete(name))
 
     def _read(self, action: str, call: Callable[[], Any], *, take: Callable[[Any], Any] | None = None) -> Any:
         """Return what a call answers, None where what it is about is not there."""
@@ -165,6 +161,10 @@ class OpenAIService:
             if error.status != 404:
                 raise
             return None
+
+    def _delete(self, what: str, call: Callable[[], Any]) -> None:
+        """Delete something; what is gone already is no error."""
+        self._read(f"deletion of {what}", call, take=lambda _: None)
 
     def _once(
         self, action: str, find: Callable[[], dict[str, Any] | None], create: Callable[[], Any]

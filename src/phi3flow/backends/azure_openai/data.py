@@ -52,7 +52,7 @@ def read_files(request: FineTuneRequest, model: str, uploads: Path) -> TrainingF
             path,
             uploads / f"{role}.jsonl",
             message_keys=MESSAGE_KEYS,
-            fewest_examples=FEWEST_EXAMPLES if role == "train" else 1,
+            fewest_examples=FEWEST_EXAMPLES,
         )
         for role, path in request.files.items()
     }
@@ -105,7 +105,9 @@ def ensure_file(service: OpenAIService, role: str, file: ServiceFile) -> str:
     processed = poll(look, until=lambda found: found.get("status") in ("processed", "error"), waits=_PROCESSING_WAITS)
     if processed.get("status") == "error":
         service.delete_file(file_id)
-        raise DatasetError(f"the service does not take the {role} file: {shorten(str(processed.get('status_details')), 400)}")
+        raise DatasetError(
+            f"the service does not take the {role} file: {shorten(str(processed.get('status_details')), 400)}"
+        )
     return file_id
 
 

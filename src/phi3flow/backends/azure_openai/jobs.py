@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from phi3flow.azure.openai.jobs import status_of
 from phi3flow.azure.openai.service import OpenAIService
-from phi3flow.azure.preflight.findings import Finding, refuse
+from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.openai_checks import check_model
 from phi3flow.azure.workspace.jobs import CANCELED, FAILED, JobProgress
 from phi3flow.backends.azure_openai import BACKEND
@@ -129,9 +129,7 @@ def find_job(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[
     return None
 
 
-def describe_end(
-    end: JobProgress, job: Mapping[str, Any], service: OpenAIService, project: Path
-) -> JobResult:
+def describe_end(end: JobProgress, job: Mapping[str, Any], service: OpenAIService, project: Path) -> JobResult:
     """Return the result of a job that has completed, and keep its curves as training.json."""
     curves, missing = _read_curves(job, service)
     training = keep_training(
@@ -180,25 +178,17 @@ def fine_tuned_model(job: Mapping[str, Any]) -> str:
     return str(name)
 
 
-def _as_found(
-    planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[JobState]
-) -> PlannedOpenAIJob | None:
+def _as_found(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[JobState]) -> PlannedOpenAIJob | None:
     job = find_job(planned, service, noted)
     if job is None:
         return None
-    return _changed(planned, name=str(job["id"]), status=status_of(job))
+    return replace(planned, name=str(job["id"]), status=status_of(job))
 
 
 def _as_new(planned: PlannedOpenAIJob, service: OpenAIService) -> PlannedOpenAIJob:
     findings = refuse([*check_model(planned.base_model, service)])
     said = [*describe(planned.files), *map(str, findings), *_elsewhere(planned.training_type)]
-    return _changed(planned, cost=_cost(planned), warnings=tuple(said))
-
-
-def _changed(planned: PlannedOpenAIJob, **values: Any) -> PlannedOpenAIJob:
-    from dataclasses import replace
-
-    return replace(planned, **values)
+    return replace(planned, cost=_cost(planned), warnings=tuple(said))
 
 
 def _elsewhere(training_type: str) -> Iterator[str]:
@@ -266,5 +256,3 @@ def _read_curves(job: Mapping[str, Any], service: OpenAIService) -> tuple[Servic
 
 def _time(seconds: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-

@@ -49,6 +49,9 @@ _REFUSED = {
     "timeout_s": "is for --backend local: Azure bounds the time by itself",
     "suffix": "is for --backend serverless and azure-openai; register --name names the model here",
     "training_type": "is for --backend azure-openai",
+    "sku": "is for --backend azure-openai",
+    "capacity": "is for --backend azure-openai",
+    "source": "is for --backend azure-openai",
     "content_safety": "is for --backend serverless: a deployment on machines of your own has none",
 }
 _REFUSED_DELETIONS = {"cascade": "is for --backend serverless and azure-openai"}

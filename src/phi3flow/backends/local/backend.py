@@ -46,6 +46,9 @@ _REFUSED = {
     "traffic": "does not go with --backend local: an endpoint on this machine is its only deployment",
     "suffix": "is for --backend serverless and azure-openai; --output names the model here",
     "training_type": "is for --backend azure-openai",
+    "sku": "is for --backend azure-openai",
+    "capacity": "is for --backend azure-openai",
+    "source": "is for --backend azure-openai",
     "content_safety": "is for --backend serverless: an endpoint on this machine has none",
 }
 _REFUSED_DELETIONS = {

@@ -23,7 +23,7 @@ from phi3flow.azure.workspace.serverless_endpoints import (
 )
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
-from phi3flow.backends.coming_up import ask_once_up, bounded, give_up, reason_of
+from phi3flow.backends.coming_up import ask_chat, bounded, give_up, reason_of
 from phi3flow.backends.serverless import BACKEND
 from phi3flow.errors import ConfigError, DeploymentError
 
@@ -35,7 +35,6 @@ UNFILTERED = (
 )
 _LONGEST_NAME = 32
 _PORTAL_SETTING = "Deploy models to Foundry resources"
-_QUESTION = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +151,7 @@ class ServerlessDeployer:
         return url
 
     def _ask(self, url: str) -> None:
-        problem = ask(url, self._endpoint.key().get_secret_value())
+        problem = ask_chat(url, self._endpoint.key().get_secret_value())
         if problem:
             raise DeploymentError(f"{self._what}: it does not answer: {problem}")
 
@@ -177,14 +176,6 @@ class ServerlessDeployer:
             "It is billed by the hour until it is deleted" if self._planned.is_tuned else "It stays until it is deleted"
         )
         return f"{bills}: phi3flow undeploy {self._planned.endpoint} --backend {BACKEND}"
-
-
-def ask(url: str, key: str, model: str | None = None) -> str | None:
-    """Ask an OpenAI-compatible endpoint a question; return what is wrong with the answer, None where nothing is."""
-    question = {**_QUESTION, **({"model": model} if model else {})}
-    return ask_once_up(
-        f"{url}/chat/completions", question, key, answer_of=lambda answer: answer["choices"][0]["message"]["content"]
-    )
 
 
 def _explain(error: Exception) -> str:

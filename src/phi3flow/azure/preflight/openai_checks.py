@@ -1,0 +1,89 @@
+"""Whether a model can be fine-tuned in an Azure OpenAI resource, and what Azure says about who may."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from phi3flow.azure.openai.account import Account
+from phi3flow.azure.openai.refusals import EXISTING_ONLY
+from phi3flow.azure.openai.service import OpenAIService
+from phi3flow.azure.preflight.findings import Finding
+from phi3flow.azure.preflight.permissions import list_permissions, may
+from phi3flow.errors import ForbiddenError
+
+_CLOSED = ("gpt-4o", "gpt-4.1")
+"""Families that existing customers only fine-tune since 2026-10 (learn.microsoft.com: model retirements, 2026-08)."""
+_DEPLOY = "Microsoft.CognitiveServices/accounts/deployments/write"
+_ROLE = "Cognitive Services Contributor"
+_NEAR = 5
+
+
+def check_model(model: str, service: OpenAIService) -> Iterator[Finding]:
+    """Find a model that the resource does not have, or does not fine-tune; nothing is uploaded to find out.
+
+    Whether the caller is an existing customer of a closed family no request tells: that is a warning, unless a job of
+    the resource shows it.
+    """
+    models = {str(row["id"]).lower(): row for row in service.models()}
+    tuned = sorted(str(row["id"]) for row in models.values() if _is_tunable(row) and not row.get("fine_tune"))
+    described = models.get(model.lower())
+    name, have = f"model {model}", f"it fine-tunes {', '.join(tuned) or 'none'}"
+    if described is None:
+        near = difflib.get_close_matches(model, tuned, n=_NEAR, cutoff=0.4)
+        hint = f"Give --model {' or '.join(near)}." if near else "Give --model one of them."
+        yield Finding.error(name, f"the resource at {service.address.base_url} does not have it; {have}", hint)
+    elif not _is_tunable(described):
+        why = f"; {EXISTING_ONLY}" if model.lower().startswith(_CLOSED) else ""
+        yield Finding.error(
+            name, f"the resource does not fine-tune it, or not for you{why}", f"Give --model another: {have}."
+        )
+    else:
+        yield from _check_dates(model, described)
+        if model.lower().startswith(_CLOSED) and not _was_tuned(model, service):
+            yield Finding.warning(
+                name,
+                f"no job of this resource has fine-tuned it before, and {EXISTING_ONLY}",
+                "Azure says at the job's creation whether you may.",
+            )
+
+
+def check_deployment(account: Account) -> Iterator[Finding]:
+    """Find what keeps the caller from deploying in a resource; who may not see roles learns it from Azure's refusal."""
+    try:
+        permissions = list_permissions(account.arm, account.id)
+    except ForbiddenError:
+        return
+    if not may(_DEPLOY, permissions):
+        yield Finding.error(
+            f"your roles on the Azure OpenAI resource {account.name}",
+            f"you may not do {_DEPLOY}",
+            f"Somebody who owns it types: az role assignment create --assignee {account.arm.caller().object_id} "
+            f"--role '{_ROLE}' --scope {account.id}.",
+        )
+
+
+def _is_tunable(model: Mapping[str, Any]) -> bool:
+    return bool((model.get("capabilities") or {}).get("fine_tune"))
+
+
+def _was_tuned(model: str, service: OpenAIService) -> bool:
+    return any(str(job.get("model")).lower() == model.lower() for job in service.jobs())
+
+
+def _check_dates(model: str, described: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find until when a model is trained, and its fine-tunes are served."""
+    dates = described.get("deprecation") or {}
+    ends = [
+        f"{what} until {datetime.fromtimestamp(dates[key], UTC):%Y-%m-%d}"
+        for key, what in (("fine_tune", "it is trained"), ("inference", "its base is served"))
+        if dates.get(key) and datetime.fromtimestamp(dates[key], UTC).year < _FAR
+    ]
+    if ends:
+        yield Finding.warning(f"model {model}", " and ".join(ends), "A newer model has a later date.")
+
+
+_FAR = 2090
+"""A year that stands for no date at all."""

@@ -1,0 +1,217 @@
+"""Azure OpenAI as a backend: its API fine-tunes, Azure Resource Manager deploys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from phi3flow.azure.openai.jobs import OpenAIJobs, status_of
+from phi3flow.azure.openai.place import OpenAIPlace
+from phi3flow.azure.workspace.jobs import COMPLETED
+from phi3flow.backends.azure_openai import BACKEND
+from phi3flow.backends.azure_openai.deployments import OpenAIDeployer, PlannedOpenAIDeployment, plan_deployment
+from phi3flow.backends.azure_openai.endpoints import examine_all, no_deployment, plan_deletion
+from phi3flow.backends.azure_openai.jobs import (
+    PlannedOpenAIJob,
+    describe_end,
+    fine_tuned_model,
+    output_of,
+    plan_job,
+    send_job,
+)
+from phi3flow.backends.backend import (
+    Backend,
+    DeletionRequest,
+    DeploymentRequest,
+    EndpointAccess,
+    FineTuneRequest,
+    JobResult,
+    OnProgress,
+    Part,
+    PlannedDeletion,
+    refuse_flags,
+)
+from phi3flow.backends.noted_jobs import NotedJobs
+from phi3flow.errors import ConfigError
+from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
+from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+
+ONLY_VERSION = "1"
+"""Of a model: each job makes one of a name of its own."""
+_ITS_OWN_MACHINES = f"does not go with --backend {BACKEND}: the service trains on machines of its own"
+_BY_AZURE = "is for --backend local: Azure gives a deployment its address and key"
+_REFUSED = {
+    "resume": "is for --backend local; a job in Azure is followed again by the same command",
+    "merge": "is for --backend local; the service keeps the weights",
+    "output": "is for --backend local; --suffix names the model here",
+    "recipe": f"does not go with --backend {BACKEND}, which has one recipe",
+    "gpus": _ITS_OWN_MACHINES,
+    "nodes": _ITS_OWN_MACHINES,
+    "deepspeed_stage": _ITS_OWN_MACHINES,
+    "host": _BY_AZURE,
+    "port": _BY_AZURE,
+    "key_env": _BY_AZURE,
+    "timeout_s": "is for --backend local: Azure bounds the time by itself",
+    "traffic": f"does not go with --backend {BACKEND}: a deployment is asked by its name",
+    "content_safety": f"does not go with --backend {BACKEND}: the resource's content filter is set in the portal",
+}
+_REFUSED_DELETIONS = {"deployment": f"does not go with --backend {BACKEND}: NAME is the deployment"}
+
+
+class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
+    """The Azure OpenAI resource of a project: AZURE_OPENAI_ENDPOINT's, or the one that phi3flow.toml names."""
+
+    name = BACKEND
+    jobs_run_in = "Azure"
+    has_deployments = False
+
+    def __init__(self, project: Path = PROJECT) -> None:
+        self._folder = project
+        self._state = BackendState(BACKEND, project / STATE_FILE)
+
+    @cached_property
+    def _place(self) -> OpenAIPlace:
+        return OpenAIPlace(self._folder)
+
+    @property
+    def _jobs(self) -> OpenAIJobs:
+        return OpenAIJobs(self._place.service)
+
+    @property
+    def _noted_jobs(self) -> NotedJobs:
+        return NotedJobs(self._state, self._jobs, output_of)
+
+    def plan(self, request: FineTuneRequest) -> PlannedOpenAIJob:
+        """See Backend, and ``plan_job``."""
+        refuse_flags(request, _REFUSED)
+        return plan_job(
+            request,
+            self._place.service,
+            default_model=self._place.model,
+            noted=self._state.jobs(),
+            uploads=self._folder / UPLOADS / BACKEND,
+        )
+
+    def submit(self, planned: PlannedOpenAIJob) -> JobState:
+        """See Backend. Files are uploaded where they are not there yet; the service names the job."""
+        if planned.status is not None:
+            return self._noted_jobs.note(planned.name, planned.status, fingerprint=planned.fingerprint)
+        name = send_job(planned, self._place.service, self._state.jobs())
+        return self._noted_jobs.note(name, "NotStarted", fingerprint=planned.fingerprint)
+
+    def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
+        """See Backend, and ``OpenAIJobs.follow``. The loss curves are kept as training.json."""
+        end = self._noted_jobs.follow(job, on_progress)
+        return describe_end(end, self._jobs.need(job), self._place.service, self._folder)
+
+    def running_job(self, job: str | None) -> str:
+        """See Backend."""
+        return self._noted_jobs.running(job)
+
+    def cancel(self, job: str) -> JobState:
+        """See Backend."""
+        return self._noted_jobs.cancel(job)
+
+    def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
+        """See Backend. The service has the model already: nothing is sent, and ``flow_version`` is kept nowhere.
+
+        Raises ConfigError for a ``name``: the service names its models.
+        """
+        if name is not None:
+            raise ConfigError(f"--name does not go with --backend {BACKEND}: fine-tune --suffix names the model")
+        job_name = self._noted_jobs.need_completed(job)
+        model = ModelState(
+            backend=BACKEND,
+            name=fine_tuned_model(self._jobs.need(job_name)),
+            version=ONLY_VERSION,
+            source=output_of(job_name),
+            created_at=datetime.now(UTC),
+        )
+        self._state.note_model(model)
+        return model
+
+    def plan_deployment(self, request: DeploymentRequest) -> PlannedOpenAIDeployment:
+        """See Backend, and ``plan_deployment``."""
+        refuse_flags(request, _REFUSED)
+        return plan_deployment(self._place, request, latest=request.model or self._latest_model())
+
+    def deploy(self, planned: PlannedOpenAIDeployment, *, on_note: Callable[[str], None]) -> EndpointState:
+        """See Backend, and ``OpenAIDeployer``. It is noted before it is begun, forgotten where it is taken back."""
+        was_noted = planned.endpoint in {noted.endpoint for noted in self._state.endpoints()}
+        if not was_noted:
+            self._note(planned, None)
+        deployer = OpenAIDeployer(self._place, planned, on_note)
+        try:
+            url = deployer.deploy()
+        except BaseException:
+            if deployer.exists is False or (deployer.exists is None and not was_noted):
+                self._state.forget_endpoint(planned.endpoint)
+            raise
+        return self._note(planned, url)
+
+    def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
+        """See Backend, and ``plan_deletion``."""
+        refuse_flags(request, _REFUSED_DELETIONS)
+        return plan_deletion(self._place, request, self._state.endpoints())
+
+    def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
+        """See Backend. Nothing is forgotten before all is gone, so that the same command goes on after a kill."""
+        for part in planned.parts:
+            self._delete(part)
+        for part in planned.parts:
+            if part.kind == "endpoint":
+                self._state.forget_endpoint(part.name)
+            elif part.kind == "model":
+                self._state.forget_model(part.name, ONLY_VERSION)
+
+    def _delete(self, part: Part) -> None:
+        match part.kind:
+            case "model":
+                self._place.service.delete_model(part.name)
+            case "job":
+                self._place.service.delete_job(part.name)
+            case "file":
+                self._place.service.delete_file(part.name)
+            case _:
+                self._place.account.delete_deployment(part.name)
+
+    def status(self) -> list[EndpointStatus]:
+        """See Backend, and ``examine_all``."""
+        self._noted_jobs.look()
+        return examine_all(self._place.account, self._place.service.address.base_url, self._state.endpoints())
+
+    def connection(self, endpoint: str) -> EndpointAccess:
+        """See Backend. The key is the environment's, else Azure tells it."""
+        account = self._place.account
+        if endpoint not in {noted.endpoint for noted in self._state.endpoints()}:
+            rows = {str(row["name"]): row for row in account.deployments()}
+            if endpoint not in rows:
+                raise no_deployment(account, endpoint, rows)
+        return EndpointAccess(
+            self._place.service.address.base_url, self._place.key(), protocol="openai", model=endpoint
+        )
+
+    def _latest_model(self) -> str | None:
+        """Return the model that was registered from here last, else that of the last job that completed."""
+        models = self._state.models()
+        if models:
+            return models[-1].name
+        completed = [job for job in self._place.service.jobs() if status_of(job) == COMPLETED]
+        noted = {job.name for job in self._state.jobs()}
+        ours = [job for job in completed if job["id"] in noted]
+        return fine_tuned_model(ours[0]) if ours else None
+
+    def _note(self, planned: PlannedOpenAIDeployment, url: str | None) -> EndpointState:
+        """Note a deployment; one without a URL is being made."""
+        endpoint = EndpointState(
+            backend=BACKEND,
+            endpoint=planned.endpoint,
+            deployment=planned.deployment,
+            url=url,
+            model=planned.model,
+            created_at=datetime.now(UTC),
+        )
+        self._state.note_endpoint(endpoint, traffic={planned.deployment: endpoint.traffic})
+        return endpoint

@@ -1,0 +1,245 @@
+"""A model as a deployment of an Azure OpenAI resource: made, asked a question, and taken back if it does not answer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from phi3flow.azure.openai.account import ACCOUNTS, Account, has_succeeded, model_of
+from phi3flow.azure.openai.place import OpenAIPlace
+from phi3flow.azure.openai.refusals import explain
+from phi3flow.azure.preflight.findings import refuse
+from phi3flow.azure.preflight.openai_checks import check_deployment
+from phi3flow.backends.azure_openai import BACKEND
+from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
+from phi3flow.backends.coming_up import ask_chat, bounded, give_up, reason_of
+from phi3flow.errors import AzureError, ConfigError, DeploymentError
+
+SKUS = (
+    "DeveloperTier",
+    "Standard",
+    "GlobalStandard",
+    "DataZoneStandard",
+    "ProvisionedManaged",
+    "GlobalProvisionedManaged",
+)
+DEVELOPER = "DeveloperTier"
+DEVELOPER_LIFE = timedelta(hours=24)
+IDLE_DAYS = 15
+DEFAULT_CAPACITY = 50
+"""Thousands of tokens a minute; learn.microsoft.com's own sample for an evaluation (2026-03)."""
+_TUNED = ".ft-"
+_TUNED_VERSION = "1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedOpenAIDeployment(PlannedDeployment):
+    """The deployment of a model as Azure Resource Manager takes it; ``capacity`` in thousands of tokens a minute."""
+
+    model_body: Mapping[str, str]
+    sku: str
+    capacity: int
+
+
+def plan_deployment(place: OpenAIPlace, request: DeploymentRequest, *, latest: str | None) -> PlannedOpenAIDeployment:
+    """Say what a deployment would be: of the ``latest`` model unless the request names one.
+
+    Raises ConfigError for a model that the resource does not have, PreflightError where the caller may not deploy.
+    """
+    reference = request.model or latest
+    if reference is None:
+        raise ConfigError(
+            f"no model was fine-tuned from here: deploy MODEL, or `phi3flow fine-tune --backend {BACKEND}`"
+        )
+    account = place.account
+    model = _find_model(account, reference, _source_id(place, request.source))
+    is_tuned = _TUNED in model["name"]
+    sku = _sku(request.sku, is_tuned=is_tuned)
+    name = request.name or deployment_name(model["name"])
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"--name {name!r}: a deployment has 2 to 64 letters, digits, '-', '_' and '.'")
+    existing = account.deployment(name)
+    exists = existing is not None and has_succeeded(existing)
+    if existing is not None and exists and model_of(existing).lower() != model["name"].lower():
+        raise ConfigError(
+            f"the deployment {name} serves {model_of(existing)}: give another --name, or phi3flow undeploy {name} "
+            f"--backend {BACKEND} first"
+        )
+    findings = [] if exists else refuse([*check_deployment(account)])
+    capacity = request.capacity or (int(existing["sku"]["capacity"]) if existing and exists else DEFAULT_CAPACITY)
+    return PlannedOpenAIDeployment(
+        model=model["name"],
+        cost=None if exists else lambda: _cost(sku, is_tuned=is_tuned),
+        warnings=tuple(map(str, findings)),
+        endpoint=name,
+        deployment=name,
+        exists=bool(exists and existing and int(existing["sku"]["capacity"]) == capacity),
+        model_body=model,
+        sku=sku,
+        capacity=capacity,
+    )
+
+
+def deployment_name(model: str) -> str:
+    """Name a deployment after its model: the base, what was asked for as suffix, and a hash of all of it."""
+    base, _, tail = model.partition(_TUNED)
+    suffix = tail.partition("-")[2]
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{base}-{suffix}".lower()).strip("-")
+    digest = hashlib.sha256(model.lower().encode()).hexdigest()[:5]
+    return f"{slug[: _LONGEST_NAME - 6].rstrip('-')}-{digest}"
+
+
+class OpenAIDeployer:
+    """Makes one deployment in the project's resource; ``on_note`` is told what is being done.
+
+    Nothing that it made bills unseen: whatever fails after the deployment was begun takes it back, and where it cannot
+    be taken back, or is left by Ctrl-C, the last words say how to end it.
+    """
+
+    def __init__(self, place: OpenAIPlace, planned: PlannedOpenAIDeployment, on_note: Callable[[str], None]) -> None:
+        self._place, self._account, self._planned, self._on_note = place, place.account, planned, on_note
+        self._name = planned.deployment
+        self.exists: bool | None = None
+        """Whether there is a deployment now, None before that was looked at."""
+
+    def deploy(self) -> str:
+        """Make the deployment unless it is there, and return the resource's base URL.
+
+        Raises DeploymentError where it does not answer: a new one is taken back then.
+        """
+        try:
+            existing = self._account.deployment(self._name)
+            self.exists = existing is not None
+            if existing is not None and not has_succeeded(existing):
+                self._account.delete_deployment(self._name, on_wait=give_up)
+                existing = None
+            if existing is None:
+                self._bring_up()
+            else:
+                self._keep(existing)
+            return self._place.service.address.base_url
+        except KeyboardInterrupt:
+            if self.exists:
+                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
+            raise
+
+    def _keep(self, existing: Mapping[str, Any]) -> None:
+        if int(existing["sku"]["capacity"]) != self._planned.capacity:
+            self._on_note(f"{self._what}: from capacity {existing['sku']['capacity']} to {self._planned.capacity} …")
+            self._account.scale(self._name, sku=str(existing["sku"]["name"]), capacity=self._planned.capacity)
+        self._ask()
+
+    def _bring_up(self) -> None:
+        planned = self._planned
+        self._on_note(
+            f"{self._what}: creating it for {planned.model}, {planned.sku}; this usually takes some minutes …"
+        )
+        self.exists = True
+        try:
+            self._account.deploy(
+                self._name,
+                model=planned.model_body,
+                sku=planned.sku,
+                capacity=planned.capacity,
+                tags={"model": planned.model},
+                on_wait=bounded(self._what, self._on_note),
+            )
+            self._ask()
+        except Exception as error:
+            raise DeploymentError(self._take_back(_explain(error))) from error
+
+    def _ask(self) -> None:
+        key = self._place.key().get_secret_value()
+        problem = ask_chat(self._place.service.address.base_url, key, self._name)
+        if problem:
+            raise DeploymentError(f"{self._what}: it does not answer: {problem}")
+
+    def _take_back(self, why: str) -> str:
+        """Delete the deployment, and return why."""
+        why = why.removeprefix(f"{self._what}: ")
+        try:
+            self._account.delete_deployment(self._name, on_wait=give_up)
+            self.exists = False
+            undone = "Nothing of it is left."
+        except Exception as error:
+            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
+        return f"{self._what}: {why}. {undone}"
+
+    @property
+    def _what(self) -> str:
+        return f"deployment {self._name} of the resource {self._account.name}"
+
+    @property
+    def _how_to_end(self) -> str:
+        return f"It is hosted until it is deleted: phi3flow undeploy {self._name} --backend {BACKEND}"
+
+
+def hosting(sku: str, model: str, created_at: datetime) -> str:
+    """Say how long a deployment has been hosted, what that costs, and when Azure removes it by itself."""
+    now = datetime.now(UTC)
+    hours = (now - created_at).total_seconds() / 3600
+    hosted = f"hosted for {hours:.1f} h"
+    if sku == DEVELOPER:
+        ends = created_at + DEVELOPER_LIFE
+        return f"{hosted} at no hourly fee; Azure removes it at {ends:%Y-%m-%d %H:%M} UTC, 24 hours after it was made"
+    if _TUNED in model:
+        return f"{hosted}, billed by the hour whether it is asked or not; Azure removes it after {IDLE_DAYS} idle days"
+    return f"{hosted}, billed by the token"
+
+
+def _explain(error: Exception) -> str:
+    """Return what an error says, with what to do about it."""
+    if isinstance(error, AzureError) and error.code:
+        return explain(error.status, error.code, reason_of(error))
+    return reason_of(error)
+
+
+def _find_model(account: Account, reference: str, source: str | None) -> dict[str, str]:
+    """Return a model as a deployment takes it: by its name, NAME:VERSION, or as jobs call a base model."""
+    if source and source.lower() != account.id.lower():
+        return {"format": "OpenAI", "name": reference, "version": _TUNED_VERSION, "source": source}
+    models = account.models()
+    plain = reference.lower()
+    for row in models:
+        name, version = str(row["name"]), str(row.get("version", ""))
+        if plain in (f"{name}:{version}".lower(), f"{name}-{version}".lower()):
+            return {"format": str(row["format"]), "name": name, "version": version}
+    named = [row for row in models if str(row["name"]).lower() == plain]
+    if named:
+        row = max(named, key=lambda row: bool(row.get("isDefaultVersion")))
+        return {"format": str(row["format"]), "name": str(row["name"]), "version": str(row.get("version", ""))}
+    if _TUNED in reference:  # a checkpoint, which no list names
+        return {"format": "OpenAI", "name": reference, "version": _TUNED_VERSION}
+    names = sorted({f"{row['name']}:{row.get('version')}" for row in models})
+    raise ConfigError(f"the resource {account.name} has no model {reference}; it has {', '.join(names) or 'none'}")
+
+
+def _source_id(place: OpenAIPlace, source: str | None) -> str | None:
+    """Return the id of the resource that a model was trained in: an id as it is, a name as one of the group."""
+    return source if source is None or source.startswith("/") else place.settings.id_of(ACCOUNTS, source)
+
+
+def _sku(wanted: str | None, *, is_tuned: bool) -> str:
+    default = DEVELOPER if is_tuned else "GlobalStandard"
+    for sku in SKUS:
+        if sku.lower() == (wanted or default).lower():
+            if sku == DEVELOPER and not is_tuned:
+                raise ConfigError(
+                    f"--sku {sku} is for fine-tuned models: a base model takes Standard or GlobalStandard"
+                )
+            return sku
+    raise ConfigError(f"--sku {wanted}: there are {', '.join(SKUS)}")
+
+
+def _cost(sku: str, *, is_tuned: bool) -> str:
+    if sku == DEVELOPER:
+        return f"{sku}, billed by the token, no hourly fee and no guarantee, and removed by Azure after 24 hours"
+    if is_tuned:
+        return f"{sku}, hosted by the hour whether it is asked or not, and billed by the token"
+    return f"{sku}, billed by the token"
