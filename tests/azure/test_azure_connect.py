@@ -1,4 +1,4 @@
-"""connect --to foundry: a custom connection that Prompt flow reads, and that flows which run here find."""
+"""connect --to foundry: connections that Prompt flow reads, and that flows which run here find."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from phi3flow.connections.resolve import resolve_connection
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.snapshots import resource
 from tests.support.command_line import phi3flow
+from tests.support.flows.llm_flow import ROUTES, write_llm_flow
+from tests.support.servers.fault_endpoint import FaultEndpoint
 
 URL = "https://phi3.eastus2.inference.ml.azure.com/score"
 KEY = "key-of-the-endpoint-0123456789"
@@ -31,6 +33,7 @@ def test_the_connection_has_the_endpoint_and_a_secret_key(foundry: AzureEmulator
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "connection": "phi3_azure",
+        "type": "custom",
         "to": "foundry",
         "project": "phi3flow-project",
         "endpoint": URL,
@@ -93,3 +96,53 @@ def test_without_a_project_the_way_to_one_is_named(
     done = phi3flow(*COMMAND, cwd=project)
     assert done.returncode == 2
     assert "there is no AI Foundry project phi3flow-project: `phi3flow azure up` makes it" in done.stderr
+
+
+TYPES = {
+    "open_ai": ("OpenAI", "/v1", "/v1", {}),
+    "azure_open_ai": ("AzureOpenAI", "", "", {"ApiType": "azure", "ApiVersion": "2024-10-21"}),
+    "serverless": ("Serverless", "", "", {}),
+}
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_a_connection_of_prompt_flows_own_types_has_the_category_that_it_reads(
+    foundry: AzureEmulator, project: Path, type_: str
+) -> None:
+    category, route, path, metadata = TYPES[type_]
+    command = ["connect", "model", "--type", type_, "--endpoint", f"https://model.test{route}", "--to", "foundry"]
+    done = phi3flow(*command, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    made = resource(foundry, "Microsoft.MachineLearningServices/workspaces/connections")
+    properties = made["properties"]
+    assert (properties["category"], properties["authType"]) == (category, "ApiKey")
+    assert properties["target"] == f"https://model.test{path}"
+    assert metadata.items() <= properties["metadata"].items()
+    assert KEY not in json.dumps(made)
+    assert foundry.resources.hidden[made["id"].lower()]["credentials"] == {"key": KEY}
+    writes = len(foundry.writes)
+    assert "up to date" in phi3flow(*command, cwd=project).stdout
+    assert len(foundry.writes) == writes
+    another = [*command[:-3], "https://other.test", "--to", "foundry"]
+    assert phi3flow(*another, cwd=project).returncode == 2
+    assert phi3flow(*another, "--yes", cwd=project).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("type_", TYPES)
+def test_batch_run_asks_through_a_connection_of_the_project(
+    foundry: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    monkeypatch.delenv("PHI3_KEY")
+    monkeypatch.setenv("MODEL_KEY", KEY)
+    write_llm_flow(project, type_)
+    route, path = ROUTES[type_]
+    with FaultEndpoint(key=KEY) as endpoint:
+        url = endpoint.base_url + route
+        flags = ["--type", type_, "--endpoint", url, "--key-env", "MODEL_KEY", "--to", "foundry"]
+        assert phi3flow("connect", "model", *flags, cwd=project).returncode == 0
+        monkeypatch.delenv("MODEL_KEY")
+        flags = ["--data", "lines.jsonl", "--variant", "phi3_openai", "--name", "run"]
+        done = phi3flow("batch-run", "flow", *flags, cwd=project)
+        [request] = endpoint.requests
+    assert (done.returncode, request.path) == (0, path), done.stderr

@@ -44,6 +44,7 @@ def test_a_written_connection_resolves_and_holds_no_key(capsys: Capture) -> None
     assert main(["connect", "phi3_endpoint", "--endpoint", URL, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "connection": "phi3_endpoint",
+        "type": "custom",
         "to": "file",
         "path": str(FILE),
         "endpoint": URL,
@@ -125,12 +126,14 @@ def test_to_pf_stores_an_encrypted_connection_and_asks_before_it_replaces_one(pr
     program = f"""
 from phi3flow.cli.main import main
 command = ["connect", "phi3_endpoint", "--to", "pf", "--endpoint"]
-print([main([*command, "{URL}", "--quiet"]), main([*command, "{other}"]), main([*command, "{other}", "--yes"])])
+once = main([*command, "{URL}", "--quiet"])
+print([once, main([*command, "{URL}"]), main([*command, "{other}"]), main([*command, "{other}", "--yes"])])
 """
     command = [sys.executable, "-c", program]  # promptflow fixes its HOME when it is imported
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[0, 2, 0]", done.stderr
-    assert "has a connection phi3_endpoint. Replace it?" in done.stderr
+    assert done.stdout.splitlines()[-1] == "[0, 0, 2, 0]", done.stderr
+    assert "phi3_endpoint is up to date" in done.stdout
+    assert "has another connection phi3_endpoint. Replace it?" in done.stderr
     store = (Path.home() / ".promptflow" / "pf.sqlite").read_bytes()
     assert other.encode() in store
     assert KEY.encode() not in store

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,8 +17,9 @@ from phi3flow.pacing.failures import describe_failure
 from phi3flow.report.run_view import view_run
 from phi3flow.runs.folder import RunFolder
 from tests.support.command_line import phi3flow
-from tests.support.flows.chat_flow import FLOW, KEY, load_client
+from tests.support.flows.chat_flow import KEY, load_client
 from tests.support.flows.foreign_flows import write_lines
+from tests.support.flows.llm_flow import ROUTES, write_llm_flow
 from tests.support.paths import ROOT
 from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Request
 
@@ -248,33 +248,26 @@ def test_lines_that_content_safety_blocks_for_one_reason_are_one_kind_of_failure
     assert failure.message.endswith("content safety blocked the question (hate: high)")
 
 
-CONNECTIONS: dict[str, tuple[str, dict[str, str], str]] = {
-    "OpenAIConnection": ("model", {"base_url": "{url}/openai/v1"}, "/openai/v1/chat/completions"),
-    "ServerlessConnection": ("model", {"api_base": "{url}"}, "/v1/chat/completions"),
-    "AzureOpenAIConnection": (
-        "deployment_name",
+CONNECTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "open_ai": ("OpenAIConnection", {"base_url": "{url}/v1"}),
+    "serverless": ("ServerlessConnection", {"api_base": "{url}"}),
+    "azure_open_ai": (
+        "AzureOpenAIConnection",
         {"api_base": "{url}", "api_type": "azure", "api_version": "2024-10-21"},
-        f"/openai/deployments/{DEPLOYMENT}/chat/completions",
     ),
 }
 
 
-@pytest.mark.parametrize("kind", CONNECTIONS)
-def test_an_llm_node_asks_through_each_of_prompt_flows_own_connections(kind: str, tmp_path: Path) -> None:
-    """The variant phi3_openai, its node set up as promptflow's tool wants it for the connection's type."""
-    parameter, values, path = CONNECTIONS[kind]
-    shutil.copytree(FLOW, tmp_path / "flow")
-    dag = tmp_path / "flow" / "flow.dag.yaml"
-    text = dag.read_text(encoding="utf-8").replace("model: phi3\n", f"{parameter}: {DEPLOYMENT}\n")
-    if kind == "AzureOpenAIConnection":
-        text = text.replace("provider: OpenAI", "provider: AzureOpenAI").replace("tools.openai", "tools.aoai")
-    dag.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("type_", CONNECTIONS)
+def test_an_llm_node_asks_through_each_of_prompt_flows_own_connections(type_: str, tmp_path: Path) -> None:
+    class_name, values = CONNECTIONS[type_]
+    write_llm_flow(tmp_path, type_)
     with FaultEndpoint(key=KEY) as endpoint:
         value = {name: text.format(url=endpoint.base_url) for name, text in values.items()} | {"api_key": KEY}
-        connection = {"type": kind, "value": value, "secret_keys": ["api_key"]}
+        connection = {"type": class_name, "value": value, "secret_keys": ["api_key"]}
         flow = load_flow(tmp_path / "flow", variant="phi3_openai")
         with open_flow(flow, connections=lambda _: connection, environment={}) as session:
             line = asyncio.run(session.exec_line({"question": "Who?"}, line_number=0))
         [request] = endpoint.requests
-    assert (line.outputs["answer"], request.path) == ("echo: Who?", path)
+    assert (line.outputs["answer"], request.path) == ("echo: Who?", ROUTES[type_][1])
     assert line.usage == {"prompt_tokens": 11, "completion_tokens": 2}

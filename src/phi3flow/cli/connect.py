@@ -9,10 +9,15 @@ makes it in the AI Foundry project of phi3flow.toml, where the key is a secret; 
 The key of an endpoint in Azure is asked of Azure; any other comes from --key-env. Where an endpoint has several
 deployments, such as the base model and the fine-tuned one, --deployment makes a connection to one of them.
 
+--type is what the flow's node takes: custom is for flows/chat_phi3 and other Python tools; the others are Prompt flow's
+own, for LLM nodes: open_ai for any server of OpenAI's protocol, azure_open_ai for Azure OpenAI's older route (the node
+names the deployment, the URL may say the api-version), serverless for a serverless deployment.
+
 Examples:
   phi3flow connect phi3_endpoint --from-deployment
   phi3flow connect phi3_endpoint --endpoint https://NAME.REGION.inference.ml.azure.com/score --key-env PHI3_KEY
   phi3flow connect phi3_vllm --endpoint http://127.0.0.1:8000/v1 --protocol openai --key-env VLLM_KEY
+  phi3flow connect phi3_openai --type open_ai --endpoint https://RESOURCE.openai.azure.com/openai/v1 --key-env AOAI_KEY
   phi3flow connect phi3_endpoint --from-deployment phi3-tuned --to pf
   phi3flow connect phi3_azure --from-deployment --to foundry
   phi3flow connect phi3_azure --from-deployment --to azureml
@@ -35,6 +40,7 @@ from phi3flow.project.paths import CONNECTIONS, ENVIRONMENT_FILE
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from phi3flow.connections.types import ConnectionType
     from phi3flow.project.state import EndpointState
 
 DEFAULT_KEY_VARIABLE = "PHI3_KEY"
@@ -62,12 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VAR",
         help=f"the environment variable that holds the key (default: {DEFAULT_KEY_VARIABLE})",
     )
-    parser.add_argument(
-        "--deployment",
-        metavar="NAME",
-        help="the deployment of an endpoint in Azure that shall answer, whatever the traffic (default: by traffic)",
-    )
-    parser.add_argument("--protocol", choices=["azureml", "openai"], help="what the endpoint speaks (default: azureml)")
+    _add_kind(parser)
     parser.add_argument(
         "--to", choices=["file", "pf", "foundry", "azureml"], default="file", help="where it goes (default: file)"
     )
@@ -77,12 +78,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="replace a connection that differs, without asking")
 
 
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what the connection is of."""
+    parser.add_argument(
+        "--deployment",
+        metavar="NAME",
+        help="the deployment of an endpoint in Azure that shall answer, whatever the traffic (default: by traffic)",
+    )
+    parser.add_argument(
+        "--type",
+        choices=["custom", "open_ai", "azure_open_ai", "serverless"],
+        default="custom",
+        help="which type of Prompt flow's connections it is (default: custom)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=["azureml", "openai"],
+        help="with --type custom: what the endpoint speaks (default: azureml)",
+    )
+
+
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
-    _check_names(args)
+    from phi3flow.connections.types import CONNECTION_TYPES
+
+    _check_flags(args)
+    kind = CONNECTION_TYPES[args.type]
     deployed = None if args.endpoint else _find_deployed(args.from_deployment, args.deployment)
-    endpoint = _url_of(deployed, protocol=args.protocol) if deployed else args.endpoint
-    _check_url(endpoint)
+    url = _url_of(deployed, args) if deployed else args.endpoint
+    _check_url(url)
+    configs = _configs(args, kind, url)
     to_file = args.to == "file"
     if args.save_key and not (deployed and to_file):
         raise ConfigError(_SAVE_KEY)
@@ -90,12 +115,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.save_key and key is None:
         raise ConfigError(_SAVE_KEY)
     if to_file:
-        return _to_file(args, endpoint, key, terminal)
+        return _to_file(args, kind, configs, key, terminal)
     if key is None:
         from phi3flow.connections.resolve import read_variable
 
         key = read_variable(args.key_env)
-    return (_to_promptflow if args.to == "pf" else _to_azure)(args, endpoint, key, terminal)
+    return (_to_promptflow if args.to == "pf" else _to_azure)(args, kind, configs, key, terminal)
 
 
 def _ask_key(deployed: EndpointState) -> SecretStr | None:
@@ -105,13 +130,15 @@ def _ask_key(deployed: EndpointState) -> SecretStr | None:
     return open_backend(deployed.backend).connection(deployed.endpoint).key
 
 
-def _to_file(args: argparse.Namespace, endpoint: str, key: SecretStr | None, terminal: Terminal) -> int:
+def _to_file(
+    args: argparse.Namespace, kind: ConnectionType, configs: dict[str, str], key: SecretStr | None, terminal: Terminal
+) -> int:
     """Write the file, and ``key``, where it is to be saved, into .env."""
     from phi3flow.connections.files import dump_connection
     from phi3flow.storage.files import write_file
 
     path = CONNECTIONS / f"{args.name}.yml"
-    content = dump_connection(args.name, configs=_configs(args, endpoint), key_variable=args.key_env)
+    content = dump_connection(args.name, kind, configs=configs, key_variable=args.key_env)
     exists = path.is_file()
     unchanged = exists and path.read_bytes() == content
     if exists and not unchanged and not terminal.confirm(f"{path} holds another connection. Replace it?", yes=args.yes):
@@ -120,9 +147,9 @@ def _to_file(args: argparse.Namespace, endpoint: str, key: SecretStr | None, ter
         write_file(path, content)
     if key is not None:
         _save_key(args.key_env, key)
-    outcome = "is up to date" if unchanged else "written"
+    outcome, endpoint = "is up to date" if unchanged else "written", configs[kind.url_field]
     terminal.result(
-        {"connection": args.name, "to": "file", "path": str(path), "endpoint": endpoint, "key_env": args.key_env},
+        {**_told(args, endpoint), "path": str(path), "key_env": args.key_env},
         f"{path} {outcome}: {endpoint}, key from ${args.key_env}",
     )
     return 0
@@ -137,54 +164,69 @@ def _save_key(variable: str, key: SecretStr) -> None:
     set_key(file, variable, key.get_secret_value(), quote_mode="auto")
 
 
-def _to_promptflow(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
-    from phi3flow.connections.connection import CUSTOM, Connection
-    from phi3flow.connections.promptflow_store import is_in_promptflow, store_in_promptflow
+def _to_promptflow(
+    args: argparse.Namespace, kind: ConnectionType, configs: dict[str, str], key: SecretStr, terminal: Terminal
+) -> int:
+    from phi3flow.connections.connection import Connection
+    from phi3flow.connections.promptflow_store import is_in_promptflow, is_same_in_promptflow, store_in_promptflow
 
-    connection = Connection(args.name, CUSTOM, _configs(args, endpoint), {"key": key})
-    question = f"promptflow's local store has a connection {args.name}. Replace it?"
-    if is_in_promptflow(args.name) and not terminal.confirm(question, yes=args.yes):
+    connection = Connection(args.name, kind.class_name, configs, {kind.key_field: key})
+    unchanged = is_same_in_promptflow(connection)
+    question = f"promptflow's local store has another connection {args.name}. Replace it?"
+    if not unchanged and is_in_promptflow(args.name) and not terminal.confirm(question, yes=args.yes):
         return 2
-    store_in_promptflow(connection)
+    if not unchanged:
+        store_in_promptflow(connection)
+    endpoint = configs[kind.url_field]
     terminal.result(
-        {"connection": args.name, "to": "pf", "endpoint": endpoint},
-        f"connection {args.name} is in promptflow's local store: {endpoint}",
+        _told(args, endpoint),
+        f"connection {args.name} is {'up to date' if unchanged else 'written'} in promptflow's local store: {endpoint}",
     )
     return 0
 
 
-def _to_azure(args: argparse.Namespace, endpoint: str, key: SecretStr, terminal: Terminal) -> int:
+def _to_azure(
+    args: argparse.Namespace, kind: ConnectionType, configs: dict[str, str], key: SecretStr, terminal: Terminal
+) -> int:
     from phi3flow.azure.workspace.connections import ProjectConnection, read_connection, write_connection
     from phi3flow.azure.workspace.workspace import open_workspace
 
     workspace = open_workspace()
     settings = workspace.settings
-    kind, owner = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
-    connection = ProjectConnection(args.name, _configs(args, endpoint), {"key": key})
+    place, owner = ("project", settings.project) if args.to == "foundry" else ("workspace", settings.workspace)
+    connection = ProjectConnection(args.name, kind.class_name, configs, {kind.key_field: key})
     existing = read_connection(workspace, owner, args.name)
     unchanged = existing == connection
-    question = f"The {kind} {owner} has another connection {args.name}. Replace it?"
+    question = f"The {place} {owner} has another connection {args.name}. Replace it?"
     if existing and not unchanged and not terminal.confirm(question, yes=args.yes):
         return 2
     if not unchanged:
         write_connection(workspace, owner, connection)
+    endpoint = configs[kind.url_field]
     terminal.result(
-        {"connection": args.name, "to": args.to, kind: owner, "endpoint": endpoint},
-        f"connection {args.name} is {'up to date' if unchanged else 'written'} in the {kind} {owner}: {endpoint}",
+        {**_told(args, endpoint), place: owner},
+        f"connection {args.name} is {'up to date' if unchanged else 'written'} in the {place} {owner}: {endpoint}",
     )
     return 0
 
 
-def _configs(args: argparse.Namespace, endpoint: str) -> dict[str, str]:
+def _told(args: argparse.Namespace, endpoint: str) -> dict[str, str]:
+    return {"connection": args.name, "type": args.type, "to": args.to, "endpoint": endpoint}
+
+
+def _configs(args: argparse.Namespace, kind: ConnectionType, url: str) -> dict[str, str]:
     optional = {"protocol": args.protocol, "deployment": args.deployment}
-    return {"endpoint": endpoint, **{key: value for key, value in optional.items() if value}}
+    return {**kind.configs(url), **{key: value for key, value in optional.items() if value}}
 
 
-def _check_names(args: argparse.Namespace) -> None:
+def _check_flags(args: argparse.Namespace) -> None:
     if not _NAME.match(args.name):
         raise ConfigError(f"{args.name!r}: a connection's name has letters, digits, '_', '-' and spaces only")
     if not _VARIABLE.match(args.key_env):
         raise ConfigError("--key-env takes the name of an environment variable that holds the key, not the key itself")
+    for flag in ("protocol", "deployment"):
+        if args.type != "custom" and getattr(args, flag):
+            raise ConfigError(f"--{flag} goes with --type custom: of {args.type} the flow's LLM node says the rest")
 
 
 def _check_url(url: str) -> None:
@@ -223,9 +265,12 @@ def _find_deployed(name: str, deployment: str | None) -> EndpointState:
     raise ConfigError(f"--deployment {deployment}: there is no such deployment; there are {names}")
 
 
-def _url_of(endpoint: EndpointState, *, protocol: str | None) -> str:
-    """Return its URL; our local server answers OpenAI's protocol beside its scoring URL."""
+def _url_of(endpoint: EndpointState, args: argparse.Namespace) -> str:
+    """Return its URL; our local server, whose is http, answers OpenAI's protocol beside its scoring URL, and at /v1."""
     from phi3flow.backends.choice import open_backend
 
     url = endpoint.url or open_backend(endpoint.backend).connection(endpoint.endpoint).url
-    return url.removesuffix("/score") if protocol == "openai" else url
+    base_url = url.removesuffix("/score")
+    if args.type == "custom":
+        return base_url if args.protocol == "openai" else url
+    return f"{base_url}/v1" if url.startswith("http://") and url != base_url else url

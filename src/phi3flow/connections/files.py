@@ -10,25 +10,21 @@ from typing import Any
 
 from phi3flow.connections.connection import CUSTOM
 from phi3flow.connections.definition import ConnectionDefinition
+from phi3flow.connections.types import ConnectionType
 from phi3flow.errors import ConfigError
 from phi3flow.records.yaml_text import YamlError, dump_yaml, parse_yaml
 
-SCHEMA = "https://azuremlschemas.azureedge.net/promptflow/latest/CustomConnection.schema.json"
 _IRREGULAR_TYPES = {"azure_open_ai": "AzureOpenAI", "open_ai": "OpenAI", "azure_ai_services": "AzureAIServices"}
 _ABOUT = {"$schema", "name", "type", "module"}
 _API_KEY = "api_key"  # the one secret of every type but custom
 
 
-def dump_connection(name: str, *, configs: Mapping[str, str], key_variable: str) -> bytes:
-    """Return the YAML of a custom connection, as ``pf connection create --file`` reads it too."""
-    content = {
-        "$schema": SCHEMA,
-        "name": name,
-        "type": "custom",
-        "configs": dict(configs),
-        "secrets": {"key": f"${{env:{key_variable}}}"},
-    }
-    return dump_yaml(content).encode()
+def dump_connection(name: str, kind: ConnectionType, *, configs: Mapping[str, str], key_variable: str) -> bytes:
+    """Return the YAML of a connection, as ``pf connection create --file`` reads it too."""
+    secrets = {kind.key_field: f"${{env:{key_variable}}}"}
+    is_custom = kind.class_name == CUSTOM
+    values = {"configs": dict(configs), "secrets": secrets} if is_custom else {**configs, **secrets}
+    return dump_yaml({"$schema": kind.schema, "name": name, "type": kind.name, **values}).encode()
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from phi3flow.connections.connection import Connection
+from phi3flow.connections.connection import CUSTOM, Connection
 from phi3flow.connections.definition import ConnectionDefinition, connect_command
 from phi3flow.errors import ConfigError
 from phi3flow.project.promptflow_home import promptflow_home, without_telemetry
 from phi3flow.text import first_sentence
 
+_DEFAULT_AUTH_MODE = ("auth_mode", "key")  # which promptflow adds where a key may also be a login
+
 
 def store_in_promptflow(connection: Connection) -> None:
-    """Create or replace a custom connection in promptflow's local store, encrypted with the system's keyring.
+    """Create or replace a connection in promptflow's local store, encrypted with the system's keyring.
 
     Raises ConfigError with the ways out where there is no keyring, as on a headless machine.
     """
+    import promptflow.connections
     from promptflow.client import PFClient
-    from promptflow.entities import CustomConnection
 
     without_telemetry()
+    entity_class = getattr(promptflow.connections, connection.type)
     secrets = {key: secret.get_secret_value() for key, secret in connection.secrets.items()}
-    entity = CustomConnection(name=connection.name, configs=dict(connection.configs), secrets=secrets)
+    values = {"configs": dict(connection.configs), "secrets": secrets}
     try:
+        entity = entity_class(
+            name=connection.name, **(values if connection.type == CUSTOM else {**connection.configs, **secrets})
+        )
         PFClient().connections.create_or_update(entity)
     except Exception as error:
         raise ConfigError(
@@ -30,6 +36,19 @@ def store_in_promptflow(connection: Connection) -> None:
             "needs a keyring. Where there is none: pip install keyrings.alt and set "
             "PYTHON_KEYRING_BACKEND=keyrings.alt.file.PlaintextKeyring, or use --to file, which needs none"
         ) from error
+
+
+def is_same_in_promptflow(connection: Connection) -> bool:
+    """Whether promptflow's local store has the connection as it is; one that cannot be read is another."""
+    try:
+        stored = find_in_promptflow(connection.name)
+    except ConfigError:
+        return False
+    if stored is None:
+        return False
+    configs = {key: value for key, value in stored.configs.items() if (key, value) != _DEFAULT_AUTH_MODE}
+    secrets = {key: secret.get_secret_value() for key, secret in connection.secrets.items()}
+    return (stored.type, configs, stored.secrets) == (connection.type, connection.configs, secrets)
 
 
 def is_in_promptflow(name: str) -> bool:

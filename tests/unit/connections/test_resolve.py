@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from phi3flow.connections.files import dump_connection
 from phi3flow.connections.resolve import read_variable, resolve_connection
+from phi3flow.connections.types import CONNECTION_TYPES
 from phi3flow.errors import BackendError, ConfigError
 from phi3flow.records.yaml_text import parse_yaml
 from tests.support.paths import ROOT
@@ -198,7 +199,12 @@ def test_a_variable_that_is_nowhere_is_named(tmp_path: Path) -> None:
 def test_a_dumped_connection_reads_back(name: str, path: str) -> None:
     endpoint = f"https://host/{path}"
     content = parse_yaml(
-        dump_connection(name, configs={"endpoint": endpoint, "protocol": "openai"}, key_variable="PHI3_KEY").decode()
+        dump_connection(
+            name,
+            CONNECTION_TYPES["custom"],
+            configs={"endpoint": endpoint, "protocol": "openai"},
+            key_variable="PHI3_KEY",
+        ).decode()
     )
     assert content["name"] == name
     assert content["configs"] == {"endpoint": endpoint, "protocol": "openai"}
