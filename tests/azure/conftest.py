@@ -9,7 +9,12 @@ import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 
-_SLOW = ("test_emulator_endpoints.py", "test_emulator_jobs.py", "test_emulator_machine_learning.py")
+_SLOW = (
+    "test_emulator_endpoints.py",
+    "test_emulator_jobs.py",
+    "test_emulator_machine_learning.py",
+    "test_emulator_serverless.py",
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -20,7 +20,7 @@ from tests.azure.emulator.workspace_paths import WORKSPACES, need_workspace
 
 WORKSPACE = f"{WORKSPACES}/{{workspace}}"
 DEFAULT_VERSION = "azureml_default"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _DATASTORE_URI = re.compile(
     r"azureml://(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/Microsoft.MachineLearningServices/)?"
     r"workspaces/[^/]+/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)"
@@ -99,6 +99,16 @@ class Assets:
         account, container, path = self.place(workspace_id, uri)
         names = self._blobs.names(account, container, path.rstrip("/"))
         return any(name == path or name.startswith(path.rstrip("/") + "/") for name in names)
+
+    def read(self, workspace_id: str, uri: str) -> bytes | None:
+        """Return the content of the file at an address, None where there is none. Raises ServiceError 400."""
+        return self._blobs.find(*self.place(workspace_id, uri))
+
+    def add_model(self, workspace: str, name: str, properties: dict[str, Any]) -> dict[str, Any]:
+        """Keep version 1 of a model that a job leaves behind."""
+        kind = next(kind for kind in KINDS if kind.noun == "model")
+        path = f"{workspace}/models/{name}/versions/1"
+        return self._keep(path, kind, self._completed(workspace, kind, properties), None)
 
     def _add_kind(self, router: Router, kind: AssetKind) -> None:
         def bind(handler: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -190,7 +200,14 @@ class Assets:
         before = self._resources.find(request.path)
         if before:
             _check_unchanged(kind, before["properties"], properties)
-        container = request.path.rpartition("/versions/")[0]
+        stored = self._keep(request.path, kind, properties, before)
+        return Reply(200 if before else 201, stored)
+
+    def _keep(
+        self, path: str, kind: AssetKind, properties: dict[str, Any], before: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Keep a version, and the container that it is of."""
+        container = path.rpartition("/versions/")[0]
         if container not in self._resources:
             extra = {"dataType": properties["dataType"]} if kind.noun == "data" else {}
             kept = {"isArchived": False, "tags": {}, "properties": {}, **extra}
@@ -198,10 +215,9 @@ class Assets:
         body = {"isArchived": False, "isAnonymous": False, "tags": {}, "properties": {}}
         for source in (before["properties"] if before else {}, properties):
             body |= {key: value for key, value in source.items() if value is not None}
-        stored = self._resources.store(request.path, {"properties": {**body, "provisioningState": "Succeeded"}})
         if not before:
-            self._created[request.path.lower()] = next(self._order)
-        return Reply(200 if before else 201, stored)
+            self._created[path.lower()] = next(self._order)
+        return self._resources.store(path, {"properties": {**body, "provisioningState": "Succeeded"}})
 
     def _completed(self, workspace: str, kind: AssetKind, given: dict[str, Any]) -> dict[str, Any]:
         """Return a version's properties as the service keeps them. Raises ServiceError 400."""
@@ -252,6 +268,7 @@ class Assets:
         return {**made, "modelUri": self._long(workspace, uri)}
 
     def _delete(self, request: Request, kind: AssetKind, name: str, **_: str) -> Reply:
+        """Delete a version, unless something holds on to it: code and words of that refusal are a guess."""
         holders = [holder for use in self.uses for holder in use(request.path)]
         if holders:
             message = f"The {kind.noun} '{request.path}' is in use by {', '.join(holders)} and cannot be deleted."
@@ -303,9 +320,9 @@ def _has_hash(row: dict[str, Any], base: str, query: Mapping[str, str]) -> bool:
 
 
 def _check_name(kind: AssetKind, name: str, version: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ServiceError(
-            400, "UserError", f"The {kind.noun} name '{name}' is not valid: it must match {_NAME.pattern}."
+            400, "UserError", f"The {kind.noun} name '{name}' is not valid: it must match {NAME.pattern}."
         )
     if not re.fullmatch(kind.version, version):
         what = "a positive integer" if kind.noun == "model" else f"a string that matches {kind.version}"

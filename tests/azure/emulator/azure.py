@@ -19,11 +19,14 @@ from tests.azure.emulator.authority import Authority
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.data_plane import DataPlane
 from tests.azure.emulator.deployments import Deployments
+from tests.azure.emulator.fine_tuning_jobs import FineTuningJobs
+from tests.azure.emulator.fine_tuning_rules import FINE_TUNING_JOB, FineTuningRules
 from tests.azure.emulator.flow_folders import FlowFolders
 from tests.azure.emulator.identity import LOGIN
 from tests.azure.emulator.job_history import JobHistory
-from tests.azure.emulator.jobs import Jobs
+from tests.azure.emulator.jobs import Job, Jobs
 from tests.azure.emulator.machine_learning import MachineLearning
+from tests.azure.emulator.marketplace import MarketplaceSubscriptions
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.online_endpoints import OnlineEndpoints
 from tests.azure.emulator.openai.service import AzureOpenAI
@@ -36,6 +39,9 @@ from tests.azure.emulator.registry import Registry
 from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import ARM, Router
 from tests.azure.emulator.scoring import AnswerChat, Scoring, chat_messages, echo
+from tests.azure.emulator.serverless_chat import ServerlessChat
+from tests.azure.emulator.serverless_endpoints import ServerlessEndpoints
+from tests.azure.emulator.serverless_models import ServerlessModels
 from tests.azure.emulator.world import CLIENT, CLIENT_SECRET, SUBSCRIPTION, TENANT, World
 
 Fault = Callable[[Request], Reply | None]
@@ -65,7 +71,8 @@ class AzureEmulator:
         folders = FlowFolders(self.resources, self.assets, self.blobs)
         rules = PipelineRules(self.resources, self.assets, registry, quota, folders)
         self.jobs = Jobs(arm, self.assets, self.blobs, rules)
-        self.jobs.on_end = lambda job: self.machine_learning.computes.hold_node(job.workspace, "gpu-cluster")
+        self.jobs.on_end.append(self._hold_node)
+        FineTuningJobs(arm, self.assets, self.jobs, FineTuningRules(arm, self.providers, self.assets, registry))
         data_plane = DataPlane(arm)
         history = JobHistory(data_plane, self.assets, self.blobs, self.jobs)
         self.prompt_flow = PromptFlowService(data_plane, folders, self.jobs, lambda inputs: self.answer_flow(inputs))
@@ -73,11 +80,16 @@ class AzureEmulator:
         deployments = Deployments(arm, self.assets, registry, quota, rules)
         scoring = Scoring(self.resources, endpoints, deployments, lambda *turn: self.answer_chat(*turn))
         self.openai = AzureOpenAI(arm, self.providers, lambda *turn: self.answer_chat(*turn))
+        models = ServerlessModels(arm, registry)
+        subscriptions = MarketplaceSubscriptions(arm, models)
+        serverless = ServerlessEndpoints(arm, self.assets, models, subscriptions)
+        chat = ServerlessChat(arm, serverless, lambda *turn: self.answer_chat(*turn))
         self.router = Router()
         for service in (
             *(arm, self.providers, self.machine_learning, Prices(self.world)),
             *(self.blobs, self.assets, registry, self.jobs, history),
             *(endpoints, deployments, scoring, self.prompt_flow, self.openai),
+            *(subscriptions, serverless, chat),
         ):
             service.add_routes(self.router)
         self._lock = threading.RLock()
@@ -88,6 +100,11 @@ class AzureEmulator:
     def answer_flow(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Answer as a chat flow does with what ``answer_chat`` says, as if its connection's endpoint were asked."""
         return {"answer": self.answer_chat({}, chat_messages(inputs), {})}
+
+    def _hold_node(self, job: Job) -> None:
+        """Keep the node that a job ran on for a while; fine-tuning without compute has none."""
+        if job.properties["jobType"] != FINE_TUNING_JOB:
+            self.machine_learning.computes.hold_node(job.workspace, "gpu-cluster")
 
     @property
     def environment(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from tests.azure.emulator.assets import Assets, paged
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.data_plane import HOST, DataPlane
-from tests.azure.emulator.job_metrics import metrics
+from tests.azure.emulator.job_metrics import artifacts, metrics
 from tests.azure.emulator.jobs import ENDED, Job, Jobs
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.resources import parse_json_object
@@ -46,6 +46,7 @@ class JobHistory:
         tracking = f"/mlflow/{{version}}{_WORKSPACE}/api/2.0/mlflow"
         add(router, "GET", f"{tracking}/runs/get", self._mlflow_run)
         add(router, "GET", f"{tracking}/metrics/get-history", self._mlflow_history)
+        add(router, "GET", f"{tracking}/artifacts/list", self._mlflow_artifacts)
 
     def _discover(self, request: Request) -> Reply:
         names = ("api", "experimentation", "history", "modelmanagement", "pipelines", "studio", "catalog")
@@ -126,6 +127,10 @@ class JobHistory:
         start, size = int(request.query.get("page_token") or 0), int(request.query.get("max_results") or 25000)
         more = {"next_page_token": str(start + size)} if start + size < len(rows) else {}
         return Reply(200, {"metrics": rows[start : start + size], **more})
+
+    def _mlflow_artifacts(self, request: Request, workspace: str) -> Reply:
+        job = self._mlflow_job(request, workspace)
+        return Reply(200, {"root_uri": "", "files": artifacts(job, request.query.get("path", ""))})
 
     def _mlflow_job(self, request: Request, workspace: str) -> Job:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tests.azure.emulator.fine_tuning_rules import FINE_TUNING_JOB
 from tests.azure.emulator.jobs import Job
 from tests.azure.emulator.pipeline_rules import FINE_TUNING
 
@@ -37,16 +38,28 @@ def metrics(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
+def artifacts(job: Job, path: str) -> list[dict[str, Any]]:
+    """Return what a serverless fine-tuning job has kept so far in a folder: a checkpoint after each epoch."""
+    if job.properties["jobType"] != FINE_TUNING_JOB:
+        return []
+    steps = [row["step"] for row in metrics(job) if row["key"] == "eval_loss"]
+    folders = {"": ["checkpoints"] if steps else [], "checkpoints": [f"checkpoints/checkpoint-{at}" for at in steps]}
+    return [{"path": folder, "is_dir": True} for folder in folders.get(path.strip("/"), [])]
+
+
 def _fine_tuning(job: Job) -> dict[str, str] | None:
     """Return the inputs of the fine-tuning that logs to a job, None where none does."""
     root, named = job.root, job.properties.get("displayName")
+    defaults = {"num_train_epochs": "1", "learning_rate": "2e-05", "lr_scheduler_type": "linear"}
+    if job.properties["jobType"] == FINE_TUNING_JOB:
+        return defaults | (job.properties["fineTuningDetails"].get("hyperParameters") or {})
     if job.parent and named != FINE_TUNING_STEP:
         return None
     for step in root.children:
         if step.properties["component"] == FINE_TUNING and (job is root or job in step.children):
             given = root.properties["jobs"][step.properties["displayName"]].get("inputs") or {}
             values = {name: str(each["value"]) for name, each in given.items() if "value" in each}
-            return {"num_train_epochs": "1", "learning_rate": "2e-05", "lr_scheduler_type": "linear", **values}
+            return defaults | values
     return None
 
 

@@ -26,6 +26,7 @@ ENDED = ("Completed", "Failed", "Canceled")
 _STEPS = ("chat_completion_model_import", "chat_completion_datapreprocess", "chat_completion_finetune")
 _CHANGEABLE = ("description", "tags", "displayName", "properties", "isArchived")
 _SHOWN_ONLY = ("status", "services")
+_OF_EVERY_TYPE = ("jobType", "experimentName", *_CHANGEABLE, *_SHOWN_ONLY)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 
 
@@ -88,11 +89,15 @@ class Job:
 
 @dataclass(frozen=True)
 class JobKind:
-    """A type of job: the states that it goes through, what is checked first, and what it is to leave behind."""
+    """A type of job: the states that it goes through, what is checked first, and what it is to leave behind.
+
+    ``is_known`` says whether the api-version of a request has jobs of the type.
+    """
 
     stages: tuple[str, ...]
     check: Callable[[str, dict[str, Any]], None]
     prepare: Callable[[Job], None]
+    is_known: Callable[[Request], bool] = lambda _: True
 
 
 class Jobs:
@@ -100,7 +105,7 @@ class Jobs:
 
     ``make_output`` returns the files of an output of a command job or of a pipeline's step, when the job ends; another
     makes a job's results what a test needs.
-    ``on_end`` is told of each job that ends. A service that has jobs of another type adds it to ``kinds``.
+    Each of ``on_end`` is told of every job that ends. A service that has jobs of another type adds it to ``kinds``.
     """
 
     def __init__(self, arm: ResourceManager, assets: Assets, blobs: Blobs, rules: PipelineRules) -> None:
@@ -110,9 +115,9 @@ class Jobs:
         first, last = ("NotStarted", "Preparing"), ("Running", "Finalizing", "Completed")
         self.kinds = {
             "Pipeline": JobKind((*first, *last), rules.check_pipeline, self._add_steps),
-            "Command": JobKind((*first, "Queued", *last), rules.check_command, self._add_outputs),
+            "Command": JobKind((*first, "Queued", *last), rules.check_command, self.add_outputs),
         }
-        self.on_end: Callable[[Job], None] = lambda _: None
+        self.on_end: list[Callable[[Job], None]] = []
         self.make_output: Callable[[Job, str], Mapping[str, bytes]] = self._default_output
         assets.find_output = self._find_output
 
@@ -157,7 +162,8 @@ class Jobs:
         if job.status == "Completed":
             self._leave_outputs(job)
         if job.status in ENDED:
-            self.on_end(job)
+            for tell in self.on_end:
+                tell(job)
 
     def _fail(self, job: Job, cause: str) -> None:
         """Note an error where the service does: the cause at the last step, and that a step failed at what it is of."""
@@ -210,12 +216,12 @@ class Jobs:
     def _list(self, request: Request, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="read")["id"]
         jobs = [job for job in reversed(self.all) if job.workspace.lower() == workspace.lower()]
-        return paged(request, [row for row in map(self._describe, jobs) if shown(request, row)])
+        return paged(request, [row for job in jobs if shown(request, row := self._seen(request, job))])
 
     def _get(self, request: Request, name: str, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="read")["id"]
         job = self.look(workspace, name)
-        return Reply(200, self._describe(job), {} if job.status in ENDED else self._operations.wait)
+        return Reply(200, self._seen(request, job), {} if job.status in ENDED else self._operations.wait)
 
     def _put(self, request: Request, name: str, **_: str) -> Reply:
         workspace = need_workspace(self._resources, request.path, action="write")["id"]
@@ -227,8 +233,9 @@ class Jobs:
         kind = self.kinds.get(str(properties.get("jobType")))
         if not _NAME.fullmatch(name):
             raise invalid(f"The job name '{name}' is not valid: it must match {_NAME.pattern}.")
-        if kind is None:
-            raise invalid(f"The job type {properties.get('jobType')!r} is none of {', '.join(self.kinds)}.")
+        if kind is None or not kind.is_known(request):
+            known = ", ".join(name for name, each in self.kinds.items() if each.is_known(request))
+            raise invalid(f"The job type {properties.get('jobType')!r} is none of {known}.")
         if not _NAME.fullmatch(properties.get("experimentName") or "Default"):
             raise invalid(f"The experiment name '{properties['experimentName']}' must match {_NAME.pattern}.")
         kind.check(workspace, properties)
@@ -237,7 +244,8 @@ class Jobs:
         kind.prepare(job)
         return Reply(201, self._describe(job))
 
-    def _add_outputs(self, job: Job) -> None:
+    def add_outputs(self, job: Job) -> None:
+        """Say where a job will leave its outputs."""
         job.outputs = {name: _output(job.name, name, spec) for name, spec in _outputs(job.properties).items()}
 
     def add(self, job: Job) -> None:
@@ -279,6 +287,16 @@ class Jobs:
             provider=PROVIDER, location=workspace["location"], finish=lambda: self._advance(job)
         )
         return Reply(202, None, {key: value for key, value in operation[1].items() if key != "Azure-AsyncOperation"})
+
+    def _seen(self, request: Request, job: Job) -> dict[str, Any]:
+        """Return a job as a request's api-version shows it: of a type that it does not know, what all types have.
+
+        That it shows so much follows from azure-ai-ml, which learns from an older version what type a job is of.
+        """
+        row, kind = self._describe(job), self.kinds.get(str(job.properties.get("jobType")))
+        if kind is None or kind.is_known(request) or job.parent:
+            return row
+        return {**row, "properties": {name: row["properties"].get(name) for name in _OF_EVERY_TYPE}}
 
     def _describe(self, job: Job) -> dict[str, Any]:
         """Return a job as ARM shows it; of a step it shows no properties."""

@@ -21,6 +21,7 @@ READING_POSTS = (
     "/batchgetresolveduris",
     "/score",
     "/chat/completions",
+    "/getstatus",
 )
 """Ends of the paths (in lower case) whose POST changes nothing."""
 

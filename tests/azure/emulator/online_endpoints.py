@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from typing import Any
 
 from tests.azure.emulator.assets import WORKSPACE, paged
 from tests.azure.emulator.bodies import bad_argument, need, need_one_of
+from tests.azure.emulator.endpoint_keys import keys_of, regenerate_key
 from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.providers import Providers
@@ -22,7 +22,6 @@ TYPE = f"{PROVIDER}/workspaces/onlineEndpoints"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 _GUIDE = "https://aka.ms/oe-tsg#error-subscriptionnotregistered"
 _MODES = ("Key", "AMLToken", "AADToken")
-_WHICH = {"Primary": "primaryKey", "Secondary": "secondaryKey"}
 _URIS = ("scoringUri", "swaggerUri")
 
 
@@ -65,10 +64,7 @@ class OnlineEndpoints:
 
     def keys(self, endpoint_id: str) -> dict[str, str]:
         """Return an endpoint's two keys."""
-        hidden = self._resources.hidden.setdefault(endpoint_id.lower(), {})
-        new = {which: secrets.token_urlsafe(24) for which in _WHICH.values()}
-        keys: dict[str, str] = hidden.setdefault("keys", new)
-        return keys
+        return keys_of(self._resources, endpoint_id)
 
     def find(self, name: str, location: str) -> dict[str, Any] | None:
         """Return the endpoint of that name in a region, where names are unique, None where there is none."""
@@ -177,8 +173,7 @@ class OnlineEndpoints:
     def _regenerate_keys(self, request: Request, **_: str) -> Reply:
         """Set a key to the value that is given, or to a new one."""
         endpoint, body = self._need(request), parse_json_object(request)
-        which = _WHICH[need_one_of(body, "keyType", _WHICH)]
-        self.keys(endpoint["id"])[which] = body.get("keyValue") or secrets.token_urlsafe(24)
+        regenerate_key(self._resources, endpoint["id"], body)
         operation = self._operations.start(provider=PROVIDER, location=endpoint["location"], finish=lambda: None)
         return Reply(202, None, operation[1])
 

@@ -45,6 +45,11 @@ class Registry:
             raise ServiceError(400, "UserError", f"The asset id '{asset_id}' is not valid.")
         return self._version(match["registry"], match["kind"], match["name"], match["version"])
 
+    def model(self, registry: str, name: str) -> dict[str, Any] | None:
+        """Return what a registry has of a model, whatever its version, None where it has none."""
+        entry: dict[str, Any] | None = registries().get(registry, {}).get("models", {}).get(name)
+        return None if name in self._world.missing_models else entry
+
     def _add_segment(self, router: Router, segment: str) -> None:
         def containers(request: Request, registry: str, **_: str) -> Reply:
             self._admit(request)

@@ -100,6 +100,10 @@ _MODELS = {
     "Phi-4-multimodal-instruct": "2",
     "Phi-4-mini-reasoning": "1",
 }
+SERVERLESS_REGIONS = ("eastus2", "eastus", "northcentralus", "southcentralus", "westus", "westus3")
+"""Where models are fine-tuned and served without compute (region-availability-maas, 2026-02-17)."""
+REGIONS_TAG = "maas-finetuning-deploy-regions"
+_FINE_TUNED_SERVERLESS = ("Phi-4", "Phi-4-mini-instruct", "Phi-4-multimodal-instruct", "Ministral-3B")
 _FINETUNE_SIZES = [
     "Standard_NC24ads_A100_v4",
     "Standard_NC48ads_A100_v4",
@@ -127,8 +131,7 @@ def registries() -> dict[str, Any]:
     folder = os.environ.get("AZURE_SPECS_DIR")
     if folder:
         text = (Path(folder) / "registry" / "registry.json").read_text(encoding="utf-8")
-        found: dict[str, Any] = json.loads(text)["registries"]
-        return found
+        return _with_serverless(json.loads(text)["registries"])
     component = {
         "$schema": "https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json",
         "name": "chat_completion_pipeline",
@@ -141,13 +144,24 @@ def registries() -> dict[str, Any]:
         "outputs": {"pytorch_model_folder": {"type": "uri_folder"}, "mlflow_model_folder": {"type": "mlflow_model"}},
         "jobs": {},
     }
-    return {
+    content = {
         "azureml": {
             "models": {name: _model(version) for name, version in _MODELS.items()},
             "components": {"chat_completion_pipeline": component},
             "environments": {"acft-hf-nlp-gpu": "94", "foundation-model-inference": "61", "sklearn-1.5": "30"},
         }
     }
+    return _with_serverless(content)
+
+
+def _with_serverless(content: dict[str, Any]) -> dict[str, Any]:
+    """Add a model that is another publisher's, and in which regions models are fine-tuned without compute."""
+    models = content["azureml"]["models"]
+    another = {**_model("1"), "publisher": "mistralai", "marketplace": True}
+    models.setdefault("Ministral-3B", {**another, "tags": {**another["tags"], "author": "mistralai"}})
+    for name in _FINE_TUNED_SERVERLESS:
+        models[name]["tags"].setdefault(REGIONS_TAG, ",".join(SERVERLESS_REGIONS))
+    return content
 
 
 def _input(line: str) -> tuple[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
     "AcrPull": ("7f951dda-4ed3-4680-a7ca-43fe172d538d", ["Microsoft.ContainerRegistry/registries/pull/read"], []),
     "Azure AI Developer": (
         "64702f94-c441-49e6-a78b-ef80e0188fee",
-        [f"{_ML}/workspaces/*/read", f"{_ML}/workspaces/*/action", f"{_ML}/workspaces/*/write"],
+        [f"{_ML}/workspaces/read", *(f"{_ML}/workspaces/*/{verb}" for verb in ("read", "action", "delete", "write"))],
         [f"{_ML}/workspaces/delete", f"{_ML}/workspaces/computes/*/write"],
     ),
     "Cognitive Services OpenAI Contributor": (
@@ -75,8 +75,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "AzureML Data Scientist": (
         "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-        [f"{_ML}/workspaces/*/read", f"{_ML}/workspaces/*/action", f"{_ML}/workspaces/*/write"],
-        [f"{_ML}/workspaces/delete", f"{_ML}/workspaces/write", f"{_ML}/workspaces/computes/*/write"],
+        [f"{_ML}/workspaces/read", *(f"{_ML}/workspaces/*/{verb}" for verb in ("read", "action", "delete", "write"))],
+        [f"{_ML}/workspaces/delete", f"{_ML}/workspaces/computes/*", f"{_ML}/workspaces/listKeys/action"],
     ),
     "AzureML Metrics Writer (preview)": (
         "635dd51f-9968-44d3-b7fb-6d9a6bd613ae",

@@ -113,6 +113,22 @@ class World:
     """What jobs fail with, once they run."""
     failing_deployments: int = 0
     """So many deployments fail their liveness probe."""
+    serverless_data_bytes: int = 512 * 2**20
+    """A data file of serverless fine-tuning must be smaller."""
+    serverless_endpoints_limit: int = 10
+    """So many serverless endpoints may be in a region."""
+    failing_serverless: int = 0
+    """So many serverless endpoints fail to be made."""
+    foundry_deployments_feature: bool = False
+    """Whether the portal's preview "Deploy models to Foundry resources" is on, beside which there is no serverless."""
+    serverless_logprobs: bool = False
+    """Whether serverless endpoints answer ``logprobs``, which they ignore otherwise."""
+    blocked_words: set[str] = field(default_factory=set)
+    """What content safety finds harmful, in prompts and in answers."""
+    serverless_rpm: int | None = None
+    """Requests that a serverless endpoint answers in a window; None for any number."""
+    serverless_window_s: float = 60.0
+    """How long that window is."""
     token_lifetime_s: int = 3600
     expired_tokens: bool = False
     """The ARM refuses every token as expired."""
