@@ -13,6 +13,7 @@ import requests
 from azure.ai.ml.entities import MarketplaceSubscription, ServerlessEndpoint
 from azure.ai.ml.finetuning import FineTuningTaskType, create_finetuning_job
 from azure.core.exceptions import HttpResponseError
+from openai import OpenAI
 
 from tests.azure.arm_client import GROUP, ML, ArmClient, workspace_body
 from tests.azure.emulator.azure import AzureEmulator
@@ -38,7 +39,11 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureEmul
     with emulated_workspace(tmp_path, monkeypatch) as emulator:
         put_file(emulator, "train.jsonl")
         put_file(emulator, "validation.jsonl")
+        taken: list[Request] = []
+        emulator.after_write = taken.append
         yield emulator
+    if SPECS:
+        assert validate(taken, Path(SPECS)).problems == []
 
 
 @pytest.fixture
@@ -260,6 +265,15 @@ def test_name_of_a_model_is_given_once(arm: ArmClient) -> None:
     assert (status, "already exists" in message) == (409, True)
 
 
+def test_job_keeps_its_definition(arm: ArmClient) -> None:
+    for _ in range(2):
+        arm.send("PUT", f"{WORKSPACE}/jobs/ft-1", job_body()).raise_for_status()
+    assert arm.names(f"{WORKSPACE}/jobs") == ["ft-1"]
+    longer = job_body(fineTuningDetails__hyperParameters={"num_train_epochs": "3"})
+    message = arm.refusal("PUT", f"{WORKSPACE}/jobs/ft-1", longer)[2]
+    assert "the existing job's FineTuningDetails cannot be changed" in message
+
+
 def test_job_fails_or_is_canceled_without_a_model(azure: AzureEmulator, arm: ArmClient) -> None:
     azure.world.job_failure = "The provided training data failed RAI checks."
     arm.send("PUT", f"{WORKSPACE}/jobs/ft-1", job_body())
@@ -414,6 +428,17 @@ def test_chat_answers_in_openais_shape(azure: AzureEmulator, arm: ArmClient) -> 
     assert ask(arm, temperature=3).status_code == 422
 
 
+def test_openais_client_talks_to_the_endpoint(arm: ArmClient) -> None:
+    uri = arm.put(path_of("phi4"), endpoint_body())["properties"]["inferenceEndpoint"]["uri"]
+    client = OpenAI(base_url=f"{uri}/v1", api_key=arm.post(f"{path_of('phi4')}/listKeys")["primaryKey"])
+    answer = client.chat.completions.create(
+        model="phi4", messages=[{"role": "user", "content": "Hello?"}], temperature=0.0, max_tokens=7
+    )
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("You said: Hello?", "stop")
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 4
+
+
 def test_key_is_taken_in_each_of_its_forms(arm: ArmClient) -> None:
     arm.put(path_of("phi4"), endpoint_body())
     keys = arm.post(f"{path_of('phi4')}/listKeys")
@@ -517,19 +542,51 @@ def test_azure_ai_ml_fine_tunes_and_deploys(azure: AzureEmulator, arm: ArmClient
     subscription = MarketplaceSubscription(name="ministral", model_id=MINISTRAL)
     assert ml.marketplace_subscriptions.begin_create_or_update(subscription).result().status == "subscribed"
     ml.serverless_endpoints.begin_delete("sdk").result()
+    ml.jobs.archive("ft-sdk")
+    assert list(ml.jobs.list()) == []
     assert list(ml.serverless_endpoints.list()) == []
 
 
+def test_older_versions_know_less_of_endpoints(arm: ArmClient) -> None:
+    without_mode = endpoint_body(properties__authMode=None)
+    code = ArmClient("2023-08-01").refusal("PUT", path_of("phi4"), without_mode)[1]
+    assert code == "NoRegisteredProviderFound"
+    body = endpoint_body(properties__contentSafety={"contentSafetyStatus": "Disabled"})
+    for version in ("2024-01-01-preview", "2024-04-01-preview"):
+        message = ArmClient(version).refusal("PUT", path_of("phi4"), body)[2]
+        assert "Could not find member 'contentSafety'" in message
+    assert "authMode" in ArmClient("2024-04-01").refusal("PUT", path_of("phi4"), without_mode)[2]
+    ArmClient("2024-04-01").put(path_of("phi4"), body)
+    reset = ArmClient("2024-04-01-preview").put(path_of("phi4"), without_mode)["properties"]
+    assert reset["contentSafety"] == {"contentSafetyStatus": "Enabled"}
+
+
 @pytest.mark.skipif(not SPECS, reason="AZURE_SPECS_DIR is not set")
-def test_what_is_sent_is_what_microsofts_types_have(azure: AzureEmulator, arm: ArmClient) -> None:
+def test_microsofts_types_of_the_newest_version_have_what_is_sent(azure: AzureEmulator, arm: ArmClient) -> None:
     safety = {"contentSafetyStatus": "Disabled"}
     arm.put(path_of("phi4"), endpoint_body(fine_tune(arm), properties__contentSafety=safety))
     arm.put(f"{WORKSPACE}/marketplaceSubscriptions/ministral", {"properties": {"modelId": MINISTRAL}})
-    held = validate([request for request in azure.writes if request.method == "PUT"], Path(SPECS))
-    assert held.problems == []
-    exact = {covered.api_version for covered in held.operations if not covered.source.startswith("nearest")}
-    assert (exact, held.n_bodies) == ({NEWEST}, 3)
-    body = json.dumps(endpoint_body(properties__authMode=None)).encode()
+    held = validate([request for request in azure.requests if request.method == "PUT"], Path(SPECS))
+    assert (held.problems, held.n_bodies, len(held.operations)) == ([], 3, 3)
+    assert {covered.source for covered in held.operations} == {
+        f"bicep-types/microsoft.machinelearningservices@{NEWEST}.json"
+    }
+
+
+@pytest.mark.skipif(not SPECS, reason="AZURE_SPECS_DIR is not set")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (path_of("phi4"), endpoint_body(properties__authMode=None)),
+        (path_of("phi4"), endpoint_body(properties__contentSafety={})),
+        (f"{WORKSPACE}/jobs/ft-1", job_body(fineTuningDetails__trainingData=None)),
+        (f"{WORKSPACE}/jobs/ft-1", job_body(fineTuningDetails__hyperParameters={"num_train_epochs": 2})),
+        (f"{WORKSPACE}/jobs/ft-1", job_body(outputs=None)),
+        (f"{WORKSPACE}/marketplaceSubscriptions/ministral", {"properties": {}}),
+    ],
+)
+def test_what_microsofts_types_refuse_is_refused(arm: ArmClient, path: str, body: dict[str, Any]) -> None:
     query = {"api-version": NEWEST}
-    (problem,) = validate([Request("PUT", "management.azure.com", path_of("a"), query, {}, body)], Path(SPECS)).problems
-    assert problem.endswith("$.properties.authMode: is missing")
+    sent = Request("PUT", "management.azure.com", path, query, {}, json.dumps(body).encode())
+    assert validate([sent], Path(SPECS)).problems
+    assert arm.refusal("PUT", path, body)[0] == 400

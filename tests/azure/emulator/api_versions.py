@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.azure.emulator.messages import Request
+from tests.azure.emulator.messages import Request, ServiceError
+from tests.azure.emulator.resources import resource_type
 
 SERVERLESS_SINCE = "2024-01-01-preview"
 """The first version with serverless endpoints and marketplace subscriptions as they are today."""
@@ -15,6 +16,18 @@ FINE_TUNING_SINCE = "2024-07-01-preview"
 def is_since(request: Request, version: str) -> bool:
     """Return whether a request's api-version is that one or a later one."""
     return _order(request.query["api-version"]) >= _order(version)
+
+
+def check_since(request: Request, version: str) -> None:
+    """Raise ServiceError 400 where a request's api-version is too old to know the type of resource that it is about."""
+    if not is_since(request, version):
+        namespace, _, kind = resource_type(request.path).partition("/")
+        raise ServiceError(
+            400,
+            "NoRegisteredProviderFound",
+            f"No registered resource provider found for API version '{request.query['api-version']}' for type '{kind}' "
+            f"of '{namespace}'.",
+        )
 
 
 def knows_fine_tuning(request: Request) -> bool:

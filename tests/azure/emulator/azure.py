@@ -19,14 +19,12 @@ from tests.azure.emulator.authority import Authority
 from tests.azure.emulator.blobs import Blobs
 from tests.azure.emulator.data_plane import DataPlane
 from tests.azure.emulator.deployments import Deployments
-from tests.azure.emulator.fine_tuning_jobs import FineTuningJobs
-from tests.azure.emulator.fine_tuning_rules import FINE_TUNING_JOB, FineTuningRules
+from tests.azure.emulator.fine_tuning_rules import FINE_TUNING_JOB
 from tests.azure.emulator.flow_folders import FlowFolders
 from tests.azure.emulator.identity import LOGIN
 from tests.azure.emulator.job_history import JobHistory
 from tests.azure.emulator.jobs import Job, Jobs
 from tests.azure.emulator.machine_learning import MachineLearning
-from tests.azure.emulator.marketplace import MarketplaceSubscriptions
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.online_endpoints import OnlineEndpoints
 from tests.azure.emulator.openai.service import AzureOpenAI
@@ -39,9 +37,7 @@ from tests.azure.emulator.registry import Registry
 from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import ARM, Router
 from tests.azure.emulator.scoring import AnswerChat, Scoring, chat_messages, echo
-from tests.azure.emulator.serverless_chat import ServerlessChat
-from tests.azure.emulator.serverless_endpoints import ServerlessEndpoints
-from tests.azure.emulator.serverless_models import ServerlessModels
+from tests.azure.emulator.serverless import Serverless
 from tests.azure.emulator.world import CLIENT, CLIENT_SECRET, SUBSCRIPTION, TENANT, World
 
 Fault = Callable[[Request], Reply | None]
@@ -72,7 +68,6 @@ class AzureEmulator:
         rules = PipelineRules(self.resources, self.assets, registry, quota, folders)
         self.jobs = Jobs(arm, self.assets, self.blobs, rules)
         self.jobs.on_end.append(self._hold_node)
-        FineTuningJobs(arm, self.assets, self.jobs, FineTuningRules(arm, self.providers, self.assets, registry))
         data_plane = DataPlane(arm)
         history = JobHistory(data_plane, self.assets, self.blobs, self.jobs)
         self.prompt_flow = PromptFlowService(data_plane, folders, self.jobs, lambda inputs: self.answer_flow(inputs))
@@ -80,16 +75,13 @@ class AzureEmulator:
         deployments = Deployments(arm, self.assets, registry, quota, rules)
         scoring = Scoring(self.resources, endpoints, deployments, lambda *turn: self.answer_chat(*turn))
         self.openai = AzureOpenAI(arm, self.providers, lambda *turn: self.answer_chat(*turn))
-        models = ServerlessModels(arm, registry)
-        subscriptions = MarketplaceSubscriptions(arm, models)
-        serverless = ServerlessEndpoints(arm, self.assets, models, subscriptions)
-        chat = ServerlessChat(arm, serverless, lambda *turn: self.answer_chat(*turn))
+        models = (registry, self.jobs, lambda *turn: self.answer_chat(*turn))
+        serverless = Serverless(arm, self.providers, self.assets, *models)
         self.router = Router()
         for service in (
             *(arm, self.providers, self.machine_learning, Prices(self.world)),
             *(self.blobs, self.assets, registry, self.jobs, history),
-            *(endpoints, deployments, scoring, self.prompt_flow, self.openai),
-            *(subscriptions, serverless, chat),
+            *(endpoints, deployments, scoring, self.prompt_flow, self.openai, serverless),
         ):
             service.add_routes(self.router)
         self._lock = threading.RLock()

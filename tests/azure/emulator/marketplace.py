@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.azure.emulator.api_versions import SERVERLESS_SINCE, is_since
+from tests.azure.emulator.api_versions import SERVERLESS_SINCE, check_since
 from tests.azure.emulator.assets import WORKSPACE, paged
 from tests.azure.emulator.bodies import bad_argument, check_members, need
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.resource_manager import ResourceManager
-from tests.azure.emulator.resources import not_found, parse_json_object
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.serverless_models import ServerlessModel, ServerlessModels
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
@@ -98,8 +98,7 @@ class MarketplaceSubscriptions:
         return self._resources.delete(path, finish=suspend)
 
     def _need_workspace(self, request: Request, action: str) -> dict[str, Any]:
-        if not is_since(request, SERVERLESS_SINCE):
-            raise not_found(request.path)
+        check_since(request, SERVERLESS_SINCE)
         return need_workspace(self._resources, request.path, action=action)
 
 

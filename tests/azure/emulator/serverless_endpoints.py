@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.azure.emulator.api_versions import CONTENT_SAFETY_SINCE, SERVERLESS_SINCE, is_since
+from tests.azure.emulator.api_versions import CONTENT_SAFETY_SINCE, SERVERLESS_SINCE, check_since, is_since
 from tests.azure.emulator.assets import WORKSPACE, Assets, paged
 from tests.azure.emulator.bodies import bad_argument, check_members, check_texts, need, need_one_of
 from tests.azure.emulator.endpoint_keys import keys_of, regenerate_key
@@ -17,7 +17,7 @@ from tests.azure.emulator.marketplace import MarketplaceSubscriptions
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.registry_content import SERVERLESS_REGIONS
 from tests.azure.emulator.resource_manager import ResourceManager
-from tests.azure.emulator.resources import not_found, parse_json_object
+from tests.azure.emulator.resources import parse_json_object
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.serverless_models import ServerlessModel, ServerlessModels
 from tests.azure.emulator.workspace_paths import PROVIDER, need_workspace
@@ -232,8 +232,7 @@ class ServerlessEndpoints:
         return self._resources.need(request.path.rstrip("/").rpartition("/")[0])
 
     def _need_workspace(self, request: Request, action: str) -> dict[str, Any]:
-        if not is_since(request, SERVERLESS_SINCE):
-            raise not_found(request.path)
+        check_since(request, SERVERLESS_SINCE)
         return need_workspace(self._resources, request.path, action=action)
 
 
