@@ -56,7 +56,8 @@ component = "chat_completion_pipeline"                    # of the registry: fin
 component_label = "latest"                                # or a version's number
 # storage_account, key_vault, container_registry, application_insights, log_analytics: names of the workspace's
 # resources, made where they are missing; by default derived from the workspace's
-# openai_account = "phi3flow-openai"                      # an Azure OpenAI resource, only where it is named
+# openai_account = "phi3flow-openai"                      # [AZURE_OPENAI_ACCOUNT] made only where it is named
+# openai_model = "Ministral-3B"                           # [AZURE_OPENAI_MODEL] what azure-openai fine-tunes
 """
 
 

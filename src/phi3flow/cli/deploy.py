@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="variable of the environment or .env that holds the endpoint's key (default: PHI3_KEY)",
     )
     local.add_argument("--timeout-s", type=float, help="wait so long for the model to load (default: 120)")
+    _add_cloud(parser)
+
+
+def _add_cloud(parser: argparse.ArgumentParser) -> None:
     cloud = parser.add_argument_group("in Azure")
     cloud.add_argument(
         "--traffic",

@@ -46,7 +46,7 @@ def test_the_example_in_the_help_is_a_whole_file_of_the_defaults(tmp_path: Path)
 
 def test_the_example_names_the_variable_of_each_setting() -> None:
     for key, variable in _VARIABLES.items():
-        assert re.search(rf"^{key} = .*\[{variable}\]", EXAMPLE, re.MULTILINE), key
+        assert re.search(rf"^(?:# )?{key} = .*\[{variable}\]", EXAMPLE, re.MULTILINE), key
 
 
 def test_the_environment_wins_and_dotenv_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,8 +83,8 @@ class OpenAIService:
 
     def file(self, file_id: str) -> dict[str, Any] | None:
         """Return a file, None where there is none of the id."""
-        found: dict[str, Any] | None = self._read(f"file {file_id}", lambda: self._client.files.retrieve(file_id))
-        return found
+        file: dict[str, Any] | None = self._read(f"file {file_id}", lambda: self._client.files.retrieve(file_id))
+        return file
 
     def content(self, file_id: str) -> bytes | None:
         """Return what a file holds, None where there is none of the id."""
@@ -171,9 +171,9 @@ class OpenAIService:
     ) -> dict[str, Any]:
         """Create something unless it is there, and look again before each further attempt: an answer may be lost."""
         for wait_s in (*_WAITS_S, None):
-            found = find()
-            if found is not None:
-                return found
+            existing = find()
+            if existing is not None:
+                return existing
             try:
                 with self._asked(action):
                     return _plain(create())

@@ -97,12 +97,12 @@ def ensure_file(service: OpenAIService, role: str, file: ServiceFile) -> str:
     file_id = str(uploaded["id"])
 
     def look() -> tuple[Mapping[str, object], None]:
-        found = service.file(file_id)
-        if found is None:
+        stored = service.file(file_id)
+        if stored is None:
             raise AzureError(f"Azure OpenAI: file {file_id} was deleted while it was processed")
-        return found, None
+        return stored, None
 
-    processed = poll(look, until=lambda found: found.get("status") in ("processed", "error"), waits=_PROCESSING_WAITS)
+    processed = poll(look, until=lambda stored: stored.get("status") in ("processed", "error"), waits=_PROCESSING_WAITS)
     if processed.get("status") == "error":
         service.delete_file(file_id)
         raise DatasetError(

@@ -25,7 +25,6 @@ from phi3flow.project.state import JobState
 from phi3flow.training.results_file import read_results
 from phi3flow.training.service_curves import ServiceCurves
 
-TRAINING_TYPES = ("Standard", "GlobalStandard", "developerTier")
 DEFAULT_TRAINING_TYPE = "GlobalStandard"
 """What every model takes; the training may run in any region."""
 _NAMES = {
@@ -65,23 +64,30 @@ def plan_job(
     PreflightError for a model that cannot be fine-tuned in the resource.
     """
     check_suffix(request.suffix)
-    hyperparameters = _hyperparameters(request)
     model = request.model or default_model
     if model is None:
         raise ConfigError(
             "which model? --model, openai_model in phi3flow.toml or AZURE_OPENAI_MODEL names one, such as "
             "gpt-4.1-mini-2025-04-14 (who fine-tuned it before 2026-10) or Ministral-3B (anybody)"
         )
-    files = read_files(request, model, uploads)
+    planned = _draft(request, model, _hyperparameters(request), read_files(request, model, uploads))
+    return _as_found(planned, service, noted) or _as_new(planned, service)
+
+
+def _draft(
+    request: FineTuneRequest, model: str, hyperparameters: Mapping[str, float | int], files: TrainingFiles
+) -> PlannedOpenAIJob:
+    """Return the job of a request as its content names it, before it is looked for."""
+    training_type = request.training_type or DEFAULT_TRAINING_TYPE
     decisive = {
         "model": model,
         "hyperparameters": hyperparameters,
         "seed": request.seed,
         "suffix": request.suffix,
-        "training_type": request.training_type or DEFAULT_TRAINING_TYPE,
+        "training_type": training_type,
         **{role: file.sha256 for role, file in files.files.items()},
     }
-    planned = PlannedOpenAIJob(
+    return PlannedOpenAIJob(
         name=name_job(model, decisive),
         model=model,
         status=None,
@@ -90,10 +96,9 @@ def plan_job(
         hyperparameters=hyperparameters,
         seed=request.seed,
         suffix=request.suffix,
-        training_type=request.training_type or DEFAULT_TRAINING_TYPE,
+        training_type=training_type,
         fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
     )
-    return _as_found(planned, service, noted) or _as_new(planned, service)
 
 
 def send_job(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[JobState]) -> str:
@@ -222,23 +227,22 @@ def _hyperparameters(request: FineTuneRequest) -> dict[str, float | int]:
 
 
 def _is_alike(planned: PlannedOpenAIJob, job: Mapping[str, Any], roles: Mapping[str, str]) -> bool:
-    given = job.get("hyperparameters") or {}
     method = (job.get("method") or {}).get("supervised") or {}
-    given = {**given, **(method.get("hyperparameters") or {})}
+    settings = {**(job.get("hyperparameters") or {}), **(method.get("hyperparameters") or {})}
     return (
         job.get("model") == planned.base_model
         and roles.get(str(job.get("training_file"))) == "train"
         and roles.get(str(job.get("validation_file"))) == "validation"
         and job.get("seed") in (planned.seed, None)
         and (job.get("suffix") or None) == planned.suffix
-        and all(given.get(name) == value for name, value in planned.hyperparameters.items())
+        and all(settings.get(name) == value for name, value in planned.hyperparameters.items())
     )
 
 
 def _parameters(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job's hyperparameters; -1 is the service's word for its own choice."""
-    given = job.get("hyperparameters") or {}
-    return {name: "auto" if value in (-1, None) else value for name, value in given.items()}
+    settings = job.get("hyperparameters") or {}
+    return {name: "auto" if value in (-1, None) else value for name, value in settings.items()}
 
 
 def _read_curves(job: Mapping[str, Any], service: OpenAIService) -> tuple[ServiceCurves, str | None]:
