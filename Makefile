@@ -13,7 +13,7 @@ TESTS := pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow and not
 # Where it is set, each of the hundreds of processes that the tests start would compile phi3flow again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-slow test-azure test-browser coverage check check-azure bench format clean
+.PHONY: quickstart test test-slow test-azure test-browser coverage check check-azure check-openai bench format clean
 
 quickstart: .venv/.local
 	$(BIN)/phi3flow quickstart $(ARGS)
@@ -46,6 +46,10 @@ check: .venv/.dev
 # What the verbs send to Azure, held against Microsoft's OpenAPI files: AZURE_SPECS_DIR is the folder they are in.
 check-azure: .venv/.dev
 	$(BIN)/python -m tests.azure.check_azure
+
+# The newest openai package, installed into an environment of its own, against the emulated Azure OpenAI.
+check-openai: .venv/.dev
+	$(BIN)/python -m tests.azure.check_openai
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

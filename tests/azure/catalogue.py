@@ -20,6 +20,9 @@ _OPENAI, _PROMPT_FLOW = "azureopenai", "promptflow"
 
 _OPENAI_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
+_NEWER_OPENAI = re.compile(r"(/api/projects/[^/]+)?/openai/v1(?=/)")
+"""What paths begin with in the newer form, which has no api-version; the files speak of the older one."""
+
 _FRONT_END = "/mferp/managementfrontend"
 """Where a region's own front end takes what the resource manager takes; azure-ai-ml goes there for registries."""
 
@@ -91,9 +94,17 @@ class Catalogue:
         return [operation for file in files for operation in self._operations[file]]
 
 
+def is_unversioned(request: Request) -> bool:
+    """Whether the request is of Azure OpenAI's newer form, which has no api-version."""
+    return bool(_NEWER_OPENAI.match(request.path))
+
+
 def path_of(request: Request) -> str:
     """The request's path as the specifications have it."""
     path = re.sub("/+", "/", request.path).removeprefix(_FRONT_END)
+    older = _NEWER_OPENAI.match(path)
+    if older:
+        path = "/openai" + path[older.end() :].replace("/chat/", "/deployments/any/chat/")
     return path.rstrip("/") or "/"
 
 

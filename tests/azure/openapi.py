@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.azure.catalogue import Catalogue, path_of
+from tests.azure.catalogue import Catalogue, is_unversioned, path_of
 from tests.azure.documents import Documents
 from tests.azure.emulator.messages import Request, ServiceError
 from tests.azure.schema_check import SchemaCheck
@@ -77,6 +77,8 @@ class Specifications:
             name = f"{request.method} {kind_of(path) if is_arm(path) else path}"
             return Checked(name, version, found.source, [f"path: {path!r} fits no {request.method} of this version"])
         check = SchemaCheck(self._documents, exact=found.is_exact)
+        if is_unversioned(request):
+            query = {"api-version": "", **query}
         self._check_parameters(check, found.operation, path_of(request), query)
         _check_body(check, found.operation, request, is_exact=found.is_exact)
         return Checked(found.operation.name, version, found.source, check.problems)

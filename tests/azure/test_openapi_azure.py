@@ -25,6 +25,7 @@ IDENTITY = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/
 QUOTA = f"{SUBSCRIPTION}/providers/Microsoft.Compute/locations/eastus/providers/Microsoft.Quota/quotas/standardNCFamily"
 MODEL = f"{GROUP}/providers/Microsoft.CognitiveServices/accounts/aoai-demo/deployments/gpt-4o"
 CHAT = "/openai/deployments/gpt/chat/completions"
+JOBS = "/openai/v1/fine_tuning/jobs"
 FLOW_RUN = f"/flow/api{ML}/BulkRuns/submit"
 
 A_CLUSTER: dict[str, Any] = {
@@ -95,6 +96,14 @@ RIGHT = [
     ("POST", FLOW_RUN, "", A_FLOW_RUN),
     ("POST", "/openai/fine_tuning/jobs", "2024-02-01", {"model": "gpt-35-turbo", "training_file": "file-1"}),
     ("POST", CHAT, "2024-06-01", A_CHAT),
+    (
+        "POST",
+        "/openai/v1/fine_tuning/jobs",
+        "",
+        {"model": "gpt-4.1", "training_file": "file-1", "trainingType": "Standard"},
+    ),
+    ("GET", f"{JOBS}/ftjob-1/events?limit=5", "", None),
+    ("POST", "/openai/v1/chat/completions", "", {"model": "gpt", **A_CHAT}),
 ]
 
 
@@ -174,6 +183,7 @@ WRONG = [
         ("POST", FLOW_RUN, "", _with("sessionSetupMode", "Wait", A_FLOW_RUN)),
         "$.sessionSetupMode: 'Wait' is none of 'ClientWait', 'SystemWait'",
     ),
+    (("POST", JOBS, "", {"model": "gpt-4.1"}), "$.training_file: is missing"),
     (("POST", CHAT, "2024-06-01", _with("stop", 5, A_CHAT)), "$.stop: 5 fits none of 2 alternatives"),
     (
         ("POST", CHAT, "2024-06-01", {"messages": [{"role": "robot"}]}),

@@ -30,7 +30,6 @@ class Job:
     status: str = "pending"
     step: int = 0
     looks: int = 0
-    was_strange: bool = False
     measures: Measures | None = None
     error: dict[str, Any] | None = None
     results_id: str | None = None
@@ -115,12 +114,14 @@ class JobProgress:
         if job.status in (*ENDED, "paused") or job.looks < self._world.openai_polls:
             return
         job.looks = 0
+        if job.status == "running":
+            self._train(job)
+            return
         if job.status == "pending":
             self._validate(job)
-        elif job.status == "running":
-            self._train(job)
-        if job.status in ("pending", "queued") or (job.was_strange and job.status == self._world.openai_strange_status):
-            self._start(job, others)
+            if job.status != "pending":
+                return
+        self._start(job, others)
 
     def _validate(self, job: Job) -> None:
         """Refuse data that does not do, else go to the state that no document names, where the world has one."""
@@ -143,9 +144,6 @@ class JobProgress:
                 job.status = self._world.openai_strange_status
 
     def _start(self, job: Job, others: Iterable[Job]) -> None:
-        if self._world.openai_strange_status == job.status and not job.was_strange:
-            job.was_strange = True
-            return
         alike = [other for other in others if other.n_running_at_once == job.n_running_at_once]
         if sum(other.status == "running" for other in alike) >= job.n_running_at_once:
             job.status = "queued"

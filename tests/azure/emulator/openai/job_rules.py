@@ -68,12 +68,13 @@ class JobRules:
             if not isinstance(body.get(name), str) or not body[name]:
                 raise invalid_payload(f"The field '{name}' is required.")
         base = self._base(account, body["model"])
+        training_type = self._training_type(account, base, body)
         method, hyperparameters = _method(body, base)
         validation = body.get("validation_file")
         return JobSettings(
             model=body["model"],
             base=base,
-            training_type=self._training_type(account, base, body),
+            training_type=training_type,
             training_file=self._file(account, body["training_file"], "training"),
             validation_file=self._file(account, validation, "validation") if validation else None,
             method=method,
