@@ -155,7 +155,8 @@ def test_wrong_keys_and_hosts_that_nobody_has(arm: ArmClient, key: str, client: 
     with pytest.raises(openai.APIConnectionError):
         client_of("https://nobody.openai.azure.com/", key).files.list()
     keys = arm.post(f"{ACCOUNT}/listKeys")
-    assert list(client_of(ENDPOINT, keys["key2"]).files.list()) == []
+    for host in (ENDPOINT, ENDPOINT.replace("openai.azure", "cognitiveservices.azure")):
+        assert list(client_of(host, keys["key2"]).files.list()) == []
     arm.put(ACCOUNT, {"properties": {"disableLocalAuth": True}}, method="PATCH")
     with pytest.raises(openai.PermissionDeniedError, match="Key based authentication is disabled"):
         client.files.list()

@@ -25,7 +25,8 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _PARAMETERS = (
     *("model", "messages", "temperature", "top_p", "n", "stop", "max_tokens", "max_completion_tokens", "seed"),
     *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "user", "stream"),
-    *("response_format", "tools", "tool_choice", "reasoning_effort", "metadata", "store", "safety_identifier"),
+    *("response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "verbosity"),
+    *("metadata", "store", "safety_identifier", "service_tier"),
 )
 _RANGES = {
     "temperature": (0, 2),

@@ -13,7 +13,8 @@ from tests.azure.emulator.resource_manager import ResourceManager
 from tests.azure.emulator.routing import Router
 from tests.azure.emulator.world import CALLER
 
-_OPENAI_HOST, _FOUNDRY_HOST = "*.openai.azure.com", "*.services.ai.azure.com"
+_HOSTS = ("*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com")
+_PROJECT_HOST = _HOSTS[-1]
 _PROJECT = "/api/projects/{project}"
 _AUDIENCE, _PROJECT_AUDIENCE = "https://cognitiveservices.azure.com", "https://ai.azure.com"
 _VERSIONS = (
@@ -55,16 +56,13 @@ class Entrance:
             self._check_caller(request, account, action, template, _AUDIENCE, bearer_key=False)
             return handler(request, account, **segments)
 
-        for host in (_OPENAI_HOST, _FOUNDRY_HOST):
+        for host in _HOSTS:
             router.add(method, template, handle, host=host)
 
     def add_v1(self, router: Router, method: str, path: str, handler: Handler, *, action: str) -> None:
         """Register a handler for the form without an API version, of an account and of a project in it."""
-        for host, prefix, audience in (
-            (_OPENAI_HOST, "", _AUDIENCE),
-            (_FOUNDRY_HOST, "", _AUDIENCE),
-            (_FOUNDRY_HOST, _PROJECT, _PROJECT_AUDIENCE),
-        ):
+        forms = [*((host, "", _AUDIENCE) for host in _HOSTS), (_PROJECT_HOST, _PROJECT, _PROJECT_AUDIENCE)]
+        for host, prefix, audience in forms:
             template = f"{prefix}/openai/v1{path}"
             router.add(method, template, self._of_v1(handler, action, template, audience), host=host)
 

@@ -19,6 +19,8 @@ ENDED = ("succeeded", "failed", "cancelled")
 _MOST_RUNNING = {"developerTier": 5}
 _USUAL_RUNNING = 3
 _MOST_STEPS_TOLD = 10
+_FEWEST_EXAMPLES = 10
+"""Of training data; no document says so of the validation's."""
 
 
 @dataclass
@@ -126,8 +128,8 @@ class JobProgress:
     def _validate(self, job: Job) -> None:
         """Refuse data that does not do, else go to the state that no document names, where the world has one."""
         settings = job.settings
-        most_tokens = self._world.openai_example_tokens
-        problems = find_problems(settings.training_file.content, "training", most_tokens=most_tokens)
+        most_tokens, content = self._world.openai_example_tokens, settings.training_file.content
+        problems = find_problems(content, "training", most_tokens=most_tokens, fewest=_FEWEST_EXAMPLES)
         if settings.validation_file:
             problems += find_problems(settings.validation_file.content, "validation", most_tokens=most_tokens)
         if problems:

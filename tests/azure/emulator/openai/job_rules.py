@@ -138,13 +138,14 @@ def _within(name: str, value: Any, bounds: tuple[type, float, float]) -> float:
     if value in (None, "auto", AUTO):
         return AUTO
     is_number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most or (kind is float and name != "beta" and value == 0):
+    if not is_number or not least <= value <= most:
         raise invalid_payload(f"The hyperparameter '{name}' must be between {least} and {most}, not {value!r}.")
     return float(value) if kind is float else int(value)
 
 
 def _suffix(suffix: Any) -> str | None:
-    """Return what the model's name ends with. Documents differ on its length: 18 is what all of them allow."""
+    """Return what the model's name ends with. Of its length documents differ, and notebooks of October 2026 show 27:
+    18 is what all of them allow."""
     if suffix is None:
         return None
     if not isinstance(suffix, str) or not _SUFFIX.fullmatch(suffix):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 _BOM = b"\xef\xbb\xbf"
-_FEWEST = 10
 _MOST_LISTED = 5
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -27,7 +26,7 @@ def read_examples(content: bytes) -> list[list[dict[str, Any]]]:
     return [json.loads(line)["messages"] for line in lines if line.strip()]
 
 
-def find_problems(content: bytes, noun: str, *, most_tokens: int) -> list[str]:
+def find_problems(content: bytes, noun: str, *, most_tokens: int, fewest: int = 1) -> list[str]:
     """Return what is wrong with a file, a few of the lines where there are many; ``noun`` is what it is for."""
     if not content.startswith(_BOM):
         return [f"The {noun} file must be encoded in UTF-8 with a byte-order mark (BOM)."]
@@ -36,8 +35,8 @@ def find_problems(content: bytes, noun: str, *, most_tokens: int) -> list[str]:
     except UnicodeDecodeError:
         return [f"The {noun} file is not encoded in UTF-8."]
     wrong = [f"{noun} file, line {place}: {what}" for place, what in _wrong_lines(lines, most_tokens)]
-    if len(lines) < _FEWEST:
-        wrong.insert(0, f"The {noun} file has {len(lines)} examples; at least {_FEWEST} are required.")
+    if len(lines) < fewest:
+        wrong.insert(0, f"The {noun} file has {len(lines)} examples; at least {fewest} are required.")
     more = len(wrong) - _MOST_LISTED
     return [*wrong[:_MOST_LISTED], f"and {more} more"] if more > 0 else wrong
 
