@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tests.support.folders.answered_runs import make_run
 from tests.support.folders.small_training import small_base, small_fine_tune
 from tests.support.folders.tiny_phi3 import CONTEXT_TOKENS, save_tiny_phi3
 from tests.support.paths import FLOWS, ROOT
-from tests.support.servers.fault_endpoint import FaultEndpoint, Reply, Scripted
+from tests.support.servers.fault_endpoint import FaultEndpoint, Handler, Reply, Request, Scripted
 from tests.support.servers.serving import KEY, ServerProcess
 
 FLOW = FLOWS / "eval" / "ground_truth_likelihood"
@@ -151,23 +153,25 @@ def test_both_protocols_give_the_same_figures(server: ServerProcess) -> None:
 
 def test_history_and_context_come_before_the_question_and_the_ground_truth_last() -> None:
     reply: Scripted = {"output": "x", "log_likelihood": -3.5, "tokens": 7}
-    with FaultEndpoint([reply], key=KEY) as endpoint:
+    with FaultEndpoint([reply] * 2, key=KEY) as endpoint:
         [line] = _exec(endpoint.url, _inputs(chat_history=HISTORY, context="Be brief.", answer="nothing"))
-        [request] = endpoint.requests
+        [_, request] = endpoint.requests
     assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "user", "assistant"]
     assert request.messages[2]["content"] == "Bill Gates."
     assert request.messages[-1]["content"] == ROWS[0]["ground_truth"]
     assert request.parameters == {"score_last": True, "max_new_tokens": 1}
-    assert line.outputs == {"log_likelihood": -3.5, "tokens": 7, "perplexity": pytest.approx(math.exp(0.5))}
+    figures = {"log_likelihood": -3.5, "tokens": 7, "perplexity": pytest.approx(math.exp(0.5))}
+    assert line.outputs == {**figures, "absent": {}}
 
 
 def test_of_several_ground_truths_the_first_is_scored() -> None:
     reply: Scripted = {"output": "x", "log_likelihood": -1.0, "tokens": 2}
-    with FaultEndpoint([reply] * 4, key=KEY) as endpoint:
+    with FaultEndpoint([reply] * 5, key=KEY) as endpoint:
         truths = [["it's", "x"], "[not, a list]", "[1] is text", ""]
         _exec(endpoint.url, *(_inputs(ground_truth=truth) for truth in truths))
         sent = [request.messages[-1]["content"] for request in endpoint.requests]
-    assert sent == ["it's", "[not, a list]", "[1] is text", ""]
+    assert sent[0] == "Hello"  # which asks whether it can
+    assert sent[1:] == ["it's", "[not, a list]", "[1] is text", ""]
 
 
 def test_a_line_without_a_ground_truth_is_an_error() -> None:
@@ -175,34 +179,189 @@ def test_a_line_without_a_ground_truth_is_an_error() -> None:
         _exec("http://127.0.0.1:9/score", _inputs(ground_truth=[]))
 
 
+OPENAI = {"protocol": "openai"}
+KNOWN = {"model", "messages", "max_tokens"}
+
+
+def _serverless(request: Request, *, tells: bool) -> Scripted:
+    """Answer as Azure's model inference does: fields that it does not know are refused unless they are passed through.
+
+    A model that ``tells`` prompt_logprobs has a token for each word and two more for each message; the last token of a
+    chat of n tokens has n nats, the others one each.
+    """
+    body, passes = request.json, request.headers.get("extra-parameters") == "pass-through"
+    unknown = sorted(body.keys() - KNOWN)
+    if unknown and not passes:
+        return _refusal(unknown)
+    tokens = sum(len(message["content"].split()) + 2 for message in body["messages"])
+    tokens += body.get("add_generation_prompt", True)
+    answer = {"choices": [{"message": {"role": "assistant", "content": "x"}}], "usage": {"prompt_tokens": tokens}}
+    if tells and "prompt_logprobs" in body:
+        nats = [1.0] * (tokens - 2) + [float(tokens)]
+        answer["prompt_logprobs"] = [None, *({"7": {"logprob": -each}} for each in nats)]
+    return answer
+
+
+def _strict(request: Request) -> Scripted:
+    """Answer as an endpoint that refuses what it does not know, whatever is asked of it."""
+    unknown = sorted(request.json.keys() - KNOWN)
+    return _refusal(unknown) if unknown else _serverless(request, tells=False)
+
+
+def _refusal(unknown: Sequence[str]) -> Reply:
+    return Reply(400, body={"error": {"code": "Bad Request", "message": f"Extra inputs are not permitted: {unknown}"}})
+
+
+def test_an_endpoint_that_passes_fields_through_gives_the_perplexity_with_its_interval(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truths = ["word " * (1 + number % 5) for number in range(12)]
+    rows = [{"question": f"question {number}", "ground_truth": truth} for number, truth in enumerate(truths)]
+    make_run(project / ".runs", "twelve", rows, ["x"] * 12)
+    with FaultEndpoint(partial(_serverless, tells=True), key=KEY) as endpoint:
+        _connect_openai(project, endpoint, monkeypatch)
+        done = phi3flow("score", "twelve", "--flow", FLOW, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    tokens = [len(truth.split()) + 1 for truth in truths]  # the words of an answer, and its end
+    nats = [count - 1 + (2 + 2) + count + 1 for count in tokens]
+    run = RunFolder(project / ".runs" / "twelve")
+    scores = [score.scores for score in run.scores("ground_truth_likelihood")]
+    assert [(score["tokens"], score["log_likelihood"]) for score in scores] == [
+        (count, -sum_) for count, sum_ in zip(tokens, nats, strict=True)
+    ]
+    perplexity = json.loads(done.stdout)["metrics"]["ground_truth_likelihood.corpus_perplexity"]
+    assert perplexity["mean"] == pytest.approx(math.exp(sum(nats) / sum(tokens)))
+    assert perplexity["low"] < perplexity["mean"] < perplexity["high"]
+    assert "absent" not in json.loads(done.stdout)
+    assert run.metrics("ground_truth_likelihood").absent == {}
+
+
+@pytest.mark.parametrize(
+    ("handler", "requests", "words"),
+    [
+        (_strict, 2, "Extra inputs are not permitted: ['add_generation_prompt', 'prompt_logprobs']"),
+        (partial(_serverless, tells=False), 1, "it does not know prompt_logprobs, which vLLM"),
+    ],
+    ids=["refuses", "ignores"],
+)
+def test_over_an_endpoint_that_cannot_the_metric_is_absent_and_the_reason_is_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch, handler: Handler, requests: int, words: str
+) -> None:
+    with FaultEndpoint(handler, key=KEY) as endpoint:
+        _connect_openai(project, endpoint, monkeypatch)
+        done, run = _score(project)
+        assert len(endpoint.requests) == requests  # for three lines
+        shown = phi3flow("score", "answered", "--flow", FLOW, cwd=project).stdout
+    assert done.returncode == 0, done.stderr
+    result, metrics = json.loads(done.stdout), run.metrics("ground_truth_likelihood")
+    assert (result["metrics"], metrics.metrics, metrics.answered_only) == ({}, {}, {})
+    assert metrics.absent.keys() == {"log_likelihood", "tokens", "perplexity", "corpus_perplexity"}
+    assert all(words in reason and KEY not in reason for reason in metrics.absent.values())
+    assert result["absent"] == {f"ground_truth_likelihood.{name}": why for name, why in metrics.absent.items()}
+    scores = run.scores("ground_truth_likelihood")
+    assert {score.status for score in scores} == {"Completed"}
+    assert [[score.error, score.failures, score.counted_as] for score in scores] == [[None, {}, {}]] * 3
+    assert "ground_truth_likelihood: no log_likelihood, tokens, perplexity, corpus_perplexity: http" in shown
+    assert words.split(",")[0] in shown
+    report = phi3flow("report", "answered", "--output", "report.html", cwd=project)
+    assert report.returncode == 0, report.stderr
+    page = html.unescape((project / "report.html").read_text(encoding="utf-8"))
+    assert "ground_truth_likelihood: no log_likelihood, tokens, perplexity, corpus_perplexity: http" in page
+    gate = phi3flow("gate", "answered", "--rule", "ground_truth_likelihood.perplexity <= 20", cwd=project)
+    assert gate.returncode == 2
+    assert words.split(",")[0] in gate.stderr
+
+
+def _connect_openai(project: Path, endpoint: FaultEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = project / "connections" / "phi3_endpoint.yml"
+    file.write_text(file.read_text().replace("configs:\n", "configs:\n  protocol: openai\n"), encoding="utf-8")
+    monkeypatch.setenv("PHI3_ENDPOINT", f"{endpoint.base_url}/v1")
+
+
+def test_a_line_that_failed_in_the_run_does_not_count_in_an_absent_metric(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(project / ".runs", "failed", ROWS, ["Bill", None, "In China"])
+    with FaultEndpoint(_strict, key=KEY) as endpoint:
+        _connect_openai(project, endpoint, monkeypatch)
+        done = phi3flow("score", "failed", "--flow", FLOW, "--json", cwd=project)
+    assert done.returncode == 1  # as a line failed in the run
+    result = json.loads(done.stdout)
+    assert (result["metrics"], len(result["absent"])) == ({}, 4)
+
+
+def test_an_endpoint_that_has_learnt_it_is_asked_again_by_the_same_command(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tells: list[bool] = []
+    with FaultEndpoint(lambda request: _serverless(request, tells=bool(tells)), key=KEY) as endpoint:
+        _connect_openai(project, endpoint, monkeypatch)
+        assert json.loads(_score(project)[0].stdout)["metrics"] == {}
+        tells.append(True)
+        done, run = _score(project)
+    assert json.loads(done.stdout)["metrics"]["ground_truth_likelihood.corpus_perplexity"]["n"] == 3
+    assert run.metrics("ground_truth_likelihood").absent == {}
+
+
 @pytest.mark.parametrize(
     ("script", "configs", "words"),
     [
         (["Paris"], {}, "without a log-likelihood, so there is no perplexity: it does not know score_last"),
-        (["Paris"], {"protocol": "openai"}, "it does not know prompt_logprobs, which vLLM"),
+        (["Paris"], OPENAI, "it does not know prompt_logprobs, which vLLM"),
         (
-            [Reply(422, body="score_last: not known")],
+            [Reply(422, body="score_last: not known"), "Paris"],
             {},
-            "HTTP 422 Unprocessable Entity: score_last: not known (an endpoint that does not",
+            "HTTP 422 Unprocessable Entity: score_last: not known (it answers without score_last, and refuses",
         ),
-        ([Reply(424, headers={"ms-azureml-model-error-statuscode": "500"})], {}, "does not know score_last may refuse"),
-        ([Reply(400)], {"protocol": "openai"}, "does not know prompt_logprobs and add_generation_prompt may refuse"),
+        ([Reply(424, headers={"ms-azureml-model-error-statuscode": "500"}), "Paris"], {}, "without score_last"),
+        ([Reply(400), "Paris"], OPENAI, "it answers without prompt_logprobs and add_generation_prompt, and refuses"),
         ([{"output": "x", "log_likelihood": None, "tokens": 3}], {}, "without a log-likelihood"),
         ([{"output": "x", "log_likelihood": -1.0, "tokens": 0}], {}, "without a log-likelihood"),
+        ([{"prompt_logprobs": [None, 7]}, {"usage": {"prompt_tokens": 1}}], OPENAI, "not in vLLM's form"),
+        ([{"prompt_logprobs": [None]}, {"usage": {"prompt_tokens": 1}}], OPENAI, "leave none for an answer"),
+    ],
+)
+def test_an_endpoint_that_cannot_is_asked_once_for_all_lines_and_the_reason_says_why(
+    script: Sequence[Scripted], configs: dict[str, str], words: str
+) -> None:
+    with FaultEndpoint(script, key=KEY) as endpoint:
+        lines = _exec(endpoint.url, _inputs(), _inputs(ROWS[1]), configs=configs)
+        assert len(endpoint.requests) == len(script)
+    for line in lines:
+        absent = line.outputs.pop("absent")
+        assert set(line.outputs.values()) == {None}
+        assert absent.keys() == {*line.outputs, "corpus_perplexity"}
+        assert words in absent["perplexity"]
+        assert KEY not in absent["perplexity"]
+
+
+@pytest.mark.parametrize(
+    ("script", "configs", "words"),
+    [
         ([{"exception": "out of memory"}], {}, "the model failed under status 200"),
         ([Reply(body="{}")], {}, "content safety blocked it"),
         ([Reply(body="<html>")], {}, "the answer is not JSON"),
+        ([Reply(400, body="no such model")] * 2, OPENAI, "HTTP 400 Bad Request: no such model"),
+        ([Reply(404)], OPENAI, "HTTP 404"),
     ],
 )
-def test_an_endpoint_that_cannot_is_asked_once_and_the_error_says_why(
+def test_an_endpoint_that_fails_is_no_endpoint_that_cannot(
     script: Sequence[Scripted], configs: dict[str, str], words: str
 ) -> None:
     with FaultEndpoint(script, key=KEY) as endpoint:
         with pytest.raises(Exception, match="http") as caught:
             _exec(endpoint.url, _inputs(), configs=configs)
-        assert len(endpoint.requests) == 1
+        assert len(endpoint.requests) == len(script)
     assert words in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_a_line_that_a_capable_endpoint_refuses_fails_alone() -> None:
+    reply: Scripted = {"output": "x", "log_likelihood": -1.0, "tokens": 2}
+    with FaultEndpoint([reply, Reply(422, body="too long")], key=KEY) as endpoint:
+        with pytest.raises(Exception, match="HTTP 422 Unprocessable Entity: too long$"):
+            _exec(endpoint.url, _inputs())
+        assert len(endpoint.requests) == 2
 
 
 def test_a_wrong_key_is_named(server: ServerProcess) -> None:
@@ -214,9 +373,9 @@ def test_a_wrong_key_is_named(server: ServerProcess) -> None:
 def test_what_passes_is_tried_again() -> None:
     reply: Scripted = {"output": "x", "log_likelihood": -2.0, "tokens": 2}
     faults: list[Scripted] = [Reply(503, headers={"Retry-After": "0"}), Reply(fault="reset")]
-    with FaultEndpoint([*faults, reply], key=KEY) as endpoint:
+    with FaultEndpoint([*faults, reply, *faults, reply], key=KEY) as endpoint:
         [line] = _exec(endpoint.url, _inputs())
-        assert len(endpoint.requests) == 3
+        assert len(endpoint.requests) == 6
     assert line.outputs["perplexity"] == pytest.approx(math.e)
 
 
@@ -235,21 +394,7 @@ def test_retries_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(endpoint.requests) == 2
 
 
-def test_score_over_an_endpoint_that_cannot_gives_no_metric_and_the_reason(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with FaultEndpoint(key=KEY) as endpoint:
-        monkeypatch.setenv("PHI3_ENDPOINT", endpoint.url)
-        done, run = _score(project)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["metrics"] == {}
-    assert "3 of 3 lines have no score; the first: line 0: EndpointError: " in done.stderr
-    assert "so there is no perplexity: it does not know score_last" in done.stderr
-    errors = [score.error for score in run.scores("ground_truth_likelihood")]
-    assert all(error is not None and "there is no perplexity" in error.message for error in errors)
-
-
 def test_a_perplexity_beyond_every_float_is_absent() -> None:
-    with FaultEndpoint([{"output": "x", "log_likelihood": -9999.0, "tokens": 1}], key=KEY) as endpoint:
+    with FaultEndpoint([{"output": "x", "log_likelihood": -9999.0, "tokens": 1}] * 2, key=KEY) as endpoint:
         [line] = _exec(endpoint.url, _inputs())
-    assert line.outputs == {"log_likelihood": -9999.0, "tokens": 1, "perplexity": None}
+    assert line.outputs == {"log_likelihood": -9999.0, "tokens": 1, "perplexity": None, "absent": {}}

@@ -1,11 +1,12 @@
-"""A Phi-3 endpoint, asked how likely it finds an answer that it is given.
+"""A Phi-3 endpoint, asked how likely it finds an answer that it is given, and first whether it can tell.
 
 Two protocols, chosen by the custom connection as flows/chat_phi3 reads it:
     configs.endpoint     the full scoring URL (or, for openai, the base URL)
     secrets.key          the key
     configs.protocol     azureml (default): the parameter score_last of `phi3flow serve`; Azure ML's own scoring
                          scripts do not know it. openai: prompt_logprobs, as vLLM and `phi3flow serve` give them;
-                         OpenAI and Azure OpenAI do not
+                         OpenAI and Azure OpenAI do not. Azure's model inference refuses what it does not know unless
+                         the header extra-parameters has it passed through to the model
     configs.deployment   optional, azureml: the deployment that shall answer, whatever the traffic rules say
     configs.model        optional, openai: the model's name, phi3 by default
     configs.api_version  optional, openai: Azure OpenAI's api-version, which also moves the key to the api-key header
@@ -14,6 +15,7 @@ A value ``${env:NAME}`` is taken from the environment, since ``pf`` stores it as
 PHI3_MAX_RETRIES (default 5) bounds the retries of a request; with 0 whoever calls the flow retries.
 """
 
+import asyncio
 import json
 import math
 import os
@@ -21,6 +23,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from likelihood_http import RETRYABLE_STATUS, EndpointError, Reply, endpoint_error, quoted, retry, send, status_error
 
@@ -53,6 +56,10 @@ _ENV_REFERENCE = re.compile(r"^\$\{env:(.+)\}$")
 Messages = list[dict[str, str]]
 
 
+_WITHOUT = "it answers without a log-likelihood, so there is no perplexity: it does not know"
+_PROBE = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
+
+
 class Likelihood(NamedTuple):
     """The log-likelihood of a text, in nats, and the number of its tokens."""
 
@@ -60,21 +67,58 @@ class Likelihood(NamedTuple):
     tokens: int
 
 
+class NoLikelihoodError(EndpointError):
+    """The endpoint answers, and tells no log-likelihood."""
+
+
+async def why_no_likelihood(connection: Any) -> str | None:
+    """Return why the endpoint tells no log-likelihood, None where it does; it is asked once, about two words.
+
+    Raises EndpointError where it cannot be asked; then the next caller asks again.
+    """
+    endpoint = _ScoringEndpoint.of(connection)
+    if endpoint not in _reasons:
+        probes = _probes.setdefault(asyncio.get_running_loop(), {})
+        if endpoint not in probes:
+            probes[endpoint] = asyncio.ensure_future(_probe(endpoint))
+            probes[endpoint].add_done_callback(lambda _: probes.pop(endpoint, None))
+        _reasons[endpoint] = await asyncio.shield(probes[endpoint])
+    return _reasons[endpoint]
+
+
 async def score_last_message(connection: Any, messages: Messages) -> Likelihood:
     """Return how likely the endpoint finds the last message, the assistant's, after those before it.
 
-    Raises EndpointError once the failure is final or the retries are used up, and where the endpoint answers without
-    a log-likelihood, which is final: it knows none.
+    Raises EndpointError once the failure is final or the retries are used up.
     """
-    endpoint = _Endpoint.of(connection)
+    return await _score(_ScoringEndpoint.of(connection), messages)
+
+
+async def _score(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
+    return await (_ask_openai if endpoint.protocol == "openai" else _ask_azureml)(endpoint, messages)
+
+
+async def _probe(endpoint: "_Endpoint") -> str | None:
+    """Ask about two words. A refusal is the parameters' where the endpoint answers without them."""
     try:
-        return await (_ask_openai if endpoint.protocol == "openai" else _ask_azureml)(endpoint, messages)
+        await _score(endpoint, _PROBE)
+    except NoLikelihoodError as error:
+        return str(error)
     except EndpointError as error:
         if error.retryable or error.status_code not in _REFUSALS:
             raise
+        await _ask_plainly(endpoint)
         parameters = "prompt_logprobs and add_generation_prompt" if endpoint.protocol == "openai" else "score_last"
-        hint = f"an endpoint that does not know {parameters} may refuse it: then there is no perplexity"
-        raise EndpointError(f"{error} ({hint})", status_code=error.status_code) from error
+        return f"{error} (it answers without {parameters}, and refuses them: so there is no perplexity)"
+    return None
+
+
+async def _ask_plainly(endpoint: "_Endpoint") -> None:
+    messages = _PROBE[:1]
+    if endpoint.protocol == "openai":
+        await _post(endpoint, {"model": endpoint.model, "max_tokens": 1, "messages": messages})
+    else:
+        await _post(endpoint, {"input_data": {"input_string": messages, "parameters": {"max_new_tokens": 1}}})
 
 
 async def _ask_azureml(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
@@ -84,7 +128,7 @@ async def _ask_azureml(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
     figures = payload if isinstance(payload, dict) else {}
     log_likelihood, tokens = figures.get("log_likelihood"), figures.get("tokens")
     if not (_is_number(log_likelihood) and isinstance(tokens, int) and tokens > 0):
-        raise _no_likelihood(endpoint, "score_last, which `phi3flow serve` does")
+        raise _no_likelihood(endpoint, f"{_WITHOUT} score_last, which `phi3flow serve` does")
     return Likelihood(float(log_likelihood), tokens)
 
 
@@ -98,24 +142,20 @@ async def _ask_openai(endpoint: "_Endpoint", messages: Messages) -> Likelihood:
     chat = await _post(endpoint, body | scoring)
     entries = chat.get("prompt_logprobs") if isinstance(chat, dict) else None
     if not isinstance(entries, list):
-        raise _no_likelihood(endpoint, "prompt_logprobs, which vLLM and `phi3flow serve` do")
+        raise _no_likelihood(endpoint, f"{_WITHOUT} prompt_logprobs, which vLLM and `phi3flow serve` do")
     before = await _post(endpoint, body | {"messages": messages[:-1]})
     try:
         start = before["usage"]["prompt_tokens"]
         logprobs = [next(iter(entry.values()))["logprob"] for entry in entries[start:]]
     except (AttributeError, KeyError, StopIteration, TypeError) as error:
-        raise endpoint.error("the answer's prompt_logprobs or usage are not in vLLM's form") from error
+        raise _no_likelihood(endpoint, "the answer's prompt_logprobs or usage are not in vLLM's form") from error
     if start < 1 or not logprobs or not all(map(_is_number, logprobs)):
-        raise endpoint.error(f"{len(entries)} prompt_logprobs leave none for an answer after {start} tokens")
+        raise _no_likelihood(endpoint, f"{len(entries)} prompt_logprobs leave none for an answer after {start} tokens")
     return Likelihood(math.fsum(logprobs), len(logprobs))
 
 
-def _no_likelihood(endpoint: "_Endpoint", parameter: str) -> EndpointError:
-    """The error of an endpoint that answers, but leaves out what it was asked for."""
-    return endpoint.error(
-        f"it answers without a log-likelihood, so there is no perplexity: it does not know {parameter}",
-        status_code=200,
-    )
+def _no_likelihood(endpoint: "_Endpoint", problem: str) -> NoLikelihoodError:
+    return NoLikelihoodError(str(endpoint.error(problem)), status_code=200)
 
 
 def _is_number(value: Any) -> bool:
@@ -168,6 +208,20 @@ class _Endpoint:
     def error(self, problem: str, *, quote: str = "", **facts: Any) -> EndpointError:
         """Make an error that names the endpoint; ``quote`` is what it said."""
         return endpoint_error(self.url, problem, quote=quote, secret=self.key, **facts)
+
+
+class _ScoringEndpoint(_Endpoint):
+    """An endpoint that is asked for what Azure's model inference does not know: it hands that on to its model."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        passed_through = {"extra-parameters": "pass-through"} if self.protocol == "openai" else {}
+        return {**super().headers, **passed_through}
+
+
+_reasons: dict[_Endpoint, str | None] = {}
+_probes: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, asyncio.Future[str | None]]] = WeakKeyDictionary()
+"""Those that are under way: whoever comes meanwhile waits for them."""
 
 
 def _resolve(name: str, value: str) -> str:

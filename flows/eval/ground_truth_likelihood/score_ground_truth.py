@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from likelihood_endpoint import score_last_message
+from likelihood_endpoint import score_last_message, why_no_likelihood
 from likelihood_figures import perplexity
 from promptflow.connections import CustomConnection
 from promptflow.core import tool
+
+_METRICS = ("log_likelihood", "tokens", "perplexity", "corpus_perplexity")
 
 
 @tool
@@ -15,7 +17,8 @@ async def score_ground_truth(
     """Return the log-likelihood (nats) of the ground truth as the next answer, its tokens, and its perplexity.
 
     The tokens are the answer's alone, with those that end it. ``perplexity_statistics`` are the counts from which
-    the run's perplexity is made. Raises likelihood_endpoint.EndpointError, which says so where the endpoint cannot.
+    the run's perplexity is made. ``absent`` says by metric why there is none, where the endpoint tells no likelihood:
+    then the figures are None. Raises likelihood_endpoint.EndpointError where it fails.
     """
     messages = [
         *([{"role": "system", "content": context}] if context.strip() else []),
@@ -23,12 +26,16 @@ async def score_ground_truth(
         {"role": "user", "content": question},
         {"role": "assistant", "content": read_ground_truths(ground_truth)[0]},
     ]
+    reason = await why_no_likelihood(connection)
+    if reason is not None:
+        return {**dict.fromkeys((*_METRICS, "perplexity_statistics")), "absent": dict.fromkeys(_METRICS, reason)}
     log_likelihood, tokens = await score_last_message(connection, messages)
     return {
         "log_likelihood": log_likelihood,
         "tokens": tokens,
         "perplexity": perplexity(log_likelihood, tokens),
         "perplexity_statistics": [log_likelihood, tokens],
+        "absent": {},
     }
 
 

@@ -191,7 +191,8 @@ def _result(name: str, metrics: Mapping[str, RunMetrics], leaked: list[int]) -> 
     texts = {f"{flow}.{name}": text for flow in metrics for name, text in metrics[flow].texts.items()}
     errors = {flow: error.model_dump() for flow in metrics if (error := metrics[flow].aggregation_error)}
     judging = {flow: of_flow.judging.model_dump(mode="json") for flow, of_flow in metrics.items() if of_flow.judging}
-    more = {"texts": texts, "aggregation_errors": errors, "judging": judging}
+    absent = {f"{flow}.{name}": reason for flow in metrics for name, reason in metrics[flow].absent.items()}
+    more = {"absent": absent, "texts": texts, "aggregation_errors": errors, "judging": judging}
     return {
         "run": name,
         "failed_lines": next(of_flow.failed_lines for of_flow in metrics.values()),
@@ -242,13 +243,14 @@ def _render(title: str, metrics: Mapping[str, RunMetrics]) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from phi3flow.report.wording import judging_lines
+    from phi3flow.report.wording import absent_lines, judging_lines
 
     judged = [(flow, list(judging_lines(of_flow.judging))) for flow, of_flow in metrics.items() if of_flow.judging]
     texts = [Text("\n  ".join([f"{flow}: {lines[0]}", *lines[1:]])) for flow, lines in judged]
     estimates = _estimates(metrics)
     notes = [Text(f"{name}: {estimate.note}") for name, estimate in estimates.items() if estimate.note]
-    logged = [f"{flow}.{name}: {text}" for flow in metrics for name, text in metrics[flow].texts.items()]
+    logged = [f"{flow}: {sentence}" for flow in metrics for sentence in absent_lines(metrics[flow].absent)]
+    logged += [f"{flow}.{name}: {text}" for flow in metrics for name, text in metrics[flow].texts.items()]
     return Group(_table(title, estimates, _answered_only(metrics)), *notes, *map(Text, logged), *texts)
 
 

@@ -27,6 +27,7 @@ from phi3flow.text import cut
 
 _COUNTS = "_statistics"
 _FAILURES = "failures"
+_ABSENT = "absent"
 _LARGEST = 1e100
 _HISTORY = "chat_history"
 _REQUESTS_TAG = "requests_per_line"
@@ -58,7 +59,7 @@ class AnsweredLine:
 class Execution:
     """One execution of the flow on a line: its inputs, what it gave, and what of that are scores, failures and texts.
 
-    ``failures`` say why a metric that applies to the line has no score.
+    ``failures`` say why a metric that applies to the line has no score, ``absent`` why there is no such metric at all.
     """
 
     inputs: dict[str, Any]
@@ -66,6 +67,7 @@ class Execution:
     scores: dict[str, float | None]
     failures: dict[str, str]
     texts: dict[str, str]
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Evaluator:
         scores = read_scores(flow_line.outputs, self._ranges)
         failures = {name: self._text(reason) for name, reason in _read_failures(flow_line.outputs, scores).items()}
         texts = {name: self._text(text) for name, text in _read_texts(flow_line.outputs)}
-        return Execution(inputs, flow_line, scores, failures, texts)
+        absent = {name: self._text(reason) for name, reason in _read_absent(flow_line.outputs, scores).items()}
+        return Execution(inputs, flow_line, scores, failures, texts, absent)
 
     def inputs(self, line: AnsweredLine) -> dict[str, Any]:
         """Return what the flow is given for a line. Raises ColumnMappingError for a column that the line lacks."""
@@ -126,6 +129,7 @@ def line_score(result: LineResult, execution: Execution) -> LineScore:
         scores=execution.scores,
         counts=read_counts(execution.line.aggregation_inputs),
         failures=execution.failures,
+        absent=execution.absent,
         texts=execution.texts,
     )
 
@@ -298,7 +302,7 @@ def _read_texts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in outputs.items():
         if isinstance(value, str):
             yield name, value
-        elif value is not None and name != _FAILURES and as_number(value) is None:
+        elif value is not None and name not in (_FAILURES, _ABSENT) and as_number(value) is None:
             yield name, json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -308,3 +312,11 @@ def _read_failures(outputs: Mapping[str, Any], scores: Mapping[str, float | None
     if not isinstance(failures, Mapping):
         return {}
     return {name: str(reason) for name, reason in failures.items() if name in scores and scores[name] is None}
+
+
+def _read_absent(outputs: Mapping[str, Any], scores: Mapping[str, float | None]) -> dict[str, str]:
+    """Return why there are no such metrics here, whatever the line: the flow's output ``absent``, {metric: reason}."""
+    absent = outputs.get(_ABSENT)
+    if not isinstance(absent, Mapping):
+        return {}
+    return {str(name): str(reason) for name, reason in absent.items() if scores.get(str(name)) is None}

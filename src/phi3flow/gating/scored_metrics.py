@@ -76,6 +76,7 @@ class GatedRun:
         prefixes = tuple(f"{name}." for name in self.evaluations)
         if not prefixes or (evaluation and not rule.metric.startswith(prefixes)):
             raise not_scored(rule, self.folder, evaluation or "answer_match")
+        self._refuse_absent(rule)
         metrics = {f"{flow}.{name}": (flow, name) for flow, scored in self.estimates.items() for name in scored.metrics}
         if not metrics:
             counts = self.manifest.counts
@@ -87,6 +88,12 @@ class GatedRun:
             return self._metric(*metrics[resolve_metrics([rule.metric], metrics)[0]])
         except ConfigError as error:
             raise ConfigError(f"--rule {rule.text!r}: {error}{self._failed_aggregations()}") from None
+
+    def _refuse_absent(self, rule: MetricRule) -> None:
+        for flow, scored in self.estimates.items():
+            for name, reason in scored.absent.items():
+                if rule.metric in (name, f"{flow}.{name}"):
+                    raise ConfigError(f"--rule {rule.text!r}: run {self.name} has no {flow}.{name}: {reason}")
 
     def _failed_aggregations(self) -> str:
         errors = {name: scored.aggregation_error for name, scored in self.estimates.items()}

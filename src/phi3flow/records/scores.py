@@ -26,7 +26,8 @@ class LineScore(Record):
     those of an empty answer. A line that ran repeatedly, averaged, is answered where all of its executions are;
     ``counted_as`` then holds the mean with the failed ones, ``scores`` the mean without.
     ``counts`` add up over lines; a metric of the whole run is made of their sums: ``bleu`` of corpus_bleu's.
-    ``failures`` say why a metric that does, or may, apply to an answer has no score; ``verdicts`` are what the score is
+    ``failures`` say why a metric that does, or may, apply to an answer has no score, ``absent`` why there is no such
+    metric here, whatever the line; ``verdicts`` are what the score is
     the mean of, where a line was judged several times; ``texts`` are what the evaluation flow returns as text, such as
     a judge's reason. ``error`` says why the line, or (where it is answered) its scoring, failed.
     """
@@ -38,6 +39,7 @@ class LineScore(Record):
     scores: dict[str, float | None] = Field(default_factory=dict)
     counts: dict[str, list[float]] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
+    absent: dict[str, str] = Field(default_factory=dict)
     verdicts: dict[str, list[float | None]] = Field(default_factory=dict)
     counted_as: dict[str, float | None] = Field(default_factory=dict)
     texts: dict[str, str] = Field(default_factory=dict)
@@ -145,15 +147,16 @@ class RunMetrics(Record):
     """``scores/<evaluation flow>/metrics.json``: the estimates by the metric's short name.
 
     ``metrics`` read failed lines as ``failed_lines`` says; ``answered_only`` has those that differ when failed lines
-    are left out, none where ``metrics`` leave them out. ``texts`` are what the aggregation logged as text,
-    ``aggregation_error`` why it failed. ``lower_is_better`` has the names of those that count something bad,
-    ``score_ranges`` the ranges other than 0 to 1; each line was scored ``repeats`` times. ``sha256`` is over
-    scores.jsonl and the estimates' numbers: it tells that they belong together.
+    are left out, none where ``metrics`` leave them out. ``absent`` says by name why a metric is not among them.
+    ``texts`` are what the aggregation logged as text, ``aggregation_error`` why it failed. ``lower_is_better`` has the
+    names of those that count something bad, ``score_ranges`` the ranges other than 0 to 1; each line was scored
+    ``repeats`` times. ``sha256`` is over scores.jsonl and the estimates' numbers: it tells that they belong together.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     metrics: dict[str, Estimate]
     answered_only: dict[str, Estimate] = Field(default_factory=dict)
+    absent: dict[str, str] = Field(default_factory=dict)
     failed_lines: FailedLines = "least"
     texts: dict[str, str] = Field(default_factory=dict)
     aggregation_error: LineError | None = None

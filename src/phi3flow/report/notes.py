@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from phi3flow.comparison.conclusions import describe_failures
 from phi3flow.records.comparisons import StoppedEarly
 from phi3flow.report.run_view import RunView, scale_of
-from phi3flow.report.wording import metric_name, number, p_value, signed
+from phi3flow.report.wording import absent_lines, metric_name, number, p_value, signed
 from phi3flow.stats import ALPHA
 from phi3flow.text import confidence, plural, shorten
 
@@ -25,6 +25,8 @@ def run_notes(run: RunView, *, compared_with: str | None = None) -> Iterator[str
     if changes := run.manifest.flow_changes:
         yield f"the flow changed while it ran: {shorten(', '.join(changes), 300)}; its answers may be of either."
     yield from (f"{reason}." for reason in run.score_again.values())
+    for evaluation, metrics in run.metrics.items():
+        yield from (f"{evaluation}: {sentence}." for sentence in absent_lines(metrics.absent))
     if compared_with:
         return
     if run.endpoint_failed:

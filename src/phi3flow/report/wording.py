@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from phi3flow.records.scores import Judging
 
@@ -64,6 +64,13 @@ def judging_lines(judging: Judging) -> Iterator[str]:
             f"{metric}: Krippendorff's alpha {alpha}; all {judging.repeats} verdicts equal on {agreement.exact:.1%} of "
             f"{agreement.n} lines; standard deviation within a line {agreement.within_sd:.3f}"
         )
+
+
+def absent_lines(absent: Mapping[str, str]) -> Iterator[str]:
+    """Yield which metrics are absent, once for each reason, and why."""
+    for reason in dict.fromkeys(absent.values()):
+        names = ", ".join(name for name in absent if absent[name] == reason)
+        yield f"no {names}: {reason.rstrip('.')}"
 
 
 def metric_name(full_name: str) -> str:

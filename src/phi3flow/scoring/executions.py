@@ -85,13 +85,14 @@ class _Kept(Record):
     scores: dict[str, float | None] = Field(default_factory=dict)
     failures: dict[str, str] = Field(default_factory=dict)
     texts: dict[str, str] = Field(default_factory=dict)
+    absent: dict[str, str] = Field(default_factory=dict)
     line: dict[str, Any] | None = None
 
 
 class KeptExecutions:
     """The executions of one make in ``folder``, read as the file is opened, appended as they end.
 
-    An execution is found again where the line still has the same answer. One that failed, or has a metric that did, is
+    An execution is found again where the line still has the same answer. One that failed, or lacks a metric, is
     found until the scoring ends: the next scoring tries it again. ``changes`` says why there is none although there are
     executions of another make. Raises StorageError where the disk refuses.
     """
@@ -127,7 +128,7 @@ class KeptExecutions:
         if kept.line is None and self._aggregates:
             return None
         line_gave = decode_exactly(kept.line or {"outputs": {}, "aggregation_inputs": {}})
-        return Execution(inputs(line), FlowLine(**line_gave), kept.scores, kept.failures, kept.texts)
+        return Execution(inputs(line), FlowLine(**line_gave), kept.scores, kept.failures, kept.texts, kept.absent)
 
     def add(self, line: AnsweredLine, repeat: int, outcome: Execution | LineError) -> None:
         """Append what became of an execution."""
@@ -135,7 +136,7 @@ class KeptExecutions:
         if isinstance(outcome, LineError):
             content = b'"error":' + outcome.model_dump_json().encode()
         else:
-            scored = {"scores": outcome.scores, "failures": outcome.failures, "texts": outcome.texts}
+            scored = {name: getattr(outcome, name) for name in ("scores", "failures", "texts", "absent")}
             content = to_json(scored)[1:-1] + b',"line":' + self._wanted(outcome.line)
         self._file.append(self._redactor.json(own.encode() + content + b"}\n"))
 
@@ -171,7 +172,7 @@ def _read(path: Path) -> list[_Kept]:
         file.readline()
         for number, raw in enumerate(file, start=2):
             if raw == _END:
-                kept = [execution for execution in kept if execution.error is None and not execution.failures]
+                kept = [execution for execution in kept if _is_final(execution)]
                 continue
             try:
                 kept.append(_Kept.model_validate(json.loads(raw)))
@@ -179,6 +180,10 @@ def _read(path: Path) -> list[_Kept]:
                 problem = first_problem(error).message if isinstance(error, ValidationError) else error
                 raise DatasetError(f"{path}:{number}: is damaged: {problem}; --fresh scores all anew") from error
     return kept
+
+
+def _is_final(execution: _Kept) -> bool:
+    return execution.error is None and not execution.failures and not execution.absent
 
 
 def _newest_make(folder: Path) -> Make | None:

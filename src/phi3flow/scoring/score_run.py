@@ -9,7 +9,7 @@ and are not paid twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -104,9 +104,13 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """What an evaluation flow made of a run's lines, the metrics' ranges, what was logged, and who judged."""
+    """What an evaluation flow made of a run's lines, the metrics' ranges, what was logged, and who judged.
+
+    ``absent`` says why metrics of the flow have no score on any line.
+    """
 
     scores: Sequence[LineScore]
+    absent: Mapping[str, str]
     ranges: Mapping[str, ScoreRange | None]
     logged: Logged
     aggregation_error: LineError | None
@@ -161,9 +165,10 @@ def _score_lines(
         logged, error = _aggregate(session, scored, folder)
         judging, scores = _describe_judging(session, scored, repeats), _all_scores(lines, scored)
         evidence = collect_evidence(session, mapping, lines=lines, scores=scores, limits=limits, helpers=helpers)
-    ranges = _ranges([*scores, *evidence.empty.values()], flow)
+    absent = _absent(scores)
+    ranges = _ranges([*scores, *evidence.empty.values()], flow, absent)
     counted = count_failed(scores, evidence, ranges=ranges, lower_is_better=flow.lower_is_better)
-    return _Scoring(counted, ranges, logged, error, judging, kept)
+    return _Scoring(counted, absent, ranges, logged, error, judging, kept)
 
 
 def _measure(
@@ -181,9 +186,11 @@ def _measure(
     metrics = answered_only
     if failed_lines == "least" and not all(score.answered for score in scoring.scores):
         metrics = estimate(failed_lines="least")
+    metrics = {name: other for name, other in metrics.items() if name not in scoring.absent}
     return RunMetrics(
         metrics=metrics,
-        answered_only={name: other for name, other in answered_only.items() if _differ(metrics[name], other)},
+        answered_only={name: answered_only[name] for name in metrics if _differ(metrics[name], answered_only[name])},
+        absent=dict(scoring.absent),
         failed_lines=failed_lines,
         texts=scoring.logged.texts,
         aggregation_error=scoring.aggregation_error,
@@ -193,8 +200,15 @@ def _measure(
     )
 
 
-def _ranges(scores: Sequence[LineScore], flow: Flow) -> dict[str, ScoreRange | None]:
-    names = metric_names(scores)
+def _absent(scores: Sequence[LineScore]) -> dict[str, str]:
+    """Return why metrics have no score, of those that no line has one of."""
+    reasons = {name: reason for score in reversed(scores) for name, reason in score.absent.items()}
+    numbers = {name for score in scores for name, value in score.scores.items() if value is not None}
+    return {name: reason for name, reason in reasons.items() if name not in numbers}
+
+
+def _ranges(scores: Sequence[LineScore], flow: Flow, absent: Container[str]) -> dict[str, ScoreRange | None]:
+    names = [name for name in metric_names(scores) if name not in absent]
     if not any(score.answered for score in scores):
         names += flow.number_outputs  # of a flow that asks an endpoint nothing else is known then
     values: dict[str, list[float]] = {name: [] for name in names}

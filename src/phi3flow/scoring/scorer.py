@@ -114,7 +114,7 @@ class Scorer:
             await calls.run(tries)
         else:
             await self._run_local(tries)
-        return _fail_texts(sorted(self._scored, key=lambda line: line.score.line_number))
+        return _fail_without_number(sorted(self._scored, key=lambda line: line.score.line_number))
 
     def _find(self, line: AnsweredLine) -> list[Execution | LineError | None]:
         if self._kept is None:
@@ -170,15 +170,17 @@ class Scorer:
             self._on_line(scored.score)
 
 
-def _fail_texts(lines: Sequence[ScoredLine]) -> list[ScoredLine]:
-    """Return the lines with their failures to score: a text where other lines have a number is no score."""
+def _fail_without_number(lines: Sequence[ScoredLine]) -> list[ScoredLine]:
+    """Return the lines with their failures to score: where other lines have a number, a text or nothing is no score."""
     numbers = {name for line in lines for name, score in line.score.scores.items() if score is not None}
-    return [_fail_text(line, numbers.intersection(line.score.texts)) for line in lines]
+    return [_fail_line(line, numbers) for line in lines]
 
 
-def _fail_text(line: ScoredLine, names: Iterable[str]) -> ScoredLine:
+def _fail_line(line: ScoredLine, numbers: set[str]) -> ScoredLine:
     score = line.score
-    reasons = {name: f"no number: {shorten(score.texts[name])}" for name in names if score.scores.get(name) is None}
+    reasons = {name: f"no number: {shorten(score.texts[name])}" for name in numbers.intersection(score.texts)}
+    reasons |= {name: score.absent[name] for name in numbers.intersection(score.absent)}
+    reasons = {name: reason for name, reason in reasons.items() if score.scores.get(name) is None}
     if not reasons:
         return line
     update = {"scores": score.scores | dict.fromkeys(reasons), "failures": reasons | score.failures}

@@ -81,7 +81,7 @@ def _note_metrics(evaluation: str, metrics: RunMetrics, completed: int, terminal
             "and give the same command again"
         )
         return 1
-    if completed and not metrics.metrics and not metrics.texts:
+    if completed and not (metrics.metrics or metrics.texts or metrics.absent):
         terminal.note(
             f"{evaluation}: scores nothing: none of its outputs is a number or a truth value, and it logs no metric"
         )
