@@ -4,6 +4,8 @@ Lines run concurrently, as many as the endpoint takes; a line that fails is reco
 command given again finishes an interrupted run, or tries its failed lines once more. With several variants, each gets
 a run, all are scored by flows/eval/answer_match, and each is compared with the first.
 
+Chats ({"messages": …}, as in data/validation.jsonl) are made lines first, one for each answer.
+
 An input takes the column of its name, else its default. A sample default, such as a chat input's, is no data: without a
 column the run is refused with the mapping to type, and a line without a value fails (docs/flow-inputs.md).
 
@@ -17,6 +19,7 @@ follows it again. docs/scaling.md says what it costs.
 
 Examples:
   phi3flow batch-run flows/chat_phi3 --data data/test_lines.jsonl
+  phi3flow batch-run flows/chat_phi3 --data data/validation.jsonl --name validation
   phi3flow batch-run flows/chat_phi3 --variant concise --variant few_shot --limit 50
   phi3flow batch-run flows/chat_phi3 --run flows/chat_phi3/run.yml --connections chat.connection=phi3_base
   phi3flow batch-run flows/chat_phi3 --data test.jsonl --column-mapping question='${data.prompt}' temperature=0
@@ -36,6 +39,7 @@ Exit codes: 0 every line completed; 1 some failed, or the aggregation did; 2 usa
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +54,8 @@ from phi3flow.cli.arguments import (
 from phi3flow.cli.terminal.terminal import Terminal
 from phi3flow.engines.table import DEFAULT, ENGINES, pick_engine
 from phi3flow.errors import ConfigError
-from phi3flow.project.paths import ANSWER_MATCH, ANSWERS_FILE, CONNECTIONS, TEST_LINES_FILE
-from phi3flow.text import money
+from phi3flow.project.paths import ANSWER_MATCH, ANSWERS_FILE, CHAT_LINES, CONNECTIONS, TEST_LINES_FILE
+from phi3flow.text import money, plural
 
 if TYPE_CHECKING:
     from phi3flow.engines.engine import Engine
@@ -171,6 +175,7 @@ def _add_tokens(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the verb."""
     from phi3flow.cli.terminal.run_display import TerminalRunDisplay
+    from phi3flow.cli.terminal.run_summary import describe_run
     from phi3flow.flows.run_file import RunConfig, load_run_config
 
     config = load_run_config(args.run) if args.run else RunConfig()
@@ -181,7 +186,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         raise ConfigError("--name names one run, but there are several variants: leave it out")
     engine = pick_engine(args.engine)
     rule = _stop_rule(args, candidates=len(variants))
-    plans = [_plan(args, config, variant, engine, rule) for variant in variants]
+    plans = [_of_lines(_plan(args, config, variant, engine, rule), terminal) for variant in variants]
     if args.dry_run:
         return _estimate(plans, terminal)
     _check_flags(args, engine)
@@ -189,7 +194,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if not runs:
         return 1
     if len(runs) == 1:
-        terminal.result(_summary(runs[0]), _describe(runs[0]))
+        terminal.result(_summary(runs[0]), describe_run(runs[0]))
     else:
         _compare_variants(runs, rule, terminal)
     return 1 if any(_is_incomplete(run.manifest) for run in runs) else 0
@@ -231,6 +236,19 @@ def _plan(
         history=args.history,
         repeats=args.repeats,
     )
+
+
+def _of_lines(plan: RunPlan, terminal: Terminal) -> RunPlan:
+    """Return the plan with evaluation lines in place of chats, unless the flow takes a chat's messages itself."""
+    from phi3flow.datasets.chat_lines import holds_chats, lines_of_chats
+
+    takes_messages = "messages" in plan.flow.inputs or "${data.messages}" in plan.column_mapping.values()
+    if takes_messages or not plan.data.exists() or not holds_chats(plan.data):
+        return plan
+    chats = lines_of_chats(plan.data, folder=CHAT_LINES)
+    counts = f"{plural(chats.conversations, 'conversation')}, whose answers are {plural(chats.lines, 'line')}"
+    terminal.note(f"{plan.data}: {counts}: {chats.path}")
+    return replace(plan, data=chats.path)
 
 
 def _limits(args: argparse.Namespace, engine: Engine) -> Limits:
@@ -312,51 +330,12 @@ def _summary(run: RunFolder) -> dict[str, Any]:
     return {**summary, "metrics": run.logged_metrics()} if run.manifest.aggregation else summary
 
 
-def _describe(run: RunFolder) -> str:
-    from phi3flow.cli.terminal.early_stop_line import describe_early_stop
-
-    manifest = run.manifest
-    counts = manifest.counts
-    line = (
-        f"{manifest.name}: {manifest.status}, {counts.completed} of {counts.total} lines completed, "
-        f"{counts.failed} failed, {counts.retries} retries, {manifest.duration_s:.1f} s"
-    )
-    if manifest.cache_hits:
-        line += f", {manifest.cache_hits} answers from the cache"
-    if early := manifest.stopped_early:
-        line += f"\n  {describe_early_stop(early)}"
-    line += _describe_aggregation(run)
-    tokens = manifest.tokens
-    if tokens and tokens.n_endpoint + tokens.n_tokenizer:
-        line += f"\n  tokens: {tokens.prompt_tokens:,} in, {tokens.completion_tokens:,} out"
-        counted = {"endpoint": tokens.n_endpoint, "tokenizer": tokens.n_tokenizer, "nobody": tokens.n_unknown}
-        line += f" (lines counted by {', '.join(f'{who}: {n}' for who, n in counted.items() if n)})"
-        least = "at least " if tokens.n_unknown else ""
-        line += f", {least}{money(tokens.cost)} at the given prices" if tokens.cost is not None else ""
-    failed = run.first_failure() if counts.failed else None
-    if failed is not None and failed.error is not None:
-        line += f"\n  first failure: line {failed.line_number}: {failed.error.type}: {failed.error.message}"
-        if traceback := run.tracebacks().get(failed.line_number):
-            line += f" ({traceback.place}; the traceback is in {run.name}/tracebacks.jsonl)"
-    return line
-
-
-def _describe_aggregation(run: RunFolder) -> str:
-    aggregation = run.manifest.aggregation
-    metrics = run.logged_metrics() if aggregation else {}
-    text = f"\n  metrics: {', '.join(f'{name} {value}' for name, value in metrics.items())}" if metrics else ""
-    if aggregation and aggregation.error:
-        error = aggregation.error
-        failed = f"the aggregation failed: {error.type}: {error.message}"
-        text += f"\n  {failed}; the answers are kept: the same command tries it again"
-    return text
-
-
 def _compare_variants(runs: list[RunFolder], rule: StopRule | None, terminal: Terminal) -> None:
     """Score every run, and compare each with the baseline that it was tested against, else with the first."""
     from rich.console import Group
 
     from phi3flow.cli.terminal.comparison_tables import render_comparison
+    from phi3flow.cli.terminal.run_summary import describe_run
     from phi3flow.comparison.compare import compare_with_baseline
 
     for run in runs:
@@ -369,7 +348,7 @@ def _compare_variants(runs: list[RunFolder], rule: StopRule | None, terminal: Te
         "runs": [_summary(run) for run in runs],
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons],
     }
-    texts = [_describe(run) for run in runs]
+    texts = [describe_run(run) for run in runs]
     terminal.result(data, Group(*texts, *(render_comparison(comparison) for comparison in comparisons)))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from phi3flow.datasets.chat import first_question, read_chats
 from phi3flow.datasets.splitting import tied_conversations
 from phi3flow.errors import DatasetError
-from phi3flow.storage.files import write_files
+from phi3flow.storage.files import write_changed
 from phi3flow.storage.jsonl import Row, file_sha256, read_lines
 from phi3flow.text import plural, shorten
 
@@ -41,12 +41,12 @@ def split_validation(source: Path, *, share: float, seed: int, folder: Path) -> 
     split = ValidationSplit(
         folder / key / "train.jsonl", folder / key / "validation.jsonl", len(rows) - len(held_out), len(held_out)
     )
-    contents = {
-        split.train: [line for number, line in enumerate(lines) if number not in held_out],
-        split.validation: [line for number, line in enumerate(lines) if number in held_out],
-    }
-    if not all(_holds(path, b"".join(content)) for path, content in contents.items()):
-        write_files(contents)
+    write_changed(
+        {
+            split.train: [line for number, line in enumerate(lines) if number not in held_out],
+            split.validation: [line for number, line in enumerate(lines) if number in held_out],
+        }
+    )
     return split
 
 
@@ -77,10 +77,3 @@ def _untied(rows: Sequence[Row]) -> str:
         f"its {plural(len(rows), 'conversation')} all share questions{begins} and must not be parted, so that a side "
         "would stay empty; add conversations, or give --validation"
     )
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    try:
-        return path.read_bytes() == content
-    except OSError:
-        return False

@@ -35,6 +35,13 @@ def write_files(contents: Mapping[Path, Iterable[bytes]]) -> None:
                 temporary.replace(path)
 
 
+def write_changed(contents: Mapping[Path, Iterable[bytes]]) -> None:
+    """Write several files as ``write_files`` does, unless all of them hold just that already."""
+    joined = {path: b"".join(chunks) for path, chunks in contents.items()}
+    if not all(_holds(path, content) for path, content in joined.items()):
+        write_files({path: [content] for path, content in joined.items()})
+
+
 @contextmanager
 def held_alone(lock: Path, *, refusal: str, remedy: str) -> Iterator[None]:
     """Hold a lock file; its folder is made.
@@ -66,6 +73,13 @@ def _refused_by_disk(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror}; what stood there is kept. "
             "Make room or choose another folder, then repeat the command"
         ) from error
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _remove(path: Path) -> None:

@@ -52,7 +52,7 @@ def read_files(request: FineTuneRequest, model: str, uploads: Path) -> TrainingF
             path,
             uploads / f"{role}.jsonl",
             message_keys=MESSAGE_KEYS,
-            fewest_examples=FEWEST_EXAMPLES,
+            fewest_examples=FEWEST_EXAMPLES if role == "train" else 1,
         )
         for role, path in request.files.items()
     }
