@@ -185,15 +185,10 @@ class JobResult(Record):
 
 @dataclass(frozen=True)
 class EndpointAccess:
-    """How an endpoint is asked; ``key`` is None where the backend does not keep it.
-
-    Of an OpenAI-compatible one ``url`` is the base, and ``model`` what requests call its model.
-    """
+    """Where an endpoint is asked; ``key`` is None where the backend does not keep it."""
 
     url: str
     key: SecretStr | None
-    protocol: Literal["azureml", "openai"] = "azureml"
-    model: str | None = None
 
 
 JobT = TypeVar("JobT", bound=PlannedJob)

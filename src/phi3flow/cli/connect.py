@@ -94,7 +94,12 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=["azureml", "openai"],
-        help="with --type custom: what the endpoint speaks (default: azureml)",
+        help="with --type custom: what the endpoint speaks (default: azureml, or what was deployed)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="with --protocol openai: what requests call the model, in Azure OpenAI the deployment",
     )
 
 
@@ -107,7 +112,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     deployed = None if args.endpoint else _find_deployed(args.from_deployment, args.deployment)
     url = _url_of(deployed, args) if deployed else args.endpoint
     _check_url(url)
-    configs = _configs(args, kind, url)
+    configs = _configs(args, kind, url, deployed)
     to_file = args.to == "file"
     if args.save_key and not (deployed and to_file):
         raise ConfigError(_SAVE_KEY)
@@ -214,9 +219,14 @@ def _told(args: argparse.Namespace, endpoint: str) -> dict[str, str]:
     return {"connection": args.name, "type": args.type, "to": args.to, "endpoint": endpoint}
 
 
-def _configs(args: argparse.Namespace, kind: ConnectionType, url: str) -> dict[str, str]:
-    optional = {"protocol": args.protocol, "deployment": args.deployment}
-    return {**kind.configs(url), **{key: value for key, value in optional.items() if value}}
+def _configs(
+    args: argparse.Namespace, kind: ConnectionType, url: str, deployed: EndpointState | None
+) -> dict[str, str]:
+    """Return what is no secret: of a custom connection also the protocol, and what requests call the model."""
+    spoken = {"protocol": args.protocol, "model": args.model, "deployment": args.deployment}
+    if args.type == "custom" and deployed and deployed.protocol == "openai":
+        spoken = {"protocol": deployed.protocol, "model": args.model or deployed.asked_as}
+    return {**kind.configs(url), **{key: value for key, value in spoken.items() if value}}
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -224,7 +234,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise ConfigError(f"{args.name!r}: a connection's name has letters, digits, '_', '-' and spaces only")
     if not _VARIABLE.match(args.key_env):
         raise ConfigError("--key-env takes the name of an environment variable that holds the key, not the key itself")
-    for flag in ("protocol", "deployment"):
+    for flag in ("protocol", "model", "deployment"):
         if args.type != "custom" and getattr(args, flag):
             raise ConfigError(f"--{flag} goes with --type custom: of {args.type} the flow's LLM node says the rest")
 
@@ -270,6 +280,8 @@ def _url_of(endpoint: EndpointState, args: argparse.Namespace) -> str:
     from phi3flow.backends.choice import open_backend
 
     url = endpoint.url or open_backend(endpoint.backend).connection(endpoint.endpoint).url
+    if endpoint.protocol == "openai":
+        return url
     base_url = url.removesuffix("/score")
     if args.type == "custom":
         return base_url if args.protocol == "openai" else url

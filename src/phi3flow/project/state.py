@@ -47,13 +47,16 @@ class ModelState(Record):
 class EndpointState(Record):
     """A deployment behind an endpoint; ``pid`` and ``log`` only where it is a process of this machine.
 
-    ``url`` is None as long as such a process loads its model.
+    ``url`` is None as long as it comes up; of one that speaks ``protocol`` openai it is the base. ``asked_as`` is what
+    requests call its model, where they must.
     """
 
     backend: str
     endpoint: str
     deployment: str
     url: str | None = None
+    protocol: Literal["azureml", "openai"] = "azureml"
+    asked_as: str | None = None
     model: str
     traffic: int = 100
     pid: int | None = None

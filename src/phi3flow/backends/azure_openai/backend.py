@@ -189,9 +189,7 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
             rows = {str(row["name"]): row for row in account.deployments()}
             if endpoint not in rows:
                 raise no_deployment(account, endpoint, rows)
-        return EndpointAccess(
-            self._place.service.address.base_url, self._place.key(), protocol="openai", model=endpoint
-        )
+        return EndpointAccess(self._place.service.address.base_url, self._place.key())
 
     def _latest_model(self) -> str | None:
         """Return the model that was registered from here last, else that of the last job that completed."""
@@ -210,6 +208,8 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
             endpoint=planned.endpoint,
             deployment=planned.deployment,
             url=url,
+            protocol="openai",
+            asked_as=planned.deployment,
             model=planned.model,
             created_at=datetime.now(UTC),
         )

@@ -138,6 +138,8 @@ def _describe(row: Mapping[str, Any], base_url: str) -> EndpointState:
         endpoint=name,
         deployment=name,
         url=base_url,
+        protocol="openai",
+        asked_as=name,
         model=model_of(row),
         created_at=_created_at(row),
     )

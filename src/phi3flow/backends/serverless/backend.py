@@ -187,7 +187,7 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         existing = service.read()
         if existing is None:
             raise no_endpoint(self._project, endpoint, list_serverless(self._project))
-        return EndpointAccess(str(base_url(existing)), service.key(), protocol="openai")
+        return EndpointAccess(str(base_url(existing)), service.key())
 
     def _keep_training(self, end: JobProgress, job: Mapping[str, Any]) -> Path | None:
         tags, details = job.get("tags") or {}, job.get("fineTuningDetails") or {}
@@ -215,6 +215,7 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
             endpoint=planned.endpoint,
             deployment=planned.deployment,
             url=url,
+            protocol="openai",
             model=planned.model,
             created_at=datetime.now(UTC),
         )

@@ -130,6 +130,7 @@ def _describe(row: Mapping[str, Any]) -> EndpointState:
         endpoint=str(row["name"]),
         deployment=DEPLOYMENT,
         url=base_url(row),
+        protocol="openai",
         model=str((row.get("tags") or {}).get("model", "")),
         created_at=datetime.fromisoformat(created) if created else datetime.now(UTC),
     )
