@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.world import CALLER, SUBSCRIPTION
 from tests.azure.snapshots import resource, snapshot
 from tests.support.command_line import Done, phi3flow
 
 ML = "Microsoft.MachineLearningServices"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
+_NAMES = uuid.UUID("5a4c7f5e-2f0e-4f0c-9d0d-7f3c2f6f9b11")
 
 
 def up(project: Path) -> Done:
@@ -85,6 +88,29 @@ def test_up_gives_the_identity_its_three_roles_and_the_caller_one(azure: AzureEm
     assert azure.roles.of(CALLER) == {("Azure AI Developer", GROUP)}
 
 
+def test_roles_go_by_their_ids_which_renames_leave(azure: AzureEmulator, project: Path) -> None:
+    """Azure renames roles; assignments that an earlier build made are named after what we call a role."""
+    up(project)
+    assert not [request for request in azure.requests if "/roleDefinitions" in request.path]
+    name = str(uuid.uuid5(_NAMES, f"{GROUP}|{CALLER}|Azure AI Developer".lower()))
+    given = azure.resources.need(f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/{name}")
+    role = "Microsoft.Authorization/roleDefinitions/64702f94-c441-49e6-a78b-ef80e0188fee"
+    assert given["properties"]["roleDefinitionId"] == f"/subscriptions/{SUBSCRIPTION}/providers/{role}"
+
+
+def test_a_role_that_the_directory_lacks_is_named(azure: AzureEmulator, project: Path) -> None:
+    def lack(request: Request) -> Reply | None:
+        if request.method != "PUT" or b"7f951dda-4ed3-4680-a7ca-43fe172d538d" not in request.body:
+            return None
+        message = "The specified role definition with ID '7f951dda-4ed3-4680-a7ca-43fe172d538d' does not exist."
+        return Reply(400, {"error": {"code": "RoleDefinitionDoesNotExist", "message": message}})
+
+    azure.fault = lack
+    done = phi3flow("azure", "up", "--yes", cwd=project)
+    assert done.returncode == 3
+    assert "this directory has no role 'AcrPull' (7f951dda-4ed3-4680-a7ca-43fe172d538d)" in done.stderr
+
+
 def test_a_second_up_sends_no_write(azure: AzureEmulator, project: Path) -> None:
     up(project)
     before, writes = snapshot(azure), len(azure.writes)
@@ -119,20 +145,6 @@ def test_up_asks_and_no_terminal_means_no(azure: AzureEmulator, project: Path) -
     assert done.returncode == 1
     assert "Make or change these 27" in done.stderr
     assert azure.writes == []
-
-
-def test_an_azure_openai_resource_comes_with_the_roles_of_its_caller(azure: AzureEmulator, project: Path) -> None:
-    (project / "phi3flow.toml").write_text('[azure]\nopenai_account = "phi3flow-openai"\n', encoding="utf-8")
-    up(project)
-    account = resource(azure, "Microsoft.CognitiveServices/accounts")
-    assert (account["kind"], account["sku"]) == ("OpenAI", {"name": "S0"})
-    assert azure.roles.of(CALLER) == {
-        ("Azure AI Developer", GROUP),
-        ("Cognitive Services OpenAI Contributor", account["id"]),
-        ("Cognitive Services OpenAI User", account["id"]),
-        ("Cognitive Services Contributor", account["id"]),
-        ("Cognitive Services Usages Reader", f"/subscriptions/{SUBSCRIPTION}"),
-    }
 
 
 def test_status_shows_what_there_is(azure: AzureEmulator, project: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.foundation.resources import Registration, Requirement, Resource, RoleAssignment
+from phi3flow.azure.openai.account import ACCOUNTS, OPENAI_VERSION
 from phi3flow.azure.settings import AzureSettings, plain_region
 from phi3flow.azure.tags import is_tagged
 
@@ -222,17 +223,24 @@ def _compute(settings: AzureSettings, *, needs: tuple[str, ...]) -> Resource:
 
 
 def _openai(settings: AzureSettings, *, needs: tuple[str, ...]) -> list[Requirement]:
-    """Return the Azure OpenAI resource and the caller's roles on it."""
+    """Return the Azure OpenAI resource and the caller's roles on it.
+
+    A new one is a Foundry resource, in which anybody can fine-tune, and which serves all that one of the kind OpenAI
+    does; projects in it need an identity. One that exists stays of its kind.
+    """
+    properties = {"customSubDomainName": settings.openai_account, "allowProjectManagement": True}
     account = Resource(
         "Azure OpenAI resource",
-        settings.id_of("Microsoft.CognitiveServices/accounts", str(settings.openai_account)),
-        "2024-10-01",
-        {"kind": "OpenAI"},
+        settings.id_of(ACCOUNTS, str(settings.openai_account)),
+        OPENAI_VERSION,
+        {},
         needs,
         initial={
             "location": settings.location,
+            "kind": "AIServices",
             "sku": {"name": "S0"},
-            "properties": {"customSubDomainName": settings.openai_account},
+            "identity": {"type": "SystemAssigned"},
+            "properties": properties,
         },
         restore={"properties": {"restore": True}},
     )

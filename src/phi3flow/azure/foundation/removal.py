@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from phi3flow.azure.arm import ML_VERSION, Arm
 from phi3flow.azure.foundation.inventory import list_removable
 from phi3flow.azure.foundation.plan import AT_ONCE
 from phi3flow.azure.foundation.resources import Condition, Requirement, Resource
+from phi3flow.azure.openai.account import ACCOUNTS, OPENAI_VERSION
 from phi3flow.azure.tags import is_tagged
 from phi3flow.azure.workspace.endpoints import ListedEndpoint, OnlineEndpoint, list_endpoints, shift_traffic
 from phi3flow.azure.workspace.workspace import Workspace
@@ -31,13 +32,19 @@ def plan_removal(workspace: Workspace) -> Removal:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         is_ours = list(pool.map(lambda requirement: requirement.is_ours(arm), requirements))
     ours = [resource for resource, mine in zip(requirements, is_ours, strict=True) if mine and not _stays(resource)]
-    listed = list_endpoints(workspace)
-    reasons = _reasons_to_keep(workspace, ours, listed)
+    listed, models = list_endpoints(workspace), _list_in_accounts(arm, ours)
+    reasons = _reasons_to_keep(workspace, ours, _inhabitants(workspace, listed) | _strangers(models))
     remove = [resource for resource in ours if resource.key not in reasons]
     kept = [(resource, reasons[resource.key]) for resource in ours if resource.key in reasons]
     after = tuple(resource.key for resource in remove)
     endpoints = [requirement for endpoint in listed for requirement in _removable(workspace, endpoint, after)]
-    return Removal([*endpoints, *remove], [*kept, *_kept_endpoints(workspace, listed)])
+    served = [
+        Resource("model deployment", str(row["id"]), OPENAI_VERSION, {}, needs=(account,))
+        for account, rows in models.items()
+        for row in rows
+        if is_tagged(row)
+    ]
+    return Removal([*endpoints, *served, *remove], [*kept, *_kept_endpoints(workspace, listed)])
 
 
 def _stays(requirement: Requirement) -> bool:
@@ -102,12 +109,34 @@ def _kept_endpoints(workspace: Workspace, listed: Sequence[ListedEndpoint]) -> l
     ]
 
 
-def _reasons_to_keep(
-    workspace: Workspace, ours: Sequence[Requirement], listed: Sequence[ListedEndpoint]
-) -> dict[str, str]:
+def _list_in_accounts(arm: Arm, ours: Sequence[Requirement]) -> dict[str, list[dict[str, Any]]]:
+    """Return the deployments and projects in Azure OpenAI resources of ours, by the resource's key."""
+    accounts = [resource for resource in ours if isinstance(resource, Resource) and f"/{ACCOUNTS}/" in resource.id]
+    return {
+        account.key: [
+            row for kind in ("deployments", "projects") for row in arm.list(f"{account.id}/{kind}", OPENAI_VERSION)
+        ]
+        for account in accounts
+    }
+
+
+def _strangers(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Find what others made in Azure OpenAI resources of ours."""
+    theirs = {
+        account: ", ".join(
+            f"{str(row['type']).rpartition('/')[2].removesuffix('s')} {str(row['name']).rpartition('/')[2]}"
+            for row in rows
+            if not is_tagged(row)
+        )
+        for account, rows in models.items()
+    }
+    return {account: f"phi3flow did not make its {names}" for account, names in theirs.items() if names}
+
+
+def _reasons_to_keep(workspace: Workspace, ours: Sequence[Requirement], inhabited: Mapping[str, str]) -> dict[str, str]:
     """Return why things must stay, by key: somebody else's lie in them, or stand on them, or on what stands on them."""
     by_key = {resource.key: resource for resource in ours}
-    reasons = _inhabitants(workspace, listed) | _dependents(workspace, by_key)
+    reasons = {**inhabited, **_dependents(workspace, by_key)}
     waiting = list(reasons)
     while waiting:
         key = waiting.pop()

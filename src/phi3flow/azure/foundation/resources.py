@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from phi3flow.azure.arm import ENDPOINT, Arm, in_transition, writable
+from phi3flow.azure.foundation.role_ids import ROLE_IDS
 from phi3flow.azure.polling import GRANT_WAITS, poll
 from phi3flow.azure.tags import TAGS, is_tagged
 from phi3flow.errors import AzureError, ForbiddenError
@@ -213,7 +214,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class RoleAssignment:
-    """A role at a scope, given to a managed identity, or to the caller where ``identity`` is None."""
+    """A role of ``ROLE_IDS`` at a scope, given to a managed identity, or to the caller where ``identity`` is None."""
 
     role: str
     scope: str
@@ -252,7 +253,7 @@ class RoleAssignment:
         if self._held(arm, principal):
             return
         properties = {
-            "roleDefinitionId": self._definition(arm),
+            "roleDefinitionId": self._definition,
             "principalId": principal,
             "principalType": kind,
             "description": TAGS["created-by"],
@@ -265,6 +266,11 @@ class RoleAssignment:
             except AzureError as error:
                 if error.code == "PrincipalNotFound" and time.monotonic() <= deadline_s:
                     return False, None
+                if error.code == "RoleDefinitionDoesNotExist":
+                    raise AzureError(
+                        f"{self.name}: this directory has no role {self.role!r} ({ROLE_IDS[self.role]})",
+                        code=error.code,
+                    ) from error
                 if error.code != "RoleAssignmentExists":
                     raise
             return True, None
@@ -296,25 +302,16 @@ class RoleAssignment:
         name = uuid.uuid5(_NAMESPACE, f"{self.scope}|{principal}|{self.role}".lower())
         return f"{self.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
 
-    def _definition(self, arm: Arm) -> str:
-        subscription, group = ("/".join(self.scope.split("/")[:depth]) for depth in (3, 5))
-        try:
-            definitions = self._definitions(arm, subscription)
-        except ForbiddenError:
-            definitions = self._definitions(arm, group)  # the caller has no role on the subscription
-        if not definitions:
-            raise AzureError(f"{self.name}: this directory has no role {self.role!r}")
-        return str(definitions[0]["id"])
-
-    def _definitions(self, arm: Arm, scope: str) -> list[dict[str, Any]]:
-        path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions"
-        return list(arm.list(path, ROLES_VERSION, **{"$filter": f"roleName eq '{self.role}'"}))
+    @property
+    def _definition(self) -> str:
+        """The role's id as assignments name it."""
+        subscription = "/".join(self.scope.split("/")[:3])
+        return f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{ROLE_IDS[self.role]}"
 
     def _held(self, arm: Arm, principal: str) -> bool:
         """Whether the principal has the role at the scope or above; one that is too new to be known has none."""
-        role = self._definition(arm).rpartition("/")[2].lower()
         return any(
-            str(assignment["properties"]["roleDefinitionId"]).lower().endswith(role)
+            str(assignment["properties"]["roleDefinitionId"]).lower().endswith(ROLE_IDS[self.role])
             and str(assignment["properties"]["principalId"]).lower() == principal.lower()
             and (self.scope.lower() + "/").startswith(
                 str(assignment["properties"].get("scope", "")).lower().rstrip("/") + "/"

@@ -17,6 +17,8 @@ OPENAI_VERSION = "2025-06-01"
 """The API version of Microsoft.CognitiveServices that everything here speaks; 2024-10-21 and the like are the data
 plane's."""
 ACCOUNTS = "Microsoft.CognitiveServices/accounts"
+_API = "OpenAI Language Model Instance API"
+"""Among a resource's endpoints."""
 
 
 class Account:
@@ -28,8 +30,10 @@ class Account:
 
     @property
     def endpoint(self) -> str:
-        """Where it is reached."""
-        return str(self.resource["properties"].get("endpoint") or f"https://{self.name}.openai.azure.com/")
+        """Where its API is reached; a Foundry resource's own address is that of all its services."""
+        properties = self.resource["properties"]
+        known = (properties.get("endpoints") or {}).get(_API) or properties.get("endpoint")
+        return str(known or f"https://{self.name}.openai.azure.com/")
 
     @property
     def location(self) -> str:

@@ -6,7 +6,9 @@ import re
 import secrets
 from typing import Any
 
+from tests.azure.emulator.api_versions import is_since
 from tests.azure.emulator.bodies import at, check_members
+from tests.azure.emulator.managed_identities import check_identity, complete_identity
 from tests.azure.emulator.messages import Reply, Request, ServiceError
 from tests.azure.emulator.openai.paths import (
     ACCOUNT,
@@ -25,6 +27,15 @@ from tests.azure.emulator.routing import Router
 
 KINDS = ("OpenAI", "AIServices")
 _MEMBERS = ("location", "kind", "sku", "identity", "tags", "properties")
+_PROPERTIES = (
+    *("customSubDomainName", "publicNetworkAccess", "disableLocalAuth", "networkAcls", "encryption", "restore"),
+    *("restrictOutboundNetworkAccess", "allowedFqdnList", "dynamicThrottlingEnabled", "userOwnedStorage"),
+    *("apiProperties", "amlWorkspace", "migrationToken", "locations", "raiMonitorConfig"),
+)
+_SHOWN_PROPERTIES = ("provisioningState", "endpoint", "endpoints", "capabilities", "dateCreated", "internalId")
+_PROJECT_PROPERTIES = ("allowProjectManagement", "defaultProject", "associatedProjects", "networkInjections")
+_PROJECTS_SINCE = "2025-04-01-preview"
+"""The first version whose accounts hold projects."""
 _SHOWN_ONLY = ("id", "name", "type", "etag", "systemData", "apiVersion")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -36,6 +47,7 @@ class Accounts:
 
     def __init__(self, arm: ResourceManager, providers: Providers) -> None:
         self._world, self._resources, self._providers = arm.world, arm.resources, providers
+        self._identity = arm.identity
 
     def add_routes(self, router: Router) -> None:
         """Register accounts, their keys, and what was deleted."""
@@ -45,6 +57,7 @@ class Accounts:
         add_route(router, "PUT", ACCOUNT, self._put)
         add_route(router, "PATCH", ACCOUNT, self._patch)
         add_route(router, "DELETE", ACCOUNT, self._delete)
+        add_route(router, "GET", f"{ACCOUNT}/projects", self._list_projects)
         add_route(router, "POST", f"{ACCOUNT}/listKeys", self._list_keys)
         add_route(router, "POST", f"{ACCOUNT}/regenerateKey", self._regenerate_key)
         path = f"{LOCATION}/resourceGroups/{{group}}/deletedAccounts/{{account}}"
@@ -77,6 +90,11 @@ class Accounts:
         self._providers.need_group(request.path)
         return self._resources.get(request.path.rstrip("/"))
 
+    def _list_projects(self, request: Request, **_: str) -> Reply:
+        account, _, kind = request.path.rstrip("/").rpartition("/")
+        self._resources.need(account)
+        return self._resources.children(account, kind)
+
     def _put(self, request: Request, account: str, **_: str) -> Reply:
         body, before = parse_json_object(request), self._resources.find(request.path)
         self._providers.check_registered(PROVIDER)
@@ -89,6 +107,7 @@ class Accounts:
                 message = f"The required property '{name}' is missing."
                 raise ServiceError(400, "InvalidRequestContent", message)
         self._providers.check_location(body["location"])
+        _check_properties(request, body)
         self._check_soft_deleted(request.path, body)
         return self._write(request.path, body, before)
 
@@ -117,7 +136,9 @@ class Accounts:
             self._check_subdomain(path, wanted, held)
             properties["customSubDomainName"] = wanted
         kept = {name: body[name] for name in _MEMBERS if name in body}
-        return self._resources.put(path, {**kept, "properties": properties}, finish=_complete)
+        if body.get("identity"):
+            kept["identity"] = check_identity(body["identity"], before and before.get("identity"), self._resources)
+        return self._resources.put(path, {**kept, "properties": properties}, finish=self._complete)
 
     def _check_subdomain(self, path: str, wanted: str, held: str | None) -> None:
         """Raise ServiceError where a host's name does not do, is somebody else's, or would change."""
@@ -146,7 +167,11 @@ class Accounts:
 
     def _delete(self, request: Request, account: str, **_: str) -> Reply:
         self._providers.check_unlocked(request.path)
-        nested = self._resources.children(request.path, "deployments").body["value"]
+        nested = [
+            row
+            for kind in ("deployments", "projects")
+            for row in self._resources.children(request.path, kind).body["value"]
+        ]
         if nested:
             ids = ", ".join(deployment["id"] for deployment in nested)
             message = "Cannot delete resource while nested resources exist. Some existing nested resource IDs: "
@@ -186,8 +211,30 @@ class Accounts:
                 return resource_id
         raise ServiceError(404, "ResourceNotFound", f"There is no deleted account {segments[10]}.")
 
+    def _complete(self, stored: dict[str, Any]) -> None:
+        _give_hosts(stored)
+        if stored.get("identity"):
+            complete_identity(stored["identity"], self._identity)
 
-def _complete(stored: dict[str, Any]) -> None:
+
+def _check_properties(request: Request, body: dict[str, Any]) -> None:
+    """Raise ServiceError 400 for a property that the api-version lacks, and for projects without an identity.
+
+    That projects need one is read (learn.microsoft.com: create-projects); the words are the emulator's own.
+    """
+    knows_projects = is_since(request, _PROJECTS_SINCE)
+    check_members(
+        body.get("properties") or {},
+        (*_PROPERTIES, *_SHOWN_PROPERTIES, *(_PROJECT_PROPERTIES if knows_projects else ())),
+    )
+    if at(body, "properties.allowProjectManagement"):
+        if body["kind"] != "AIServices":
+            raise bad_properties(f"Projects are not supported by accounts of the kind '{body['kind']}'.")
+        if at(body, "identity.type") in (None, "None"):
+            raise bad_properties("Project management requires a managed identity to be assigned to the account.")
+
+
+def _give_hosts(stored: dict[str, Any]) -> None:
     """Give an account the hosts that it answers on, which are its own only with a subdomain."""
     properties, subdomain = stored["properties"], stored["properties"].get("customSubDomainName")
     if not subdomain:
