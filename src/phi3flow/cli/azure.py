@@ -1,9 +1,9 @@
 """Make what a project needs in Azure, show it, or delete it.
 
 plan looks at what exists, and prints what up would make or change, what it costs, how long it takes, quota and access,
-what stands in the way and what to type; it changes nothing. up does it, and goes on where it was interrupted. down
-deletes what up and deploy made, endpoints first; the resource group stays, and so does whatever phi3flow did not make.
-`phi3flow azure plan --help` shows the settings.
+by which backends you can fine-tune, what stands in the way and what to type; it changes nothing. up does it, and goes
+on where it was interrupted. down deletes what up and deploy made, endpoints first; the resource group stays, and so
+does whatever phi3flow did not make. `phi3flow azure plan --help` shows the settings.
 
 Examples:
   export AZURE_SUBSCRIPTION_ID=$(az account show --query id --output tsv)
@@ -37,7 +37,7 @@ EXAMPLE = """\
 [azure]
 subscription_id = "00000000-0000-0000-0000-000000000000"  # [AZURE_SUBSCRIPTION_ID] az account show --query id
 resource_group = "phi3flow"                               # [AZURE_RESOURCE_GROUP] made where it is missing
-location = "eastus2"                                      # [AZURE_LOCATION] serverless fine-tunes need eastus2
+location = "eastus2"                                      # [AZURE_LOCATION] plan says what fine-tunes there
 workspace = "phi3flow"                                    # [AZUREML_WORKSPACE_NAME] of Azure Machine Learning
 hub = "phi3flow-hub"                                      # [AZUREAI_HUB_NAME] of AI Foundry
 project = "phi3flow-project"                              # [AZUREAI_PROJECT_NAME] of AI Foundry
@@ -100,12 +100,23 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _plan(workspace: Workspace, terminal: Terminal) -> int:
     from phi3flow.azure.foundation.plan import make_plan
+    from phi3flow.azure.preflight.catalog_checks import ModelLook
     from phi3flow.azure.preflight.preflight import check_all
     from phi3flow.azure.preflight.size_checks import Capacity, list_quota
+    from phi3flow.azure.preflight.ways import list_ways
     from phi3flow.azure.prices import hourly_price
+    from phi3flow.project.environment import project_environment
+    from phi3flow.project.paths import PROJECT
 
-    settings, tasks, capacity = workspace.settings, make_plan(workspace), Capacity(workspace)
-    findings = check_all(capacity, tasks)
+    settings, tasks, capacity, look = (
+        workspace.settings,
+        make_plan(workspace),
+        Capacity(workspace),
+        ModelLook(workspace),
+    )
+    checked = check_all(capacity, look, tasks)
+    ways = list_ways(look, tasks, checked, project_environment(PROJECT))
+    findings = [*checked.findings, *ways.findings]
     sizes = {settings.fine_tune_size, settings.deployment_size}
     costs = cost_rows(settings, {size: hourly_price(size, workspace.location) for size in sorted(sizes)})
     quota, is_open = list_quota(capacity), any(task.is_open for task in tasks)
@@ -115,10 +126,11 @@ def _plan(workspace: Workspace, terminal: Terminal) -> int:
         "resources": [task_row(task) for task in tasks],
         "costs": costs,
         "quota": quota,
+        "ways": [way.model_dump() for way in ways.ways],
         "findings": [finding.model_dump() for finding in findings],
         "next": commands,
     }
-    terminal.result(data, plan_view(tasks, costs, quota, findings, commands))
+    terminal.result(data, plan_view(tasks, costs, quota, ways.ways, findings, commands))
     return 1 if errors else 0
 
 
@@ -174,11 +186,12 @@ def _make(workspace: Workspace, tasks: list[Task], terminal: Terminal) -> None:
 
 def _refuse(workspace: Workspace, tasks: list[Task]) -> list[Finding]:
     """Raise PreflightError where something stands in the way; return the warnings."""
+    from phi3flow.azure.preflight.catalog_checks import ModelLook
     from phi3flow.azure.preflight.findings import refuse
     from phi3flow.azure.preflight.preflight import check_all
     from phi3flow.azure.preflight.size_checks import Capacity
 
-    return refuse(check_all(Capacity(workspace), tasks))
+    return refuse(check_all(Capacity(workspace), ModelLook(workspace), tasks).findings)
 
 
 def _status(workspace: Workspace, terminal: Terminal) -> int:

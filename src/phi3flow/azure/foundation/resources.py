@@ -240,9 +240,12 @@ class RoleAssignment:
         return f"{self.scope}|{self.role}|{self.identity.id if self.identity else ''}".lower()
 
     def look(self, arm: Arm) -> Condition:
-        """Say whether the holder has the role there."""
+        """Say whether the holder has the role there; who has a role on the group only may not see it above."""
         holder = self._holder(arm)
-        return Condition("exists" if holder and self._held(arm, holder[0]) else "create")
+        try:
+            return Condition("exists" if holder and self._held(arm, holder[0]) else "create")
+        except ForbiddenError:
+            return Condition("hidden")
 
     def make(self, arm: Arm) -> None:
         """Assign the role; a principal that was just made is waited for."""
@@ -278,9 +281,12 @@ class RoleAssignment:
         poll(assign, until=bool, waits=GRANT_WAITS)
 
     def is_ours(self, arm: Arm) -> bool:
-        """Whether it is there, under the name that we give."""
+        """Whether it is there, under the name that we give; one that the caller may not see is left."""
         holder = self._holder(arm)
-        return holder is not None and arm.get(self._assignment(holder[0]), ROLES_VERSION) is not None
+        try:
+            return holder is not None and arm.get(self._assignment(holder[0]), ROLES_VERSION) is not None
+        except ForbiddenError:
+            return False
 
     def remove(self, arm: Arm) -> None:
         """Take the role away."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.settings import AzureSettings
@@ -28,33 +30,46 @@ _REPLACEMENTS = {
 _SET = "Set it in phi3flow.toml."
 
 
-def check_catalog(workspace: Workspace) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class ModelLook:
+    """The settings' model in the registry, looked up once."""
+
+    workspace: Workspace
+
+    @cached_property
+    def model(self) -> CatalogAsset | Finding:
+        """The model, or what keeps it from being read."""
+        settings = self.workspace.settings
+        replacement = replacement_of(settings.model)
+        way_out = _naming(replacement) if replacement else _SET
+        return _look_up(f"model {settings.model}", Catalog(self.workspace).model, way_out)
+
+
+def check_catalog(look: ModelLook) -> Iterator[Finding]:
     """Find a model or component that the registry lacks, has archived or does not show to the caller.
 
     What cannot be looked up for another reason is a warning.
     """
-    settings, catalog = workspace.settings, Catalog(workspace)
-    replacement = replacement_of(settings.model)
-    way_out = _naming(replacement) if replacement else _SET
-    model = yield from _look_up(f"model {settings.model}", catalog.model, way_out)
-    if model is not None:
+    settings, model = look.workspace.settings, look.model
+    if isinstance(model, Finding):
+        yield model
+    else:
         yield from check_retirement(model, settings)
         yield from _check_fine_tuning(model, settings)
         yield from check_inference(model, settings)
-    yield from _look_up(f"component {settings.component}", catalog.component, _SET)
+    component = _look_up(f"component {settings.component}", Catalog(look.workspace).component, _SET)
+    if isinstance(component, Finding):
+        yield component
 
 
-def _look_up(
-    name: str, look: Callable[[], CatalogAsset], way_out: str
-) -> Generator[Finding, None, CatalogAsset | None]:
-    """Find what keeps an asset from being read, and return the asset, None where something does."""
+def _look_up(name: str, look: Callable[[], CatalogAsset], way_out: str) -> CatalogAsset | Finding:
+    """Return an asset, or what keeps it from being read."""
     try:
         return look()
     except (ConfigError, ForbiddenError) as error:
-        yield Finding.error(name, str(error), way_out)
+        return Finding.error(name, str(error), way_out)
     except AzureError as error:
-        yield Finding.warning(name, f"it could not be looked up ({error})", "`phi3flow azure plan` looks again.")
-    return None
+        return Finding.warning(name, f"it could not be looked up ({error})", "`phi3flow azure plan` looks again.")
 
 
 def replacement_of(model: str) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.foundation.inventory import PROVIDERS
 from phi3flow.azure.foundation.plan import AT_ONCE, Task
 from phi3flow.azure.foundation.resources import Registration, Resource, RoleAssignment
-from phi3flow.azure.preflight.catalog_checks import check_catalog
+from phi3flow.azure.preflight.catalog_checks import ModelLook, check_catalog
 from phi3flow.azure.preflight.findings import Finding
 from phi3flow.azure.preflight.idle_nodes import check_resting_nodes
 from phi3flow.azure.preflight.permissions import list_permissions, may
@@ -22,7 +23,6 @@ from phi3flow.errors import ForbiddenError, PreflightError
 
 SUBSCRIPTION_VERSION = "2022-12-01"
 _WITHOUT_GPUS = ("FreeTrial", "AzureForStudents", "AzurePass", "MSDN", "DreamSpark", "BizSpark", "Sponsored")
-_SERVERLESS_REGION = "eastus2"
 _ML = "Microsoft.MachineLearningServices"
 _AVAILABILITY = {
     "Microsoft.Storage/storageAccounts": ("Microsoft.Storage/checkNameAvailability", "2023-05-01"),
@@ -32,34 +32,34 @@ _AVAILABILITY = {
 _GRANTING = "Owner, User Access Administrator or Role Based Access Control Administrator"
 
 
-def check_all(capacity: Capacity, tasks: Sequence[Task]) -> list[Finding]:
+@dataclass(frozen=True)
+class Checked:
+    """What was found, ``findings`` being all of it. Of it, ``disabled`` and ``without_gpus`` are the subscription's,
+    beside which nothing else was looked for, and ``machine_learning`` is about sizes, quota and the registry."""
+
+    findings: list[Finding]
+    disabled: list[Finding]
+    without_gpus: list[Finding]
+    machine_learning: list[Finding]
+
+
+def check_all(capacity: Capacity, look: ModelLook, tasks: Sequence[Task]) -> Checked:
     """Look for everything that would make ``azure up``, a fine-tune or a deployment fail; nothing is changed."""
     workspace = capacity.workspace
-    settings = workspace.settings
-    findings = [*check_subscription(workspace)]
-    if findings:
-        return findings
+    subscription = read_subscription(workspace)
+    disabled, without_gpus = [*_check_state(workspace, subscription)], [*_check_offer(workspace, subscription)]
+    if disabled or without_gpus:
+        return Checked([*disabled, *without_gpus], disabled, without_gpus, [])
     registered = {task.requirement.name for task in tasks if _is_registration(task, "exists", "hidden")}
-    findings += _check_permissions(workspace, tasks)
-    findings += _check_names(workspace, tasks, registered)
-    findings += _check_tasks(tasks)
-    findings += _check_hidden(settings, tasks)
+    findings = [*_check_permissions(workspace, tasks), *_check_names(workspace, tasks, registered)]
+    findings += [*_check_tasks(tasks), *_check_hidden(workspace.settings, tasks)]
     if _ML in registered:
-        findings += check_sizes(capacity, check_fine_tune_size, check_deployment_size, with_deployed=True)
+        machine_learning = check_sizes(capacity, check_fine_tune_size, check_deployment_size, with_deployed=True)
     else:
-        findings.append(_sizes_unknown())
-    findings += check_catalog(workspace)
-    findings += _check_region(workspace)
-    findings += check_resting_nodes(workspace)
-    if workspace.location != _SERVERLESS_REGION:
-        findings.append(
-            Finding.warning(
-                f"location {workspace.location}",
-                f"serverless fine-tunes need a hub in {_SERVERLESS_REGION}; everything else works",
-                f'For them set location = "{_SERVERLESS_REGION}".',
-            )
-        )
-    return findings
+        machine_learning = [_sizes_unknown()]
+    machine_learning += check_catalog(look)
+    findings += [*machine_learning, *_check_region(workspace), *check_resting_nodes(workspace)]
+    return Checked(findings, disabled, without_gpus, machine_learning)
 
 
 def read_subscription(workspace: Workspace) -> dict[str, Any]:
@@ -78,20 +78,29 @@ def read_subscription(workspace: Workspace) -> dict[str, Any]:
 
 def check_subscription(workspace: Workspace) -> Iterator[Finding]:
     """Find a subscription that is disabled, or of a kind that gets no GPUs. Raises PreflightError for none."""
-    subscription, subscription_id = read_subscription(workspace), workspace.settings.subscription_id
+    subscription = read_subscription(workspace)
+    yield from _check_state(workspace, subscription)
+    yield from _check_offer(workspace, subscription)
+
+
+def _check_state(workspace: Workspace, subscription: Mapping[str, Any]) -> Iterator[Finding]:
     if subscription.get("state") != "Enabled":
         yield Finding.error(
-            f"subscription {subscription_id}",
+            f"subscription {workspace.settings.subscription_id}",
             f"it is {subscription.get('state')}: nothing can be made in it",
             "Enable it in the portal, under Subscriptions, or set AZURE_SUBSCRIPTION_ID to another.",
         )
+
+
+def _check_offer(workspace: Workspace, subscription: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find a kind of subscription that gets no GPUs."""
     policies = subscription.get("subscriptionPolicies") or {}
     kind = str(policies.get("quotaId", ""))
     limited = policies.get("spendingLimit") == "On"
     if limited or kind.startswith(_WITHOUT_GPUS):
         reason = "it has a spending limit" if limited else "this kind gets no GPU quota"
         yield Finding.error(
-            f"subscription {subscription_id} ({kind.partition('_')[0]})",
+            f"subscription {workspace.settings.subscription_id} ({kind.partition('_')[0]})",
             f"{reason}: GPU sizes need a pay-as-you-go subscription",
             "Upgrade it (portal > Subscriptions > Upgrade), or set AZURE_SUBSCRIPTION_ID to another.",
         )

@@ -24,8 +24,8 @@ REGIONS_TAG = "maas-finetuning-deploy-regions"
 """Of a model of the registry: where it is fine-tuned and deployed as a service, with commas between."""
 DEPLOYING_ONLY = frozenset({"swedencentral"})
 """Where models are deployed, not fine-tuned (learn.microsoft.com: region-availability-maas, 2026-02)."""
-_NETWORK = "Microsoft.Network"
-_ROLE = "Azure AI Developer"
+NETWORK = "Microsoft.Network"
+ROLE = "Azure AI Developer"
 _ML = "Microsoft.MachineLearningServices/workspaces"
 Purpose = Literal["fine-tuned", "deployed"]
 ACTIONS: dict[Purpose, tuple[str, ...]] = {
@@ -40,7 +40,7 @@ def check_project(project: Workspace, purpose: Purpose) -> list[Finding]:
     findings = [*check_subscription(project)]
     if project.resource is None:
         return [*findings, missing("AI Foundry project", project.settings.workspace)]
-    return [*findings, *_check_kind(project), *_check_network(project), *_check_role(project, purpose)]
+    return [*findings, *check_kind(project), *_check_network(project), *check_role(project, purpose)]
 
 
 def check_model(model: CatalogAsset, project: Workspace, purpose: Purpose) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def service_regions(model: CatalogAsset) -> Sequence[str]:
     return [plain_region(region) for region in model.tags.get(REGIONS_TAG, "").split(",") if region.strip()]
 
 
-def _check_kind(project: Workspace) -> Iterator[Finding]:
+def check_kind(project: Workspace) -> Iterator[Finding]:
     """Find a place that is no hub's project, or whose hub is encrypted with a key of the customer's."""
     resource = project.resource or {}
     name, kind = f"project {project.settings.workspace}", str(resource.get("kind") or "Default")
@@ -94,16 +94,16 @@ def _check_kind(project: Workspace) -> Iterator[Finding]:
 
 def _check_network(project: Workspace) -> Iterator[Finding]:
     subscription = project.settings.subscription
-    if Registration(_NETWORK, subscription).look(project.arm).action == "create":
+    if Registration(NETWORK, subscription).look(project.arm).action == "create":
         yield Finding.error(
-            f"provider {_NETWORK}",
+            f"provider {NETWORK}",
             "the subscription has not registered it, and models as a service need it",
             "`phi3flow azure up` registers it, or somebody with Contributor on the subscription types `az provider "
-            f"register --subscription {project.settings.subscription_id} --namespace {_NETWORK}`.",
+            f"register --subscription {project.settings.subscription_id} --namespace {NETWORK}`.",
         )
 
 
-def _check_role(project: Workspace, purpose: Purpose) -> Iterator[Finding]:
+def check_role(project: Workspace, purpose: Purpose) -> Iterator[Finding]:
     """Find what the caller may not do in the project; who may not see the roles learns it from Azure's refusal."""
     try:
         permissions = list_permissions(project.arm, project.id)
@@ -115,5 +115,5 @@ def _check_role(project: Workspace, purpose: Purpose) -> Iterator[Finding]:
             f"your roles on the project {project.settings.workspace}",
             f"you may not do {', '.join(refused)}",
             f"Somebody who owns it types: az role assignment create --assignee {project.arm.caller().object_id} "
-            f"--role '{_ROLE}' --scope {project.settings.group}.",
+            f"--role '{ROLE}' --scope {project.settings.group}.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phi3flow.text import plural
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from phi3flow.azure.foundation.plan import Task
     from phi3flow.azure.foundation.resources import Action, Requirement
     from phi3flow.azure.preflight.findings import Finding
+    from phi3flow.azure.preflight.way import Way
     from phi3flow.azure.settings import AzureSettings
 
 WORDS = {"create": "create", "change": "change"}
@@ -97,6 +98,7 @@ def plan_view(
     tasks: Sequence[Task],
     costs: Sequence[dict[str, Any]],
     quota: Sequence[dict[str, Any]],
+    ways: Sequence[Way],
     findings: Sequence[Finding],
     commands: Sequence[str],
 ) -> RenderableType:
@@ -108,7 +110,7 @@ def plan_view(
         _cost_table(costs),
         *(_quota_line(row) for row in quota),
         *([] if any(finding.what.startswith("your roles") for finding in findings) else [_ACCESS]),
-        "",
+        _way_table(ways, findings),
         *(f"{finding}\n" for finding in findings),
         "next: " + commands[0],
         *(f"      {command}" for command in commands[1:]),
@@ -131,6 +133,28 @@ def _cost_table(costs: Sequence[dict[str, Any]]) -> RenderableType:
         table.add_row(cost["what"], f"{cost['count']} x {cost['size']}", *prices, cost["time"])
     table.add_row("storage, container registry, logs", "", "by use", "", "made by up in minutes")
     return table
+
+
+def _way_table(ways: Sequence[Way], findings: Sequence[Finding]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("ways to fine-tune", "usable", "", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = {finding.message for finding in findings}
+    for way in ways:
+        word = "no" if not way.usable else f"after {way.after.removeprefix('phi3flow ')}" if way.after else "yes"
+        table.add_row(way.backend, Text(word), Text("\n".join(_details(way, shown))))
+    return table
+
+
+def _details(way: Way, shown: Collection[str]) -> list[str]:
+    """Return what can be fine-tuned by a way, or why nothing can; what the findings say is not said twice."""
+    reasons = [reason for reason in way.reasons if reason not in shown]
+    below = ["what stands below"] if len(reasons) < len(way.reasons) else []
+    models = [", ".join(way.models)] if way.models else []
+    closed = [f"existing customers only: {', '.join(way.existing_customers)}"] if way.existing_customers else []
+    return [*reasons, *below, *models, *closed, *([way.note] if way.note else [])]
 
 
 def _quota_line(row: dict[str, Any]) -> str:

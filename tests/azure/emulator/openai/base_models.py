@@ -103,13 +103,17 @@ def limit_of(world: World, usage: str) -> int:
     return world.openai_quota.get(usage, _FINE_TUNED_LIMIT if usage.endswith("-finetune") else _LIMIT)
 
 
-def describe(model: BaseModel, world: World) -> dict[str, Any]:
-    """Return a model as the resource manager lists it."""
+def describe(model: BaseModel, world: World, location: str) -> dict[str, Any]:
+    """Return a model as the resource manager lists it in a region, which need not fine-tune it.
+
+    It is listed alike for everybody: who may fine-tune one that is retired shows at the job.
+    """
+    is_tunable = bool(model.methods) and location in world.openai_regions
     deprecation = {"inference": f"{model.retired or date(2099, 1, 1)}T00:00:00Z"}
     if model.trained_until:
         deprecation["fineTune"] = f"{model.trained_until}T00:00:00Z"
     capabilities = {"chatCompletion": "true", "inference": "true", "maxContextToken": "128000"}
-    if model.methods:
+    if is_tunable:
         capabilities["fineTune"] = "true"
     return {
         "format": model.format,
@@ -119,7 +123,7 @@ def describe(model: BaseModel, world: World) -> dict[str, Any]:
         "skus": [describe_sku(model, sku, fine_tuned=False) for sku in SKUS if sku != FINE_TUNED_ONLY],
         "maxCapacity": 3,
         "capabilities": capabilities,
-        "finetuneCapabilities": {"chatCompletion": "true"} if model.methods else {},
+        "finetuneCapabilities": {"chatCompletion": "true"} if is_tunable else {},
         "deprecation": deprecation,
         "lifecycleStatus": "Deprecated" if model.is_retired(world) else "GenerallyAvailable",
         "systemData": {"createdBy": "Microsoft", "createdAt": "2025-04-14T00:00:00Z"},

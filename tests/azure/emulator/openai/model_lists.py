@@ -17,7 +17,7 @@ from tests.azure.emulator.openai.base_models import (
     limit_of,
     usage_name,
 )
-from tests.azure.emulator.openai.paths import ACCOUNT, LOCATION, add_route, need_account
+from tests.azure.emulator.openai.paths import ACCOUNT, LOCATION, PROVIDER, add_route, need_account
 from tests.azure.emulator.openai.tuned_models import TunedModel, TunedModels
 from tests.azure.emulator.providers import Providers
 from tests.azure.emulator.resource_manager import ResourceManager
@@ -49,13 +49,14 @@ class ModelLists:
 
     def _account_models(self, request: Request, **_: str) -> Reply:
         account = need_account(self._resources, request.path)
-        rows = [describe(model, self._world) for model in BASE_MODELS if account["kind"] in model.kinds]
+        place = account["location"]
+        rows = [describe(model, self._world, place) for model in BASE_MODELS if account["kind"] in model.kinds]
         return paged(request, rows + [self._tuned(model) for model in self._models.of(account["id"])], _PAGE)
 
     def _tuned(self, model: TunedModel) -> dict[str, Any]:
         base = model.base
         return {
-            **describe(base, self._world),
+            **describe(base, self._world, self._resources.need(model.account_id)["location"]),
             "name": model.names[0],
             "version": "1",
             "source": model.account_id,
@@ -65,15 +66,17 @@ class ModelLists:
         }
 
     def _region_models(self, request: Request, location: str, **_: str) -> Reply:
+        self._providers.check_registered(PROVIDER)
         self._providers.check_location(location)
         rows = [
-            {"kind": kind, "skuName": "S0", "model": describe(model, self._world)}
+            {"kind": kind, "skuName": "S0", "model": describe(model, self._world, location)}
             for model in BASE_MODELS
             for kind in model.kinds
         ]
         return paged(request, rows, _PAGE)
 
     def _region_usages(self, request: Request, location: str, **_: str) -> Reply:
+        self._providers.check_registered(PROVIDER)
         self._providers.check_location(location)
         accounts = [
             resource
