@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from phi3flow.project import state
+from phi3flow.project.paths import STATE_FILE
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.journey import Step, make_project
+from tests.azure.snapshots import snapshot
 from tests.support.command_line import phi3flow
 
 BASE, TUNED = "phi4-base", "phi4-tuned"
@@ -67,6 +70,14 @@ def words_of(verb: str, project: Path) -> list[str]:
 def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
     """Give the verbs one after the other."""
     return [take_step(azure, project, verb) for verb in verbs]
+
+
+def leftovers(azure: AzureEmulator, project: Path) -> list[str]:
+    """Return what there is in Azure, its jobs too, and what the project notes of it, without times."""
+    jobs = [f"{job.id}: {job.status}" for job in azure.jobs.all]
+    noted = state.load(project / STATE_FILE).model_dump(mode="json")
+    records = [record for name in ("jobs", "models", "endpoints") for record in noted[name]]
+    return [*snapshot(azure), *jobs, *(str({**record, "created_at": None}) for record in records)]
 
 
 def answer_rightly(endpoint: Mapping[str, Any], messages: Sequence[dict[str, str]], parameters: object) -> str:
