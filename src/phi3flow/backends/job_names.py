@@ -22,11 +22,18 @@ _AGAIN = frozenset({FAILED, CANCELED})
 """A job's name cannot be used twice: after one of these the next attempt gets a number."""
 
 
-def name_job(model: str, decisive: Mapping[str, Any]) -> str:
-    """Name a job after its model and everything that decides the result, so that the same command finds it again."""
-    canonical = json.dumps(dict(decisive), sort_keys=True, default=str)
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40] or "phi3"
-    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+def name_job(model: str, decisive: Mapping[str, Any], *, suffix: str | None = None) -> str:
+    """Name a job after its model and everything that decides the result, so that the same command finds it again.
+
+    A ``suffix``, as ``check_suffix`` takes it, stands whole before the hash, which it decides too.
+    """
+    canonical = json.dumps({**decisive, **({"suffix": suffix} if suffix else {})}, sort_keys=True, default=str)
+    words = (_slug(model)[:40] or "phi3", _slug(suffix or ""), hashlib.sha256(canonical.encode()).hexdigest()[:8])
+    return "-".join(filter(None, words))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
 def check_suffix(suffix: str | None) -> None:

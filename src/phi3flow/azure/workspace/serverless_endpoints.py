@@ -29,9 +29,9 @@ class ServerlessEndpoint:
         self.name = name
         self.id = f"{project.id}/serverlessEndpoints/{name}"
 
-    def read(self) -> dict[str, Any] | None:
-        """Return it, None where there is none; one that is being changed is waited for."""
-        return self._arm.settle(self.id, SERVERLESS_VERSION)
+    def read(self, *, on_wait: OnWait = lambda _: None) -> dict[str, Any] | None:
+        """Return it, None where there is none; one that is being changed is waited for. See ``Arm.put``."""
+        return self._arm.settle(self.id, SERVERLESS_VERSION, on_wait=on_wait)
 
     def make(self, model_id: str, tags: Mapping[str, str], *, content_safety: bool, on_wait: OnWait) -> None:
         """Make it for a model, opened by a key. Raises AzureError with what Azure says of one that fails.
@@ -73,13 +73,18 @@ def list_serverless(project: Workspace) -> list[dict[str, Any]]:
 
 def is_online(endpoint: Mapping[str, Any] | None) -> bool:
     """Whether an endpoint is there and answers."""
-    return endpoint is not None and bool(endpoint["properties"].get("endpointState") == "Online")
+    return endpoint is not None and state_of(endpoint) == "Online"
+
+
+def state_of(endpoint: Mapping[str, Any]) -> str:
+    """Return how an endpoint fares, as Azure calls it."""
+    return str(endpoint["properties"].get("endpointState"))
 
 
 def has_failed(endpoint: Mapping[str, Any]) -> bool:
-    """Whether an endpoint could not be made."""
-    properties = endpoint["properties"]
-    return "Failed" in str(properties.get("endpointState")) or "Failed" in str(properties.get("provisioningState"))
+    """Whether an endpoint could not be made; one that answers and could not be changed has not."""
+    has_ended = endpoint["properties"].get("provisioningState") == "Failed"
+    return "Failed" in state_of(endpoint) or (has_ended and not is_online(endpoint))
 
 
 def is_filtered(endpoint: Mapping[str, Any]) -> bool:

@@ -107,7 +107,7 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         end = self._noted_jobs.follow(job, on_progress)
         properties = self._jobs.need(job)
         training = self._keep_training(end, properties)
-        return describe_end(end, model_name(properties), self._jobs.artifacts(job, CHECKPOINTS), training)
+        return describe_end(end, model_name(job, properties), self._jobs.artifacts(job, CHECKPOINTS), training)
 
     def running_job(self, job: str | None) -> str:
         """See Backend."""
@@ -127,8 +127,13 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         job_name = self._noted_jobs.need_completed(job)
         properties = self._jobs.need(job_name)
         tags = {**(properties.get("tags") or {}), **({"flow_version": flow_version} if flow_version else {})}
-        model = model_name(properties)
-        Models(self._project).tag(model, FIRST_VERSION, {**tags, JOB_TAG: job_name})
+        model, models = model_name(job_name, properties), Models(self._project)
+        if models.read(model, FIRST_VERSION) is None:
+            raise ConfigError(
+                f"the model {model}:{FIRST_VERSION} of job {job_name} was deleted; `phi3flow fine-tune --backend "
+                f"{BACKEND}` with another --suffix makes it anew"
+            )
+        models.tag(model, FIRST_VERSION, {**tags, JOB_TAG: job_name})
         state = ModelState(
             backend=BACKEND,
             name=model,

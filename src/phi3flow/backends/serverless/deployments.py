@@ -10,6 +10,7 @@ from typing import Any
 
 from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.serverless_checks import check_model, check_project
+from phi3flow.azure.tags import is_tagged
 from phi3flow.azure.workspace.catalog import Catalog
 from phi3flow.azure.workspace.models import Models
 from phi3flow.azure.workspace.serverless_endpoints import (
@@ -20,6 +21,7 @@ from phi3flow.azure.workspace.serverless_endpoints import (
     is_online,
     list_serverless,
     model_of,
+    state_of,
 )
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
@@ -60,7 +62,7 @@ def plan_endpoint(project: Workspace, request: DeploymentRequest, *, latest: str
     """Say what a deployment would be: of the ``latest`` model unless the request names one; a model has one endpoint.
 
     Raises PreflightError where it could not be, ConfigError for a model that neither the project nor the registry has,
-    and for an endpoint that serves another model.
+    for an endpoint that serves another model, and for one that somebody else made and that would have to change.
     """
     model = _find_model(project, request.model or latest)
     existing = {str(row["name"]): row for row in list_serverless(project)}
@@ -70,8 +72,10 @@ def plan_endpoint(project: Workspace, request: DeploymentRequest, *, latest: str
     _check_free(name, model, existing, serving)
     endpoint = existing.get(name)
     exists = endpoint is not None and not has_failed(endpoint)
-    findings = [] if exists else refuse(check_project(project, "deployed"))
     changes = endpoint is not None and is_filtered(endpoint) != request.content_safety
+    if endpoint is not None and not is_tagged(endpoint) and (changes or not exists):
+        raise ConfigError(_foreign(project, endpoint, request))
+    findings = [] if exists else refuse(check_project(project, "deployed"))
     return PlannedEndpoint(
         model=model.reference,
         cost=None if exists else lambda: _cost(model),
@@ -112,14 +116,12 @@ class ServerlessDeployer:
         Raises DeploymentError where it does not answer: a new one is taken back then.
         """
         try:
-            existing = self._endpoint.read()
+            existing = self._endpoint.read(on_wait=self._wait)
             self.exists = existing is not None
             if existing is not None and has_failed(existing):
                 self._endpoint.delete(on_wait=give_up)
                 existing = None
-            if existing is not None and is_online(existing):
-                return self._keep(existing)
-            return self._bring_up()
+            return self._bring_up() if existing is None else self._keep(existing)
         except KeyboardInterrupt:
             if self.exists:
                 self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
@@ -127,11 +129,16 @@ class ServerlessDeployer:
 
     def _keep(self, existing: Mapping[str, Any]) -> str:
         """Leave an endpoint as it is but for content safety, where that is asked for otherwise, and ask it."""
+        url = base_url(existing)
+        if url is None or not is_online(existing):
+            raise DeploymentError(
+                f"{self._what}: it was there before, and Azure calls it {state_of(existing)}; to make it anew: phi3flow "
+                f"undeploy {self._planned.endpoint} --backend {BACKEND}, then deploy"
+            )
         if is_filtered(existing) != self._planned.content_safety:
             state = "on" if self._planned.content_safety else "off"
             self._on_note(f"{self._what}: switching content safety {state} …")
             self._endpoint.filter(existing, content_safety=self._planned.content_safety, on_wait=self._wait)
-        url = str(base_url(existing))
         self._ask(url)
         return url
 
@@ -193,8 +200,8 @@ def _find_model(project: Workspace, reference: str | None) -> _Model:
     """
     if reference is None:
         raise ConfigError(
-            "no model was fine-tuned from here: deploy NAME[:VERSION], of the project or the registry, or `phi3flow "
-            f"fine-tune --backend {BACKEND}` first"
+            "no model was registered from here: deploy NAME[:VERSION], of the project or the registry, or `phi3flow "
+            f"register --backend {BACKEND}` after a fine-tune"
         )
     models, (name, _, number) = Models(project), reference.partition(":")
     version = number or models.latest(name) or ""
@@ -230,6 +237,23 @@ def _check_free(name: str, model: _Model, existing: Mapping[str, Mapping[str, An
             f"{model.reference} is served by the endpoint {serving[0]} already, and a model has one endpoint in a "
             f"project: leave --name away, or phi3flow undeploy {serving[0]} --backend {BACKEND} first"
         )
+
+
+def _foreign(project: Workspace, endpoint: Mapping[str, Any], request: DeploymentRequest) -> str:
+    """Return why an endpoint that somebody else made is neither changed nor made anew."""
+    name, wanted = endpoint["name"], "on" if request.content_safety else "off"
+    if has_failed(endpoint):
+        return f"phi3flow did not make the endpoint {name}, which failed; {by_hand(project, name)}"
+    return (
+        f"phi3flow did not make the endpoint {name}, and does not switch its content safety {wanted}: whoever made it "
+        f"can, or give --content-safety {'off' if request.content_safety else 'on'}, as it is"
+    )
+
+
+def by_hand(project: Workspace, name: str) -> str:
+    """Return how somebody deletes an endpoint that phi3flow did not make."""
+    flags = project.settings.az_workspace
+    return f"to delete it all the same: az ml serverless-endpoint delete --name {name} {flags}"
 
 
 def _cost(model: _Model) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 from phi3flow.azure.tags import is_tagged
 from phi3flow.azure.workspace.models import JOB_TAG, Models
-from phi3flow.azure.workspace.serverless_endpoints import base_url, is_filtered, list_serverless, model_of
+from phi3flow.azure.workspace.serverless_endpoints import base_url, is_filtered, list_serverless, model_of, state_of
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.backend import DeletionRequest, Part, PlannedDeletion, model_to_delete, only_name
 from phi3flow.backends.serverless import BACKEND
-from phi3flow.backends.serverless.deployments import DEPLOYMENT
+from phi3flow.backends.serverless.deployments import DEPLOYMENT, by_hand
 from phi3flow.errors import ConfigError
 from phi3flow.project.state import EndpointState, EndpointStatus, Liveness, ModelState
 
@@ -52,8 +52,8 @@ def plan_deletion(
     if chosen not in endpoints and chosen not in known:
         raise no_endpoint(project, chosen, endpoints.values())
     endpoint = endpoints.get(chosen)
-    if endpoint is not None and not is_tagged(endpoint) and chosen not in known:
-        raise ConfigError(f"phi3flow did not make the endpoint {chosen}; {_by_hand(project, chosen)}")
+    if endpoint is not None and not is_tagged(endpoint):
+        raise ConfigError(f"phi3flow did not make the endpoint {chosen}; {by_hand(project, chosen)}")
     model = _model_behind(endpoint, next((state.model for state in noted if state.endpoint == chosen), None))
     parts = [Part("endpoint", chosen)]
     if request.cascade and model is not None:
@@ -86,7 +86,7 @@ def _plan_model(
         )
     foreign = [name for name in serving if not is_tagged(endpoints[name])]
     if foreign:
-        raise ConfigError(f"phi3flow did not make the endpoint {foreign[0]}; {_by_hand(project, foreign[0])}")
+        raise ConfigError(f"phi3flow did not make the endpoint {foreign[0]}; {by_hand(project, foreign[0])}")
     return PlannedDeletion((*(Part("endpoint", name) for name in serving), model))
 
 
@@ -117,11 +117,6 @@ def _model_behind(endpoint: Mapping[str, Any] | None, noted: str | None) -> Part
     return Part("model", name, version) if version else None
 
 
-def _by_hand(project: Workspace, name: str) -> str:
-    flags = project.settings.az_workspace
-    return f"to delete it all the same: az ml serverless-endpoint delete --name {name} {flags}"
-
-
 def _describe(row: Mapping[str, Any]) -> EndpointState:
     """Return an endpoint as Azure tells of it."""
     created = (row.get("systemData") or {}).get("createdAt")
@@ -140,7 +135,7 @@ def _examine(noted: EndpointState, row: Mapping[str, Any] | None) -> EndpointSta
     if row is None:
         return EndpointStatus(**noted.model_dump(), state="stopped", detail="it is not there any more")
     known = noted.model_copy(update={"url": base_url(row) or noted.url})
-    state = str(row["properties"].get("endpointState"))
+    state = state_of(row)
     return EndpointStatus(
         **known.model_dump(), state=_LIVENESS.get(state, "starting"), detail="; ".join(_remarks(row, state)) or None
     )

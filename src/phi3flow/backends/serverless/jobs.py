@@ -6,6 +6,7 @@ UnboundLocalError for a job without validation data; it is not needed here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,6 +25,7 @@ from phi3flow.backends.job_names import check_suffix, job_tags, name_job, next_a
 from phi3flow.backends.serverless import BACKEND
 from phi3flow.datasets.service_files import ServiceFile, write_for_service
 from phi3flow.errors import ConfigError
+from phi3flow.storage.jsonl import file_sha256
 from phi3flow.text import plural
 
 OUTPUT = "registered_model"
@@ -54,7 +56,8 @@ def fine_tuning_jobs(project: Workspace) -> Jobs:
 
 
 def plan_job(request: FineTuneRequest, project: Workspace, uploads: Path) -> PlannedServerlessJob:
-    """Say which job a fine-tune would be; its files are written to ``uploads`` as the service takes them.
+    """Say which job a fine-tune would be; its files are written to ``uploads`` as the service takes them, each in a
+    folder of its own content's, so that no other plan changes them before they are sent.
 
     Raises DatasetError for a malformed file, ConfigError for a hyperparameter or model that the service does not take,
     PreflightError where a job that is not there yet could not run.
@@ -62,7 +65,7 @@ def plan_job(request: FineTuneRequest, project: Workspace, uploads: Path) -> Pla
     check_suffix(request.suffix)
     parameters = _hyperparameters(request)
     files = {
-        role: write_for_service(path, uploads / f"{role}.jsonl", message_keys=MESSAGE_KEYS)
+        role: write_for_service(path, uploads / file_sha256(path)[:16] / f"{role}.jsonl", message_keys=MESSAGE_KEYS)
         for role, path in request.files.items()
     }
     if request.model:
@@ -70,7 +73,7 @@ def plan_job(request: FineTuneRequest, project: Workspace, uploads: Path) -> Pla
     model = Catalog(project).model()
     data = {role: data_id(project, file.path, role=role) for role, file in files.items()}
     decisive = {"model": model.id, "parameters": parameters, **data, "seed": request.seed}
-    drafted = name_job(f"{model.name}-{request.suffix}" if request.suffix else model.name, decisive)
+    drafted = name_job(model.name, decisive, suffix=request.suffix)
     name, status = next_attempt(drafted.lower(), fine_tuning_jobs(project).status)
     is_new = status is None
     warnings = (
@@ -94,9 +97,12 @@ def send_job(planned: PlannedServerlessJob, project: Workspace) -> None:
     project.arm.put(f"{project.id}/jobs/{planned.name}", SERVERLESS_VERSION, {"properties": dict(planned.properties)})
 
 
-def model_name(job: Mapping[str, Any]) -> str:
-    """Return what a job's model is called, of the job's properties."""
-    return str(((job.get("outputs") or {}).get(OUTPUT) or {}).get("assetName") or "")
+def model_name(name: str, job: Mapping[str, Any]) -> str:
+    """Return what a job's model is called, of the job's properties. Raises ConfigError for one that makes none."""
+    model = ((job.get("outputs") or {}).get(OUTPUT) or {}).get("assetName")
+    if not model:
+        raise ConfigError(f"job {name} is no fine-tune as a service: it is of the type {job.get('jobType')}")
+    return str(model)
 
 
 def output_of(job: str) -> str:
@@ -131,7 +137,7 @@ def _hyperparameters(request: FineTuneRequest) -> dict[str, str]:
         low, high = _BOUNDS.get(name, (None, None))
         if low is not None and high is not None and not low <= float(value) <= high:
             raise ConfigError(f"{flag} {value}: the service takes {low} to {high}")
-        if float(value) <= 0:
+        if not 0 < float(value) < math.inf:
             raise ConfigError(f"{flag} {value}: must be above 0")
         parameters[_NAMES[name]] = f"{Decimal(str(value)):f}"
     return parameters
