@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -229,30 +228,57 @@ def test_a_job_can_be_left_alone_and_followed_again(foundry: Foundry, project: P
     assert states(project) == {told["job"]: "Completed"}
 
 
+def interrupted(foundry: Foundry, project: Path, suffix: str, *, look: int) -> str:
+    """Give the verb as a process, send it SIGINT at a look at its job, and return what it said."""
+    process: subprocess.Popen[str] | None = None
+    looks = 0
+
+    def interrupt(request: Request) -> Reply | None:
+        nonlocal looks
+        is_there = any(suffix in job.name for job in foundry.azure.jobs.all)
+        if request.method == "GET" and f"-{suffix}-" in request.path and is_there:
+            looks += 1
+            if looks == look and process:
+                process.send_signal(signal.SIGINT)
+        return None
+
+    foundry.azure.fault = interrupt
+    command = [sys.executable, "-m", "phi3flow.cli.main", "fine-tune", *BACKEND, "--suffix", suffix, "--yes"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    foundry.azure.fault = lambda _: None
+    return said
+
+
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(
     foundry: Foundry, project: Path, suffix: str
 ) -> None:
-    processes: list[subprocess.Popen[str]] = []
-
-    def interrupt(request: Request) -> Reply | None:
-        is_followed = any(suffix in job.name for job in foundry.azure.jobs.all)
-        if request.method == "GET" and f"-{suffix}-" in request.path and is_followed and processes:
-            os.kill(processes.pop().pid, signal.SIGINT)
-        return None
-
-    command = [sys.executable, "-m", "phi3flow.cli.main", "fine-tune", *BACKEND, "--suffix", suffix, "--yes"]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    processes.append(process)
-    foundry.azure.fault = interrupt
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
+    said = interrupted(foundry, project, suffix, look=3)
     job = foundry.last_job
     assert f"phi3flow fine-tune --backend serverless --attach {job.name}" in said
     assert job.status not in ("Canceled", "Failed")
-    foundry.azure.fault = lambda _: None
     assert fine_tune(project, suffix).returncode == 0
     assert foundry.last_job is job
     assert job.status == "Completed"
+
+
+def test_ctrl_c_while_the_job_is_submitted_leaves_it_noted(foundry: Foundry, project: Path, suffix: str) -> None:
+    said = interrupted(foundry, project, suffix, look=1)
+    assert "The job may go on in Azure: the same command follows it there, or submits it" in said
+    assert phi3flow("cancel", *BACKEND, "--yes", cwd=project).stdout == f"{foundry.last_job.name}: Canceled\n"
+
+
+def test_a_job_that_azure_refuses_is_not_noted(foundry: Foundry, project: Path, suffix: str) -> None:
+    def refuse(request: Request) -> Reply | None:
+        error = {"code": "UserError", "message": "No capacity is left for you."}
+        return Reply(400, {"error": error}) if request.method == "PUT" and "/jobs/" in request.path else None
+
+    foundry.azure.fault = refuse
+    done = fine_tune(project, suffix)
+    assert done.returncode == 3
+    assert "No capacity is left for you." in done.stderr
+    assert states(project) == {}
 
 
 def test_a_job_is_canceled_and_the_same_command_makes_another_attempt(

@@ -12,6 +12,7 @@ from phi3flow.project.state import BackendState, JobState
 
 DELETED = "Deleted"
 """The status of a job that is not there any more."""
+_OVER = ENDED | {DELETED}
 
 
 class JobService(Protocol):
@@ -73,7 +74,7 @@ class NotedJobs:
         if name is not None:
             self.need_status(name)
             return name
-        names = [noted.name for noted in self._state.jobs() if noted.status not in ENDED]
+        names = [noted.name for noted in self._state.jobs() if noted.status not in _OVER]
         if not names:
             raise ConfigError("no job that was submitted from here is under way: phi3flow cancel JOB names another")
         return names[-1]
@@ -106,7 +107,7 @@ class NotedJobs:
     def look(self) -> None:
         """Ask how every unfinished job fares, and note it."""
         for job in self._state.jobs():
-            if job.status not in ENDED:
+            if job.status not in _OVER:
                 self.note(job.name, self._service.status(job.name) or DELETED)
 
     def _latest_completed(self) -> str:

@@ -168,7 +168,15 @@ def _submit(backend: AnyBackend, args: argparse.Namespace, terminal: Terminal) -
     question = f"Fine-tune {planned.model} on {planned.cost()}?" if planned.cost and not args.yes else ""
     if question and not terminal.confirm(question, yes=False):
         return None
-    job = backend.submit(planned)
+    try:
+        job = backend.submit(planned)
+    except KeyboardInterrupt:
+        if backend.jobs_run_in:
+            terminal.note(
+                f"The job may go on in {backend.jobs_run_in}: the same command follows it there, or submits it, and "
+                f"phi3flow cancel --backend {backend.name} ends it"
+            )
+        raise
     if backend.jobs_run_in and planned.status is None:
         terminal.note(f"submitted {job.name}: it takes minutes until it runs, then what the training takes")
     return job

@@ -145,6 +145,10 @@ class BackendState:
         """Note a job in place of what was noted of it."""
         self._change(jobs=lambda jobs: [*self._without(jobs, name=job.name), job])
 
+    def forget_job(self, name: str) -> None:
+        """Forget a job."""
+        self._change(jobs=lambda jobs: self._without(jobs, name=name))
+
     def note_model(self, model: ModelState) -> None:
         """Note a version of a model in place of what was noted of it."""
         self._change(models=lambda models: [*self._without(models, name=model.name, version=model.version), model])

@@ -36,9 +36,10 @@ from phi3flow.backends.serverless.jobs import (
     output_of,
     plan_job,
     send_job,
+    upload_files,
 )
 from phi3flow.backends.told_training import keep_training
-from phi3flow.errors import ConfigError
+from phi3flow.errors import AzureError, ConfigError
 from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
 from phi3flow.training.service_curves import read_histories
@@ -97,10 +98,21 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         return plan_job(request, self._project, self._folder / UPLOADS / BACKEND)
 
     def submit(self, planned: PlannedServerlessJob) -> JobState:
-        """See Backend. Files are uploaded where they are not there yet."""
-        if planned.status is None:
+        """See Backend. Files are uploaded where they are not there yet; a job is noted before it is sent.
+
+        It is forgotten where Azure refuses it: whatever else ends the sending, the job may be there.
+        """
+        if planned.status is not None:
+            return self._noted_jobs.note(planned.name, planned.status)
+        upload_files(planned, self._project)
+        noted = self._noted_jobs.note(planned.name, "NotStarted")
+        try:
             send_job(planned, self._project)
-        return self._noted_jobs.note(planned.name, planned.status or "NotStarted")
+        except AzureError as error:
+            if error.status is not None and error.status < 500:
+                self._state.forget_job(planned.name)
+            raise
+        return noted
 
     def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
         """See Backend, and ``Jobs.follow``. The loss curves are kept as training.json."""

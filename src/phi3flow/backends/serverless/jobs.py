@@ -90,10 +90,14 @@ def plan_job(request: FineTuneRequest, project: Workspace, uploads: Path) -> Pla
     )
 
 
-def send_job(planned: PlannedServerlessJob, project: Workspace) -> None:
-    """Upload the files that are not there yet, and submit the job. Raises AzureError."""
+def upload_files(planned: PlannedServerlessJob, project: Workspace) -> None:
+    """Upload the files that are not there yet. Raises AzureError."""
     for role, file in planned.files.items():
         ensure_data(project, file.path, role=role)
+
+
+def send_job(planned: PlannedServerlessJob, project: Workspace) -> None:
+    """Submit the job, whose files are there. Raises AzureError."""
     project.arm.put(f"{project.id}/jobs/{planned.name}", SERVERLESS_VERSION, {"properties": dict(planned.properties)})
 
 
