@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from phi3flow.backends.job_names import name_job
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.jobs import Job
+from tests.azure.emulator.messages import Request, ServiceError
+from tests.azure.emulator.routing import ARM
 from tests.azure.emulator.scoring import echo
 from tests.azure.emulator.world import World
 from tests.azure.serverless_journey import make_project, take_all
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 ENDPOINTS = f"{ML}/serverlessEndpoints"
+PHI4 = "azureml://registries/azureml/models/Phi-4-mini-instruct"
+"""The registry's model as an endpoint takes it."""
 
 
 @dataclass
@@ -49,6 +55,26 @@ class Foundry:
         shutil.copytree(self.template, folder, symlinks=True, dirs_exist_ok=True)
         return folder
 
+    def make_for_others(self, name: str, **properties: Any) -> None:
+        """Have somebody else make an endpoint for the registry's model, whose properties are then as given."""
+        path = f"{self.project_id}/serverlessEndpoints/{name}"
+        body = {
+            "location": "eastus2",
+            "sku": {"name": "Consumption"},
+            "properties": {"authMode": "Key", "modelSettings": {"modelId": PHI4}},
+        }
+        query, content = {"api-version": "2024-10-01-preview"}, json.dumps(body).encode()
+        reply = self.azure.router.answer(Request("PUT", ARM, path, query, body=content))
+        assert reply.status == 201, reply.body
+        self.settle(name)
+        self.endpoints[name]["properties"].update(properties)
+
+    def settle(self, name: str) -> None:
+        """Look at an endpoint until it is made, or gone."""
+        while self.endpoints.get(name, {}).get("properties", {}).get("endpointState") in ("Creating", "Deleting"):
+            with contextlib.suppress(ServiceError):
+                self.azure.resources.get(f"{self.project_id}/serverlessEndpoints/{name}")
+
     def recover(self) -> None:
         """Undo what a test made wrong in the world, and delete its endpoints."""
         self.azure.fault = self.azure.after_write = lambda _: None
@@ -60,7 +86,12 @@ class Foundry:
             self.azure.resources.delete(row["id"], asynchronous=False)
 
 
-@contextmanager
+def suffix_for(test: str) -> str:
+    """Return a suffix of a test's own, so that its job is no other test's."""
+    return name_job("t", {"test": test})
+
+
+@contextlib.contextmanager
 def open_foundry(folder: Path) -> Iterator[Foundry]:
     """Start a subscription, log in, and give `azure up` and `prepare-data`."""
     with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,6 @@ BASE, TUNED = "phi4-base", "phi4-tuned"
 """The endpoints of the registry's model as it is and of what is made of it; their connections are called so too."""
 BACKEND = ("--backend", "serverless")
 BATCH_RUN = ("batch-run", "flows/chat_phi3", "--data", "data/test_lines.jsonl")
-TO = ("--protocol", "openai", "--to", "foundry")
 RULES = ("--rule", "answer_match.exact_match better than baseline", "--rule", "failed <= 50%")
 STEPS: dict[str, tuple[str, ...]] = {
     "azure up": ("azure", "up", "--yes"),
@@ -34,8 +33,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     "deploy base": ("deploy", "Phi-4-mini-instruct", *BACKEND, "--name", BASE, "--yes"),
     "deploy": ("deploy", *BACKEND, "--name", TUNED, "--yes"),
     "status": ("status", *BACKEND),
-    "connect base": ("connect", BASE, "--from-deployment", BASE, *TO),
-    "connect": ("connect", TUNED, "--from-deployment", TUNED, *TO),
+    "connect base": ("connect", BASE, "--from-deployment", BASE, "--to", "foundry"),
+    "connect": ("connect", TUNED, "--from-deployment", TUNED, "--to", "foundry"),
     "batch-run base": (*BATCH_RUN, "--connections", f"chat.connection={BASE}", "--name", "base"),
     "batch-run": (*BATCH_RUN, "--connections", f"chat.connection={TUNED}", "--name", "tuned"),
     "score base": ("score", "base", "--flow", "flows/eval/answer_match"),

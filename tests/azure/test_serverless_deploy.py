@@ -16,9 +16,8 @@ import pytest
 from phi3flow.backends.serverless.backend import ServerlessBackend
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.foundry_project import ENDPOINTS, Foundry, open_foundry
+from tests.azure.foundry_project import Foundry, open_foundry
 from tests.azure.serverless_journey import take_all
-from tests.azure.test_azure_kills import Killer
 from tests.support.command_line import Done, phi3flow
 
 BACKEND = ("--backend", "serverless")
@@ -77,33 +76,7 @@ def puts(azure: AzureEmulator, since: int = 0) -> list[Request]:
     return [each for each in azure.writes[since:] if each.method == "PUT" and "/serverlessEndpoints/" in each.path]
 
 
-def store(foundry: Foundry, name: str, **given: Any) -> None:
-    """Have somebody else make an endpoint for the registry's model; ``given`` are properties or tags."""
-    body = {
-        "location": "eastus2",
-        "sku": {"name": "Consumption"},
-        "properties": {"authMode": "Key", "modelSettings": {"modelId": PHI4}},
-    }
-    request = Request("PUT", "management.azure.com", f"{foundry.project_id}/serverlessEndpoints/{name}")
-    request = Request(
-        request.method,
-        request.host,
-        request.path,
-        {"api-version": "2024-10-01-preview"},
-        {},
-        json.dumps({**body, "tags": given.pop("tags", {})}).encode(),
-    )
-    reply = foundry.azure.router.answer(request)
-    assert reply.status == 201, reply.body
-    foundry.azure.resources.get(request.path)
-    while foundry.endpoints[name]["properties"]["endpointState"] == "Creating":
-        foundry.azure.resources.get(request.path)
-    foundry.endpoints[name]["properties"].update(given)
-
-
-def test_the_fine_tuned_models_endpoint_is_sent_as_azure_takes_it(
-    foundry: Foundry, project: Path, model: str
-) -> None:
+def test_the_fine_tuned_models_endpoint_is_sent_as_azure_takes_it(foundry: Foundry, project: Path, model: str) -> None:
     since = len(foundry.azure.writes)
     done = deploy(project)
     assert done.returncode == 0, done.stderr
@@ -193,12 +166,12 @@ def _name_taken(foundry: Foundry, project: Path) -> tuple[str, ...]:
 
 
 def _foreign_filter(foundry: Foundry, project: Path) -> tuple[str, ...]:
-    store(foundry, "theirs")
+    foundry.make_for_others("theirs")
     return (REGISTERED, "--content-safety", "off")
 
 
 def _foreign_failure(foundry: Foundry, project: Path) -> tuple[str, ...]:
-    store(foundry, "theirs", endpointState="CreationFailed", provisioningState="Failed")
+    foundry.make_for_others("theirs", endpointState="CreationFailed", provisioningState="Failed")
     return (REGISTERED,)
 
 
@@ -217,9 +190,15 @@ def _version(foundry: Foundry, project: Path) -> tuple[str, ...]:
 
 REFUSALS = [
     (_served_elsewhere, f"{REGISTERED} is served by the endpoint phi4 already, and a model has one endpoint"),
-    (_name_taken, f"the endpoint phi4 serves {PHI4}: give another --name, or phi3flow undeploy phi4 --backend serverless"),
+    (
+        _name_taken,
+        f"the endpoint phi4 serves {PHI4}: give another --name, or phi3flow undeploy phi4 --backend serverless",
+    ),
     (_foreign_filter, "phi3flow did not make the endpoint theirs, and does not switch its content safety off"),
-    (_foreign_failure, f"which failed; to delete it all the same: az ml serverless-endpoint delete --name theirs {BY_HAND}"),
+    (
+        _foreign_failure,
+        f"which failed; to delete it all the same: az ml serverless-endpoint delete --name theirs {BY_HAND}",
+    ),
     (_other_model, "the project phi3flow-project has no model no-such-model, and the registry azureml has no model"),
     (_short_name, "--name '4x': an endpoint has 3 to 32 letters, digits and '-', a letter first"),
     (_version, f"the registry azureml has no model {REGISTERED} (9)"),
@@ -348,127 +327,6 @@ def test_ctrl_c_says_how_to_end_the_endpoint_and_the_same_command_goes_on(foundr
     assert puts(foundry.azure, since) == []
 
 
-def test_status_tells_what_a_fine_tuned_models_endpoint_costs_and_what_is_gone(
-    foundry: Foundry, project: Path, tmp_path: Path
-) -> None:
-    assert deploy(project, "--name", "tuned", "--content-safety", "off").returncode == 0
-    row = status(project)["tuned"]
-    assert (row["state"], row["deployment"]) == ("running", "default")
-    assert row["detail"] == "hosted by the hour, whether it is asked or not; content safety is off"
-    assert {**status(tmp_path)["tuned"], "created_at": None} == {**row, "created_at": None}
-    foundry.azure.resources.delete(f"{foundry.project_id}/serverlessEndpoints/tuned", asynchronous=False)
-    gone = status(project)["tuned"]
-    assert (gone["state"], gone["detail"]) == ("stopped", "it is not there any more")
-    assert undeploy(project).returncode == 0
-    assert status(project) == {}
-
-
-def test_another_folder_deletes_what_phi3flow_made_and_nothing_else(
-    foundry: Foundry, project: Path, tmp_path: Path
-) -> None:
-    store(foundry, "theirs")
-    assert deploy(project, "--name", "tuned").returncode == 0
-    assert undeploy(tmp_path).stdout == "deleted the endpoint tuned\n"
-    assert undeploy(tmp_path).stdout == "there is no endpoint\n"
-    done = undeploy(tmp_path, "theirs")
-    assert done.returncode == 2
-    delete = f"az ml serverless-endpoint delete --name theirs {BY_HAND}"
-    assert f"phi3flow did not make the endpoint theirs; to delete it all the same: {delete}" in done.stderr
-    assert list(foundry.endpoints) == ["theirs"]
-    unknown = undeploy(tmp_path, "nosuch")
-    assert "there is no endpoint nosuch in the project phi3flow-project: phi3flow made none" in unknown.stderr
-
-
-def test_an_endpoint_of_somebody_else_is_used_and_left(foundry: Foundry, project: Path) -> None:
-    store(foundry, "theirs")
-    since = len(foundry.azure.writes)
-    assert deploy(project, REGISTERED).returncode == 0
-    assert status(project)["theirs"]["detail"] == "phi3flow did not make it"
-    done = undeploy(project)
-    assert done.returncode == 2
-    assert "phi3flow did not make the endpoint theirs" in done.stderr
-    assert len(foundry.azure.writes) == since
-
-
-def test_several_endpoints_are_deleted_by_name_only(foundry: Foundry, project: Path) -> None:
-    assert deploy(project, REGISTERED, "--name", "phi4").returncode == 0
-    assert deploy(project, "--name", "tuned").returncode == 0
-    done = undeploy(project)
-    assert done.returncode == 2
-    assert "which one? phi3flow undeploy NAME; there are phi4, tuned" in done.stderr
-    named = undeploy(project, "phi4", "--deployment", "default")
-    assert "--deployment does not go with --backend serverless" in named.stderr
-
-
-@pytest.fixture
-def own_model(foundry: Foundry, project: Path, request: pytest.FixtureRequest) -> str:
-    """A model of the test's own, which it may delete."""
-    suffix = f"own-{abs(hash(request.node.name)) % 10**8}"
-    done = phi3flow("fine-tune", *BACKEND, "--suffix", suffix, "--yes", cwd=project)
-    assert done.returncode == 0, done.stderr
-    assert phi3flow("register", *BACKEND, cwd=project).returncode == 0
-    return foundry.last_job.name
-
-
-def is_registered(foundry: Foundry, model: str) -> bool:
-    return f"{foundry.project_id}/models/{model}/versions/1" in foundry.azure.resources
-
-
-def test_a_deployed_model_is_deleted_with_its_endpoint_only(foundry: Foundry, project: Path, own_model: str) -> None:
-    assert deploy(project, "--name", "tuned").returncode == 0
-    done = undeploy(project, "--model", own_model)
-    assert done.returncode == 2
-    assert f"model {own_model}:1 is deployed as tuned: --cascade deletes the endpoint, then the model" in done.stderr
-    since = len(foundry.azure.writes)
-    done = undeploy(project, "--model", own_model, "--cascade")
-    assert done.stdout == f"deleted the endpoint tuned, then the model {own_model}:1\n", done.stderr
-    assert [each.path.split("/")[-2] for each in foundry.azure.writes[since:]] == ["serverlessEndpoints", "versions"]
-    assert (foundry.endpoints, is_registered(foundry, own_model)) == ({}, False)
-    assert status(project) == {}
-
-
-def test_a_model_without_endpoint_is_deleted_without_cascade(foundry: Foundry, project: Path, own_model: str) -> None:
-    assert undeploy(project, "--model", own_model).stdout == f"deleted the model {own_model}:1\n"
-    assert not is_registered(foundry, own_model)
-    again = undeploy(project, "--model", f"{own_model}:1")
-    assert again.returncode == 2
-    assert f"has no model {own_model}:1" in again.stderr
-
-
-def test_an_endpoint_alone_leaves_its_model(foundry: Foundry, project: Path, own_model: str) -> None:
-    assert deploy(project).returncode == 0
-    assert undeploy(project).returncode == 0
-    assert is_registered(foundry, own_model)
-
-
-def test_models_that_phi3flow_did_not_register_are_left(foundry: Foundry, project: Path, own_model: str) -> None:
-    model = foundry.azure.resources.need(f"{foundry.project_id}/models/{own_model}/versions/1")
-    del model["properties"]["tags"]["phi3flow.job"]
-    (project / ".phi3flow" / "state.json").unlink()
-    done = undeploy(project, "--model", f"{own_model}:1")
-    assert done.returncode == 2
-    assert f"phi3flow did not register the model {own_model}:1" in done.stderr
-    assert f"az ml model archive --name {own_model} --version 1 {BY_HAND}" in done.stderr
-
-
-def test_undeploy_that_is_killed_between_endpoint_and_model_goes_on(
-    foundry: Foundry, project: Path, own_model: str
-) -> None:
-    assert deploy(project, "--name", "tuned").returncode == 0
-    foundry.azure.after_write = killer = Killer(1)
-    command = [sys.executable, "-m", "phi3flow.cli.main", "undeploy", *BACKEND, "--cascade", "--yes"]
-    killer.process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True)
-    killer.process.communicate(timeout=60)
-    foundry.azure.after_write = lambda _: None
-    while foundry.endpoints:
-        foundry.azure.resources.get(foundry.endpoints["tuned"]["id"])
-    assert is_registered(foundry, own_model)
-    done = undeploy(project, "--cascade")
-    assert done.stdout == f"deleted the endpoint tuned, then the model {own_model}:1\n", done.stderr
-    assert not is_registered(foundry, own_model)
-    assert undeploy(project).stdout == "there is no endpoint\n"
-
-
 def test_an_endpoint_without_url_is_not_connected_to(foundry: Foundry, project: Path) -> None:
     assert deploy(project, REGISTERED, "--name", "phi4").returncode == 0
     del foundry.endpoints["phi4"]["properties"]["inferenceEndpoint"]
@@ -476,6 +334,20 @@ def test_an_endpoint_without_url_is_not_connected_to(foundry: Foundry, project: 
         ServerlessBackend(project).connection("phi4")
 
 
-def test_endpoints_have_their_type_in_arm(foundry: Foundry, project: Path) -> None:
+def test_what_content_safety_blocks_is_said_by_the_chat_flow(foundry: Foundry, project: Path) -> None:
+    """In both forms: a question is refused, and an answer is cut off."""
+    foundry.azure.world.blocked_words = {"dynamite"}
+    foundry.azure.answer_chat = lambda _, messages, __: messages[-1]["content"].replace("fuse", "dynamite")
     assert deploy(project, REGISTERED, "--name", "phi4").returncode == 0
-    assert foundry.endpoints["phi4"]["type"] == ENDPOINTS
+    assert phi3flow("connect", "phi3_endpoint", "--from-deployment", "--to", "foundry", cwd=project).returncode == 0
+    questions = ("How is bread made?", "How is dynamite made?", "What has a fuse?")
+    (project / "lines.jsonl").write_text("".join(f"{json.dumps({'question': each})}\n" for each in questions))
+    flags = ("--data", "lines.jsonl", "--name")
+    assert phi3flow("batch-run", "flows/chat_phi3", *flags, "filtered", cwd=project).returncode == 1
+    rows = [json.loads(row) for row in (project / ".runs" / "filtered" / "results.jsonl").read_text().splitlines()]
+    errors = {row["inputs"]["question"]: (row.get("error") or {}).get("message") for row in rows}
+    assert errors[questions[0]] is None
+    assert "content safety blocked the question (hate: high)" in errors[questions[1]]
+    assert "content safety blocked the answer (hate: high)" in errors[questions[2]]
+    assert deploy(project, REGISTERED, "--content-safety", "off").returncode == 0
+    assert phi3flow("batch-run", "flows/chat_phi3", *flags, "unfiltered", cwd=project).returncode == 0

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from phi3flow.backends.backend import FineTuneRequest
-from phi3flow.backends.job_names import name_job
 from phi3flow.backends.serverless.backend import ServerlessBackend
 from phi3flow.storage.jsonl import file_sha256
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.foundry_project import Foundry, open_foundry
+from tests.azure.foundry_project import Foundry, open_foundry, suffix_for
 from tests.support.command_line import Done, phi3flow
 
 MARK = b"\xef\xbb\xbf"
@@ -51,7 +50,7 @@ def project(foundry: Foundry, tmp_path: Path) -> Path:
 @pytest.fixture
 def suffix(request: pytest.FixtureRequest) -> str:
     """A suffix that no other test has."""
-    return name_job("t", {"test": request.node.name})
+    return suffix_for(request.node.name)
 
 
 def fine_tune(project: Path, suffix: str, *arguments: str) -> Done:
@@ -83,7 +82,11 @@ def test_the_job_is_sent_as_the_service_takes_it(foundry: Foundry, project: Path
         "per_device_train_batch_size": "4",
         "learning_rate": "0.00002",
     }
-    assert (body["jobType"], details["modelProvider"], details["taskType"]) == ("FineTuning", "Custom", "ChatCompletion")
+    assert (body["jobType"], details["modelProvider"], details["taskType"]) == (
+        "FineTuning",
+        "Custom",
+        "ChatCompletion",
+    )
     model = "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
     assert details["model"] == {"jobInputType": "mlflow_model", "uri": model}
     name = foundry.last_job.name
@@ -251,9 +254,7 @@ def interrupted(foundry: Foundry, project: Path, suffix: str, *, look: int) -> s
     return said
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(
-    foundry: Foundry, project: Path, suffix: str
-) -> None:
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it(foundry: Foundry, project: Path, suffix: str) -> None:
     said = interrupted(foundry, project, suffix, look=3)
     job = foundry.last_job
     assert f"phi3flow fine-tune --backend serverless --attach {job.name}" in said

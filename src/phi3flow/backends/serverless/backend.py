@@ -10,7 +10,7 @@ from typing import Any
 
 from phi3flow.azure.workspace.jobs import JobProgress, Jobs
 from phi3flow.azure.workspace.models import JOB_TAG, Models
-from phi3flow.azure.workspace.serverless_endpoints import ServerlessEndpoint, base_url, list_serverless
+from phi3flow.azure.workspace.serverless_endpoints import ServerlessEndpoint, base_url, list_serverless, state_of
 from phi3flow.azure.workspace.workspace import Workspace, open_workspace
 from phi3flow.backends.backend import (
     Backend,
@@ -39,7 +39,7 @@ from phi3flow.backends.serverless.jobs import (
     upload_files,
 )
 from phi3flow.backends.told_training import keep_training
-from phi3flow.errors import AzureError, ConfigError
+from phi3flow.errors import AzureError, ConfigError, DeploymentError
 from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
 from phi3flow.training.service_curves import read_histories
@@ -204,7 +204,10 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         existing = service.read()
         if existing is None:
             raise no_endpoint(self._project, endpoint, list_serverless(self._project))
-        return EndpointAccess(str(base_url(existing)), service.key())
+        url = base_url(existing)
+        if url is None:
+            raise DeploymentError(f"the endpoint {endpoint} has no URL: Azure calls it {state_of(existing)}")
+        return EndpointAccess(url, service.key())
 
     def _keep_training(self, end: JobProgress, job: Mapping[str, Any]) -> Path | None:
         tags, details = job.get("tags") or {}, job.get("fineTuningDetails") or {}

@@ -132,8 +132,8 @@ class ServerlessDeployer:
         url = base_url(existing)
         if url is None or not is_online(existing):
             raise DeploymentError(
-                f"{self._what}: it was there before, and Azure calls it {state_of(existing)}; to make it anew: phi3flow "
-                f"undeploy {self._planned.endpoint} --backend {BACKEND}, then deploy"
+                f"{self._what}: it was there before, and Azure calls it {state_of(existing)}; to make it anew: "
+                f"phi3flow undeploy {self._planned.endpoint} --backend {BACKEND}, then deploy"
             )
         if is_filtered(existing) != self._planned.content_safety:
             state = "on" if self._planned.content_safety else "off"
