@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.azure.emulator.world import CLIENT_SECRET
+from tests.azure.wrong_world import WrongWorld
 from tests.azure.wrong_world_page import DOCS, entry, meet, message_of
-from tests.azure.wrong_worlds import WORLDS, WrongWorld
+from tests.azure.wrong_worlds import WORLDS
 
 CASES = [pytest.param(world, id=world.name, marks=[pytest.mark.slow] if world.slow else []) for world in WORLDS]
 

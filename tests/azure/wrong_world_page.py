@@ -11,16 +11,17 @@ from pathlib import Path
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.journey import STEPS, make_project
-from tests.azure.wrong_worlds import WORLDS, WrongWorld
+from tests.azure.wrong_world import WrongWorld
+from tests.azure.wrong_worlds import WORLDS
 from tests.support.command_line import Done, phi3flow
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "azure-errors.md"
 HEADER = """# What can stand in the way in Azure
 
-Each entry is a test (tests/azure/wrong_worlds.py): a subscription in which something is wrong, the command, and what it
-says. Nothing was begun, or what was begun is taken back or goes on with the same command. Exit codes: 1 something
-stands in the way of a plan, 2 settings or data, 3 Azure.
+Each entry is a test (tests/azure/wrong_worlds.py, and what it gathers): a subscription in which something is wrong, the
+command, and what it says. Nothing was begun, or what was begun is taken back or goes on with the same command. Exit
+codes: 1 something stands in the way of a plan, 2 settings or data, 3 Azure.
 """
 WIDTH = 116
 
@@ -48,6 +49,8 @@ def meet(world: WrongWorld, folder: Path) -> tuple[Done, AzureEmulator]:
             assert done.returncode == 0, f"{verb}: {done.stderr}"
         if world.settings:
             (project / "phi3flow.toml").write_text(f"[azure]\n{world.settings}\n", encoding="utf-8")
+        for name, text in world.files.items():
+            (project / name).write_text(text, encoding="utf-8")
         world.change(azure)
         with environment(world.environment):
             return phi3flow(*world.command, cwd=project), azure

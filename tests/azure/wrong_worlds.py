@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request
 from tests.azure.emulator.world import SUBSCRIPTION
 from tests.azure.journey import STEPS
+from tests.azure.wrong_serverless import SERVERLESS_WORLDS
+from tests.azure.wrong_world import Change, WrongWorld, set_world
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/phi3flow"
 A100 = "Standard NCADSA100v4 Family"
 UP = ("azure up",)
 TUNED = ("azure up", "prepare-data", "fine-tune", "register")
-Change = Callable[[AzureEmulator], None]
-
-
-@dataclass(frozen=True)
-class WrongWorld:
-    """What is wrong, the verbs that go well before, the command, its exit code and what its message must hold.
-
-    ``leaves`` are the deployments that there are afterwards. A ``slow`` one is not among the tests of every change.
-    """
-
-    what: str
-    command: tuple[str, ...]
-    exit_code: int
-    says: tuple[str, ...]
-    before: tuple[str, ...] = ()
-    settings: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    change: Change = lambda _: None
-    leaves: tuple[str, ...] | None = None
-    slow: bool = False
-
-    @property
-    def name(self) -> str:
-        """A name for the test."""
-        return self.what.replace(" ", "-")
-
-
-def _set(**values: Any) -> Change:
-    """Return what sets fields of the world."""
-
-    def change(azure: AzureEmulator) -> None:
-        for name, value in values.items():
-            setattr(azure.world, name, value)
-
-    return change
 
 
 def _quota(family: str, cores: int) -> Change:
@@ -264,21 +229,21 @@ WORLDS: Sequence[WrongWorld] = (
         ("azure", "up", "--yes"),
         3,
         ("you may not do", "resourceGroups/write", "az role assignment create", "--role 'Contributor'"),
-        change=_set(roles={f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
+        change=set_world(roles={f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
     ),
     WrongWorld(
         "a caller who may not assign roles",
         ("azure", "up", "--yes"),
         3,
         ("you may not do Microsoft.Authorization/roleAssignments/write. ", "Owner, User Access Administrator"),
-        change=_set(roles={f"/subscriptions/{SUBSCRIPTION}": "Contributor"}),
+        change=set_world(roles={f"/subscriptions/{SUBSCRIPTION}": "Contributor"}),
     ),
     WrongWorld(
         "a provider that the caller may not register",
         ("azure", "up", "--yes"),
         3,
         ("Microsoft.Network/register/action", "az role assignment create"),
-        change=_set(roles={GROUP: "Owner", f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
+        change=set_world(roles={GROUP: "Owner", f"/subscriptions/{SUBSCRIPTION}": "Reader"}),
     ),
     WrongWorld(
         "a caller with a role on the group only, and providers that nobody registered",
@@ -300,14 +265,14 @@ WORLDS: Sequence[WrongWorld] = (
         ("azure", "plan"),
         1,
         ("(FreeTrial): it has a spending limit", "GPU sizes need a pay-as-you-go subscription", "Upgrade"),
-        change=_set(quota_id="FreeTrial_2014-09-01", spending_limit="On"),
+        change=set_world(quota_id="FreeTrial_2014-09-01", spending_limit="On"),
     ),
     WrongWorld(
         "a subscription for students",
         ("azure", "up", "--yes"),
         3,
         ("(AzureForStudents): this kind gets no GPU quota",),
-        change=_set(quota_id="AzureForStudents_2018-01-01"),
+        change=set_world(quota_id="AzureForStudents_2018-01-01"),
         slow=True,
     ),
     WrongWorld(
@@ -332,7 +297,7 @@ WORLDS: Sequence[WrongWorld] = (
         ("azure", "plan"),
         3,
         ("ExpiredAuthenticationToken", "az login"),
-        change=_set(expired_tokens=True),
+        change=set_world(expired_tokens=True),
     ),
     WrongWorld(
         "Azure out of reach",
@@ -422,7 +387,7 @@ WORLDS: Sequence[WrongWorld] = (
             "https://ml.azure.com/runs/",
         ),
         before=("azure up", "prepare-data"),
-        change=_set(job_failure="CUDA out of memory. Tried to allocate 2.00 GiB."),
+        change=set_world(job_failure="CUDA out of memory. Tried to allocate 2.00 GiB."),
     ),
     WrongWorld(
         "a deployment that fails its probe",
@@ -430,7 +395,7 @@ WORLDS: Sequence[WrongWorld] = (
         3,
         ("Liveness probe failed", "the end of its log", "It was deleted again; the traffic is as it was"),
         before=TUNED,
-        change=_set(failing_deployments=1),
+        change=set_world(failing_deployments=1),
         slow=True,
     ),
     WrongWorld(
@@ -502,7 +467,7 @@ WORLDS: Sequence[WrongWorld] = (
         1,
         ("model Phi-4-mini-instruct: you may not read the registry azureml", "AzureML Registry User"),
         before=UP,
-        change=_set(registry_refuses=True),
+        change=set_world(registry_refuses=True),
     ),
     WrongWorld(
         "a registry that fails",
@@ -510,7 +475,7 @@ WORLDS: Sequence[WrongWorld] = (
         0,
         ("warning: model Phi-4-mini-instruct: it could not be looked up", "An internal error occurred"),
         before=UP,
-        change=_set(registry_broken=True),
+        change=set_world(registry_broken=True),
         slow=True,
     ),
     WrongWorld(
@@ -579,7 +544,7 @@ WORLDS: Sequence[WrongWorld] = (
             "It was deleted again; the traffic is as it was",
         ),
         before=UP,
-        change=_all(_deny("onlineEndpoints/deployments/getLogs/action"), _set(failing_deployments=1)),
+        change=_all(_deny("onlineEndpoints/deployments/getLogs/action"), set_world(failing_deployments=1)),
         leaves=(),
     ),
     WrongWorld(
@@ -592,7 +557,7 @@ WORLDS: Sequence[WrongWorld] = (
             "To end it: phi3flow undeploy phi3flow-4b7b8 --backend azureml --deployment phi-4-mini-instruct-1",
         ),
         before=UP,
-        change=_all(_deny("onlineEndpoints/deployments/delete"), _set(failing_deployments=1)),
+        change=_all(_deny("onlineEndpoints/deployments/delete"), set_world(failing_deployments=1)),
         leaves=("phi-4-mini-instruct-1",),
     ),
     WrongWorld(
@@ -700,4 +665,5 @@ WORLDS: Sequence[WrongWorld] = (
         ("there is no AI Foundry project phi3flow-project", "phi3flow azure up"),
         environment={"PHI3_KEY": "a-key"},
     ),
+    *SERVERLESS_WORLDS,
 )

@@ -63,7 +63,9 @@ class Registry:
 
         def versions(request: Request, registry: str, name: str, **_: str) -> Reply:
             self._admit(request)
-            rows = [self._version(registry, segment, name, "latest")]
+            rows = [
+                self._version(registry, segment, name, each) for each in ("latest", *_older(registry, segment, name))
+            ]
             return paged(request, [row for row in rows if shown(request, row)])
 
         def version(request: Request, registry: str, name: str, version: str, **_: str) -> Reply:
@@ -101,6 +103,8 @@ class Registry:
 
     def _version(self, registry: str, segment: str, name: str, reference: str) -> dict[str, Any]:
         version = dict(self._held(registry, segment)).get(name)
+        if version is not None and reference in _older(registry, segment, name):
+            version = reference
         if version is None or reference not in (version, "latest", DEFAULT_VERSION):
             noun = segment.removesuffix("s").capitalize()
             asset = f"{noun} {name}" if version is None else f"{noun} {name}:{reference}"
@@ -127,6 +131,12 @@ class Registry:
     def _container(self, registry: str, segment: str, name: str, version: str) -> dict[str, Any]:
         archived = segment == "models" and name in self._world.archived_models
         return _describe_container(registry, segment, name, version, is_archived=archived)
+
+
+def _older(registry: str, segment: str, name: str) -> list[str]:
+    """Return the versions of an asset before its newest, which nothing but the number tells from it."""
+    entry = registries().get(registry, {}).get(segment, {}).get(name)
+    return list(entry.get("older", ())) if isinstance(entry, dict) else []
 
 
 def _describe_container(registry: str, segment: str, name: str, version: str, *, is_archived: bool) -> dict[str, Any]:

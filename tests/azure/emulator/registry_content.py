@@ -158,6 +158,7 @@ def _with_serverless(content: dict[str, Any]) -> dict[str, Any]:
     """Add a model that is another publisher's, and in which regions models are fine-tuned without compute."""
     models = content["azureml"]["models"]
     another = {**_model("1"), "publisher": "mistralai", "marketplace": True}
+    models["Phi-4"].setdefault("older", ["7"])
     models.setdefault("Ministral-3B", {**another, "tags": {**another["tags"], "author": "mistralai"}})
     for name in _FINE_TUNED_SERVERLESS:
         models[name]["tags"].setdefault(REGIONS_TAG, ",".join(SERVERLESS_REGIONS))

@@ -14,7 +14,7 @@ from phi3flow.errors import AzureError, ConfigError, ForbiddenError
 
 RETIREMENT_TAG = "finetuneRetirementDate"
 """Of a model of the registry, such as 2025-08-30."""
-_RETIRED_ON = "2025-08-30"
+RETIRED_ON = "2025-08-30"
 _REPLACEMENTS = {
     "phi-3-mini-4k-instruct": "Phi-4-mini-instruct",
     "phi-3-mini-128k-instruct": "Phi-4-mini-instruct",
@@ -80,7 +80,7 @@ def replacement_of(model: str) -> str | None:
 def check_retirement(model: CatalogAsset, settings: AzureSettings) -> Iterator[Finding]:
     """Find a model that Azure has retired or archived."""
     replacement = replacement_of(model.name)
-    date = model.tags.get(RETIREMENT_TAG) or (_RETIRED_ON if replacement else None)
+    date = model.tags.get(RETIREMENT_TAG) or (RETIRED_ON if replacement else None)
     if model.is_archived or date:
         state = "archived it" if model.is_archived else "retired it"
         since = f" on {date}" if date else ""

@@ -11,14 +11,14 @@ from typing import Literal
 
 from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.foundation.resources import Registration
-from phi3flow.azure.preflight.catalog_checks import RETIREMENT_TAG, replacement_of
-from phi3flow.azure.preflight.findings import Finding
+from phi3flow.azure.preflight.catalog_checks import RETIRED_ON, RETIREMENT_TAG, replacement_of
+from phi3flow.azure.preflight.findings import Finding, refuse
 from phi3flow.azure.preflight.permissions import list_permissions, may
 from phi3flow.azure.preflight.preflight import check_subscription, missing
 from phi3flow.azure.settings import plain_region
-from phi3flow.azure.workspace.catalog import CatalogAsset
+from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.errors import ForbiddenError
+from phi3flow.errors import ConfigError, ForbiddenError
 
 REGIONS_TAG = "maas-finetuning-deploy-regions"
 """Of a model of the registry: where it is fine-tuned and deployed as a service, with commas between."""
@@ -43,18 +43,25 @@ def check_project(project: Workspace, purpose: Purpose) -> list[Finding]:
     return [*findings, *check_kind(project), *_check_network(project), *check_role(project, purpose)]
 
 
+def look_up_model(project: Workspace) -> CatalogAsset:
+    """Return the settings' model of the registry.
+
+    Raises ConfigError where the registry lacks it, PreflightError where it does since Azure retired the model.
+    """
+    try:
+        return Catalog(project).model()
+    except ConfigError:
+        name = project.settings.model
+        if replacement_of(name):
+            refuse([_not_offered(name, since=f" since {RETIRED_ON}")])
+        raise
+
+
 def check_model(model: CatalogAsset, project: Workspace, purpose: Purpose) -> Iterator[Finding]:
     """Find a model that is not to be had as a service, or not in the project's region."""
-    name, regions = f"model {model.name}:{model.version}", service_regions(model)
-    retired = model.tags.get(RETIREMENT_TAG)
+    regions, retired = service_regions(model), model.tags.get(RETIREMENT_TAG)
     if model.is_archived or retired or not regions:
-        since = f" since {retired}" if retired else ""
-        replacement = replacement_of(model.name) or "Phi-4-mini-instruct"
-        yield Finding.error(
-            name,
-            f"Azure does not offer it as a service{since}",
-            f"Give --model {replacement}, or --backend azureml for machines of your own.",
-        )
+        yield _not_offered(model.name, version=f":{model.version}", since=f" since {retired}" if retired else "")
         return
     where = {*regions, *(DEPLOYING_ONLY if purpose == "deployed" else ())}
     if project.location not in where:
@@ -64,6 +71,15 @@ def check_model(model: CatalogAsset, project: Workspace, purpose: Purpose) -> It
             "A hub cannot be moved: set hub, project and location in phi3flow.toml for another region, then "
             "`phi3flow azure up`.",
         )
+
+
+def _not_offered(name: str, *, version: str = "", since: str) -> Finding:
+    replacement = replacement_of(name) or "Phi-4-mini-instruct"
+    return Finding.error(
+        f"model {name}{version}",
+        f"Azure does not offer it as a service{since}",
+        f"Take {replacement}, or --backend azureml for machines of your own.",
+    )
 
 
 def service_regions(model: CatalogAsset) -> Sequence[str]:

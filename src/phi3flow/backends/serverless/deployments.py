@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.azure.preflight.findings import refuse
-from phi3flow.azure.preflight.serverless_checks import check_model, check_project
+from phi3flow.azure.preflight.serverless_checks import check_model, check_project, look_up_model
 from phi3flow.azure.tags import is_tagged
-from phi3flow.azure.workspace.catalog import Catalog
+from phi3flow.azure.workspace.catalog import LATEST, Catalog
 from phi3flow.azure.workspace.models import Models
 from phi3flow.azure.workspace.serverless_endpoints import (
     ServerlessEndpoint,
@@ -36,7 +36,14 @@ UNFILTERED = (
     "--content-safety on puts it back"
 )
 _LONGEST_NAME = 32
-_PORTAL_SETTING = "Deploy models to Foundry resources"
+_REMEDIES = {
+    "deploy models to foundry resources": 'In the portal, under Preview features, switch "Deploy models to Foundry '
+    'resources" off',
+    "quotaexceeded": "`az ml serverless-endpoint list` shows what there is, to delete what is not needed",
+    "marketplace": "Subscribe the project to it: in the portal, or by `az ml marketplace-subscription create`",
+    "is taken": "Give another --name",
+}
+"""What to do, by a part of what Azure says of an endpoint that it does not make, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +193,9 @@ class ServerlessDeployer:
 
 
 def _explain(error: Exception) -> str:
-    """Return what an error says, with what to do where the portal's setting keeps endpoints from being made."""
+    """Return what an error says, and what to do, where that is known."""
     why = reason_of(error)
-    if _PORTAL_SETTING.lower() in why.lower():
-        return f'{why}. In the portal, under Preview features, switch "{_PORTAL_SETTING}" off'
-    return why
+    return ". ".join([why, *(remedy for said, remedy in _REMEDIES.items() if said in why.lower())])
 
 
 def _find_model(project: Workspace, reference: str | None) -> _Model:
@@ -210,11 +215,11 @@ def _find_model(project: Workspace, reference: str | None) -> _Model:
         place = f"azureml://locations/{project.location}/workspaces/{guid}"
         return _Model(name, f"{name}:{version}", f"{place}/models/{name}/versions/{version}", is_tuned=True)
     try:
-        model = Catalog(project.with_model(reference)).model()
+        model = look_up_model(project.with_model(reference))
     except ConfigError as error:
         raise ConfigError(f"the project {project.settings.workspace} has no model {reference}, and {error}") from error
     refuse([*check_model(model, project, "deployed")])
-    if number and number != model.version:
+    if number and model.version != Catalog(project.with_model(f"{name}:{LATEST}")).model().version:
         raise ConfigError(f"{reference}: as a service Azure serves the newest version of {name}: leave :{number} away")
     registry = project.settings.registry
     return _Model(name, name, f"azureml://registries/{registry}/models/{model.name}", is_tuned=False)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.azure.preflight.findings import refuse
-from phi3flow.azure.preflight.serverless_checks import check_model, check_project
-from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
+from phi3flow.azure.preflight.serverless_checks import check_model, check_project, look_up_model
+from phi3flow.azure.workspace.catalog import CatalogAsset
 from phi3flow.azure.workspace.data_assets import data_id, ensure_data
 from phi3flow.azure.workspace.jobs import JobProgress, Jobs
 from phi3flow.azure.workspace.serverless_endpoints import SERVERLESS_VERSION
@@ -70,7 +70,7 @@ def plan_job(request: FineTuneRequest, project: Workspace, uploads: Path) -> Pla
     }
     if request.model:
         project = project.with_model(request.model)
-    model = Catalog(project).model()
+    model = look_up_model(project)
     data = {role: data_id(project, file.path, role=role) for role, file in files.items()}
     decisive = {"model": model.id, "parameters": parameters, **data, "seed": request.seed}
     drafted = name_job(model.name, decisive, suffix=request.suffix)
