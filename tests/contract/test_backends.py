@@ -1,7 +1,6 @@
 """What every backend promises (``phi3flow.backends.backend``), held against each one that ``--backend`` knows.
 
-This machine is given a tiny Phi-3, Azure Machine Learning an emulated subscription. A backend without a place to be
-tried in fails the first test.
+A backend without a place to be tried in (tests/contract/backend_grounds.py) fails the first test.
 """
 
 from __future__ import annotations
@@ -9,18 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 
 import pytest
-import requests
 
 from phi3flow.backends.backend import (
-    AnyBackend,
     DeletionRequest,
-    DeploymentRequest,
     FineTuneRequest,
     JobResult,
     Part,
@@ -32,88 +28,10 @@ from phi3flow.backends.backend import (
 from phi3flow.backends.choice import BACKENDS, DEFAULT_BACKEND, open_backend
 from phi3flow.cli.main import main
 from phi3flow.errors import ConfigError, DatasetError
-from phi3flow.project.paths import STATE_FILE
-from phi3flow.project.state import BackendState, EndpointState, JobState
-from tests.azure.emulator.azure import AzureEmulator
-from tests.support.command_line import phi3flow
-from tests.support.folders.small_training import write_chats
-from tests.support.folders.tiny_phi3 import save_tiny_phi3
-from tests.support.servers.serving import KEY, body_of
+from phi3flow.project.state import EndpointState, JobState, ModelState
+from tests.contract.backend_grounds import GROUNDS, Ground
 
 CANCELED = ("CancelRequested", "Canceled")
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a backend is tried: a project in which it can work, what it trains, and what it does not take."""
-
-    name: str
-    project: Path
-    fine_tune: FineTuneRequest
-    deployment: DeploymentRequest
-    refused: tuple[FineTuneRequest | DeploymentRequest, ...]
-    """Requests with one field that this backend does not follow, whose flag it names."""
-    ask: Callable[[str, str | None], requests.Response]
-    """Ask an endpoint's URL with the key that the backend keeps."""
-
-    @property
-    def backend(self) -> AnyBackend:
-        """The backend, as a new process would open it."""
-        return open_backend(self.name, self.project)
-
-    @property
-    def noted(self) -> BackendState:
-        """What the project's state says of the backend."""
-        return BackendState(self.name, self.project / STATE_FILE)
-
-
-def _ask(url: str, key: str | None) -> requests.Response:
-    body = body_of("Hi", max_new_tokens=3)
-    return requests.post(url, json=body, headers={"Authorization": f"Bearer {key or KEY}"}, timeout=60)
-
-
-def _local(folder: Path, held: ExitStack) -> Ground:
-    train, validation = write_chats(folder)
-    model = save_tiny_phi3(folder / "phi3")
-    patch = held.enter_context(pytest.MonkeyPatch.context())
-    patch.setenv("PHI3_KEY", KEY)
-    request = FineTuneRequest(
-        train, validation, model=str(model), output=Path("tuned"), hyperparameters={"epochs": 1, "batch_size": 16}
-    )
-    deployment = DeploymentRequest()
-    refused = (
-        replace(request, recipe="script"),
-        replace(request, gpus=2),
-        replace(request, nodes=2),
-        replace(request, deepspeed_stage=3),
-        replace(deployment, traffic=10.0),
-    )
-    return Ground("local", folder, request, deployment, refused, _ask)
-
-
-def _azureml(folder: Path, held: ExitStack) -> Ground:
-    train, validation = write_chats(folder)
-    azure = held.enter_context(AzureEmulator(folder / "azure"))
-    patch = held.enter_context(pytest.MonkeyPatch.context())
-    for name, value in azure.environment.items():
-        patch.setenv(name, value)
-    done = phi3flow("azure", "up", "--yes", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    request = FineTuneRequest(train, validation, hyperparameters={"epochs": 1})
-    deployment = DeploymentRequest()
-    refused = (
-        replace(request, resume=True),
-        replace(request, merge=True),
-        replace(request, output=Path("tuned")),
-        replace(deployment, host="0.0.0.0"),
-        replace(deployment, port=8000),
-        replace(deployment, key_env="OTHER_KEY"),
-        replace(deployment, timeout_s=1.0),
-    )
-    return Ground("azureml", folder, request, deployment, refused, _ask)
-
-
-GROUNDS: dict[str, Callable[[Path, ExitStack], Ground]] = {"local": _local, "azureml": _azureml}
 
 
 def test_every_backend_is_tried_and_the_default_is_one() -> None:
@@ -169,7 +87,7 @@ def job(trained: Trained) -> str:
 @pytest.fixture(scope="module")
 def model(ground: Ground, job: str) -> str:
     """A registered model, as NAME:VERSION."""
-    model = ground.backend.register(job, name="support", flow_version="chat-1.0.0-1a2b3c4d")
+    model = ground.backend.register(job, name=ground.model_name, flow_version="chat-1.0.0-1a2b3c4d")
     return f"{model.name}:{model.version}"
 
 
@@ -250,7 +168,8 @@ def test_a_submitted_job_is_noted_and_followed_to_its_end(ground: Ground, traine
     assert result.output == submitted.output
     assert result.metrics
     assert result.summary.startswith(f"{submitted.name}: ")
-    assert set(result.model_dump()) == {"backend", "job", "status", "output", "metrics"}
+    dumped = {"backend", "job", "status", "output", "metrics", "checkpoints", "training"}
+    assert set(result.model_dump()) == dumped
     assert [noted.status for noted in ground.noted.jobs() if noted.name == submitted.name] == ["Completed"]
 
 
@@ -305,25 +224,43 @@ def test_a_job_that_goes_on_elsewhere_is_canceled_and_any_other_is_not(ground: G
 
 
 def test_a_model_is_registered_once_and_noted(ground: Ground, job: str, model: str) -> None:
-    again = ground.backend.register(job, name="support", flow_version=None)
+    again = ground.backend.register(job, name=ground.model_name, flow_version=None)
     assert f"{again.name}:{again.version}" == model
     assert again.backend == ground.name
-    (noted,) = (noted for noted in ground.noted.models() if noted.name == "support")
+    (noted,) = (noted for noted in ground.noted.models() if noted.name == again.name)
     assert (noted.version, noted.source) == (again.version, again.source)
 
 
+def test_a_model_has_the_name_that_it_is_given_or_a_name_is_refused(ground: Ground, model: str, job: str) -> None:
+    if ground.model_name:
+        assert model.startswith(f"{ground.model_name}:")
+        return
+    with pytest.raises(ConfigError, match=r"^--name "):
+        ground.backend.register(job, name="support", flow_version=None)
+
+
+def passing_model(ground: Ground, job: str) -> ModelState:
+    """Register a model to be deleted: the job's under another name, or another job's where the service names it."""
+    if ground.model_name:
+        return ground.backend.register(job, name="passing", flow_version=None)
+    passing = ground.backend.submit(ground.backend.plan(replace(ground.fine_tune, suffix="passing"))).name
+    ground.backend.follow(passing, on_progress=lambda _: None)
+    return ground.backend.register(passing, name=None, flow_version=None)
+
+
 def test_a_model_is_deleted_and_forgotten(ground: Ground, job: str) -> None:
-    model = ground.backend.register(job, name="passing", flow_version=None)
-    request = DeletionRequest(model=f"passing:{model.version}")
+    model = passing_model(ground, job)
+    reference = f"{model.name}:{model.version}"
+    request = DeletionRequest(model=reference)
     planned = ground.backend.plan_deletion(request)
     assert planned
-    assert planned.label == f"model passing:{model.version}"
+    assert planned.label == f"model {reference}"
     ground.backend.undeploy(planned)
-    assert "passing" not in [noted.name for noted in ground.noted.models()]
-    with pytest.raises(ConfigError, match=f"passing:{model.version}"):
+    assert model.name not in [noted.name for noted in ground.noted.models()]
+    with pytest.raises(ConfigError, match=reference):
         ground.backend.plan_deletion(request)
-    with pytest.raises(ConfigError, match="passing"):
-        ground.backend.plan_deployment(replace(ground.deployment, model=f"passing:{model.version}"))
+    with pytest.raises(ConfigError, match=model.name):
+        ground.backend.plan_deployment(replace(ground.deployment, model=reference))
 
 
 def test_a_planned_deployment_is_frozen_and_of_the_model_registered_last(ground: Ground, model: str) -> None:
@@ -349,14 +286,13 @@ def test_a_deployment_answers_with_the_key_that_its_backend_tells(ground: Ground
     assert planned_deletion(ground, None) == endpoint.endpoint
     access = ground.backend.connection(endpoint.endpoint)
     assert access.url == endpoint.url
-    answer = ground.ask(access.url, access.key.get_secret_value() if access.key else None)
-    assert answer.json()["output"]
+    assert ground.ask(access.url, access.key.get_secret_value() if access.key else None)
 
 
 def test_it_is_not_deployed_twice(ground: Ground, model: str, endpoint: str) -> None:
     backend = ground.backend
     request = replace(ground.deployment, model=model)
-    if not backend.has_deployments:
+    if not ground.deploys_again:
         with pytest.raises(ConfigError, match=endpoint):
             backend.plan_deployment(request)
         return
@@ -370,7 +306,8 @@ def test_it_is_not_deployed_twice(ground: Ground, model: str, endpoint: str) -> 
 
 def test_status_tells_how_a_deployment_fares(ground: Ground, endpoint: str) -> None:
     (status,) = ground.backend.status()
-    assert (status.backend, status.endpoint, status.state, status.detail) == (ground.name, endpoint, "running", None)
+    assert (status.backend, status.endpoint, status.state) == (ground.name, endpoint, "running")
+    assert status.detail == ground.running_detail
 
 
 def planned_deletion(ground: Ground, name: str | None) -> str | None:
