@@ -94,7 +94,7 @@ class Arm:
         try:
             token = self.credential.get_token(f"{ENDPOINT}/.default").token
         except ClientAuthenticationError as error:
-            raise AzureError(f"Azure: nobody is logged in ({_login_problem(str(error))}): {_LOGIN}") from error
+            raise AzureError(f"Azure: {nobody_logged_in(str(error))}") from error
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         kind = "ServicePrincipal" if claims.get("idtyp") == "app" else "User"
@@ -283,9 +283,7 @@ class Arm:
                 _return_pipeline_response=pipeline,
             )
         except ClientAuthenticationError as error:
-            raise AzureError(
-                f"Azure: nobody is logged in ({_login_problem(str(error))}): {_LOGIN}", status=401
-            ) from error
+            raise AzureError(f"Azure: {nobody_logged_in(str(error))}", status=401) from error
         except SdkError as error:
             raise AzureError(f"Azure: {method} {url}: {_first_line(str(error))}") from error
         response = answer.http_response if pipeline else answer
@@ -368,11 +366,12 @@ def _error(method: str, url: str, response: HttpResponse) -> AzureError:
     return kind(f"{method} {_short(path)}: {code}: {reasons}{hint}", status=response.status_code, code=code)
 
 
-def _login_problem(text: str) -> str:
-    """Return what the first credential said, of those in DefaultAzureCredential's message that are not just absent."""
+def nobody_logged_in(text: str) -> str:
+    """Say so, with what the first credential said of those in DefaultAzureCredential's message that are not absent."""
     lines = [line.strip() for line in text.splitlines() if "Credential: " in line]
     telling = [line for line in lines if "unavailable" not in line]
-    return _first_line((telling or lines or [text])[0]).rstrip(".")
+    problem = _first_line((telling or lines or [text])[0]).rstrip(".")
+    return f"nobody is logged in ({problem}): {_LOGIN}"
 
 
 def _reason(error: Any) -> tuple[str, str]:

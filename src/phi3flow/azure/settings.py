@@ -159,6 +159,15 @@ def load_settings(project: Path = PROJECT) -> AzureSettings:
         raise ConfigError(_explain(error, file, variables)) from None
 
 
+def read_setting(project: Path, key: str) -> str | None:
+    """Return one setting as the environment or the file has it, None where neither does; others may be missing.
+
+    Raises ConfigError for a file that is malformed.
+    """
+    value = project_environment(project).get(_VARIABLES[key]) or _read(project / SETTINGS_FILE).get(key)
+    return None if value is None else str(value)
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8-sig"))

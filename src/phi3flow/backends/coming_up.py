@@ -89,12 +89,15 @@ def ask_once_up(
     return smoke.problem
 
 
-def ask_chat(base_url: str, key: str, model: str | None = None) -> str | None:
-    """Ask an OpenAI-compatible endpoint a question; return what is wrong with the answer, None where nothing is."""
-    question = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": 8}
+def ask_chat(base_url: str, key: str, model: str | None = None, *, most_tokens: int | None = 8) -> str | None:
+    """Ask an OpenAI-compatible endpoint a question; return what is wrong with the answer, None where nothing is.
+
+    A model that thinks before it answers takes no ``most_tokens``.
+    """
+    optional = {name: value for name, value in (("model", model), ("max_tokens", most_tokens)) if value}
     return ask_once_up(
         f"{base_url}/chat/completions",
-        {**question, **({"model": model} if model else {})},
+        {"messages": [{"role": "user", "content": "Say OK."}], **optional},
         key,
         answer_of=lambda answer: answer["choices"][0]["message"]["content"],
     )

@@ -153,6 +153,8 @@ class World:
     """Limits by their usage names, such as OpenAI.Standard.gpt4.1-mini-finetune, where they are not the usual ones."""
     openai_polls: int = 1
     """So many looks at a file or a fine-tuning job until it goes to its next state."""
+    openai_poll_ms: int | None = 10
+    """What whoever looks at them is asked to wait; the service itself does not say."""
     openai_max_files: int = 100
     openai_max_file_bytes: int = 512 * 1024**2
     openai_max_total_bytes: int = 1024**3

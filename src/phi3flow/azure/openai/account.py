@@ -19,6 +19,8 @@ plane's."""
 ACCOUNTS = "Microsoft.CognitiveServices/accounts"
 _API = "OpenAI Language Model Instance API"
 """Among a resource's endpoints."""
+_DOMAINS = ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
+_PRIVATE = "privatelink."
 
 
 class Account:
@@ -34,6 +36,16 @@ class Account:
         properties = self.resource["properties"]
         known = (properties.get("endpoints") or {}).get(_API) or properties.get("endpoint")
         return str(known or f"https://{self.name}.openai.azure.com/")
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether its keys are taken; where not, only a login is."""
+        return not self.resource["properties"].get("disableLocalAuth")
+
+    def answers_at(self, host: str) -> bool:
+        """Whether a host is one of the resource's own."""
+        label, _, domain = host.partition(".")
+        return domain.removeprefix(_PRIVATE) in _DOMAINS and label in _subdomains(self.resource)
 
     @property
     def location(self) -> str:
@@ -92,25 +104,25 @@ class Account:
 
 
 def find_account(arm: Arm, settings: AzureSettings, endpoint: str | None) -> Account | None:
-    """Return the resource that the settings name, else the one of the subscription that has the endpoint.
+    """Return the resource that the settings name, else the one of the subscription that has the endpoint; None without.
 
-    Raises ConfigError for one that is named and not there.
+    Raises ConfigError where the settings name one that does not have the endpoint, though a resource of Azure's has it:
+    jobs would be made in the one, deployments in the other.
     """
+    host = urlsplit(endpoint or "").hostname or ""
     if settings.openai_account:
         resource = arm.get(settings.id_of(ACCOUNTS, settings.openai_account), OPENAI_VERSION)
-        if resource is None:
+        account = Account(arm, resource) if resource else None
+        if account and host.endswith(_DOMAINS) and not account.answers_at(host):
             raise ConfigError(
-                f"there is no Azure OpenAI resource {settings.openai_account} in the group {settings.resource_group}: "
-                "`phi3flow azure up` makes it"
+                f"the endpoint {endpoint} is not that of the Azure OpenAI resource {account.name}, which is "
+                f"{account.endpoint}: set one of them only, openai_account or the endpoint"
             )
-        return Account(arm, resource)
-    host = urlsplit(endpoint or "").hostname
+        return account
     if not host:
         return None
-    for row in arm.list(f"{settings.subscription}/providers/{ACCOUNTS}", OPENAI_VERSION):
-        if host.partition(".")[0] in _subdomains(row):
-            return Account(arm, row)
-    return None
+    accounts = (Account(arm, row) for row in arm.list(f"{settings.subscription}/providers/{ACCOUNTS}", OPENAI_VERSION))
+    return next((account for account in accounts if account.answers_at(host)), None)
 
 
 def has_succeeded(deployment: Mapping[str, Any] | None) -> bool:
@@ -128,4 +140,4 @@ def _subdomains(row: Mapping[str, Any]) -> set[str]:
     properties = row.get("properties") or {}
     urls = [properties.get("endpoint"), *(properties.get("endpoints") or {}).values()]
     hosts = [urlsplit(str(url)).hostname or "" for url in urls if url]
-    return {host.partition(".")[0] for host in hosts} | {str(properties.get("customSubDomainName"))}
+    return {host.partition(".")[0] for host in hosts} | {str(properties.get("customSubDomainName")).lower()}

@@ -48,9 +48,13 @@ class OpenAIJobs:
         return ConfigError(f"there is no job {name} at {self._service.address.base_url}; there are {there}")
 
     def end(self, name: str) -> str:
-        """Have a job end, wait until it has, and return its status."""
+        """Have a job end, wait until it has, and return its status. One that ends by itself meanwhile is no error."""
         if status_of(self.need(name)) not in ENDED:
-            self._service.cancel(name)
+            try:
+                self._service.cancel(name)
+            except AzureError:
+                if status_of(self.need(name)) not in ENDED:
+                    raise
         return self._wait(name, lambda _: None).status
 
     def follow(self, name: str, on_progress: OnJobProgress) -> JobProgress:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phi3flow.azure.arm import USER_AGENT
-from phi3flow.azure.openai.refusals import refusal
+from phi3flow.azure.arm import USER_AGENT, nobody_logged_in
+from phi3flow.azure.openai.refusals import KEY_VARIABLE, refusal
 from phi3flow.errors import AzureError, MissingExtraError
 from phi3flow.text import cut
 
@@ -31,6 +31,8 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_RETRY_AFTER_S = 180.0
 MOST_EVENTS = 100
 """Of a job, in one answer."""
+UNUSABLE = ("error", "deleting", "deleted")
+"""States of a file that no job can read."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class OpenAIService:
         """Upload a file for fine-tuning under a name, unless one of that name is there; it may not be processed yet."""
 
         def find() -> dict[str, Any] | None:
-            usable = [file for file in self.files() if file.get("filename") == name and file.get("status") != "error"]
-            return usable[0] if usable else None
+            named = [file for file in self.files() if file.get("filename") == name]
+            return next((file for file in named if file.get("status") not in UNUSABLE), None)
 
         def create() -> Any:
             client = self._client.with_options(max_retries=0)
@@ -81,10 +83,10 @@ class OpenAIService:
 
         return self._once(f"upload of {name}", find, create)
 
-    def file(self, file_id: str) -> dict[str, Any] | None:
-        """Return a file, None where there is none of the id."""
-        file: dict[str, Any] | None = self._read(f"file {file_id}", lambda: self._client.files.retrieve(file_id))
-        return file
+    def file(self, file_id: str) -> tuple[dict[str, Any] | None, float | None]:
+        """Return a file, None where there is none, and how many seconds Azure asks to wait before the next look."""
+        files = self._client.files.with_raw_response
+        return self._look(f"file {file_id}", lambda: files.retrieve(file_id))
 
     def content(self, file_id: str) -> bytes | None:
         """Return what a file holds, None where there is none of the id."""
@@ -114,12 +116,8 @@ class OpenAIService:
 
     def job(self, job_id: str) -> tuple[dict[str, Any] | None, float | None]:
         """Return a job, None where there is none, and how many seconds Azure asks to wait before the next look."""
-        raw = self._read(
-            f"job {job_id}",
-            lambda: self._client.fine_tuning.jobs.with_raw_response.retrieve(job_id),
-            take=lambda raw: raw,
-        )
-        return (None, None) if raw is None else (_plain(raw.parse()), _retry_after_s(raw.headers))
+        jobs = self._client.fine_tuning.jobs.with_raw_response
+        return self._look(f"job {job_id}", lambda: jobs.retrieve(job_id))
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return a job's last events, newest first."""
@@ -151,6 +149,18 @@ class OpenAIService:
     def delete_model(self, name: str) -> None:
         """Delete a fine-tuned model; one that is gone already is no error."""
         self._delete(f"model {name}", lambda: self._client.models.delete(name))
+
+    def token(self) -> SecretStr:
+        """Return a token of the caller's login, for requests that the package does not send."""
+        from pydantic import SecretStr
+
+        with self._asked("login"):
+            return SecretStr(_login()())
+
+    def _look(self, action: str, call: Callable[[], Any]) -> tuple[dict[str, Any] | None, float | None]:
+        """Return what a raw answer holds, None where what it is about is not there, and how long it asks to wait."""
+        raw = self._read(action, call, take=lambda raw: raw)
+        return (None, None) if raw is None else (_plain(raw.parse()), _retry_after_s(raw.headers))
 
     def _read(self, action: str, call: Callable[[], Any], *, take: Callable[[Any], Any] | None = None) -> Any:
         """Return what a call answers, None where what it is about is not there."""
@@ -200,6 +210,11 @@ class OpenAIService:
             raise AzureError(f"Azure OpenAI: {action}: {self.address.base_url} cannot be reached ({reason})") from error
         except openai.OpenAIError as error:
             raise AzureError(f"Azure OpenAI: {action}: {cut(str(error), 300)}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "azure":  # azure-identity's need not be installed for a key
+                raise
+            login = f"{nobody_logged_in(str(error))}, or {KEY_VARIABLE}"
+            raise AzureError(f"Azure OpenAI: {action}: {login}", status=401) from error
 
 
 def _login() -> Callable[[], str]:
@@ -220,7 +235,10 @@ def _plain(answer: Any) -> dict[str, Any]:
 
 def _will_pass(error: AzureError) -> bool:
     """Whether a creation may succeed later: a throttle, a fault of the service, or a connection that broke."""
-    return error.code.lower() != "quotaexceeded" and (error.status is None or error.status in _PASSING)
+    import openai
+
+    broke = isinstance(error.__cause__, openai.APIConnectionError)
+    return broke or (error.status in _PASSING and error.code.lower() != "quotaexceeded")
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -33,7 +33,7 @@ from phi3flow.backends.backend import (
     PlannedDeletion,
     refuse_flags,
 )
-from phi3flow.backends.noted_jobs import NotedJobs
+from phi3flow.backends.noted_jobs import DELETED, NotedJobs
 from phi3flow.errors import ConfigError
 from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
 from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
@@ -154,7 +154,8 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
     def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
         """See Backend, and ``plan_deletion``."""
         refuse_flags(request, _REFUSED_DELETIONS)
-        return plan_deletion(self._place, request, self._state.endpoints())
+        models = [model.name for model in self._state.models()]
+        return plan_deletion(self._place, request, self._state.endpoints(), models)
 
     def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:
         """See Backend. Nothing is forgotten before all is gone, so that the same command goes on after a kill."""
@@ -165,6 +166,8 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
                 self._state.forget_endpoint(part.name)
             elif part.kind == "model":
                 self._state.forget_model(part.name, ONLY_VERSION)
+            elif part.kind == "job" and part.name in {job.name for job in self._state.jobs()}:
+                self._noted_jobs.note(part.name, DELETED)
 
     def _delete(self, part: Part) -> None:
         match part.kind:
@@ -179,16 +182,16 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
 
     def status(self) -> list[EndpointStatus]:
         """See Backend, and ``examine_all``."""
-        self._noted_jobs.look()
-        return examine_all(self._place.account, self._place.service.address.base_url, self._state.endpoints())
+        if self._place.is_there:
+            self._noted_jobs.look()
+        return examine_all(self._place, self._state.endpoints())
 
     def connection(self, endpoint: str) -> EndpointAccess:
         """See Backend. The key is the environment's, else Azure tells it."""
-        account = self._place.account
         if endpoint not in {noted.endpoint for noted in self._state.endpoints()}:
-            rows = {str(row["name"]): row for row in account.deployments()}
+            rows = {str(row["name"]): row for row in self._place.account.deployments()}
             if endpoint not in rows:
-                raise no_deployment(account, endpoint, rows)
+                raise no_deployment(self._place.account, endpoint, rows)
         return EndpointAccess(self._place.service.address.base_url, self._place.key())
 
     def _latest_model(self) -> str | None:

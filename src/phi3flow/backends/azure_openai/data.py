@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi3flow.azure.openai.service import OpenAIService
+from phi3flow.azure.openai.service import UNUSABLE, OpenAIService
 from phi3flow.azure.polling import Waits, poll
 from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.datasets.service_files import ServiceFile, write_for_service
@@ -88,22 +88,27 @@ def file_name(role: str, file: ServiceFile) -> str:
     return f"{word}_set-{file.sha256[:16]}.jsonl"
 
 
-def ensure_file(service: OpenAIService, role: str, file: ServiceFile) -> str:
-    """Upload a file unless it is there, wait until the service has processed it, and return its id.
+def ensure_files(service: OpenAIService, files: Mapping[str, ServiceFile]) -> dict[str, str]:
+    """Upload the files that are not there yet, wait until the service has processed all, and return their ids.
 
-    Raises DatasetError with what the service finds wrong in it.
+    Raises DatasetError with what the service finds wrong in one.
     """
-    uploaded = service.upload(file_name(role, file), file.path.read_bytes())
-    file_id = str(uploaded["id"])
+    uploaded = {
+        role: str(service.upload(file_name(role, file), file.path.read_bytes())["id"]) for role, file in files.items()
+    }
+    return {role: _wait_until_processed(service, role, file_id) for role, file_id in uploaded.items()}
 
-    def look() -> tuple[Mapping[str, object], None]:
-        stored = service.file(file_id)
+
+def _wait_until_processed(service: OpenAIService, role: str, file_id: str) -> str:
+    def look() -> tuple[Mapping[str, object], float | None]:
+        stored, asked_wait_s = service.file(file_id)
         if stored is None:
             raise AzureError(f"Azure OpenAI: file {file_id} was deleted while it was processed")
-        return stored, None
+        return stored, asked_wait_s
 
-    processed = poll(look, until=lambda stored: stored.get("status") in ("processed", "error"), waits=_PROCESSING_WAITS)
-    if processed.get("status") == "error":
+    ended = ("processed", *UNUSABLE)
+    processed = poll(look, until=lambda stored: stored.get("status") in ended, waits=_PROCESSING_WAITS)
+    if processed.get("status") != "processed":
         service.delete_file(file_id)
         raise DatasetError(
             f"the service does not take the {role} file: {shorten(str(processed.get('status_details')), 400)}"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from phi3flow.azure.openai.account import ACCOUNTS, Account, has_succeeded, model_of
+from phi3flow.azure.openai.account import ACCOUNTS, OPENAI_VERSION, Account, has_succeeded, model_of
 from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.openai.refusals import explain
 from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.openai_checks import check_deployment
+from phi3flow.azure.tags import is_tagged
 from phi3flow.backends.azure_openai import BACKEND
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
 from phi3flow.backends.coming_up import ask_chat, bounded, give_up, reason_of
@@ -33,6 +34,7 @@ IDLE_DAYS = 15
 DEFAULT_CAPACITY = 50
 """Thousands of tokens a minute; learn.microsoft.com's own sample for an evaluation (2026-03)."""
 _TUNED = ".ft-"
+_CHECKPOINT = ":ckpt-"
 _TUNED_VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 _LONGEST_NAME = 40
@@ -58,7 +60,7 @@ def plan_deployment(place: OpenAIPlace, request: DeploymentRequest, *, latest: s
             f"no model was fine-tuned from here: deploy MODEL, or `phi3flow fine-tune --backend {BACKEND}`"
         )
     account = place.account
-    model = _find_model(account, reference, _source_id(place, request.source))
+    model = _find_model(account, reference, _source(place, request.source))
     is_tuned = _TUNED in model["name"]
     sku = _sku(request.sku, is_tuned=is_tuned)
     name = request.name or deployment_name(model["name"])
@@ -66,11 +68,8 @@ def plan_deployment(place: OpenAIPlace, request: DeploymentRequest, *, latest: s
         raise ConfigError(f"--name {name!r}: a deployment has 2 to 64 letters, digits, '-', '_' and '.'")
     existing = account.deployment(name)
     exists = existing is not None and has_succeeded(existing)
-    if existing is not None and exists and model_of(existing).lower() != model["name"].lower():
-        raise ConfigError(
-            f"the deployment {name} serves {model_of(existing)}: give another --name, or phi3flow undeploy {name} "
-            f"--backend {BACKEND} first"
-        )
+    if existing is not None:
+        _check_existing(existing, model["name"], wanted_sku=sku if request.sku else None)
     findings = [] if exists else refuse([*check_deployment(account)])
     capacity = request.capacity or (int(existing["sku"]["capacity"]) if existing and exists else DEFAULT_CAPACITY)
     return PlannedOpenAIDeployment(
@@ -84,6 +83,20 @@ def plan_deployment(place: OpenAIPlace, request: DeploymentRequest, *, latest: s
         sku=sku,
         capacity=capacity,
     )
+
+
+def _check_existing(existing: Mapping[str, Any], model: str, *, wanted_sku: str | None) -> None:
+    """Raise ConfigError for a deployment of the name that is not the one to be made; one that failed makes way."""
+    name, sku = existing["name"], str((existing.get("sku") or {}).get("name"))
+    if not is_tagged(existing):
+        raise ConfigError(f"phi3flow did not make the deployment {name}: give another --name")
+    if not has_succeeded(existing):
+        return
+    way_out = f"give another --name, or phi3flow undeploy {name} --backend {BACKEND} first"
+    if model_of(existing).lower() != model.lower():
+        raise ConfigError(f"the deployment {name} serves {model_of(existing)}: {way_out}")
+    if wanted_sku and sku.lower() != wanted_sku.lower():
+        raise ConfigError(f"the deployment {name} is {sku}: {way_out}")
 
 
 def deployment_name(model: str) -> str:
@@ -155,8 +168,8 @@ class OpenAIDeployer:
             raise DeploymentError(self._take_back(_explain(error))) from error
 
     def _ask(self) -> None:
-        key = self._place.key().get_secret_value()
-        problem = ask_chat(self._place.service.address.base_url, key, self._name)
+        bearer = self._place.bearer().get_secret_value()
+        problem = ask_chat(self._place.service.address.base_url, bearer, self._name, most_tokens=None)
         if problem:
             raise DeploymentError(f"{self._what}: it does not answer: {problem}")
 
@@ -200,10 +213,13 @@ def _explain(error: Exception) -> str:
     return reason_of(error)
 
 
-def _find_model(account: Account, reference: str, source: str | None) -> dict[str, str]:
-    """Return a model as a deployment takes it: by its name, NAME:VERSION, or as jobs call a base model."""
-    if source and source.lower() != account.id.lower():
-        return {"format": "OpenAI", "name": reference, "version": _TUNED_VERSION, "source": source}
+def _find_model(account: Account, reference: str, source: Account | None) -> dict[str, str]:
+    """Return a model as a deployment takes it: by its name, NAME:VERSION, or as jobs call a base model.
+
+    Raises ConfigError for one that the account, or the ``source``, does not have.
+    """
+    if source and source.id.lower() != account.id.lower():
+        return {**_find_model(source, reference, None), "source": source.id}
     models = account.models()
     plain = reference.lower()
     for row in models:
@@ -214,15 +230,32 @@ def _find_model(account: Account, reference: str, source: str | None) -> dict[st
     if named:
         row = max(named, key=lambda row: bool(row.get("isDefaultVersion")))
         return {"format": str(row["format"]), "name": str(row["name"]), "version": str(row.get("version", ""))}
-    if _TUNED in reference:  # a checkpoint, which no list names
-        return {"format": "OpenAI", "name": reference, "version": _TUNED_VERSION}
+    whole = [row for row in models if str(row["name"]).lower() == whole_model(plain)]
+    if whole:  # a checkpoint, which no list names
+        return {"format": str(whole[0]["format"]), "name": reference, "version": _TUNED_VERSION}
     names = sorted({f"{row['name']}:{row.get('version')}" for row in models})
     raise ConfigError(f"the resource {account.name} has no model {reference}; it has {', '.join(names) or 'none'}")
 
 
-def _source_id(place: OpenAIPlace, source: str | None) -> str | None:
-    """Return the id of the resource that a model was trained in: an id as it is, a name as one of the group."""
-    return source if source is None or source.startswith("/") else place.settings.id_of(ACCOUNTS, source)
+def whole_model(model: str) -> str:
+    """Return the fine-tuned model that a checkpoint is of; any other name as it is."""
+    return model.partition(_CHECKPOINT)[0]
+
+
+def _source(place: OpenAIPlace, source: str | None) -> Account | None:
+    """Return the resource that a model was trained in, by its id, or by its name in the group.
+
+    Raises ConfigError where it is not there.
+    """
+    if source is None:
+        return None
+    account_id = source if source.startswith("/") else place.settings.id_of(ACCOUNTS, source)
+    resource = place.arm.get(account_id, OPENAI_VERSION)
+    if resource is None:
+        raise ConfigError(
+            f"--source {source}: there is no such Azure OpenAI resource; give its id, or name one of the group"
+        )
+    return Account(place.arm, resource)
 
 
 def _sku(wanted: str | None, *, is_tuned: bool) -> str:

@@ -10,7 +10,7 @@ from phi3flow.azure.openai.account import Account, model_of
 from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.tags import is_tagged
 from phi3flow.backends.azure_openai import BACKEND
-from phi3flow.backends.azure_openai.deployments import IDLE_DAYS, hosting
+from phi3flow.backends.azure_openai.deployments import IDLE_DAYS, hosting, whole_model
 from phi3flow.backends.backend import DeletionRequest, Part, PlannedDeletion, only_name
 from phi3flow.errors import ConfigError
 from phi3flow.project.state import EndpointState, EndpointStatus, Liveness
@@ -22,38 +22,49 @@ _LIVENESS: dict[str, Liveness] = {
     "Deleting": "stopping",
     "Disabled": "unresponsive",
 }
+_NOT_ASKED = "Azure was not asked how it fares: that takes AZURE_SUBSCRIPTION_ID, or subscription_id in phi3flow.toml"
 _REMOVED = (
     f"it is not there any more: deleted, or removed by Azure, which does so after 24 hours in the developer tier and "
     f"after {IDLE_DAYS} idle days; the model is kept: phi3flow deploy --backend {BACKEND}"
 )
 
 
-def examine_all(account: Account, base_url: str, noted: Sequence[EndpointState]) -> list[EndpointStatus]:
-    """Ask Azure how every deployment fares that is noted, and that phi3flow made from elsewhere."""
-    rows = {str(row["name"]): row for row in account.deployments()}
+def examine_all(place: OpenAIPlace, noted: Sequence[EndpointState]) -> list[EndpointStatus]:
+    """Ask Azure how every deployment fares that is noted, and that phi3flow made from elsewhere.
+
+    Without a subscription nobody can be asked; then those that are noted are told with what to set.
+    """
+    if not place.has_settings:
+        return [EndpointStatus(**state.model_dump(), state="unresponsive", detail=_NOT_ASKED) for state in noted]
+    rows = {str(row["name"]): row for row in place.found_account.deployments()} if place.found_account else {}
     known = {state.endpoint for state in noted}
-    unnoted = [_describe(row, base_url) for name, row in rows.items() if is_tagged(row) and name not in known]
-    return [_examine(state, rows.get(state.endpoint)) for state in (*noted, *unnoted)]
+    unnoted = [name for name, row in rows.items() if is_tagged(row) and name not in known]
+    described = [_describe(rows[name], place.service.address.base_url) for name in unnoted]
+    return [_examine(state, rows.get(state.endpoint)) for state in (*noted, *described)]
 
 
 def plan_deletion(
-    place: OpenAIPlace, request: DeletionRequest, noted: Sequence[EndpointState]
+    place: OpenAIPlace, request: DeletionRequest, noted: Sequence[EndpointState], models: Sequence[str]
 ) -> PlannedDeletion | None:
-    """Say what would be deleted, each before what it stands on: deployment, model, files, job."""
+    """Say what would be deleted, each before what it stands on: deployment, model, files, job.
+
+    ``noted`` and ``models`` are what was deployed and registered from here: of an earlier call that was killed they may
+    be all that is left.
+    """
     rows = {str(row["name"]): row for row in place.account.deployments()}
     if request.model:
-        return _plan_model(place, request.model, rows, cascade=request.cascade)
+        return _plan_model(place, request.model, rows, cascade=request.cascade, noted=models)
     known = [state.endpoint for state in noted]
     chosen = request.endpoint or only_name(known or [name for name, row in rows.items() if is_tagged(row)])
     if chosen is None:
         return None
     row = rows.get(chosen)
-    if chosen not in known:
-        if row is None:
-            raise no_deployment(place.account, chosen, rows)
+    if row is not None:
         _check_ours(place.account, row)
+    elif chosen not in known:
+        raise no_deployment(place.account, chosen, rows)
     model = model_of(row) if row else next((state.model for state in noted if state.endpoint == chosen), "")
-    behind = _behind(place, model, besides=chosen, rows=rows) if request.cascade else []
+    behind = _behind(place, model, besides=[chosen], rows=rows, noted=models) if request.cascade else []
     return PlannedDeletion((Part("endpoint", chosen), *behind))
 
 
@@ -65,9 +76,9 @@ def no_deployment(account: Account, name: str, rows: Mapping[str, Mapping[str, A
 
 
 def _plan_model(
-    place: OpenAIPlace, model: str, rows: Mapping[str, Mapping[str, Any]], *, cascade: bool
+    place: OpenAIPlace, model: str, rows: Mapping[str, Mapping[str, Any]], *, cascade: bool, noted: Sequence[str]
 ) -> PlannedDeletion:
-    serving = [name for name, row in rows.items() if model_of(row).lower() == model.lower()]
+    serving = [name for name, row in rows.items() if _is_of(model, row)]
     if serving and not cascade:
         raise ConfigError(
             f"model {model} is deployed as {', '.join(serving)}: --cascade deletes the deployment, then the model, its "
@@ -75,39 +86,47 @@ def _plan_model(
         )
     for name in serving:
         _check_ours(place.account, rows[name])
+    behind = _behind(place, model, besides=serving, rows=rows, noted=noted)
+    if not behind:
+        own = [str(row["id"]) for row in place.service.models() if row.get("fine_tune")]
+        raise ConfigError(f"the resource has no fine-tuned model {model}; it has {', '.join(own) or 'none'}")
     if not cascade:
-        _need_model(place, model)
-        return PlannedDeletion((Part("model", model),))
-    behind = _behind(place, model, besides=None, rows={})
+        return PlannedDeletion(tuple(part for part in behind if part.kind == "model") or (Part("model", model),))
     return PlannedDeletion((*(Part("endpoint", name) for name in serving), *behind))
 
 
-def _need_model(place: OpenAIPlace, model: str) -> None:
-    own = [str(row["id"]) for row in place.service.models() if row.get("fine_tune")]
-    if model.lower() not in (name.lower() for name in own):
-        raise ConfigError(f"the resource has no fine-tuned model {model}; it has {', '.join(own) or 'none'}")
+def _is_of(model: str, row: Mapping[str, Any]) -> bool:
+    """Whether a deployment serves a model, or one of its checkpoints."""
+    return whole_model(model_of(row)).lower() == whole_model(model).lower()
 
 
 def _behind(
-    place: OpenAIPlace, model: str, *, besides: str | None, rows: Mapping[str, Mapping[str, Any]]
+    place: OpenAIPlace,
+    served: str,
+    *,
+    besides: Sequence[str],
+    rows: Mapping[str, Mapping[str, Any]],
+    noted: Sequence[str],
 ) -> list[Part]:
-    """Return a fine-tuned model, the job that made it, and those of its files that no other job has.
+    """Return a fine-tuned model, or the one that a checkpoint is of, those files that only its job has, and the job.
 
-    Raises ConfigError where another deployment than ``besides`` serves the model.
+    Raises ConfigError where other deployments than ``besides`` serve the model.
     """
-    others = [name for name, row in rows.items() if name != besides and model_of(row).lower() == model.lower()]
-    if others:
+    model = whole_model(served)
+    own = {str(row["id"]).lower() for row in place.service.models() if row.get("fine_tune")}
+    jobs = place.service.jobs()
+    job = next((job for job in jobs if str(job.get("fine_tuned_model")).lower() == model.lower()), None)
+    parts = [Part("model", model)] if model.lower() in own | {name.lower() for name in noted} else []
+    if job:
+        elsewhere = {file for other in jobs if other["id"] != job["id"] for file in _files(other)}
+        parts += [Part("file", file) for file in _files(job) if file not in elsewhere]
+        parts += [Part("job", str(job["id"]))]  # last, since it alone knows the files
+    others = [name for name, row in rows.items() if name not in besides and _is_of(model, row)]
+    if parts and others:
         raise ConfigError(
             f"model {model} is deployed as {', '.join(others)} too: undeploy these first, or leave --cascade"
         )
-    jobs = place.service.jobs()
-    job = next((job for job in jobs if str(job.get("fine_tuned_model")).lower() == model.lower()), None)
-    parts = [Part("model", model)] if any(str(row["id"]) == model for row in place.service.models()) else []
-    if job is None:
-        return parts
-    elsewhere = {file for other in jobs if other["id"] != job["id"] for file in _files(other)}
-    files = [Part("file", file) for file in _files(job) if file not in elsewhere]
-    return [*parts, *files, Part("job", str(job["id"]))]  # last, since it alone knows the files
+    return parts
 
 
 def _files(job: Mapping[str, Any]) -> list[str]:

@@ -16,12 +16,13 @@ from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.openai_checks import check_model
 from phi3flow.azure.workspace.jobs import CANCELED, FAILED, JobProgress
 from phi3flow.backends.azure_openai import BACKEND
-from phi3flow.backends.azure_openai.data import TrainingFiles, describe, ensure_file, file_name, read_files
+from phi3flow.backends.azure_openai.data import TrainingFiles, describe, ensure_files, file_name, read_files
 from phi3flow.backends.backend import FineTuneRequest, JobResult, PlannedJob
 from phi3flow.backends.job_names import check_suffix, name_job
 from phi3flow.backends.told_training import keep_training
 from phi3flow.errors import AzureError, ConfigError, DatasetError
 from phi3flow.project.state import JobState
+from phi3flow.text import duration
 from phi3flow.training.results_file import read_results
 from phi3flow.training.service_curves import ServiceCurves
 
@@ -34,6 +35,7 @@ _NAMES = {
 }
 """The service's names of ours."""
 _CHECKED_ONLY = "max_seq_length"
+_OTHERS_TOLD = 5
 _NO_CURVES = ServiceCurves(steps=[], validation=[])
 
 
@@ -103,7 +105,7 @@ def _draft(
 
 def send_job(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[JobState]) -> str:
     """Upload the files that are not there yet, submit the job, and return its id. Raises AzureError, DatasetError."""
-    ids = {role: ensure_file(service, role, file) for role, file in planned.files.files.items()}
+    ids = ensure_files(service, planned.files.files)
     method = {"type": "supervised", "supervised": {"hyperparameters": dict(planned.hyperparameters)}}
     body = {
         "model": planned.base_model,
@@ -137,6 +139,7 @@ def find_job(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[
 def describe_end(end: JobProgress, job: Mapping[str, Any], service: OpenAIService, project: Path) -> JobResult:
     """Return the result of a job that has completed, and keep its curves as training.json."""
     curves, missing = _read_curves(job, service)
+    took_s = _took_s(job)
     training = keep_training(
         project,
         end.name,
@@ -146,13 +149,13 @@ def describe_end(end: JobProgress, job: Mapping[str, Any], service: OpenAIServic
         parameters=_parameters(job),
         data={"training_file": str(job.get("training_file")), "validation_file": str(job.get("validation_file"))},
         started_at=_time(job.get("created_at")),
-        duration_s=float((job.get("finished_at") or 0) - (job.get("created_at") or 0)),
+        duration_s=took_s,
         billed_tokens=job.get("trained_tokens"),
     )
     metrics = curves.at_the_end() or dict(end.metrics)
     checkpoints = [str(row.get("fine_tuned_model_checkpoint")) for row in service.checkpoints(end.name)]
     lines = [
-        f"{end.name}: {end.status}",
+        f"{end.name}: {end.status}{f', after {duration(took_s)}' if took_s else ''}",
         *(f"{name}: {value:.4g}" for name, value in sorted(metrics.items())),
         f"model: {job.get('fine_tuned_model')}",
         *([f"checkpoints: {', '.join(checkpoints)}"] if checkpoints else []),
@@ -192,13 +195,26 @@ def _as_found(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence
 
 def _as_new(planned: PlannedOpenAIJob, service: OpenAIService) -> PlannedOpenAIJob:
     findings = refuse([*check_model(planned.base_model, service)])
-    said = [*describe(planned.files), *map(str, findings), *_elsewhere(planned.training_type)]
+    said = [
+        *describe(planned.files),
+        *map(str, findings),
+        *_elsewhere(planned.training_type),
+        *_other_jobs(service.jobs()),
+    ]
     return replace(planned, cost=_cost(planned), warnings=tuple(said))
 
 
 def _elsewhere(training_type: str) -> Iterator[str]:
     if training_type != "Standard":
         yield f"{training_type}: Azure may train in any region; --training-type Standard stays in the resource's"
+
+
+def _other_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say which jobs the resource has already: they run, and count, beside the new one."""
+    if jobs:
+        named = ", ".join(f"{job['id']} ({status_of(job)})" for job in jobs[:_OTHERS_TOLD])
+        more = f", and {len(jobs) - _OTHERS_TOLD:,} more" if len(jobs) > _OTHERS_TOLD else ""
+        yield f"other jobs of the resource: {named}{more}"
 
 
 def _cost(planned: PlannedOpenAIJob) -> Callable[[], str]:
@@ -230,13 +246,20 @@ def _is_alike(planned: PlannedOpenAIJob, job: Mapping[str, Any], roles: Mapping[
     method = (job.get("method") or {}).get("supervised") or {}
     settings = {**(job.get("hyperparameters") or {}), **(method.get("hyperparameters") or {})}
     return (
-        job.get("model") == planned.base_model
+        str(job.get("model")).lower() == planned.base_model.lower()
         and roles.get(str(job.get("training_file"))) == "train"
         and roles.get(str(job.get("validation_file"))) == "validation"
         and job.get("seed") in (planned.seed, None)
         and (job.get("suffix") or None) == planned.suffix
+        and _type_word(job.get("trainingType") or planned.training_type) == _type_word(planned.training_type)
         and all(settings.get(name) == value for name, value in planned.hyperparameters.items())
     )
+
+
+def _type_word(training_type: str) -> str:
+    """Return a training type as it compares: the service says globalStandard for GlobalStandard, dataZone for two."""
+    word = training_type.lower()
+    return word.removesuffix("standard") or word
 
 
 def _parameters(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,6 +279,12 @@ def _read_curves(job: Mapping[str, Any], service: OpenAIService) -> tuple[Servic
         except DatasetError as error:
             return _NO_CURVES, f"there are no curves: {error}"
     return _NO_CURVES, "the service left no results file: there are no curves"
+
+
+def _took_s(job: Mapping[str, Any]) -> float:
+    """Return how long a job took, 0 where Azure does not say."""
+    begun, finished = job.get("created_at"), job.get("finished_at")
+    return max(0.0, float(finished - begun)) if begun and finished else 0.0
 
 
 def _time(seconds: Any) -> datetime | None:

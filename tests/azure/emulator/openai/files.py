@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.openai.entrance import Entrance
-from tests.azure.emulator.openai.listing import listed
+from tests.azure.emulator.openai.listing import listed, wait_headers
 from tests.azure.emulator.openai.multipart import Upload, read_upload
 from tests.azure.emulator.openai.refusals import DataPlaneError, invalid_payload, not_found
 from tests.azure.emulator.routing import Router
@@ -130,7 +130,7 @@ class Files:
         asked = self._need(account, file)
         described = asked.described
         self._advance(asked)
-        return Reply(200, described)
+        return Reply(200, described, wait_headers(self._world))
 
     def _advance(self, file: File) -> None:
         """Bring a file nearer to its end, after a look at it."""

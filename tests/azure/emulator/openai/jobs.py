@@ -11,7 +11,7 @@ from tests.azure.emulator.openai.entrance import Entrance
 from tests.azure.emulator.openai.files import File, Files
 from tests.azure.emulator.openai.job_progress import ENDED, Job, JobProgress
 from tests.azure.emulator.openai.job_rules import JobRules, over_quota
-from tests.azure.emulator.openai.listing import listed
+from tests.azure.emulator.openai.listing import listed, wait_headers
 from tests.azure.emulator.openai.refusals import DataPlaneError, not_found
 from tests.azure.emulator.openai.tuned_models import TunedModels
 from tests.azure.emulator.routing import Router
@@ -27,7 +27,7 @@ class FineTuningJobs:
     def __init__(
         self, world: World, entrance: Entrance, files: Files, models: TunedModels, deployments: Deployments
     ) -> None:
-        self._entrance, self._models, self._deployments = entrance, models, deployments
+        self._world, self._entrance, self._models, self._deployments = world, entrance, models, deployments
         self._rules = JobRules(world, files, models)
         self._progress = JobProgress(world, files, models)
         self._jobs: dict[str, Job] = {}
@@ -80,7 +80,7 @@ class FineTuningJobs:
         asked = self._need(account, job)
         described = asked.described
         self._progress.advance(asked, self.of(account["id"]))
-        return Reply(200, described)
+        return Reply(200, described, wait_headers(self._world))
 
     def _events(self, request: Request, account: dict[str, Any], job: str) -> Reply:
         return listed(request, self._need(account, job).events[::-1])

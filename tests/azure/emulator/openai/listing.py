@@ -1,4 +1,4 @@
-"""Lists as OpenAI pages them: ``limit`` rows after the one that ``after`` names, and whether there are more."""
+"""Lists as OpenAI pages them, ``limit`` rows after the one that ``after`` names, and waits between looks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.azure.emulator.messages import Reply, Request
 from tests.azure.emulator.openai.refusals import invalid_payload
+from tests.azure.emulator.world import World
 
 
 def listed(request: Request, rows: Sequence[dict[str, Any]], *, page: int = 20, most: int = 100) -> Reply:
@@ -22,3 +23,8 @@ def listed(request: Request, rows: Sequence[dict[str, Any]], *, page: int = 20, 
         start = places[0] + 1
     end = start + int(limit)
     return Reply(200, {"object": "list", "data": list(rows[start:end]), "has_more": end < len(rows)})
+
+
+def wait_headers(world: World) -> dict[str, str]:
+    """Return what asks whoever looks at something that is under way to wait before the next look."""
+    return {"retry-after-ms": str(world.openai_poll_ms)} if world.openai_poll_ms else {}
