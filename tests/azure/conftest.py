@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.openai_project import OpenAIProject, make_project
 
 _SLOW = (
     "test_emulator_endpoints.py",
@@ -36,3 +37,9 @@ def azure(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def project(tmp_path: Path) -> Path:
     """Return the folder in which the commands are given."""
     return tmp_path
+
+
+@pytest.fixture
+def openai_project(azure: AzureEmulator, project: Path, real_encodings: None) -> OpenAIProject:
+    """Return a project with an Azure OpenAI resource, in which tokens are counted as its models do."""
+    return make_project(azure, project)

@@ -86,13 +86,7 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
     def plan(self, request: FineTuneRequest) -> PlannedOpenAIJob:
         """See Backend, and ``plan_job``."""
         refuse_flags(request, _REFUSED)
-        return plan_job(
-            request,
-            self._place.service,
-            default_model=self._place.model,
-            noted=self._state.jobs(),
-            uploads=self._folder / UPLOADS / BACKEND,
-        )
+        return plan_job(request, self._place, noted=self._state.jobs(), uploads=self._folder / UPLOADS / BACKEND)
 
     def submit(self, planned: PlannedOpenAIJob) -> JobState:
         """See Backend. Files are uploaded where they are not there yet; the service names the job."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phi3flow.azure.openai.jobs import status_of
+from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.openai.service import OpenAIService
 from phi3flow.azure.preflight.findings import refuse
 from phi3flow.azure.preflight.openai_checks import check_model
@@ -53,27 +54,25 @@ class PlannedOpenAIJob(PlannedJob):
 
 
 def plan_job(
-    request: FineTuneRequest,
-    service: OpenAIService,
-    *,
-    default_model: str | None,
-    noted: Sequence[JobState],
-    uploads: Path,
+    request: FineTuneRequest, place: OpenAIPlace, *, noted: Sequence[JobState], uploads: Path
 ) -> PlannedOpenAIJob:
     """Say which job a fine-tune would be; its files are written to ``uploads`` as the service takes them.
+
+    What is wrong with the request and its files is found before anybody is asked.
 
     Raises DatasetError for a file that the service would not take, ConfigError for what it does not know,
     PreflightError for a model that cannot be fine-tuned in the resource.
     """
     check_suffix(request.suffix)
-    model = request.model or default_model
+    hyperparameters = _hyperparameters(request)
+    model = request.model or place.model
     if model is None:
         raise ConfigError(
             "which model? --model, openai_model in phi3flow.toml or AZURE_OPENAI_MODEL names one, such as "
             "gpt-4.1-mini-2025-04-14 (who fine-tuned it before 2026-10) or Ministral-3B (anybody)"
         )
-    planned = _draft(request, model, _hyperparameters(request), read_files(request, model, uploads))
-    return _as_found(planned, service, noted) or _as_new(planned, service)
+    planned = _draft(request, model, hyperparameters, read_files(request, model, uploads))
+    return _as_found(planned, place.service, noted) or _as_new(planned, place.service)
 
 
 def _draft(

@@ -1,0 +1,105 @@
+"""The whole way with Azure OpenAI, verb by verb, as a person would type it in an empty subscription.
+
+`python -m tests.azure.openai_journey` takes it against an emulated Azure and prints a table: verb, requests, what there
+is.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.journey import Step, make_project
+from tests.support.command_line import phi3flow
+
+ACCOUNT = "phi3flow-openai"
+SETTINGS = f'[azure]\nopenai_account = "{ACCOUNT}"\n'
+MODEL, LIVING = "gpt-4.1-mini-2025-04-14", "gpt-oss-20b"
+"""What is fine-tuned, and, since its base is retired, what is deployed beside it."""
+BASE, TUNED = "base", "tuned"
+"""The deployments; their connections are called so too."""
+BACKEND = ("--backend", "azure-openai")
+BATCH_RUN = ("batch-run", "flows/chat_phi3", "--data", "data/test_lines.jsonl")
+TRAINING = ("--suffix", "support", "--epochs", "2", "--validation-split", "0.25")
+STEPS: dict[str, tuple[str, ...]] = {
+    "azure up": ("azure", "up", "--yes"),
+    "prepare-data": ("prepare-data", "--input", "chats.jsonl", "--out", "data"),
+    "fine-tune": ("fine-tune", *BACKEND, "--model", MODEL, *TRAINING, "--yes"),
+    "register": ("register", *BACKEND),
+    "deploy base": ("deploy", LIVING, *BACKEND, "--name", BASE, "--yes"),
+    "deploy": ("deploy", *BACKEND, "--name", TUNED, "--yes"),
+    "status": ("status", *BACKEND),
+    "connect base": ("connect", BASE, "--from-deployment", BASE, "--to", "foundry"),
+    "connect": ("connect", TUNED, "--from-deployment", TUNED, "--to", "foundry"),
+    "batch-run base": (*BATCH_RUN, "--connections", f"chat.connection={BASE}", "--name", BASE),
+    "batch-run": (*BATCH_RUN, "--connections", f"chat.connection={TUNED}", "--name", TUNED),
+    "score base": ("score", BASE, "--flow", "flows/eval/answer_match"),
+    "score": ("score", TUNED, "--flow", "flows/eval/answer_match"),
+    "compare": ("compare", BASE, TUNED),
+    "gate": ("gate", TUNED, "--baseline", BASE, "--rule", "answer_match.exact_match better than baseline"),
+    "report": ("report", BASE, TUNED, "--training", ".phi3flow/fine-tunes/*"),
+    "undeploy base": ("undeploy", BASE, *BACKEND, "--yes"),
+    "undeploy": ("undeploy", TUNED, *BACKEND, "--cascade", "--yes"),
+    "azure down": ("azure", "down", "--yes"),
+}
+
+
+def lay_out(project: Path) -> None:
+    """Lay out what a project has before the first verb."""
+    make_project(project)
+    (project / "phi3flow.toml").write_text(SETTINGS, encoding="utf-8")
+
+
+def words_of(verb: str, project: Path) -> list[str]:
+    """Return a verb's words, with the files that a ``*`` stands for, as a shell gives them."""
+    words = []
+    for word in STEPS[verb]:
+        found = sorted(str(path.relative_to(project)) for path in project.glob(word)) if word.endswith("*") else []
+        words += found or [word]
+    return words
+
+
+def take_step(azure: AzureEmulator, project: Path, verb: str) -> Step:
+    """Give one verb, in this process."""
+    requests, writes = len(azure.requests), len(azure.writes)
+    done = phi3flow(*words_of(verb, project), cwd=project)
+    assert done.returncode == 0, f"{verb}: {done.stderr}"
+    made = len(list(azure.resources))
+    return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
+
+
+def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
+    """Give the verbs one after the other."""
+    return [take_step(azure, project, verb) for verb in verbs]
+
+
+def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, str]], parameters: object) -> str:
+    """What a well-tuned model would say; the base model knows nothing."""
+    if deployment.get("name") == BASE:
+        return "I do not know."
+    number = messages[-1]["content"].rpartition("number ")[2].rstrip("?")
+    return f"Company number {number} was founded by person {number}."
+
+
+def main() -> None:
+    """Take the journey and print the table."""
+    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
+        os.environ.update(azure.environment)
+        azure.answer_chat = answer_rightly
+        project = Path(place) / "project"
+        project.mkdir()
+        lay_out(project)
+        lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
+        for step in take_all(azure, project):
+            lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
+        left = Counter(each["type"] for each in azure.resources)
+        print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
