@@ -1,4 +1,4 @@
-"""`phi3flow fine-tune --backend azure-openai`: what is sent, what is said before and after, and that nothing is twice."""
+"""`phi3flow fine-tune --backend azure-openai`: what is sent, what is said before and after, and nothing twice."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ def test_files_are_uploaded_with_a_mark_and_named_by_their_content(openai_projec
     openai_project.tuned_model("--epochs", "1")
     uploads = [read_upload(request) for request in openai_project.posted("/openai/v1/files")]
     assert [upload.fields["purpose"] for upload in uploads] == ["fine-tune", "fine-tune"]
-    names = [upload.filename for upload in uploads]
-    assert all(
-        re.fullmatch(rf"{word}_set-[0-9a-f]{{16}}\.jsonl", name)
-        for word, name in zip(("training", "validation"), names, strict=True)
-    )
+    names = [re.sub(r"[0-9a-f]{16}", "HASH", upload.filename) for upload in uploads]
+    assert names == ["training_set-HASH.jsonl", "validation_set-HASH.jsonl"]
     assert all(upload.content.startswith(BOM) for upload in uploads)
     first = json.loads(uploads[0].content.decode("utf-8-sig").splitlines()[0])
     assert first == {
