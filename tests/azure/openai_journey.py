@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.journey import Step, make_project
+from tests.azure.snapshots import snapshot
 from tests.support.command_line import phi3flow
 
 ACCOUNT = "phi3flow-openai"
@@ -84,6 +85,16 @@ def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, s
         return "I do not know."
     number = messages[-1]["content"].rpartition("number ")[2].rstrip("?")
     return f"Company number {number} was founded by person {number}."
+
+
+def left_in(azure: AzureEmulator) -> list[str]:
+    """Return what there is, in the resource manager and behind the resource's own API, as texts that compare."""
+    rows = snapshot(azure)
+    for account in azure.openai.accounts.all:
+        rows += sorted(f"file {file.filename} {file.status}" for file in azure.openai.files.of(account["id"]))
+        rows += [f"job {job.settings.model} {job.status}" for job in azure.openai.jobs.of(account["id"])]
+        rows += [f"model of {model.base.id}" for model in azure.openai.models.of(account["id"])]
+    return rows
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
 import pytest
 
@@ -296,12 +297,7 @@ def test_a_model_that_is_deployed_is_deleted_with_cascade_only(openai_project: O
     assert done.returncode == 2
     assert f"model {model} is deployed as tuned too: undeploy these first, or leave --cascade" in done.stderr
     openai_project.must("undeploy", "--model", model, "--cascade", "--yes")
-    assert (openai_project.deployments, openai_project.models, openai_project.jobs, openai_project.files) == (
-        {},
-        [],
-        [],
-        [],
-    )
+    assert is_empty(openai_project)
     done = openai_project.give("undeploy", "--model", model, "--cascade", "--yes")
     assert done.returncode == 2
     assert f"the resource has no fine-tuned model {model}; it has none" in done.stderr
@@ -311,12 +307,7 @@ def test_cascade_from_a_checkpoint_deletes_the_model_it_is_of(openai_project: Op
     model = openai_project.tuned_model("--epochs", "2")
     openai_project.must("deploy", f"{model}:ckpt-step-12", "--name", "early", "--yes")
     openai_project.must("undeploy", "early", "--cascade", "--yes")
-    assert (openai_project.deployments, openai_project.models, openai_project.jobs, openai_project.files) == (
-        {},
-        [],
-        [],
-        [],
-    )
+    assert is_empty(openai_project)
 
 
 def test_a_model_alone_is_deleted_and_its_job_stays(openai_project: OpenAIProject) -> None:
@@ -349,12 +340,7 @@ def test_an_undeploy_that_ended_in_the_middle_goes_on(openai_project: OpenAIProj
         assert "Not now" in done.stderr
     openai_project.azure.fault = lambda _: None
     openai_project.must("undeploy", "tuned", "--cascade", "--yes")
-    assert (openai_project.deployments, openai_project.models, openai_project.jobs, openai_project.files) == (
-        {},
-        [],
-        [],
-        [],
-    )
+    assert is_empty(openai_project)
     state = json.loads((openai_project.folder / STATE).read_text(encoding="utf-8"))
     assert (state["models"], state["endpoints"]) == ([], [])
 

@@ -17,6 +17,7 @@ from phi3flow.backends.azure_openai.jobs import (
     PlannedOpenAIJob,
     describe_end,
     fine_tuned_model,
+    job_of,
     output_of,
     plan_job,
     send_job,
@@ -148,7 +149,7 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
     def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
         """See Backend, and ``plan_deletion``."""
         refuse_flags(request, _REFUSED_DELETIONS)
-        models = [model.name for model in self._state.models()]
+        models = {model.name: job_of(model.source) for model in self._state.models()}
         return plan_deletion(self._place, request, self._state.endpoints(), models)
 
     def undeploy(self, planned: PlannedDeletion, *, on_note: Callable[[str], None] = lambda _: None) -> None:

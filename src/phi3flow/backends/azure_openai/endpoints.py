@@ -44,12 +44,12 @@ def examine_all(place: OpenAIPlace, noted: Sequence[EndpointState]) -> list[Endp
 
 
 def plan_deletion(
-    place: OpenAIPlace, request: DeletionRequest, noted: Sequence[EndpointState], models: Sequence[str]
+    place: OpenAIPlace, request: DeletionRequest, noted: Sequence[EndpointState], models: Mapping[str, str]
 ) -> PlannedDeletion | None:
     """Say what would be deleted, each before what it stands on: deployment, model, files, job.
 
-    ``noted`` and ``models`` are what was deployed and registered from here: of an earlier call that was killed they may
-    be all that is left.
+    ``noted`` and ``models`` are what was deployed and registered from here, models with the job that made each: of an
+    earlier call that was killed they may be all that is left.
     """
     rows = {str(row["name"]): row for row in place.account.deployments()}
     if request.model:
@@ -76,7 +76,7 @@ def no_deployment(account: Account, name: str, rows: Mapping[str, Mapping[str, A
 
 
 def _plan_model(
-    place: OpenAIPlace, model: str, rows: Mapping[str, Mapping[str, Any]], *, cascade: bool, noted: Sequence[str]
+    place: OpenAIPlace, model: str, rows: Mapping[str, Mapping[str, Any]], *, cascade: bool, noted: Mapping[str, str]
 ) -> PlannedDeletion:
     serving = [name for name, row in rows.items() if _is_of(model, row)]
     if serving and not cascade:
@@ -106,7 +106,7 @@ def _behind(
     *,
     besides: Sequence[str],
     rows: Mapping[str, Mapping[str, Any]],
-    noted: Sequence[str],
+    noted: Mapping[str, str],
 ) -> list[Part]:
     """Return a fine-tuned model, or the one that a checkpoint is of, those files that only its job has, and the job.
 
@@ -116,11 +116,14 @@ def _behind(
     own = {str(row["id"]).lower() for row in place.service.models() if row.get("fine_tune")}
     jobs = place.service.jobs()
     job = next((job for job in jobs if str(job.get("fine_tuned_model")).lower() == model.lower()), None)
-    parts = [Part("model", model)] if model.lower() in own | {name.lower() for name in noted} else []
+    known = {name.lower(): made_by for name, made_by in noted.items()}
+    parts = [Part("model", model)] if model.lower() in own | known.keys() else []
     if job:
         elsewhere = {file for other in jobs if other["id"] != job["id"] for file in _files(other)}
         parts += [Part("file", file) for file in _files(job) if file not in elsewhere]
         parts += [Part("job", str(job["id"]))]  # last, since it alone knows the files
+    elif model.lower() in known:
+        parts += [Part("job", known[model.lower()])]
     others = [name for name, row in rows.items() if name not in besides and _is_of(model, row)]
     if parts and others:
         raise ConfigError(

@@ -177,6 +177,11 @@ def output_of(job: str) -> str:
     return f"fine_tuning/jobs/{job}"
 
 
+def job_of(output: str) -> str:
+    """Return the job of an output."""
+    return output.rpartition("/")[2]
+
+
 def fine_tuned_model(job: Mapping[str, Any]) -> str:
     """Return the model that a completed job made. Raises AzureError where Azure names none."""
     name = job.get("fine_tuned_model")
