@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from phi3flow.azure.arm import USER_AGENT
 from phi3flow.azure.polling import Waits, poll
-from phi3flow.errors import AzureError, Phi3flowError
+from phi3flow.errors import AzureError, DeploymentError, Phi3flowError
 from phi3flow.text import duration, shorten
 
 CREATION_BOUND_S = 5400.0
@@ -55,6 +56,94 @@ def reason_of(error: Exception) -> str:
     """Return what an error says, without the full stop; of one that is not ours its type too."""
     text = str(error).strip().rstrip(".")
     return text if isinstance(error, Phi3flowError) else f"{type(error).__name__}: {shorten(text, 300)}"
+
+
+class EndpointDeployer(ABC):
+    """Makes one endpoint of one model; ``on_note`` is told what is being done.
+
+    Nothing that it made bills unseen: whatever fails after the endpoint was begun takes it back, and where it cannot be
+    taken back, or is left by Ctrl-C, the last words say how to end it. ``what`` names the endpoint, ``how_to_end`` is a
+    sentence.
+    """
+
+    def __init__(self, what: str, how_to_end: str, on_note: Callable[[str], None]) -> None:
+        self._what, self._how_to_end, self._on_note = what, how_to_end, on_note
+        self._wait = bounded(what, on_note)
+        self.exists: bool | None = None
+        """Whether there is an endpoint now, None before that was looked at."""
+
+    @abstractmethod
+    def _look(self) -> Mapping[str, Any] | None:
+        """Return the endpoint, None where there is none."""
+
+    @abstractmethod
+    def _has_failed(self, existing: Mapping[str, Any]) -> bool:
+        """Whether it could not be made, and has to make way."""
+
+    @abstractmethod
+    def _keep(self, existing: Mapping[str, Any]) -> str:
+        """Change of an endpoint what is asked for otherwise, and return its base URL."""
+
+    @abstractmethod
+    def _make(self) -> str:
+        """Make it, and return its base URL."""
+
+    @abstractmethod
+    def _problem(self, url: str) -> str | None:
+        """Ask it a question, and return what is wrong, None where nothing is."""
+
+    @abstractmethod
+    def _delete(self) -> None: ...
+
+    @abstractmethod
+    def _explain(self, error: Exception) -> str:
+        """Return what an error says, and what to do about it."""
+
+    def deploy(self) -> str:
+        """Make the endpoint unless it is there, ask it, and return its base URL.
+
+        Raises DeploymentError where it does not answer: a new one is taken back then.
+        """
+        try:
+            existing = self._look()
+            self.exists = existing is not None
+            if existing is not None and self._has_failed(existing):
+                self._delete()
+                existing = None
+            if existing is None:
+                return self._bring_up()
+            url = self._keep(existing)
+            self._ask(url)
+            return url
+        except KeyboardInterrupt:
+            if self.exists:
+                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
+            raise
+
+    def _bring_up(self) -> str:
+        self.exists = True
+        try:
+            url = self._make()
+            self._ask(url)
+        except Exception as error:
+            raise DeploymentError(self._take_back(self._explain(error))) from error
+        return url
+
+    def _ask(self, url: str) -> None:
+        problem = self._problem(url)
+        if problem:
+            raise DeploymentError(f"{self._what}: it does not answer: {problem}")
+
+    def _take_back(self, why: str) -> str:
+        """Delete the endpoint, and return why."""
+        why = why.removeprefix(f"{self._what}: ")
+        try:
+            self._delete()
+            self.exists = False
+            undone = "Nothing of it is left."
+        except Exception as error:
+            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
+        return f"{self._what}: {why}. {undone}"
 
 
 def ask_once_up(

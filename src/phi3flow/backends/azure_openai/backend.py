@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 
 from phi3flow.azure.openai.jobs import OpenAIJobs, status_of
 from phi3flow.azure.openai.place import OpenAIPlace
@@ -23,7 +21,6 @@ from phi3flow.backends.azure_openai.jobs import (
     send_job,
 )
 from phi3flow.backends.backend import (
-    Backend,
     DeletionRequest,
     DeploymentRequest,
     EndpointAccess,
@@ -34,43 +31,27 @@ from phi3flow.backends.backend import (
     PlannedDeletion,
     refuse_flags,
 )
-from phi3flow.backends.noted_jobs import DELETED, NotedJobs
+from phi3flow.backends.cloud_backend import ServiceBackend, not_as_a_service
+from phi3flow.backends.coming_up import EndpointDeployer
+from phi3flow.backends.noted_jobs import DELETED
 from phi3flow.errors import ConfigError
-from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
-from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.project.paths import UPLOADS
+from phi3flow.project.state import EndpointStatus, JobState, ModelState
 
 ONLY_VERSION = "1"
 """Of a model: each job makes one of a name of its own."""
-_ITS_OWN_MACHINES = f"does not go with --backend {BACKEND}: the service trains on machines of its own"
-_BY_AZURE = "is for --backend local: Azure gives a deployment its address and key"
 _REFUSED = {
-    "resume": "is for --backend local; a job in Azure is followed again by the same command",
-    "merge": "is for --backend local; the service keeps the weights",
-    "output": "is for --backend local; --suffix names the model here",
-    "recipe": f"does not go with --backend {BACKEND}, which has one recipe",
-    "gpus": _ITS_OWN_MACHINES,
-    "nodes": _ITS_OWN_MACHINES,
-    "deepspeed_stage": _ITS_OWN_MACHINES,
-    "host": _BY_AZURE,
-    "port": _BY_AZURE,
-    "key_env": _BY_AZURE,
-    "timeout_s": "is for --backend local: Azure bounds the time by itself",
+    **not_as_a_service(BACKEND),
     "traffic": f"does not go with --backend {BACKEND}: a deployment is asked by its name",
     "content_safety": f"does not go with --backend {BACKEND}: the resource's content filter is set in the portal",
 }
 _REFUSED_DELETIONS = {"deployment": f"does not go with --backend {BACKEND}: NAME is the deployment"}
 
 
-class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
+class AzureOpenAIBackend(ServiceBackend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
     """The Azure OpenAI resource of a project: AZURE_OPENAI_ENDPOINT's, or the one that phi3flow.toml names."""
 
     name = BACKEND
-    jobs_run_in = "Azure"
-    has_deployments = False
-
-    def __init__(self, project: Path = PROJECT) -> None:
-        self._folder = project
-        self._state = BackendState(BACKEND, project / STATE_FILE)
 
     @cached_property
     def _place(self) -> OpenAIPlace:
@@ -80,9 +61,8 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
     def _jobs(self) -> OpenAIJobs:
         return OpenAIJobs(self._place.service)
 
-    @property
-    def _noted_jobs(self) -> NotedJobs:
-        return NotedJobs(self._state, self._jobs, output_of)
+    def _output_of(self, job: str) -> str:
+        return output_of(job)
 
     def plan(self, request: FineTuneRequest) -> PlannedOpenAIJob:
         """See Backend, and ``plan_job``."""
@@ -101,14 +81,6 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
         end = self._noted_jobs.follow(job, on_progress)
         return describe_end(end, self._jobs.need(job), self._place.service, self._folder)
 
-    def running_job(self, job: str | None) -> str:
-        """See Backend."""
-        return self._noted_jobs.running(job)
-
-    def cancel(self, job: str) -> JobState:
-        """See Backend."""
-        return self._noted_jobs.cancel(job)
-
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. The service has the model already: nothing is sent, and ``flow_version`` is kept nowhere.
 
@@ -117,34 +89,18 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
         if name is not None:
             raise ConfigError(f"--name does not go with --backend {BACKEND}: fine-tune --suffix names the model")
         job_name = self._noted_jobs.need_completed(job)
-        model = ModelState(
-            backend=BACKEND,
-            name=fine_tuned_model(self._jobs.need(job_name)),
-            version=ONLY_VERSION,
-            source=output_of(job_name),
-            created_at=datetime.now(UTC),
-        )
-        self._state.note_model(model)
-        return model
+        return self._note_model(fine_tuned_model(self._jobs.need(job_name)), ONLY_VERSION, job_name)
 
     def plan_deployment(self, request: DeploymentRequest) -> PlannedOpenAIDeployment:
         """See Backend, and ``plan_deployment``."""
         refuse_flags(request, _REFUSED)
         return plan_deployment(self._place, request, latest=request.model or self._latest_model())
 
-    def deploy(self, planned: PlannedOpenAIDeployment, *, on_note: Callable[[str], None]) -> EndpointState:
-        """See Backend, and ``OpenAIDeployer``. It is noted before it is begun, forgotten where it is taken back."""
-        was_noted = planned.endpoint in {noted.endpoint for noted in self._state.endpoints()}
-        if not was_noted:
-            self._note(planned, None)
-        deployer = OpenAIDeployer(self._place, planned, on_note)
-        try:
-            url = deployer.deploy()
-        except BaseException:
-            if deployer.exists is False or (deployer.exists is None and not was_noted):
-                self._state.forget_endpoint(planned.endpoint)
-            raise
-        return self._note(planned, url)
+    def _deployer(self, planned: PlannedOpenAIDeployment, on_note: Callable[[str], None]) -> EndpointDeployer:
+        return OpenAIDeployer(self._place, planned, on_note)
+
+    def _asked_as(self, planned: PlannedOpenAIDeployment) -> str | None:
+        return planned.deployment
 
     def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
         """See Backend, and ``plan_deletion``."""
@@ -198,18 +154,3 @@ class AzureOpenAIBackend(Backend[PlannedOpenAIJob, PlannedOpenAIDeployment]):
         noted = {job.name for job in self._state.jobs()}
         ours = [job for job in completed if job["id"] in noted]
         return fine_tuned_model(ours[0]) if ours else None
-
-    def _note(self, planned: PlannedOpenAIDeployment, url: str | None) -> EndpointState:
-        """Note a deployment; one without a URL is being made."""
-        endpoint = EndpointState(
-            backend=BACKEND,
-            endpoint=planned.endpoint,
-            deployment=planned.deployment,
-            url=url,
-            protocol="openai",
-            asked_as=planned.deployment,
-            model=planned.model,
-            created_at=datetime.now(UTC),
-        )
-        self._state.note_endpoint(endpoint, traffic={planned.deployment: endpoint.traffic})
-        return endpoint

@@ -17,8 +17,8 @@ from phi3flow.azure.preflight.openai_checks import check_deployment
 from phi3flow.azure.tags import is_tagged
 from phi3flow.backends.azure_openai import BACKEND
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
-from phi3flow.backends.coming_up import ask_chat, bounded, give_up, reason_of
-from phi3flow.errors import AzureError, ConfigError, DeploymentError
+from phi3flow.backends.coming_up import EndpointDeployer, ask_chat, give_up, reason_of
+from phi3flow.errors import AzureError, ConfigError
 
 SKUS = (
     "DeveloperTier",
@@ -108,89 +108,57 @@ def deployment_name(model: str) -> str:
     return f"{slug[: _LONGEST_NAME - 6].rstrip('-')}-{digest}"
 
 
-class OpenAIDeployer:
-    """Makes one deployment in the project's resource; ``on_note`` is told what is being done.
-
-    Nothing that it made bills unseen: whatever fails after the deployment was begun takes it back, and where it cannot
-    be taken back, or is left by Ctrl-C, the last words say how to end it.
-    """
+class OpenAIDeployer(EndpointDeployer):
+    """Makes one deployment in the project's resource."""
 
     def __init__(self, place: OpenAIPlace, planned: PlannedOpenAIDeployment, on_note: Callable[[str], None]) -> None:
-        self._place, self._account, self._planned, self._on_note = place, place.account, planned, on_note
+        self._place, self._account, self._planned = place, place.account, planned
         self._name = planned.deployment
-        self.exists: bool | None = None
-        """Whether there is a deployment now, None before that was looked at."""
+        end = f"It is hosted until it is deleted: phi3flow undeploy {self._name} --backend {BACKEND}"
+        super().__init__(f"deployment {self._name} of the resource {self._account.name}", end, on_note)
 
-    def deploy(self) -> str:
-        """Make the deployment unless it is there, and return the resource's base URL.
+    def _look(self) -> Mapping[str, Any] | None:
+        return self._account.deployment(self._name)
 
-        Raises DeploymentError where it does not answer: a new one is taken back then.
-        """
-        try:
-            existing = self._account.deployment(self._name)
-            self.exists = existing is not None
-            if existing is not None and not has_succeeded(existing):
-                self._account.delete_deployment(self._name, on_wait=give_up)
-                existing = None
-            if existing is None:
-                self._bring_up()
-            else:
-                self._keep(existing)
-            return self._place.service.address.base_url
-        except KeyboardInterrupt:
-            if self.exists:
-                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
-            raise
+    def _has_failed(self, existing: Mapping[str, Any]) -> bool:
+        return not has_succeeded(existing)
 
-    def _keep(self, existing: Mapping[str, Any]) -> None:
+    def _keep(self, existing: Mapping[str, Any]) -> str:
+        """Leave a deployment as it is but for its capacity, where another is asked for."""
         if int(existing["sku"]["capacity"]) != self._planned.capacity:
             self._on_note(f"{self._what}: from capacity {existing['sku']['capacity']} to {self._planned.capacity} …")
             self._account.scale(self._name, sku=str(existing["sku"]["name"]), capacity=self._planned.capacity)
-        self._ask()
+        return self._url
 
-    def _bring_up(self) -> None:
+    def _make(self) -> str:
         planned = self._planned
         self._on_note(
             f"{self._what}: creating it for {planned.model}, {planned.sku}; this usually takes some minutes …"
         )
-        self.exists = True
-        try:
-            self._account.deploy(
-                self._name,
-                model=planned.model_body,
-                sku=planned.sku,
-                capacity=planned.capacity,
-                tags={"model": planned.model},
-                on_wait=bounded(self._what, self._on_note),
-            )
-            self._ask()
-        except Exception as error:
-            raise DeploymentError(self._take_back(_explain(error))) from error
+        self._account.deploy(
+            self._name,
+            model=planned.model_body,
+            sku=planned.sku,
+            capacity=planned.capacity,
+            tags={"model": planned.model},
+            on_wait=self._wait,
+        )
+        return self._url
 
-    def _ask(self) -> None:
-        bearer = self._place.bearer().get_secret_value()
-        problem = ask_chat(self._place.service.address.base_url, bearer, self._name, most_tokens=None)
-        if problem:
-            raise DeploymentError(f"{self._what}: it does not answer: {problem}")
+    def _problem(self, url: str) -> str | None:
+        return ask_chat(url, self._place.bearer().get_secret_value(), self._name, most_tokens=None)
 
-    def _take_back(self, why: str) -> str:
-        """Delete the deployment, and return why."""
-        why = why.removeprefix(f"{self._what}: ")
-        try:
-            self._account.delete_deployment(self._name, on_wait=give_up)
-            self.exists = False
-            undone = "Nothing of it is left."
-        except Exception as error:
-            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
-        return f"{self._what}: {why}. {undone}"
+    def _delete(self) -> None:
+        self._account.delete_deployment(self._name, on_wait=give_up)
+
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, AzureError) and error.code:
+            return explain(error.status, error.code, reason_of(error))
+        return reason_of(error)
 
     @property
-    def _what(self) -> str:
-        return f"deployment {self._name} of the resource {self._account.name}"
-
-    @property
-    def _how_to_end(self) -> str:
-        return f"It is hosted until it is deleted: phi3flow undeploy {self._name} --backend {BACKEND}"
+    def _url(self) -> str:
+        return self._place.service.address.base_url
 
 
 def hosting(sku: str, model: str, created_at: datetime) -> str:
@@ -204,13 +172,6 @@ def hosting(sku: str, model: str, created_at: datetime) -> str:
     if _TUNED in model:
         return f"{hosted}, billed by the hour whether it is asked or not; Azure removes it after {IDLE_DAYS} idle days"
     return f"{hosted}, billed by the token"
-
-
-def _explain(error: Exception) -> str:
-    """Return what an error says, with what to do about it."""
-    if isinstance(error, AzureError) and error.code:
-        return explain(error.status, error.code, reason_of(error))
-    return reason_of(error)
 
 
 def _find_model(account: Account, reference: str, source: Account | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 
 from phi3flow.azure.workspace.endpoints import OnlineEndpoint, list_own
 from phi3flow.azure.workspace.jobs import Jobs
@@ -20,7 +19,6 @@ from phi3flow.backends.azureml.jobs import PlannedFineTune, describe_end, output
 from phi3flow.backends.azureml.script_recipe import OUTPUT_TYPE, RECIPE
 from phi3flow.backends.azureml.versions import plan_version
 from phi3flow.backends.backend import (
-    Backend,
     DeletionRequest,
     DeploymentRequest,
     EndpointAccess,
@@ -32,53 +30,38 @@ from phi3flow.backends.backend import (
     model_to_delete,
     refuse_flags,
 )
-from phi3flow.backends.noted_jobs import NotedJobs
+from phi3flow.backends.cloud_backend import AZURE_OPENAI_ALONE, NOT_IN_AZURE, CloudBackend
 from phi3flow.errors import ConfigError
-from phi3flow.project.paths import PROJECT, STATE_FILE
-from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.project.state import EndpointState, EndpointStatus, JobState, ModelState
 
 NOTED_AFTER_S = 30.0
-_BY_AZURE = "is for --backend local: Azure gives an endpoint its address and key"
 _REFUSED = {
-    "resume": "is for --backend local; a job in Azure is followed again by the same command",
+    **NOT_IN_AZURE,
+    **AZURE_OPENAI_ALONE,
     "merge": "is for --backend local; --recipe script merges, and the catalog's component decides by itself",
     "output": "is for --backend local; the model is the job's, until `phi3flow register` gives it a name",
-    "host": _BY_AZURE,
-    "port": _BY_AZURE,
-    "key_env": _BY_AZURE,
-    "timeout_s": "is for --backend local: Azure bounds the time by itself",
     "suffix": "is for --backend serverless and azure-openai; register --name names the model here",
-    "training_type": "is for --backend azure-openai",
-    "sku": "is for --backend azure-openai",
-    "capacity": "is for --backend azure-openai",
-    "source": "is for --backend azure-openai",
     "content_safety": "is for --backend serverless: a deployment on machines of your own has none",
 }
 _REFUSED_DELETIONS = {"cascade": "is for --backend serverless and azure-openai"}
 
 
-class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
+class AzureMLBackend(CloudBackend[PlannedFineTune, PlannedVersion]):
     """The workspace of the phi3flow.toml in a project's folder."""
 
     name = BACKEND
-    jobs_run_in = "Azure"
     has_deployments = True
-
-    def __init__(self, project: Path = PROJECT) -> None:
-        self._project = project
-        self._state = BackendState(BACKEND, project / STATE_FILE)
 
     @cached_property
     def _workspace(self) -> Workspace:
-        return open_workspace(self._project)
+        return open_workspace(self._folder)
 
     @property
     def _jobs(self) -> Jobs:
         return Jobs(self._workspace)
 
-    @property
-    def _noted_jobs(self) -> NotedJobs:
-        return NotedJobs(self._state, self._jobs, output_of)
+    def _output_of(self, job: str) -> str:
+        return output_of(job)
 
     @property
     def _models(self) -> Models:
@@ -98,14 +81,6 @@ class AzureMLBackend(Backend[PlannedFineTune, PlannedVersion]):
     def follow(self, job: str, *, on_progress: OnProgress) -> JobResult:
         """See Backend, and ``Jobs.follow``."""
         return describe_end(self._noted_jobs.follow(job, on_progress))
-
-    def running_job(self, job: str | None) -> str:
-        """See Backend. A job that was submitted from elsewhere, or that runs a flow, is known by its name too."""
-        return self._noted_jobs.running(job)
-
-    def cancel(self, job: str) -> JobState:
-        """See Backend."""
-        return self._noted_jobs.cancel(job)
 
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. Tags say what the model was made of, as its job's do."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from phi3flow.azure.workspace.models import JOB_TAG, Models
 from phi3flow.azure.workspace.serverless_endpoints import ServerlessEndpoint, base_url, list_serverless, state_of
 from phi3flow.azure.workspace.workspace import Workspace, open_workspace
 from phi3flow.backends.backend import (
-    Backend,
     DeletionRequest,
     DeploymentRequest,
     EndpointAccess,
@@ -23,7 +21,8 @@ from phi3flow.backends.backend import (
     PlannedDeletion,
     refuse_flags,
 )
-from phi3flow.backends.noted_jobs import NotedJobs
+from phi3flow.backends.cloud_backend import AZURE_OPENAI_ALONE, ServiceBackend, not_as_a_service
+from phi3flow.backends.coming_up import EndpointDeployer
 from phi3flow.backends.serverless import BACKEND
 from phi3flow.backends.serverless.deployments import PlannedEndpoint, ServerlessDeployer, plan_endpoint
 from phi3flow.backends.serverless.endpoints import examine_all, no_endpoint, plan_deletion
@@ -40,45 +39,24 @@ from phi3flow.backends.serverless.jobs import (
 )
 from phi3flow.backends.told_training import keep_training
 from phi3flow.errors import AzureError, ConfigError, DeploymentError
-from phi3flow.project.paths import PROJECT, STATE_FILE, UPLOADS
-from phi3flow.project.state import BackendState, EndpointState, EndpointStatus, JobState, ModelState
+from phi3flow.project.paths import UPLOADS
+from phi3flow.project.state import EndpointStatus, JobState, ModelState
 from phi3flow.training.service_curves import read_histories
 
 FIRST_VERSION = "1"
 """Of a model: each job makes one of a name of its own."""
-_ITS_OWN_MACHINES = f"does not go with --backend {BACKEND}: the service trains on machines of its own"
-_BY_AZURE = "is for --backend local: Azure gives an endpoint its address and key"
 _REFUSED = {
-    "resume": "is for --backend local; a job in Azure is followed again by the same command",
-    "merge": "is for --backend local; the service keeps the weights",
-    "output": "is for --backend local; --suffix names the model here",
-    "recipe": f"does not go with --backend {BACKEND}, which has one recipe",
-    "gpus": _ITS_OWN_MACHINES,
-    "nodes": _ITS_OWN_MACHINES,
-    "deepspeed_stage": _ITS_OWN_MACHINES,
-    "training_type": "is for --backend azure-openai",
-    "sku": "is for --backend azure-openai",
-    "capacity": "is for --backend azure-openai",
-    "source": "is for --backend azure-openai",
-    "host": _BY_AZURE,
-    "port": _BY_AZURE,
-    "key_env": _BY_AZURE,
-    "timeout_s": "is for --backend local: Azure bounds the time by itself",
+    **not_as_a_service(BACKEND),
+    **AZURE_OPENAI_ALONE,
     "traffic": f"does not go with --backend {BACKEND}: an endpoint is its only deployment",
 }
 _REFUSED_DELETIONS = {"deployment": f"does not go with --backend {BACKEND}: an endpoint is its only deployment"}
 
 
-class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
+class ServerlessBackend(ServiceBackend[PlannedServerlessJob, PlannedEndpoint]):
     """The AI Foundry project of the phi3flow.toml in a project's folder."""
 
     name = BACKEND
-    jobs_run_in = "Azure"
-    has_deployments = False
-
-    def __init__(self, project: Path = PROJECT) -> None:
-        self._folder = project
-        self._state = BackendState(BACKEND, project / STATE_FILE)
 
     @cached_property
     def _project(self) -> Workspace:
@@ -88,9 +66,8 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
     def _jobs(self) -> Jobs:
         return fine_tuning_jobs(self._project)
 
-    @property
-    def _noted_jobs(self) -> NotedJobs:
-        return NotedJobs(self._state, self._jobs, output_of)
+    def _output_of(self, job: str) -> str:
+        return output_of(job)
 
     def plan(self, request: FineTuneRequest) -> PlannedServerlessJob:
         """See Backend, and ``plan_job``."""
@@ -121,14 +98,6 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         training = self._keep_training(end, properties)
         return describe_end(end, model_name(job, properties), self._jobs.artifacts(job, CHECKPOINTS), training)
 
-    def running_job(self, job: str | None) -> str:
-        """See Backend."""
-        return self._noted_jobs.running(job)
-
-    def cancel(self, job: str) -> JobState:
-        """See Backend."""
-        return self._noted_jobs.cancel(job)
-
     def register(self, job: str | None, *, name: str | None, flow_version: str | None) -> ModelState:
         """See Backend. The job has registered its model; its tags are put on it, to say what it was made of.
 
@@ -146,34 +115,18 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
                 f"{BACKEND}` with another --suffix makes it anew"
             )
         models.tag(model, FIRST_VERSION, {**tags, JOB_TAG: job_name})
-        state = ModelState(
-            backend=BACKEND,
-            name=model,
-            version=FIRST_VERSION,
-            source=output_of(job_name),
-            created_at=datetime.now(UTC),
-        )
-        self._state.note_model(state)
-        return state
+        return self._note_model(model, FIRST_VERSION, job_name)
 
     def plan_deployment(self, request: DeploymentRequest) -> PlannedEndpoint:
         """See Backend, and ``plan_endpoint``."""
         refuse_flags(request, _REFUSED)
         return plan_endpoint(self._project, request, latest=self._latest_model())
 
-    def deploy(self, planned: PlannedEndpoint, *, on_note: Callable[[str], None]) -> EndpointState:
-        """See Backend, and ``ServerlessDeployer``. It is noted before it is begun, forgotten where it is taken back."""
-        was_noted = planned.endpoint in {noted.endpoint for noted in self._state.endpoints()}
-        if not was_noted:
-            self._note(planned, None)
-        deployer = ServerlessDeployer(self._project, planned, on_note)
-        try:
-            url = deployer.deploy()
-        except BaseException:
-            if deployer.exists is False or (deployer.exists is None and not was_noted):
-                self._state.forget_endpoint(planned.endpoint)
-            raise
-        return self._note(planned, url)
+    def _deployer(self, planned: PlannedEndpoint, on_note: Callable[[str], None]) -> EndpointDeployer:
+        return ServerlessDeployer(self._project, planned, on_note)
+
+    def _asked_as(self, planned: PlannedEndpoint) -> str | None:
+        return None
 
     def plan_deletion(self, request: DeletionRequest) -> PlannedDeletion | None:
         """See Backend, and ``plan_deletion``."""
@@ -227,17 +180,3 @@ class ServerlessBackend(Backend[PlannedServerlessJob, PlannedEndpoint]):
         """Return the model that was registered from here last, as NAME:VERSION."""
         models = self._state.models()
         return f"{models[-1].name}:{models[-1].version}" if models else None
-
-    def _note(self, planned: PlannedEndpoint, url: str | None) -> EndpointState:
-        """Note an endpoint; one without a URL is being made."""
-        endpoint = EndpointState(
-            backend=BACKEND,
-            endpoint=planned.endpoint,
-            deployment=planned.deployment,
-            url=url,
-            protocol="openai",
-            model=planned.model,
-            created_at=datetime.now(UTC),
-        )
-        self._state.note_endpoint(endpoint, traffic={planned.deployment: endpoint.traffic})
-        return endpoint

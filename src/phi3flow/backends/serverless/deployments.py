@@ -25,7 +25,7 @@ from phi3flow.azure.workspace.serverless_endpoints import (
 )
 from phi3flow.azure.workspace.workspace import Workspace
 from phi3flow.backends.backend import DeploymentRequest, PlannedDeployment
-from phi3flow.backends.coming_up import ask_chat, bounded, give_up, reason_of
+from phi3flow.backends.coming_up import EndpointDeployer, ask_chat, give_up, reason_of
 from phi3flow.backends.serverless import BACKEND
 from phi3flow.errors import ConfigError, DeploymentError
 
@@ -103,39 +103,23 @@ def endpoint_name(project: Workspace, model: str) -> str:
     return f"{slug[: _LONGEST_NAME - 6].rstrip('-')}-{digest}"
 
 
-class ServerlessDeployer:
-    """Makes one endpoint in a project; ``on_note`` is told what is being done.
-
-    Nothing that it made bills unseen: whatever fails after the endpoint was begun takes it back, and where it cannot be
-    taken back, or is left by Ctrl-C, the last words say how to end it.
-    """
+class ServerlessDeployer(EndpointDeployer):
+    """Makes one endpoint in a project."""
 
     def __init__(self, project: Workspace, planned: PlannedEndpoint, on_note: Callable[[str], None]) -> None:
-        self._planned, self._on_note = planned, on_note
-        self._endpoint = ServerlessEndpoint(project, planned.endpoint)
-        self._wait = bounded(self._what, on_note)
-        self.exists: bool | None = None
-        """Whether there is an endpoint now, None before that was looked at."""
+        bills = "is billed by the hour" if planned.is_tuned else "stays"
+        end = f"It {bills} until it is deleted: phi3flow undeploy {planned.endpoint} --backend {BACKEND}"
+        super().__init__(f"endpoint {planned.endpoint}", end, on_note)
+        self._planned, self._endpoint = planned, ServerlessEndpoint(project, planned.endpoint)
 
-    def deploy(self) -> str:
-        """Make the endpoint unless it is there, and return its base URL.
+    def _look(self) -> Mapping[str, Any] | None:
+        return self._endpoint.read(on_wait=self._wait)
 
-        Raises DeploymentError where it does not answer: a new one is taken back then.
-        """
-        try:
-            existing = self._endpoint.read(on_wait=self._wait)
-            self.exists = existing is not None
-            if existing is not None and has_failed(existing):
-                self._endpoint.delete(on_wait=give_up)
-                existing = None
-            return self._bring_up() if existing is None else self._keep(existing)
-        except KeyboardInterrupt:
-            if self.exists:
-                self._on_note(f"Azure goes on with the {self._what}. {self._how_to_end}")
-            raise
+    def _has_failed(self, existing: Mapping[str, Any]) -> bool:
+        return has_failed(existing)
 
     def _keep(self, existing: Mapping[str, Any]) -> str:
-        """Leave an endpoint as it is but for content safety, where that is asked for otherwise, and ask it."""
+        """Leave an endpoint as it is but for content safety, where that is asked for otherwise."""
         url = base_url(existing)
         if url is None or not is_online(existing):
             raise DeploymentError(
@@ -146,56 +130,27 @@ class ServerlessDeployer:
             state = "on" if self._planned.content_safety else "off"
             self._on_note(f"{self._what}: switching content safety {state} …")
             self._endpoint.filter(existing, content_safety=self._planned.content_safety, on_wait=self._wait)
-        self._ask(url)
         return url
 
-    def _bring_up(self) -> str:
+    def _make(self) -> str:
         planned = self._planned
         self._on_note(f"{self._what}: creating it for {planned.model}; this usually takes a few minutes …")
-        self.exists = True
-        try:
-            tags = {"model": planned.model}
-            self._endpoint.make(planned.model_id, tags, content_safety=planned.content_safety, on_wait=self._wait)
-            url = base_url(self._endpoint.read() or {"properties": {}})
-            if url is None:
-                raise DeploymentError("Azure gave it no URL")
-            self._ask(url)
-        except Exception as error:
-            raise DeploymentError(self._take_back(_explain(error))) from error
+        tags = {"model": planned.model}
+        self._endpoint.make(planned.model_id, tags, content_safety=planned.content_safety, on_wait=self._wait)
+        url = base_url(self._endpoint.read() or {"properties": {}})
+        if url is None:
+            raise DeploymentError("Azure gave it no URL")
         return url
 
-    def _ask(self, url: str) -> None:
-        problem = ask_chat(url, self._endpoint.key().get_secret_value())
-        if problem:
-            raise DeploymentError(f"{self._what}: it does not answer: {problem}")
+    def _problem(self, url: str) -> str | None:
+        return ask_chat(url, self._endpoint.key().get_secret_value())
 
-    def _take_back(self, why: str) -> str:
-        """Delete the endpoint, and return why."""
-        why = why.removeprefix(f"{self._what}: ")
-        try:
-            self._endpoint.delete(on_wait=give_up)
-            self.exists = False
-            undone = "Nothing of it is left."
-        except Exception as error:
-            undone = f"It could not be deleted again: {reason_of(error)}. {self._how_to_end}"
-        return f"{self._what}: {why}. {undone}"
+    def _delete(self) -> None:
+        self._endpoint.delete(on_wait=give_up)
 
-    @property
-    def _what(self) -> str:
-        return f"endpoint {self._planned.endpoint}"
-
-    @property
-    def _how_to_end(self) -> str:
-        bills = (
-            "It is billed by the hour until it is deleted" if self._planned.is_tuned else "It stays until it is deleted"
-        )
-        return f"{bills}: phi3flow undeploy {self._planned.endpoint} --backend {BACKEND}"
-
-
-def _explain(error: Exception) -> str:
-    """Return what an error says, and what to do, where that is known."""
-    why = reason_of(error)
-    return ". ".join([why, *(remedy for said, remedy in _REMEDIES.items() if said in why.lower())])
+    def _explain(self, error: Exception) -> str:
+        why = reason_of(error)
+        return ". ".join([why, *(remedy for said, remedy in _REMEDIES.items() if said in why.lower())])
 
 
 def _find_model(project: Workspace, reference: str | None) -> _Model:
