@@ -7,8 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.azure import serverless_journey
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request
+from tests.azure.foundry_project import open_foundry
 from tests.azure.journey import CONNECTION, STEPS, answer_rightly, make_project, take_all
 from tests.azure.openapi import report
 from tests.support.command_line import phi3flow
@@ -29,6 +31,28 @@ MORE = (
 
 def record() -> list[Request]:
     """Give every verb against an emulated Azure, and return what it received."""
+    return [*_record_machines(), *_record_serverless()]
+
+
+def _record_serverless() -> list[Request]:
+    """Give the verbs of models as a service, switch content safety of an endpoint that somebody edited, and cancel."""
+    with tempfile.TemporaryDirectory() as place, open_foundry(Path(place)) as foundry:
+        project = foundry.lend(Path(place) / "project")
+        verbs = list(serverless_journey.STEPS)
+        serverless_journey.take_all(foundry.azure, project, verbs[2 : verbs.index("batch-run base")])
+        foundry.endpoints[serverless_journey.BASE]["tags"]["owner"] = "the team"
+        for words in (
+            (*serverless_journey.STEPS["deploy base"], "--content-safety", "off"),
+            ("fine-tune", *serverless_journey.BACKEND, "--epochs", "3", "--batch-size", "4", "--detach", "--yes"),
+            ("cancel", *serverless_journey.BACKEND, "--yes"),
+        ):
+            done = phi3flow(*words, cwd=project)
+            assert done.returncode == 0, done.stderr
+        serverless_journey.take_all(foundry.azure, project, verbs[verbs.index("undeploy base") :])
+        return foundry.azure.requests
+
+
+def _record_machines() -> list[Request]:
     with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
         os.environ.update(azure.environment)
         azure.answer_chat = answer_rightly

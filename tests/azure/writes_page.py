@@ -21,9 +21,9 @@ HEADER = """# What phi3flow writes in Azure, and who set it
 Every property that any PUT or PATCH to Azure Resource Manager sends, as the verbs send it to an emulated Azure
 (tests/azure/writes_page.py holds this page). What is *first* is sent only when the thing is made, and belongs to its
 administrator from then on: it is never compared and never sent again. What is *as read* is echoed, since a PUT without
-it would set it back. A resource that is there is changed in three ways only: the cluster's most nodes (PATCH), a
-deployment's instances (PATCH), and an endpoint's traffic (PUT of all that was read). One that failed is put again with
-all that was read.
+it would set it back. A resource that is there is changed in five ways only: the cluster's most nodes (PATCH), a
+deployment's instances (PATCH), and by a PUT of all that was read an endpoint's traffic, a serverless endpoint's content
+safety, and the tags of a model that a service made. One that failed is put again with all that was read.
 """
 _SDK = "azure-ai-ml, of a version that is made once"
 _RULES: tuple[tuple[str, str, str], ...] = (
@@ -44,6 +44,15 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (r"PUT .*/onlineEndpoints", r"identity\..*", "phi3flow.toml: identity, first; then as read"),
     (r"PUT .*/onlineEndpoints", r"location", "the workspace's region, first; then as read"),
     (r"PUT .*/onlineEndpoints", r".*", "as read"),
+    (r"PUT .*/serverlessEndpoints", r"properties\.contentSafety\..*", "the caller: --content-safety"),
+    (
+        r"PUT .*/serverlessEndpoints",
+        r"properties\.modelSettings\.modelId|tags\.model",
+        "the caller: deploy MODEL, first",
+    ),
+    (r"PUT .*/serverlessEndpoints", r"location", "the project's region, first; then as read"),
+    (r"PUT .*/serverlessEndpoints", r"tags\..*", "as read"),
+    (r"PUT .*/serverlessEndpoints", r".*", "phi3flow, first; then as read"),
     (r"PUT .*/connections", r".*\.(endpoint|target|deployment|protocol)|properties\.target", "the caller: connect"),
     (r"PUT .*/connections", r".*\.keys\.key", "Azure's key of the endpoint, or the caller's --key-env"),
     (r"PUT .*/connections", r".*", "phi3flow, as Prompt flow reads it"),
@@ -52,6 +61,16 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         r"PUT .*/workspaces",
         r"properties\.(storageAccount|keyVault|applicationInsights|containerRegistry)",
         "phi3flow.toml, first; where the workspace exists, what it stands on",
+    ),
+    (
+        r"PUT .*/jobs",
+        r"properties\.fineTuningDetails\..*(uri|hyperParameters\..*)",
+        "the caller: fine-tune's flags and files, of a job that is made once",
+    ),
+    (
+        r"PUT .*/jobs",
+        r"properties\.((fineTuningDetails|queueSettings)\..*|outputs\.NAME\.assetName)",
+        "phi3flow, as the service takes it, of a job that is made once",
     ),
     (
         r"PUT .*/jobs",
@@ -69,7 +88,17 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         r"properties\.jobs\..*(max_\w+|timeout|mini_batch\w+|error_threshold|instance_count)",
         "the caller: batch-run's flags",
     ),
+    (
+        r"PUT .*/jobs",
+        r"properties\.outputs\.NAME\.jobOutputType",
+        "phi3flow or azure-ai-ml, of a job that is made once",
+    ),
     (r"PUT .*/(jobs|components/versions)", r".*", _SDK),
+    (
+        r"PUT .*/models/versions",
+        r"properties\.(flavors\..*|jobName|properties\..*|tags\.baseModelId)",
+        "as read, of a model that a service made",
+    ),
     (
         r"PUT .*/(models|data|codes|environments)/versions",
         r"properties\.(tags\..*|\w+Uri|image|condaFile)",
