@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
@@ -22,12 +25,34 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
 ENDING = ("undeploy base", "undeploy", "azure down")
 
 
+class ProcessList(threading.Thread):
+    """The command lines of what this process starts, gathered as long as it lives."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.lines: set[str] = set()
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """Look every few milliseconds."""
+        while not self._is_over.wait(0.02):
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    self.lines.add(" ".join(child.cmdline()))
+
+    def end(self) -> None:
+        """Look no more."""
+        self._is_over.set()
+        self.join()
+
+
 @dataclass
 class Journey:
     """A subscription and a project's folder, and what each verb before the ending did the first and second time."""
 
     azure: AzureEmulator
     project: Path
+    processes: ProcessList
     steps: dict[str, tuple[Step, Step]]
     left: dict[str, tuple[list[str], list[str]]]
     """What there was after each."""
@@ -40,13 +65,15 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
         for name, value in azure.environment.items():
             patch.setenv(name, value)
         azure.answer_chat = answer_rightly
-        journey = Journey(azure, tmp_path_factory.mktemp("project"), {}, {})
+        journey = Journey(azure, tmp_path_factory.mktemp("project"), ProcessList(), {}, {})
         make_project(journey.project)
+        journey.processes.start()
         for verb in STEPS:
             if verb not in ENDING:
                 first, after_first = take_step(azure, journey.project, verb), snapshot(azure)
                 again, after_again = take_step(azure, journey.project, verb), snapshot(azure)
                 journey.steps[verb], journey.left[verb] = (first, again), (after_first, after_again)
+        journey.processes.end()
         yield journey
 
 
@@ -114,7 +141,10 @@ def test_no_secret_is_in_a_file_in_what_was_said_or_in_a_processs_arguments(jour
     used = [key for key in keys if any(key in each.headers.get("authorization", "") for each in azure.requests)]
     assert len(used) == 2
     secrets = [*keys, azure.environment["AZURE_CLIENT_SECRET"], "eyJ", "sig=", "AccountKey="]
-    said = "".join(step.done.stdout + step.done.stderr for both in journey.steps.values() for step in both)
+    assert journey.processes.lines
+    said = "\n".join(journey.processes.lines) + "".join(
+        step.done.stdout + step.done.stderr for both in journey.steps.values() for step in both
+    )
     written = {path: path.read_bytes() for path in journey.project.rglob("*") if path.is_file()}
     urls = "".join(f"{each.host}{each.path}{each.query}" for each in azure.requests if ".blob." not in each.host)
     for secret in secrets:

@@ -34,6 +34,8 @@ def test_a_job_that_is_noted_again_stands_last_and_once(file: Path) -> None:
     ]
     assert [job.status for job in here.jobs()] == ["Completed"]
     assert state.load(file).backends == {"local", "azureml"}
+    here.forget_job("a")
+    assert [job.backend for job in state.load(file).jobs] == ["azureml"]
 
 
 def test_a_version_of_a_model_is_forgotten_alone(file: Path) -> None:
