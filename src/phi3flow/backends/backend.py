@@ -306,3 +306,9 @@ def refuse_flags(request: FineTuneRequest | DeploymentRequest | DeletionRequest,
     for setting in fields(request):
         if setting.name in reasons and getattr(request, setting.name) != setting.default:
             raise ConfigError(f"--{setting.name.replace('_', '-')} {reasons[setting.name]}")
+
+
+def refuse_multiplier(request: FineTuneRequest) -> None:
+    """Raise ConfigError for a factor of a service's own rate, where there is none."""
+    if "learning_rate_multiplier" in request.hyperparameters:
+        raise ConfigError("--learning-rate-multiplier is for --backend azure-openai; --learning-rate is the rate here")

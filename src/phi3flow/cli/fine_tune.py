@@ -30,7 +30,6 @@ Examples:
   phi3flow fine-tune --backend serverless --suffix support --epochs 3 --validation-split 0.1
   phi3flow fine-tune --backend azure-openai --model Ministral-3B --suffix support --epochs 2
   phi3flow fine-tune --train chats.jsonl --validation-split 0.1
-  phi3flow fine-tune --backend azure-openai --model Ministral-3B --suffix support --epochs 2
 
 Files are chat JSON Lines, as prepare-data writes them. --validation-split takes whole conversations, the same for the
 same content and --seed, and parts none that share a question. An interrupted training on this machine keeps its last

@@ -29,6 +29,7 @@ from phi3flow.backends.backend import (
     PlannedDeletion,
     model_to_delete,
     refuse_flags,
+    refuse_multiplier,
 )
 from phi3flow.backends.cloud_backend import AZURE_OPENAI_ALONE, NOT_IN_AZURE, CloudBackend
 from phi3flow.errors import ConfigError
@@ -70,6 +71,7 @@ class AzureMLBackend(CloudBackend[PlannedFineTune, PlannedVersion]):
     def plan(self, request: FineTuneRequest) -> PlannedFineTune:
         """See Backend."""
         refuse_flags(request, _REFUSED)
+        refuse_multiplier(request)
         return plan_job(request, self._workspace)
 
     def submit(self, planned: PlannedFineTune) -> JobState:

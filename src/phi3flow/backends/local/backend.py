@@ -18,6 +18,7 @@ from phi3flow.backends.backend import (
     model_to_delete,
     only_name,
     refuse_flags,
+    refuse_multiplier,
 )
 from phi3flow.backends.local import BACKEND
 from phi3flow.backends.local.deployments import PlannedServer, plan_server, start_endpoint
@@ -71,6 +72,7 @@ class LocalBackend(Backend[PlannedTraining, PlannedServer]):
     def plan(self, request: FineTuneRequest) -> PlannedTraining:
         """See Backend. Without ``model`` the tiny base model is fine-tuned, with a folder an adapter trained."""
         refuse_flags(request, _REFUSED)
+        refuse_multiplier(request)
         config = fine_tune_config(
             train=request.train,
             validation=request.validation,
