@@ -19,7 +19,8 @@ from tests.azure.emulator.messages import Request, ServiceError
 from tests.azure.emulator.routing import ARM
 from tests.azure.emulator.scoring import echo
 from tests.azure.emulator.world import World
-from tests.azure.serverless_journey import make_project, take_all
+from tests.azure.journey import make_project
+from tests.azure.serverless_journey import take_all
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 ENDPOINTS = f"{ML}/serverlessEndpoints"

@@ -9,12 +9,13 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
+from tests.azure.emulator.scoring import AnswerChat
 from tests.azure.emulator.world import World
 from tests.support.command_line import Done, phi3flow
 from tests.support.paths import FLOWS
@@ -73,18 +74,48 @@ def make_project(folder: Path) -> None:
             file.write(json.dumps({"prompt_id": str(number), "messages": [question, answer]}) + "\n")
 
 
-def take_step(azure: AzureEmulator, project: Path, verb: str) -> Step:
-    """Give one verb, in this process."""
-    requests, writes = len(azure.requests), len(azure.writes)
-    done = phi3flow(*STEPS[verb], cwd=project)
-    assert done.returncode == 0, f"{verb}: {done.stderr}"
-    made = len(list(azure.resources))
-    return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
+@dataclass(frozen=True)
+class Journey:
+    """Verbs with their words, in a project as ``lay_out`` leaves it, where models say what ``answer`` does."""
 
+    steps: Mapping[str, tuple[str, ...]]
+    lay_out: Callable[[Path], None]
+    answer: AnswerChat
+    world: Callable[[], World] = World
 
-def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
-    """Give the verbs one after the other."""
-    return [take_step(azure, project, verb) for verb in verbs]
+    def take_step(self, azure: AzureEmulator, project: Path, verb: str) -> Step:
+        """Give one verb, in this process."""
+        requests, writes = len(azure.requests), len(azure.writes)
+        done = phi3flow(*self.words_of(verb, project), cwd=project)
+        assert done.returncode == 0, f"{verb}: {done.stderr}"
+        made = len(list(azure.resources))
+        return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
+
+    def words_of(self, verb: str, project: Path) -> list[str]:
+        """Return a verb's words, with the files that a ``*`` at a word's end stands for, as a shell gives them."""
+        words: list[str] = []
+        for word in self.steps[verb]:
+            files = sorted(str(file.relative_to(project)) for file in project.glob(word)) if word.endswith("*") else []
+            words += files or [word]
+        return words
+
+    def take_all(self, azure: AzureEmulator, project: Path, verbs: Sequence[str] | None = None) -> list[Step]:
+        """Give the verbs one after the other."""
+        return [self.take_step(azure, project, verb) for verb in verbs or self.steps]
+
+    def print_table(self) -> None:
+        """Take the journey in an Azure of its own and print the table."""
+        with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place), self.world()) as azure:
+            os.environ.update(azure.environment)
+            azure.answer_chat = self.answer
+            project = Path(place) / "project"
+            project.mkdir()
+            self.lay_out(project)
+            lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
+            for step in self.take_all(azure, project):
+                lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
+            left = Counter(each["type"] for each in azure.resources)
+            print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
 
 
 def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, str]], parameters: object) -> str:
@@ -95,20 +126,8 @@ def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, s
     return f"Company number {number} was founded by person {number}."
 
 
-def main() -> None:
-    """Take the journey and print the table."""
-    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place), tutorial_world()) as azure:
-        os.environ.update(azure.environment)
-        azure.answer_chat = answer_rightly
-        project = Path(place) / "project"
-        project.mkdir()
-        make_project(project)
-        lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
-        for step in take_all(azure, project):
-            lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
-        left = Counter(each["type"] for each in azure.resources)
-        print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
-
+JOURNEY = Journey(STEPS, make_project, answer_rightly, tutorial_world)
+take_step, take_all = JOURNEY.take_step, JOURNEY.take_all
 
 if __name__ == "__main__":
-    main()
+    JOURNEY.print_table()

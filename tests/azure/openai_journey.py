@@ -6,17 +6,13 @@ is.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.journey import Step, make_project
+from tests.azure.journey import Journey, make_project
 from tests.azure.snapshots import snapshot
-from tests.support.command_line import phi3flow
 
 ACCOUNT = "phi3flow-openai"
 SETTINGS = f'[azure]\nopenai_account = "{ACCOUNT}"\n'
@@ -56,29 +52,6 @@ def lay_out(project: Path) -> None:
     (project / "phi3flow.toml").write_text(SETTINGS, encoding="utf-8")
 
 
-def words_of(verb: str, project: Path) -> list[str]:
-    """Return a verb's words, with the files that a ``*`` stands for, as a shell gives them."""
-    words = []
-    for word in STEPS[verb]:
-        found = sorted(str(path.relative_to(project)) for path in project.glob(word)) if word.endswith("*") else []
-        words += found or [word]
-    return words
-
-
-def take_step(azure: AzureEmulator, project: Path, verb: str) -> Step:
-    """Give one verb, in this process."""
-    requests, writes = len(azure.requests), len(azure.writes)
-    done = phi3flow(*words_of(verb, project), cwd=project)
-    assert done.returncode == 0, f"{verb}: {done.stderr}"
-    made = len(list(azure.resources))
-    return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
-
-
-def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
-    """Give the verbs one after the other."""
-    return [take_step(azure, project, verb) for verb in verbs]
-
-
 def answer_rightly(deployment: Mapping[str, Any], messages: Sequence[dict[str, str]], parameters: object) -> str:
     """What a well-tuned model would say; the base model knows nothing."""
     if deployment.get("name") == BASE:
@@ -97,20 +70,8 @@ def left_in(azure: AzureEmulator) -> list[str]:
     return rows
 
 
-def main() -> None:
-    """Take the journey and print the table."""
-    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
-        os.environ.update(azure.environment)
-        azure.answer_chat = answer_rightly
-        project = Path(place) / "project"
-        project.mkdir()
-        lay_out(project)
-        lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
-        for step in take_all(azure, project):
-            lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
-        left = Counter(each["type"] for each in azure.resources)
-        print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
-
+JOURNEY = Journey(STEPS, lay_out, answer_rightly)
+take_step, take_all = JOURNEY.take_step, JOURNEY.take_all
 
 if __name__ == "__main__":
-    main()
+    JOURNEY.print_table()

@@ -6,9 +6,6 @@ there is.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,8 @@ from typing import Any
 from phi3flow.project import state
 from phi3flow.project.paths import STATE_FILE
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.journey import Step, make_project
+from tests.azure.journey import Journey, make_project
 from tests.azure.snapshots import snapshot
-from tests.support.command_line import phi3flow
 
 BASE, TUNED = "phi4-base", "phi4-tuned"
 """The endpoints of the registry's model as it is and of what is made of it; their connections are called so too."""
@@ -48,29 +44,6 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def take_step(azure: AzureEmulator, project: Path, verb: str) -> Step:
-    """Give one verb, in this process."""
-    requests, writes = len(azure.requests), len(azure.writes)
-    done = phi3flow(*words_of(verb, project), cwd=project)
-    assert done.returncode == 0, f"{verb}: {done.stderr}"
-    made = len(list(azure.resources))
-    return Step(verb, done, len(azure.requests) - requests, len(azure.writes) - writes, made)
-
-
-def words_of(verb: str, project: Path) -> list[str]:
-    """Return a verb's words, with the files that a ``*`` stands for, as a shell gives them."""
-    words = []
-    for word in STEPS[verb]:
-        found = sorted(str(path.relative_to(project)) for path in project.glob(word)) if word.endswith("*") else []
-        words += found or [word]
-    return words
-
-
-def take_all(azure: AzureEmulator, project: Path, verbs: Sequence[str] = tuple(STEPS)) -> list[Step]:
-    """Give the verbs one after the other."""
-    return [take_step(azure, project, verb) for verb in verbs]
-
-
 def leftovers(azure: AzureEmulator, project: Path) -> list[str]:
     """Return what there is in Azure, its jobs too, and what the project notes of it, without times."""
     jobs = [f"{job.id}: {job.status}" for job in azure.jobs.all]
@@ -87,20 +60,8 @@ def answer_rightly(endpoint: Mapping[str, Any], messages: Sequence[dict[str, str
     return f"Company number {number} was founded by person {number}."
 
 
-def main() -> None:
-    """Take the journey and print the table."""
-    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
-        os.environ.update(azure.environment)
-        azure.answer_chat = answer_rightly
-        project = Path(place) / "project"
-        project.mkdir()
-        make_project(project)
-        lines = ["| verb | requests | writes | resources afterwards |", "|---|---|---|---|"]
-        for step in take_all(azure, project):
-            lines.append(f"| {step.verb} | {step.requests} | {step.writes} | {step.resources} |")
-        left = Counter(each["type"] for each in azure.resources)
-        print("\n".join([*lines, "", f"left: {dict(left)}"]))  # noqa: T201
-
+JOURNEY = Journey(STEPS, make_project, answer_rightly)
+take_step, take_all = JOURNEY.take_step, JOURNEY.take_all
 
 if __name__ == "__main__":
-    main()
+    JOURNEY.print_table()

@@ -9,7 +9,8 @@ import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.serverless_journey import answer_rightly, leftovers, make_project, take_all, take_step
+from tests.azure.journey import make_project
+from tests.azure.serverless_journey import answer_rightly, leftovers, take_all, take_step
 from tests.azure.test_azure_faults import Once, fail, reset, throttle
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,8 @@ import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.world import SUBSCRIPTION
-from tests.azure.serverless_journey import BASE, STEPS, TUNED, Step, answer_rightly, make_project, take_step
+from tests.azure.journey import Step, make_project
+from tests.azure.serverless_journey import BASE, STEPS, TUNED, answer_rightly, take_step
 from tests.azure.snapshots import resource, snapshot
 from tests.support.command_line import phi3flow
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.serverless_journey import answer_rightly, leftovers, make_project, take_step, words_of
+from tests.azure.journey import make_project
+from tests.azure.serverless_journey import JOURNEY, answer_rightly, leftovers, take_step
 from tests.azure.test_azure_kills import Killer
 
 WRITES = {
@@ -36,7 +37,7 @@ def give_killed(azure: AzureEmulator, project: Path, verb: str, write: int) -> N
     """Give a verb as a process of its own, and kill it after a write."""
     azure.after_write = killer = Killer(write)
     killer.process = subprocess.Popen(
-        [sys.executable, "-m", "phi3flow.cli.main", *words_of(verb, project)],
+        [sys.executable, "-m", "phi3flow.cli.main", *JOURNEY.words_of(verb, project)],
         cwd=project,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -12,27 +12,23 @@ import pytest
 
 from tests.azure import openai_journey, serverless_journey
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.journey import make_project
 from tests.browser.conftest import OpenedReport
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("real_encodings")]
 Open = Callable[..., OpenedReport]
 
-JOURNEYS = {
-    "serverless": (serverless_journey, make_project),
-    "azure-openai": (openai_journey, openai_journey.lay_out),
-}
+JOURNEYS = {"serverless": serverless_journey.JOURNEY, "azure-openai": openai_journey.JOURNEY}
 
 
 def travel(backend: str, project: Path) -> None:
     """Take a journey up to its report."""
-    journey, lay_out = JOURNEYS[backend]
-    lay_out(project)
+    journey = JOURNEYS[backend]
+    journey.lay_out(project)
     with AzureEmulator(project.parent) as azure, pytest.MonkeyPatch.context() as patch:
         for name, value in azure.environment.items():
             patch.setenv(name, value)
-        azure.answer_chat = journey.answer_rightly
-        verbs = list(journey.STEPS)
+        azure.answer_chat = journey.answer
+        verbs = list(journey.steps)
         journey.take_all(azure, project, verbs[: verbs.index("report") + 1])
 
 
