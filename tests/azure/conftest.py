@@ -14,6 +14,8 @@ _SLOW = (
     "test_emulator_endpoints.py",
     "test_emulator_jobs.py",
     "test_emulator_machine_learning.py",
+    "test_emulator_openai.py",
+    "test_emulator_openai_arm.py",
     "test_emulator_serverless.py",
 )
 

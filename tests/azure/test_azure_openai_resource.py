@@ -67,6 +67,7 @@ def test_microsofts_types_have_what_is_sent(azure: AzureEmulator, project: Path)
     }
 
 
+@pytest.mark.slow
 def test_one_of_another_kind_stays_as_it_is(azure: AzureEmulator, project: Path) -> None:
     """An earlier build made it, with our tag; nothing is to be changed, and what it serves goes on."""
     up(project)
@@ -94,6 +95,7 @@ def test_down_deletes_it_with_what_phi3flow_deployed_in_it_and_up_recovers_it(
     assert not azure.world.soft_deleted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deployments", "projects"])
 def test_down_keeps_it_where_others_work_in_it(azure: AzureEmulator, project: Path, kind: str) -> None:
     up(project)
@@ -107,6 +109,7 @@ def test_down_keeps_it_where_others_work_in_it(azure: AzureEmulator, project: Pa
     assert left == {GROUP, ACCOUNT, f"{ACCOUNT}/{kind}/theirs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "body", "problem"),
     [

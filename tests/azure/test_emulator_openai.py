@@ -38,6 +38,8 @@ from tests.azure.openai_scenario import DEPLOYMENT, MODEL, examples, follow, sub
 from tests.azure.openapi import validate
 from tests.azure.schema_check import SchemaCheck
 
+pytestmark = pytest.mark.slow
+
 SPECS = os.environ.get("AZURE_SPECS_DIR", "")
 AUTHORING = (
     "azure-rest-api-specs/specification/cognitiveservices/data-plane/AzureOpenAI/authoring/preview/"

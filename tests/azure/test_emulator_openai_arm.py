@@ -29,6 +29,8 @@ from tests.azure.openai_account import (
 )
 from tests.azure.openapi import validate
 
+pytestmark = pytest.mark.slow
+
 SPECS = os.environ.get("AZURE_SPECS_DIR", "")
 PROVIDER = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.CognitiveServices"
 REGION = f"{PROVIDER}/locations/eastus2"

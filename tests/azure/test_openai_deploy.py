@@ -173,6 +173,7 @@ def test_more_than_the_quota_is_refused_with_what_helps(openai_project: OpenAIPr
     assert openai_project.deployments == {}
 
 
+@pytest.mark.slow
 def test_more_jobs_than_the_resource_takes_are_refused_with_what_helps(openai_project: OpenAIProject) -> None:
     for number in range(23):
         openai_project.must("fine-tune", "--model", MODEL, "--yes", "--seed", str(number), "--detach")
@@ -183,6 +184,7 @@ def test_more_jobs_than_the_resource_takes_are_refused_with_what_helps(openai_pr
     assert len(openai_project.posted("/fine_tuning/jobs")) == 24
 
 
+@pytest.mark.slow
 def test_an_idle_deployment_is_told_by_status_and_by_the_flow(
     openai_project: OpenAIProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,13 @@ def test_a_creation_that_fails_is_taken_back(foundry: Foundry, project: Path) ->
     assert deploy(project, REGISTERED, "--name", "phi4").returncode == 0
 
 
+def test_an_endpoint_whose_own_state_comes_late_is_waited_for(foundry: Foundry, project: Path) -> None:
+    foundry.azure.world.serverless_lag = 3
+    done = deploy(project, REGISTERED, "--name", "phi4")
+    assert done.returncode == 0, done.stderr
+    assert foundry.azure.world.serverless_lag == 0
+
+
 def test_one_that_does_not_answer_is_taken_back(foundry: Foundry, project: Path) -> None:
     def refuse(request: Request) -> Reply | None:
         return Reply(400, {"error": {"message": "broken"}}) if request.path == "/v1/chat/completions" else None
@@ -334,6 +341,7 @@ def test_an_endpoint_without_url_is_not_connected_to(foundry: Foundry, project: 
         ServerlessBackend(project).connection("phi4")
 
 
+@pytest.mark.slow
 def test_what_content_safety_blocks_is_said_by_the_chat_flow(foundry: Foundry, project: Path) -> None:
     """In both forms: a question is refused, and an answer is cut off."""
     foundry.azure.world.blocked_words = {"dynamite"}

@@ -115,7 +115,11 @@ def test_a_deployment_of_azure_mls_is_no_server_of_openais_protocol(project: Pat
     assert (done.returncode, "speaks Azure ML's protocol" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("type_", ROUTES)
+FIRST, *OTHERS = ROUTES
+EACH = [FIRST, *(pytest.param(type_, marks=pytest.mark.slow) for type_ in OTHERS)]
+
+
+@pytest.mark.parametrize("type_", EACH)
 def test_batch_run_asks_through_a_file_of_the_type(project: Path, type_: str) -> None:
     write_llm_flow(project, type_)
     route, path = ROUTES[type_]
@@ -145,6 +149,7 @@ print(main(["batch-run", "flow", *flags]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_", ROUTES)
 def test_promptflows_store_has_it_for_pf_and_for_batch_run(project: Path, own_home: Path, type_: str) -> None:
     write_llm_flow(project, type_)
@@ -167,7 +172,7 @@ def test_promptflows_store_has_it_for_pf_and_for_batch_run(project: Path, own_ho
     assert KEY.encode() not in (own_home / ".promptflow" / "pf.sqlite").read_bytes()
 
 
-@pytest.mark.parametrize("type_", [name for name in CLASSES if name != "custom"])
+@pytest.mark.parametrize("type_", EACH)
 def test_pf_takes_the_file_as_it_is(project: Path, type_: str) -> None:
     phi3flow("connect", "model", "--type", type_, "--endpoint", "https://h.test", cwd=project)
     command = [str(BIN / "pf"), "connection", "create", "--file", "connections/model.yml"]

@@ -119,6 +119,8 @@ class World:
     """So many serverless endpoints may be in a region."""
     failing_serverless: int = 0
     """So many serverless endpoints fail to be made."""
+    serverless_lag: int = 0
+    """So many looks at serverless endpoints until their own state follows that of their creation."""
     foundry_deployments_feature: bool = False
     """Whether the portal's preview "Deploy models to Foundry resources" is on, beside which there is no serverless."""
     serverless_logprobs: bool = False
@@ -143,8 +145,6 @@ class World:
     """What long-running operations ask pollers to wait."""
     today: date = date(2026, 11, 29)
     """The day by which models are retired or not."""
-    blocked_words: set[str] = field(default_factory=set)
-    """Words that content safety blocks."""
     openai_existing_customer: bool = True
     """Whether the subscription fine-tuned or deployed the retired models before, and so may go on to fine-tune them."""
     openai_regions: set[str] = field(default_factory=lambda: {"eastus2", "westus3"})

@@ -6,18 +6,21 @@ and contentSafety.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import SecretStr
 
-from phi3flow.azure.arm import OnWait, writable
+from phi3flow.azure.arm import OnWait, in_transition, writable
+from phi3flow.azure.polling import RESOURCE_WAITS, poll
 from phi3flow.azure.tags import TAGS
 from phi3flow.azure.workspace.workspace import Workspace
 
 SERVERLESS_VERSION = "2024-10-01-preview"
 """The API version that knows fine-tuning jobs and, of an endpoint, content safety."""
 _SHOWN_ONLY = frozenset({"endpointState", "inferenceEndpoint", "marketplaceSubscriptionId"})
+_PASSING_STATES = frozenset({"Creating", "Deleting", "Suspending", "Reinstating"})
 _FILTERED = {True: "Enabled", False: "Disabled"}
 
 
@@ -30,8 +33,17 @@ class ServerlessEndpoint:
         self.id = f"{project.id}/serverlessEndpoints/{name}"
 
     def read(self, *, on_wait: OnWait = lambda _: None) -> dict[str, Any] | None:
-        """Return it, None where there is none; one that is being changed is waited for. See ``Arm.put``."""
-        return self._arm.settle(self.id, SERVERLESS_VERSION, on_wait=on_wait)
+        """Return it, None where there is none; one that is being changed is waited for. See ``Arm.put``.
+
+        Its own state may follow later than that of the operation which changed it.
+        """
+        begun_s = time.monotonic()
+
+        def look() -> tuple[dict[str, Any] | None, float | None]:
+            on_wait(time.monotonic() - begun_s)
+            return self._arm.look(self.id, SERVERLESS_VERSION)
+
+        return poll(look, until=_is_settled, waits=RESOURCE_WAITS)
 
     def make(self, model_id: str, tags: Mapping[str, str], *, content_safety: bool, on_wait: OnWait) -> None:
         """Make it for a model, opened by a key. Raises AzureError with what Azure says of one that fails.
@@ -64,6 +76,10 @@ class ServerlessEndpoint:
     def delete(self, *, on_wait: OnWait = lambda _: None) -> None:
         """Delete it, and wait until it is gone. See ``Arm.delete`` for ``on_wait``."""
         self._arm.delete(self.id, SERVERLESS_VERSION, on_wait=on_wait)
+
+
+def _is_settled(endpoint: Mapping[str, Any] | None) -> bool:
+    return endpoint is None or not (in_transition(endpoint) or state_of(endpoint) in _PASSING_STATES)
 
 
 def list_serverless(project: Workspace) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ class ServerlessDeployer(EndpointDeployer):
         self._on_note(f"{self._what}: creating it for {planned.model}; this usually takes a few minutes …")
         tags = {"model": planned.model}
         self._endpoint.make(planned.model_id, tags, content_safety=planned.content_safety, on_wait=self._wait)
-        url = base_url(self._endpoint.read() or {"properties": {}})
+        url = base_url(self._endpoint.read(on_wait=self._wait) or {"properties": {}})
         if url is None:
             raise DeploymentError("Azure gave it no URL")
         return url
