@@ -24,7 +24,13 @@ EXISTING_ONLY = (
 )
 """Who can fine-tune what (learn.microsoft.com: fine-tune-supported-models, 2026-03, and model retirements, 2026-08)."""
 _BY_CODE = {
-    "quotaexceeded": "--capacity, or fewer jobs and files at once; a resource takes 100 jobs, 100 files and 1 GB",
+    "quotaexceeded": (
+        "fewer of them: a resource takes 100 jobs, of which 20 may wait, 100 files and 1 GB; phi3flow undeploy --model "
+        "MODEL --cascade deletes a model with its job and files"
+    ),
+    "servicemodeldeprecated": (
+        "another model; what was fine-tuned from a retired one can be deployed for a year longer than the base"
+    ),
     "toomanyrequests": "the service takes no more for the moment: give the command again later",
     "insufficientquota": "a smaller --capacity, another --sku, or more quota (portal, under Quotas)",
 }
@@ -42,8 +48,8 @@ def explain(status: int | None, code: str, message: str, *, by_key: bool = True)
         return f"content safety refuses the training data for {harms[1]}: {text}. Take such examples out"
     if _NO_FINE_TUNING in text.lower():
         return (
-            f"{text}. Azure says so too where the training type is missing or wrong for the model: the newer ones take "
-            f"--training-type GlobalStandard, not Standard. And {EXISTING_ONLY}"
+            f"{text}. Azure says so too where the region trains none, and where the training type is missing or wrong for "
+            f"the model: the newer ones take --training-type GlobalStandard, not Standard. And {EXISTING_ONLY}"
         )
     if status == 401 and "data action" not in text:
         return _explain_login(text, by_key=by_key)

@@ -26,7 +26,8 @@ T = TypeVar("T")
 SCOPE = "https://cognitiveservices.azure.com/.default"
 RETRIES = 8
 """How often a request that does no harm when it is repeated is sent again."""
-_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Between attempts at what must not be made twice."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_RETRY_AFTER_S = 180.0
 MOST_EVENTS = 100

@@ -16,6 +16,8 @@ from phi3flow.errors import ForbiddenError
 
 _CLOSED = ("gpt-4o", "gpt-4.1")
 """Families that existing customers only fine-tune since 2026-10 (learn.microsoft.com: model retirements, 2026-08)."""
+_FOUNDRY_ONLY = frozenset({"gpt-oss-20b", "ministral-3b", "qwen-32b", "llama-3.3-70b-instruct"})
+"""Models that a resource of kind OpenAI does not have (learn.microsoft.com: fine-tune-supported-models, 2026-03)."""
 _DEPLOY = "Microsoft.CognitiveServices/accounts/deployments/write"
 _ROLE = "Cognitive Services Contributor"
 _NEAR = 5
@@ -34,6 +36,10 @@ def check_model(model: str, service: OpenAIService) -> Iterator[Finding]:
     if described is None:
         near = difflib.get_close_matches(model, tuned, n=_NEAR, cutoff=0.4)
         hint = f"Give --model {' or '.join(near)}." if near else "Give --model one of them."
+        if model.lower() in _FOUNDRY_ONLY:
+            hint = (
+                "It is for Foundry resources (kind AIServices), as phi3flow azure up makes one: set another endpoint."
+            )
         yield Finding.error(name, f"the resource at {service.address.base_url} does not have it; {have}", hint)
     elif not _is_tunable(described):
         why = f"; {EXISTING_ONLY}" if model.lower().startswith(_CLOSED) else ""
