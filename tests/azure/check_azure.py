@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.azure import serverless_journey
+from tests.azure import openai_journey, serverless_journey
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request
 from tests.azure.foundry_project import open_foundry
@@ -31,7 +31,7 @@ MORE = (
 
 def record() -> list[Request]:
     """Give every verb against an emulated Azure, and return what it received."""
-    return [*_record_machines(), *_record_serverless()]
+    return [*_record_machines(), *_record_serverless(), *_record_openai()]
 
 
 def _record_serverless() -> list[Request]:
@@ -50,6 +50,30 @@ def _record_serverless() -> list[Request]:
             assert done.returncode == 0, done.stderr
         serverless_journey.take_all(foundry.azure, project, verbs[verbs.index("undeploy base") :])
         return foundry.azure.requests
+
+
+def _record_openai() -> list[Request]:
+    """Give the verbs of Azure OpenAI, give a deployment more capacity, and cancel a job that has all its settings."""
+    with tempfile.TemporaryDirectory() as place, AzureEmulator(Path(place)) as azure:
+        os.environ.update(azure.environment)
+        azure.answer_chat = openai_journey.answer_rightly
+        project = Path(place) / "project"
+        project.mkdir()
+        openai_journey.lay_out(project)
+        verbs = list(openai_journey.STEPS)
+        openai_journey.take_all(azure, project, verbs[: verbs.index("batch-run base")])
+        settings = ("--epochs", "3", "--batch-size", "4", "--learning-rate-multiplier", "0.5", "--seed", "7")
+        for words in (
+            (*openai_journey.STEPS["deploy"], "--capacity", "60"),
+            ("fine-tune", *openai_journey.BACKEND, "--model", openai_journey.MODEL, *settings, "--detach", "--yes"),
+            ("cancel", *openai_journey.BACKEND, "--yes"),
+            ("connect", "phi3_endpoint", "--from-deployment", openai_journey.TUNED, "--save-key"),
+            (*BATCH_RUN, "--name", "chats"),
+        ):
+            done = phi3flow(*words, cwd=project)
+            assert done.returncode == 0, done.stderr
+        openai_journey.take_all(azure, project, verbs[verbs.index("undeploy base") :])
+        return azure.requests
 
 
 def _record_machines() -> list[Request]:

@@ -21,9 +21,10 @@ HEADER = """# What phi3flow writes in Azure, and who set it
 Every property that any PUT or PATCH to Azure Resource Manager sends, as the verbs send it to an emulated Azure
 (tests/azure/writes_page.py holds this page). What is *first* is sent only when the thing is made, and belongs to its
 administrator from then on: it is never compared and never sent again. What is *as read* is echoed, since a PUT without
-it would set it back. A resource that is there is changed in five ways only: the cluster's most nodes (PATCH), a
-deployment's instances (PATCH), and by a PUT of all that was read an endpoint's traffic, a serverless endpoint's content
-safety, and the tags of a model that a service made. One that failed is put again with all that was read.
+it would set it back. A resource that is there is changed in six ways only: by a PATCH the cluster's most nodes, a
+deployment's instances, and the capacity of one of Azure OpenAI; by a PUT of all that was read an endpoint's traffic, a
+serverless endpoint's content safety, and the tags of a model that a service made. One that failed is put again with all
+that was read.
 """
 _SDK = "azure-ai-ml, of a version that is made once"
 _RULES: tuple[tuple[str, str, str], ...] = (
@@ -31,10 +32,17 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (r"PUT \w+\.Authorization/.*", r"properties\..*", "phi3flow, first: the role, and the identity or the caller"),
     (r"PATCH .*/computes", r".*maxNodeCount", "phi3flow.toml: max_nodes"),
     (r"PATCH .*/computes", r".*scaleSettings\..*", "as read"),
+    (r"PATCH .*CognitiveServices/.*/deployments", r"sku\.capacity", "the caller: deploy --capacity"),
     (r"PATCH .*/deployments", r"sku\.capacity", "phi3flow.toml: instances"),
     (r"PATCH .*/deployments", r"sku\..*", "as read"),
     (r"PUT .*/computes", r".*maxNodeCount", "phi3flow.toml: max_nodes"),
     (r"PUT .*/computes", r".*vmSize", "phi3flow.toml: fine_tune_size"),
+    (r"PUT .*CognitiveServices/.*/deployments", r"sku\..*", "the caller: deploy --sku and --capacity, first"),
+    (
+        r"PUT .*CognitiveServices/.*/deployments",
+        r"properties\.model\..*|tags\.model",
+        "the caller: deploy MODEL and --source, first",
+    ),
     (r"PUT .*/deployments", r"sku\.capacity", "phi3flow.toml: instances, first"),
     (r"PUT .*/deployments", r"properties\.instanceType", "phi3flow.toml: deployment_size, first"),
     (r"PUT .*/deployments", r"properties\.model|tags\.model", "the caller: deploy MODEL, first"),
@@ -53,7 +61,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (r"PUT .*/serverlessEndpoints", r"location", "the project's region, first; then as read"),
     (r"PUT .*/serverlessEndpoints", r"tags\..*", "as read"),
     (r"PUT .*/serverlessEndpoints", r".*", "phi3flow, first; then as read"),
-    (r"PUT .*/connections", r".*\.(endpoint|target|deployment|protocol)|properties\.target", "the caller: connect"),
+    (
+        r"PUT .*/connections",
+        r".*\.(endpoint|target|deployment|protocol|model)|properties\.target",
+        "the caller: connect",
+    ),
     (r"PUT .*/connections", r".*\.keys\.key", "Azure's key of the endpoint, or the caller's --key-env"),
     (r"PUT .*/connections", r".*", "phi3flow, as Prompt flow reads it"),
     (r"PUT .*/workspaces", r"properties\.hubResourceId", "phi3flow.toml: hub"),

@@ -12,7 +12,7 @@ from tests.azure.emulator.openai.tuned_models import TunedModel
 from tests.azure.emulator.world import PROVIDERS, SUBSCRIPTION
 from tests.azure.openai_account import ACCOUNT, ENDPOINT, SUBDOMAIN, VERSION, account_body, client_of, make_account
 from tests.azure.openai_scenario import submit, upload
-from tests.azure.wrong_world import Change, WrongWorld, all_of, setting
+from tests.azure.wrong_world import Change, WrongWorld, set_world
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 TUNED = f"{MODEL}.ft-0123456789abcdef0123456789abcdef-support"
@@ -31,7 +31,15 @@ def account(kind: str = "AIServices", **world: Any) -> Change:
         azure.providers.registered |= set(PROVIDERS)
         make_account(ArmClient(VERSION), body=account_body(kind))
         azure.world.roles[ACCOUNT] = ROLE
-        setting(**world)(azure)
+        set_world(**world)(azure)
+
+    return change
+
+
+def _all(*changes: Change) -> Change:
+    def change(azure: AzureEmulator) -> None:
+        for part in changes:
+            part(azure)
 
     return change
 
@@ -72,7 +80,7 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         "a training type that the model does not take",
         ("fine-tune", *BACKEND, "--model", "gpt-oss-20b", "--training-type", "Standard", "--yes"),
         3,
-        ("does not support fine-tuning", "take --training-type GlobalStandard, not Standard"),
+        ("does not support fine-tuning", "the newer models take --training-type GlobalStandard, not Standard"),
         before=DATA,
         settings=SETTINGS,
         change=account(),
@@ -121,7 +129,7 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         3,
         ("content safety refuses the trained model for Self Harm", "train again", "Nothing of it is left"),
         settings=SETTINGS,
-        change=all_of(account(openai_model_filtered={"Self Harm"}), _add_tuned_model),
+        change=_all(account(openai_model_filtered={"Self Harm"}), _add_tuned_model),
     ),
     WrongWorld(
         "fewer than ten examples for Azure OpenAI",
@@ -148,7 +156,7 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         ("23 fine-tuning jobs that have not ended", "What helps: fewer of them"),
         before=DATA,
         settings=SETTINGS,
-        change=all_of(account(), _fill_with_jobs),
+        change=_all(account(), _fill_with_jobs),
         slow=True,
     ),
     WrongWorld(
@@ -192,7 +200,7 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         3,
         ("the quota limit is 500", "a smaller --capacity, another --sku, or more quota", "Nothing of it is left"),
         settings=SETTINGS,
-        change=all_of(account(), _add_tuned_model),
+        change=_all(account(), _add_tuned_model),
     ),
     WrongWorld(
         "a base model that Azure OpenAI has retired",
@@ -267,6 +275,6 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         2,
         ("phi3flow did not make the deployment theirs", "az cognitiveservices account deployment delete"),
         settings=SETTINGS,
-        change=all_of(account(), _deploy_as_others),
+        change=_all(account(), _deploy_as_others),
     ),
 )

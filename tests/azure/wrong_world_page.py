@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -57,10 +58,13 @@ def meet(world: WrongWorld, folder: Path) -> tuple[Done, AzureEmulator]:
 
 
 def message_of(done: Done) -> str:
-    """Return what a command says about what is wrong: an error on stderr, else the findings of a plan."""
+    """Return what a command says about what is wrong: an error on stderr, else the findings of a plan.
+
+    A name that Azure makes up anew each time is left out.
+    """
     _, found, error = done.stderr.partition("phi3flow: error: ")
     if found:
-        return " ".join(error.split())
+        return re.sub(r"\bftjob-[0-9a-f]{32}", "ftjob-…", " ".join(error.split()))
     return " ".join(line for line in done.stdout.splitlines() if line.startswith(("error: ", "warning: ")))
 
 

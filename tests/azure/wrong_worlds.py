@@ -8,6 +8,7 @@ from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Request
 from tests.azure.emulator.world import SUBSCRIPTION
 from tests.azure.journey import STEPS
+from tests.azure.wrong_openai import OPENAI_WORLDS
 from tests.azure.wrong_serverless import SERVERLESS_WORLDS
 from tests.azure.wrong_world import Change, WrongWorld, set_world
 
@@ -666,4 +667,5 @@ WORLDS: Sequence[WrongWorld] = (
         environment={"PHI3_KEY": "a-key"},
     ),
     *SERVERLESS_WORLDS,
+    *OPENAI_WORLDS,
 )

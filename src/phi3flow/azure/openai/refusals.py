@@ -48,8 +48,8 @@ def explain(status: int | None, code: str, message: str, *, by_key: bool = True)
         return f"content safety refuses the training data for {harms[1]}: {text}. Take such examples out"
     if _NO_FINE_TUNING in text.lower():
         return (
-            f"{text}. Azure says so too where the region trains none, and where the training type is missing or wrong for "
-            f"the model: the newer ones take --training-type GlobalStandard, not Standard. And {EXISTING_ONLY}"
+            f"{text}. Azure says so too where the region trains none, and where the training type is missing or wrong: "
+            f"the newer models take --training-type GlobalStandard, not Standard. Besides, {EXISTING_ONLY}"
         )
     if status == 401 and "data action" not in text:
         return _explain_login(text, by_key=by_key)
