@@ -302,7 +302,7 @@ def test_a_model_that_is_deployed_is_deleted_with_cascade_only(openai_project: O
     assert is_empty(openai_project)
     done = openai_project.give("undeploy", "--model", model, "--cascade", "--yes")
     assert done.returncode == 2
-    assert f"the resource has no fine-tuned model {model}; it has none" in done.stderr
+    assert f"the resource has no fine-tuned model {model}:1; it has none" in done.stderr
 
 
 def test_cascade_from_a_checkpoint_deletes_the_model_it_is_of(openai_project: OpenAIProject) -> None:

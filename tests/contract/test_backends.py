@@ -6,6 +6,7 @@ A backend without a place to be tried in (tests/contract/backend_grounds.py) fai
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -161,7 +162,8 @@ def test_what_it_does_not_follow_is_refused_by_the_flags_name(ground: Ground) ->
 def test_a_submitted_job_is_noted_and_followed_to_its_end(ground: Ground, trained: Trained) -> None:
     planned, submitted, result = trained.planned, trained.submitted, trained.result
     assert planned.status is None
-    assert (submitted.backend, submitted.name, submitted.status) == (ground.name, planned.name, "NotStarted")
+    assert (submitted.backend, submitted.status) == (ground.name, "NotStarted")
+    assert (submitted.name == planned.name) == ground.names_jobs
     assert trained.noted == [submitted]
     assert trained.reports
     assert (result.backend, result.job, result.status) == (ground.name, submitted.name, "Completed")
@@ -220,7 +222,9 @@ def test_a_job_that_goes_on_elsewhere_is_canceled_and_any_other_is_not(ground: G
     assert canceled in ground.noted.jobs()
     assert ground.backend.cancel(submitted.name).status in CANCELED
     ground.backend.status()
-    assert ground.backend.plan(replace(ground.fine_tune, seed=7)).name == f"{submitted.name}-2"
+    again = ground.backend.plan(replace(ground.fine_tune, seed=7))
+    assert again.status is None
+    assert (again.name == f"{submitted.name}-2") == ground.names_jobs
 
 
 def test_a_model_is_registered_once_and_noted(ground: Ground, job: str, model: str) -> None:
@@ -286,7 +290,7 @@ def test_a_deployment_answers_with_the_key_that_its_backend_tells(ground: Ground
     assert planned_deletion(ground, None) == endpoint.endpoint
     access = ground.backend.connection(endpoint.endpoint)
     assert access.url == endpoint.url
-    assert ground.ask(access.url, access.key.get_secret_value() if access.key else None)
+    assert ground.ask(endpoint, access.key.get_secret_value() if access.key else None)
 
 
 def test_it_is_not_deployed_twice(ground: Ground, model: str, endpoint: str) -> None:
@@ -307,7 +311,7 @@ def test_it_is_not_deployed_twice(ground: Ground, model: str, endpoint: str) -> 
 def test_status_tells_how_a_deployment_fares(ground: Ground, endpoint: str) -> None:
     (status,) = ground.backend.status()
     assert (status.backend, status.endpoint, status.state) == (ground.name, endpoint, "running")
-    assert status.detail == ground.running_detail
+    assert status.detail == ground.running_detail or re.fullmatch(str(ground.running_detail), str(status.detail))
 
 
 def planned_deletion(ground: Ground, name: str | None) -> str | None:

@@ -9,7 +9,12 @@ from phi3flow.azure.openai.jobs import OpenAIJobs, status_of
 from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.workspace.jobs import COMPLETED
 from phi3flow.backends.azure_openai import BACKEND
-from phi3flow.backends.azure_openai.deployments import OpenAIDeployer, PlannedOpenAIDeployment, plan_deployment
+from phi3flow.backends.azure_openai.deployments import (
+    ONLY_VERSION,
+    OpenAIDeployer,
+    PlannedOpenAIDeployment,
+    plan_deployment,
+)
 from phi3flow.backends.azure_openai.endpoints import examine_all, no_deployment, plan_deletion
 from phi3flow.backends.azure_openai.jobs import (
     PlannedOpenAIJob,
@@ -38,8 +43,6 @@ from phi3flow.errors import ConfigError
 from phi3flow.project.paths import UPLOADS
 from phi3flow.project.state import EndpointStatus, JobState, ModelState
 
-ONLY_VERSION = "1"
-"""Of a model: each job makes one of a name of its own."""
 _REFUSED = {
     **not_as_a_service(BACKEND),
     "traffic": f"does not go with --backend {BACKEND}: a deployment is asked by its name",

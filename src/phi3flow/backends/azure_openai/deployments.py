@@ -35,7 +35,8 @@ DEFAULT_CAPACITY = 50
 """Thousands of tokens a minute; learn.microsoft.com's own sample for an evaluation (2026-03)."""
 _TUNED = ".ft-"
 _CHECKPOINT = ":ckpt-"
-_TUNED_VERSION = "1"
+ONLY_VERSION = "1"
+"""Of a fine-tuned model: each job makes one of a name of its own."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 _LONGEST_NAME = 40
 
@@ -193,7 +194,7 @@ def _find_model(account: Account, reference: str, source: Account | None) -> dic
         return {"format": str(row["format"]), "name": str(row["name"]), "version": str(row.get("version", ""))}
     whole = [row for row in models if str(row["name"]).lower() == whole_model(plain)]
     if whole:  # a checkpoint, which no list names
-        return {"format": str(whole[0]["format"]), "name": reference, "version": _TUNED_VERSION}
+        return {"format": str(whole[0]["format"]), "name": reference, "version": ONLY_VERSION}
     names = sorted({f"{row['name']}:{row.get('version')}" for row in models})
     raise ConfigError(f"the resource {account.name} has no model {reference}; it has {', '.join(names) or 'none'}")
 

@@ -10,7 +10,7 @@ from phi3flow.azure.openai.account import Account, model_of
 from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.tags import is_tagged
 from phi3flow.backends.azure_openai import BACKEND
-from phi3flow.backends.azure_openai.deployments import IDLE_DAYS, hosting, whole_model
+from phi3flow.backends.azure_openai.deployments import IDLE_DAYS, ONLY_VERSION, hosting, whole_model
 from phi3flow.backends.backend import DeletionRequest, Part, PlannedDeletion, only_name
 from phi3flow.errors import ConfigError
 from phi3flow.project.state import EndpointState, EndpointStatus, Liveness
@@ -53,7 +53,8 @@ def plan_deletion(
     """
     rows = {str(row["name"]): row for row in place.account.deployments()}
     if request.model:
-        return _plan_model(place, request.model, rows, cascade=request.cascade, noted=models)
+        model = request.model.removesuffix(f":{ONLY_VERSION}")
+        return _plan_model(place, model, rows, cascade=request.cascade, noted=models)
     known = [state.endpoint for state in noted]
     chosen = request.endpoint or only_name(known or [name for name, row in rows.items() if is_tagged(row)])
     if chosen is None:
@@ -87,12 +88,11 @@ def _plan_model(
     for name in serving:
         _check_ours(place.account, rows[name])
     behind = _behind(place, model, besides=serving, rows=rows, noted=noted)
-    if not behind:
-        own = [str(row["id"]) for row in place.service.models() if row.get("fine_tune")]
-        raise ConfigError(f"the resource has no fine-tuned model {model}; it has {', '.join(own) or 'none'}")
-    if not cascade:
-        return PlannedDeletion(tuple(part for part in behind if part.kind == "model") or (Part("model", model),))
-    return PlannedDeletion((*(Part("endpoint", name) for name in serving), *behind))
+    wanted = behind if cascade else [part for part in behind if part.kind == "model"]
+    if not wanted:
+        own = ", ".join(str(row["id"]) for row in place.service.models() if row.get("fine_tune")) or "none"
+        raise ConfigError(f"the resource has no fine-tuned model {model}:{ONLY_VERSION}; it has {own}")
+    return PlannedDeletion((*(Part("endpoint", name) for name in serving), *wanted))
 
 
 def _is_of(model: str, row: Mapping[str, Any]) -> bool:
@@ -117,7 +117,7 @@ def _behind(
     jobs = place.service.jobs()
     job = next((job for job in jobs if str(job.get("fine_tuned_model")).lower() == model.lower()), None)
     known = {name.lower(): made_by for name, made_by in noted.items()}
-    parts = [Part("model", model)] if model.lower() in own | known.keys() else []
+    parts = [Part("model", model, ONLY_VERSION)] if model.lower() in own | known.keys() else []
     if job:
         elsewhere = {file for other in jobs if other["id"] != job["id"] for file in _files(other)}
         parts += [Part("file", file) for file in _files(job) if file not in elsewhere]
