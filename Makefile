@@ -47,9 +47,10 @@ check: .venv/.dev
 check-azure: .venv/.dev
 	$(BIN)/python -m tests.azure.check_azure
 
-# The newest openai package, installed into an environment of its own, against the emulated Azure OpenAI.
+# The newest openai package, or the one that ARGS asks for (openai==1.106.0), installed into an environment of its own:
+# by itself and under our verbs against the emulated Azure OpenAI.
 check-openai: .venv/.dev
-	$(BIN)/python -m tests.azure.check_openai
+	$(BIN)/python -m tests.azure.check_openai $(ARGS)
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

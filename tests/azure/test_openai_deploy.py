@@ -174,6 +174,7 @@ def test_more_than_the_quota_is_refused_with_what_helps(openai_project: OpenAIPr
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_more_jobs_than_the_resource_takes_are_refused_with_what_helps(openai_project: OpenAIProject) -> None:
     for number in range(23):
         openai_project.must("fine-tune", "--model", MODEL, "--yes", "--seed", str(number), "--detach")
