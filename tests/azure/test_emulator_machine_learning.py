@@ -139,7 +139,7 @@ def test_registry_shows_its_models_and_components(azure: AzureEmulator, registry
     model = registry.models.get("Phi-4-mini-instruct", label="latest")
     assert A100 in model.tags["finetune_compute_allow_list"]
     assert {"Phi-4", model.name} <= {each.name for each in registry.models.list()}
-    assert [each.version for each in registry.models.list("Phi-4")] == ["8"]
+    assert [each.version for each in registry.models.list("Phi-4")] == ["8", "7"]
     assert registry.environments.get("sklearn-1.5", label="latest").version == "30"
     azure.world.missing_models.add("Phi-4")
     with pytest.raises(ResourceNotFoundError, match="Model Phi-4 not found in registry azureml"):
