@@ -12,6 +12,7 @@ from phi3flow.backends.backend import FineTuneRequest
 from phi3flow.datasets.service_files import ServiceFile, write_for_service
 from phi3flow.datasets.tokens import EncodingMissingError, FileCheck, TokenStatistics, check_file, tiktoken_counter
 from phi3flow.errors import AzureError, DatasetError
+from phi3flow.storage.jsonl import file_sha256
 from phi3flow.text import plural, shorten
 
 MESSAGE_KEYS = ("role", "content", "name", "weight")
@@ -44,13 +45,15 @@ class TrainingFiles:
 def read_files(request: FineTuneRequest, model: str, uploads: Path) -> TrainingFiles:
     """Check the request's files, write them to ``uploads`` as the service takes them, and count their tokens.
 
+    Each goes into a folder of its own, so that a plan that waits for an answer keeps its files.
+
     Raises DatasetError for malformed lines, fewer than 10 examples, a file that is too large, and an example that is
     longer than ``model`` takes.
     """
     files = {
         role: write_for_service(
             path,
-            uploads / f"{role}.jsonl",
+            uploads / file_sha256(path)[:16] / f"{role}.jsonl",
             message_keys=MESSAGE_KEYS,
             fewest_examples=FEWEST_EXAMPLES if role == "train" else 1,
         )
