@@ -14,6 +14,7 @@ import pytest
 
 from tests.azure.emulator.messages import Request
 from tests.azure.emulator.openai.multipart import read_upload
+from tests.azure.openai_account import ENDPOINT, client_of
 from tests.azure.openai_project import BACKEND, MODEL, OpenAIProject
 
 BOM = b"\xef\xbb\xbf"
@@ -256,6 +257,18 @@ def test_the_same_content_is_the_same_job_also_where_nothing_was_noted(openai_pr
     assert told["job"] == openai_project.jobs[0].id
     assert len(openai_project.azure.writes) == writes
     assert openai_project.told("register")["model"] == openai_project.models[0]
+
+
+def test_a_job_whose_files_were_deleted_is_the_same_still(openai_project: OpenAIProject) -> None:
+    openai_project.tuned_model()
+    client = client_of(ENDPOINT, openai_project.keys[0])
+    for file in openai_project.files:
+        client.files.delete(file.id)
+    writes = len(openai_project.azure.writes)
+    done = openai_project.fine_tune()
+    assert done.returncode == 0
+    assert "is gone: there are no curves" in done.stdout
+    assert len(openai_project.azure.writes) == writes
 
 
 def test_jobs_that_differ_are_told_apart(openai_project: OpenAIProject) -> None:

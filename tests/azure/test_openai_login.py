@@ -89,6 +89,17 @@ def test_the_endpoint_and_a_login_find_the_resource_that_no_setting_names(
     assert list(openai_project.deployments) == ["base"]
 
 
+def test_a_login_takes_the_routes_of_a_foundry_project(
+    openai_project: OpenAIProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = f"https://{SUBDOMAIN}.services.ai.azure.com/api/projects/support"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", project)
+    openai_project.tuned_model()
+    openai_project.azure.resources.need(ACCOUNT)["properties"]["disableLocalAuth"] = True
+    assert openai_project.told("deploy", "--name", "tuned", "--yes")["url"] == f"{project}/openai/v1"
+    openai_project.must("undeploy", "tuned", "--cascade", "--yes")
+
+
 def test_an_endpoint_of_another_resource_than_the_settings_is_refused(
     openai_project: OpenAIProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 T = TypeVar("T")
-SCOPE = "https://cognitiveservices.azure.com/.default"
+_SCOPE, _PROJECT_SCOPE = "https://cognitiveservices.azure.com/.default", "https://ai.azure.com/.default"
 RETRIES = 8
 """How often a request that does no harm when it is repeated is sent again."""
 _WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -43,6 +43,11 @@ class Address:
     base_url: str
     key: SecretStr | None
 
+    @property
+    def scope(self) -> str:
+        """What a token is asked for: a Foundry project's routes take others than those of its resource."""
+        return _PROJECT_SCOPE if "/api/projects/" in self.base_url else _SCOPE
+
 
 class OpenAIService:
     """Files, jobs and models of a resource. Every method raises AzureError that says what was asked, and what to do.
@@ -61,7 +66,7 @@ class OpenAIService:
             raise MissingExtraError("azure", error) from error
         return OpenAI(
             base_url=self.address.base_url,
-            api_key=self.address.key.get_secret_value() if self.address.key else _login(),
+            api_key=self.address.key.get_secret_value() if self.address.key else _login(self.address.scope),
             max_retries=RETRIES,
             default_headers={"User-Agent": USER_AGENT},
         )
@@ -156,7 +161,7 @@ class OpenAIService:
         from pydantic import SecretStr
 
         with self._asked("login"):
-            return SecretStr(_login()())
+            return SecretStr(_login(self.address.scope)())
 
     def _look(self, action: str, call: Callable[[], Any]) -> tuple[dict[str, Any] | None, float | None]:
         """Return what a raw answer holds, None where what it is about is not there, and how long it asks to wait."""
@@ -218,12 +223,12 @@ class OpenAIService:
             raise AzureError(f"Azure OpenAI: {action}: {login}", status=401) from error
 
 
-def _login() -> Callable[[], str]:
+def _login(scope: str) -> Callable[[], str]:
     try:
         from azure.identity import DefaultAzureCredential, get_bearer_token_provider
     except ImportError as error:
         raise MissingExtraError("azure", error) from error
-    return get_bearer_token_provider(DefaultAzureCredential(), SCOPE)
+    return get_bearer_token_provider(DefaultAzureCredential(), scope)
 
 
 def _plain(answer: Any) -> dict[str, Any]:

@@ -123,14 +123,16 @@ def find_job(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence[
     """Return the newest job of the same content that has not failed, None where there is none.
 
     The service names jobs by itself, and fills in what was left to it: of two that look alike, one that was noted with
-    another fingerprint is another.
+    another fingerprint is another. One that was noted with this fingerprint is the same, also where its files are gone.
     """
     names = {file_name(role, file): role for role, file in planned.files.files.items()}
     roles = {str(file["id"]): names[file["filename"]] for file in service.files() if file.get("filename") in names}
-    others = {job.name for job in noted if job.fingerprint not in (None, planned.fingerprint)}
+    fingerprints = {job.name: job.fingerprint for job in noted if job.fingerprint}
     for job in service.jobs():
-        is_usable = status_of(job) not in (FAILED, CANCELED) and job["id"] not in others
-        if is_usable and _is_alike(planned, job, roles):
+        if status_of(job) in (FAILED, CANCELED):
+            continue
+        fingerprint = fingerprints.get(str(job["id"]))
+        if fingerprint == planned.fingerprint or (fingerprint is None and _is_alike(planned, job, roles)):
             return job
     return None
 
