@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.azure.disturbances import give_killed
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.scoring import AnswerChat
 from tests.azure.emulator.world import World
@@ -101,7 +104,38 @@ class Journey:
 
     def take_all(self, azure: AzureEmulator, project: Path, verbs: Sequence[str] | None = None) -> list[Step]:
         """Give the verbs one after the other."""
-        return [self.take_step(azure, project, verb) for verb in verbs or self.steps]
+        return [self.take_step(azure, project, verb) for verb in (self.steps if verbs is None else verbs)]
+
+    def travel(
+        self,
+        folder: Path,
+        verbs: Sequence[str],
+        look: Callable[[AzureEmulator, Path], list[str]],
+        *,
+        before: Sequence[str] = (),
+        disturb: Callable[[AzureEmulator], None] = lambda _: None,
+        kills: Mapping[str, int] | None = None,
+    ) -> dict[str, list[str]]:
+        """Give verbs in an Azure of its own, disturbed after those ``before``; return what ``look`` sees after each.
+
+        ``kills`` are verbs that are killed at their n-th write, and given again.
+        """
+        with AzureEmulator(folder, self.world()) as azure, pytest.MonkeyPatch.context() as patch:
+            for name, value in azure.environment.items():
+                patch.setenv(name, value)
+            azure.answer_chat = self.answer
+            project = folder / "project"
+            project.mkdir()
+            self.lay_out(project)
+            self.take_all(azure, project, before)
+            disturb(azure)
+            after = {}
+            for verb in verbs:
+                if verb in (kills or {}):
+                    give_killed(azure, project, self.words_of(verb, project), (kills or {})[verb])
+                self.take_step(azure, project, verb)
+                after[verb] = look(azure, project)
+            return after
 
     def print_table(self) -> None:
         """Take the journey in an Azure of its own and print the table."""

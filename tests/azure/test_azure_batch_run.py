@@ -304,6 +304,7 @@ def test_without_a_yes_nothing_is_submitted(azure: AzureEmulator, project: Path)
     assert azure.writes == []
 
 
+@pytest.mark.slow
 def test_variants_run_at_the_same_time_and_are_compared(azure: AzureEmulator, project: Path) -> None:
     flags = ["--variant", "concise", "--variant", "few_shot", "--limit", "2", "--repeats", "2", "--json"]
     done = phi3flow(*COMMAND, *flags, cwd=project)

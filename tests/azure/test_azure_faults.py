@@ -7,45 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.disturbances import Once, fail, reset, throttle
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.emulator.proxy import ConnectionReset
 from tests.azure.emulator.world import SUBSCRIPTION
-from tests.azure.journey import STEPS, answer_rightly, make_project, take_step
+from tests.azure.journey import JOURNEY
 from tests.azure.snapshots import snapshot
 from tests.support.command_line import phi3flow
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/phi3flow"
-
-
-def throttle(request: Request) -> Reply:
-    """Refuse with 429 for a moment."""
-    error = {"code": "TooManyRequests", "message": "The request was throttled."}
-    return Reply(429, {"error": error}, {"Retry-After": "1"})
-
-
-def fail(request: Request) -> Reply:
-    """Fail with 500."""
-    return Reply(500, {"error": {"code": "InternalServerError", "message": "Encountered an internal server error."}})
-
-
-def reset(request: Request) -> Reply:
-    """Break the connection before anything is done."""
-    raise ConnectionReset
-
-
-class Once:
-    """A fault for the first of each write."""
-
-    def __init__(self, fault: Callable[[Request], Reply | None]) -> None:
-        self._fault = fault
-        self.seen: list[str] = []
-
-    def __call__(self, request: Request) -> Reply | None:
-        if not request.is_write or str(request) in self.seen:
-            return None
-        self.seen.append(str(request))
-        return self._fault(request)
 
 
 @pytest.fixture(scope="module")
@@ -90,26 +60,16 @@ def test_each_answer_to_a_write_may_be_lost(azure: AzureEmulator, project: Path,
 CHANGING = ("azure up", "prepare-data", "fine-tune", "register", "deploy base", "deploy", "connect", "undeploy")
 
 
-def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> list[str]:
-    """Give the verbs that change something in an Azure that is disturbed; return what is left before `azure down`."""
-    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        azure.answer_chat = answer_rightly
-        project = folder / "project"
-        project.mkdir()
-        make_project(project)
-        disturb(azure)
-        for verb in CHANGING:
-            take_step(azure, project, verb)
-        left = snapshot(azure)
-        assert phi3flow(*STEPS["azure down"], cwd=project).returncode == 0
-        assert [each["id"] for each in azure.resources] == [GROUP]
-        return left
+def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> dict[str, list[str]]:
+    """Give the verbs that change something in an Azure that is disturbed; return what there is after each."""
+    after = JOURNEY.travel(folder, [*CHANGING, "azure down"], lambda azure, _: snapshot(azure), disturb=disturb)
+    (left,) = after["azure down"]
+    assert f'"id": "{GROUP}"' in left
+    return after
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What the verbs leave where nothing disturbs them."""
     return travel(tmp_path_factory.mktemp("whole"), lambda _: None)
 
@@ -117,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [throttle, fail, reset])
 def test_each_write_of_every_verb_may_fail_once(
-    tmp_path: Path, fault: Callable[[Request], Reply], whole: list[str]
+    tmp_path: Path, fault: Callable[[Request], Reply], whole: dict[str, list[str]]
 ) -> None:
     def disturb(azure: AzureEmulator) -> None:
         azure.fault = Once(fault)
@@ -126,7 +86,7 @@ def test_each_write_of_every_verb_may_fail_once(
 
 
 @pytest.mark.slow
-def test_each_answer_to_a_write_of_every_verb_may_be_lost(tmp_path: Path, whole: list[str]) -> None:
+def test_each_answer_to_a_write_of_every_verb_may_be_lost(tmp_path: Path, whole: dict[str, list[str]]) -> None:
     def disturb(azure: AzureEmulator) -> None:
         azure.after_write = Once(reset)  # type: ignore[assignment]
 

@@ -60,6 +60,7 @@ def test_a_job_can_be_left_alone_and_followed_again(ready: AzureEmulator, projec
     assert states(project) == {told["job"]: "Completed"}
 
 
+@pytest.mark.slow
 def test_a_share_of_the_chats_goes_to_the_job_as_its_validation_file(ready: AzureEmulator, project: Path) -> None:
     assert fine_tune(project, "--validation-split", "0.2", "--detach").returncode == 0
     (folder,) = (project / ".phi3flow" / "splits").iterdir()
@@ -136,6 +137,7 @@ def test_several_gpus_and_nodes_go_through_the_components_own_settings(ready: Az
     assert inputs["compute_finetune"] == "big-cluster"
 
 
+@pytest.mark.slow
 def test_the_models_own_defaults_stand_where_nothing_else_is_asked_for(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

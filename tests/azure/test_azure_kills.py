@@ -6,18 +6,12 @@ drawn with a seed.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.emulator.messages import Request
-from tests.azure.journey import STEPS, answer_rightly, make_project, take_step, tutorial_world
+from tests.azure.journey import JOURNEY, STEPS
 from tests.azure.snapshots import snapshot
 
 WRITES = {
@@ -37,50 +31,9 @@ VERBS = [verb for verb in STEPS if verb not in READING]
 Kills = dict[str, int]
 
 
-class Killer:
-    """Ends a process at once when Azure has carried out its n-th write, before the answer goes out."""
-
-    def __init__(self, write: int) -> None:
-        self._left = write
-        self.process: subprocess.Popen[str] | None = None
-
-    def __call__(self, request: Request) -> None:
-        self._left -= 1
-        if self._left == 0 and self.process:
-            os.kill(self.process.pid, signal.SIGKILL)
-
-
-def give_killed(azure: AzureEmulator, project: Path, verb: str, write: int) -> None:
-    """Give a verb as a process of its own, and kill it after a write."""
-    azure.after_write = killer = Killer(write)
-    killer.process = subprocess.Popen(
-        [sys.executable, "-m", "phi3flow.cli.main", *STEPS[verb]],
-        cwd=project,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = killer.process.communicate()[1]
-    azure.after_write = lambda _: None
-    assert killer.process.returncode == -signal.SIGKILL, f"{verb} was not killed at write {write}: {said}"
-
-
 def travel(folder: Path, kills: Kills) -> dict[str, list[str]]:
-    """Take the journey with its kills in an Azure of its own; return what there is after each verb."""
-    with AzureEmulator(folder, tutorial_world()) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        azure.answer_chat = answer_rightly
-        project = folder / "project"
-        project.mkdir()
-        make_project(project)
-        after = {}
-        for verb in VERBS:
-            if verb in kills:
-                give_killed(azure, project, verb, kills[verb])
-            take_step(azure, project, verb)
-            after[verb] = snapshot(azure)
-        return after
+    """Take the journey with its kills; return what there is after each verb."""
+    return JOURNEY.travel(folder, VERBS, lambda azure, _: snapshot(azure), kills=kills)
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,7 @@ def test_what_takes_long_is_said_now_and_then(
     assert "still being created after 1." in done.stderr
 
 
+@pytest.mark.slow
 def test_a_wait_that_azure_asks_for_is_said(
     ready: AzureEmulator, project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_wait_that_azure_asks_the_sdk_for_is_said(running: AzureEmulator, proj
     assert "Azure asks to wait 1.0 s before it is asked again (HTTP 429): PUT Microsoft.Machine" in done.stderr
 
 
+@pytest.mark.slow
 def test_another_number_of_instances_is_applied_where_the_settings_say_so(ready: AzureEmulator, project: Path) -> None:
     take_all(ready, project, ["deploy base"])
     made = resource(ready, f"{ML}/onlineEndpoints/deployments")
@@ -215,6 +217,7 @@ def test_another_number_of_instances_is_applied_where_the_settings_say_so(ready:
     assert (row["instances"], row["dollars_per_day"]) == (2, round(3.673 * 48, 2))
 
 
+@pytest.mark.slow
 def test_instances_and_size_that_stay_are_said(ready: AzureEmulator, project: Path) -> None:
     take_all(ready, project, ["deploy base"])
     resource(ready, f"{ML}/onlineEndpoints/deployments")["sku"]["capacity"] = 3
@@ -227,6 +230,7 @@ def test_instances_and_size_that_stay_are_said(ready: AzureEmulator, project: Pa
     assert len(ready.writes) == writes
 
 
+@pytest.mark.slow
 def test_two_models_have_two_endpoints_and_a_connection_each(ready: AzureEmulator, project: Path) -> None:
     for name in ("phi4-one", "phi4-two"):
         done = phi3flow("deploy", "Phi-4-mini-instruct", "--backend", "azureml", "--name", name, "--yes", cwd=project)
@@ -274,6 +278,7 @@ def test_a_job_is_canceled_from_another_folder_by_its_name(
     assert not (elsewhere / ".phi3flow" / "state.json").exists()
 
 
+@pytest.mark.slow
 def test_register_takes_the_latest_job_that_completed(running: AzureEmulator, project: Path) -> None:
     (first,) = running.jobs.all
     while first.status != "Completed":
@@ -294,6 +299,7 @@ def test_register_says_where_no_job_has_completed(running: AzureEmulator, projec
     assert f"no job that was submitted from here has completed: {job.name} is Failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_datastore_without_secrets_is_written_by_the_callers_login(ready: AzureEmulator, project: Path) -> None:
     store = ready.resources.need(f"{WORKSPACE}/datastores/workspaceblobstore")
     store["properties"]["credentials"] = {"credentialsType": "None"}

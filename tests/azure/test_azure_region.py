@@ -50,6 +50,7 @@ def test_a_cluster_is_made_where_the_workspace_is(elsewhere: AzureEmulator, proj
     assert resource(elsewhere, f"{ML}/computes", "another")["location"] == "westus3"
 
 
+@pytest.mark.slow
 def test_roles_on_a_storage_that_others_made_go_with_down(azure: AzureEmulator, project: Path) -> None:
     take_all(azure, project, ["azure up"])
     ours = {f"{ML}/computes", "Microsoft.Authorization/roleAssignments"}
@@ -66,6 +67,7 @@ def test_roles_on_a_storage_that_others_made_go_with_down(azure: AzureEmulator, 
     assert {row["id"] for row in azure.resources} == before
 
 
+@pytest.mark.slow
 def test_a_registry_that_an_administrator_gave_the_workspace_is_used(azure: AzureEmulator, project: Path) -> None:
     take_all(azure, project, ["azure up"])
     registry = resource(azure, "Microsoft.ContainerRegistry/registries")

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.disturbances import Fault, Once, fail, reset, throttle
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.emulator.proxy import ConnectionReset
-from tests.azure.openai_journey import lay_out, left_in, take_step
+from tests.azure.openai_journey import JOURNEY, left_in
 from tests.azure.openai_project import MODEL, OpenAIProject
 
 VERBS = ("prepare-data", "fine-tune", "register", "deploy base", "deploy", "undeploy base", "undeploy")
-Fault = Callable[[Request], Reply | None]
-
-
-def throttle(request: Request) -> Reply:
-    """Refuse for a second."""
-    error = {"code": "tooManyRequests", "message": "The request was throttled."}
-    return Reply(429, {"error": error}, {"Retry-After": "1"})
 
 
 def throttle_briefly(request: Request) -> Reply:
@@ -29,50 +22,13 @@ def throttle_briefly(request: Request) -> Reply:
     return Reply(429, {"error": error}, {"Retry-After": "60", "retry-after-ms": "20"})
 
 
-def fail(request: Request) -> Reply:
-    """Fail with 500."""
-    return Reply(500, {"error": {"code": "internalFailure", "message": "The server had an error."}})
-
-
-def reset(request: Request) -> Reply:
-    """Break the connection before anything is done."""
-    raise ConnectionReset
-
-
-class Once:
-    """A fault for the first of each write."""
-
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-        self.seen: list[str] = []
-
-    def __call__(self, request: Request) -> Reply | None:
-        name = f"{request} {len(request.body) if 'files' in request.path else ''}"
-        if not request.is_write or name in self.seen:
-            return None
-        self.seen.append(name)
-        return self._fault(request)
-
-
-def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> list[list[str]]:
+def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> dict[str, list[str]]:
     """Give the verbs in an Azure that is disturbed; return what there is after each."""
-    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        project = folder / "project"
-        project.mkdir()
-        lay_out(project)
-        take_step(azure, project, "azure up")
-        disturb(azure)
-        after = []
-        for verb in VERBS:
-            take_step(azure, project, verb)
-            after.append(left_in(azure))
-        return after
+    return JOURNEY.travel(folder, VERBS, lambda azure, _: left_in(azure), before=["azure up"], disturb=disturb)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What the verbs leave where nothing disturbs them."""
     return travel(tmp_path_factory.mktemp("whole"), lambda _: None)
 
@@ -80,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [throttle, fail, reset])
 def test_each_write_of_every_verb_may_fail_once(
-    tmp_path: Path, real_encodings: None, fault: Fault, whole: list[list[str]]
+    tmp_path: Path, real_encodings: None, fault: Fault, whole: dict[str, list[str]]
 ) -> None:
     once = Once(fault)
 
@@ -93,7 +49,7 @@ def test_each_write_of_every_verb_may_fail_once(
 
 @pytest.mark.slow
 def test_each_answer_to_a_write_of_every_verb_may_be_lost(
-    tmp_path: Path, real_encodings: None, whole: list[list[str]]
+    tmp_path: Path, real_encodings: None, whole: dict[str, list[str]]
 ) -> None:
     def disturb(azure: AzureEmulator) -> None:
         azure.after_write = Once(reset)  # type: ignore[assignment]
@@ -101,6 +57,7 @@ def test_each_answer_to_a_write_of_every_verb_may_be_lost(
     assert travel(tmp_path, disturb) == whole
 
 
+@pytest.mark.slow
 def test_a_job_and_files_whose_answers_are_lost_are_made_once(openai_project: OpenAIProject) -> None:
     openai_project.azure.after_write = Once(reset)  # type: ignore[assignment]
     assert openai_project.fine_tune("--seed", "1").returncode == 0
@@ -122,6 +79,7 @@ def test_a_throttle_is_waited_out_as_long_as_it_asks(openai_project: OpenAIProje
     assert len(openai_project.jobs) == 1
 
 
+@pytest.mark.slow
 def test_looks_that_fail_are_tried_again(openai_project: OpenAIProject) -> None:
     seen: list[str] = []
 
@@ -144,5 +102,5 @@ def test_a_service_that_fails_for_good_is_given_up_with_what_it_says(openai_proj
     openai_project.azure.fault = refuse_jobs
     done = openai_project.fine_tune()
     assert done.returncode == 3
-    assert "fine-tuning job: The server had an error" in done.stderr
+    assert "fine-tuning job: Encountered an internal server error" in done.stderr
     assert len(openai_project.posted("/fine_tuning/jobs")) == 7

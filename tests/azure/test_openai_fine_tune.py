@@ -271,6 +271,7 @@ def test_a_job_whose_files_were_deleted_is_the_same_still(openai_project: OpenAI
     assert len(openai_project.azure.writes) == writes
 
 
+@pytest.mark.slow
 def test_jobs_that_differ_are_told_apart(openai_project: OpenAIProject) -> None:
     variants = [
         (),

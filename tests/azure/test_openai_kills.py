@@ -6,17 +6,12 @@ One journey is taken in which every verb is killed at its n-th write, for each n
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.emulator.messages import Request
-from tests.azure.openai_journey import STEPS, lay_out, left_in, take_step
+from tests.azure.openai_journey import JOURNEY, left_in
 
 pytestmark = pytest.mark.slow
 
@@ -25,45 +20,13 @@ WRITES = {"fine-tune": 3, "deploy base": 1, "deploy": 1, "undeploy base": 1, "un
 VERBS = ("prepare-data", "fine-tune", "register", "deploy base", "deploy", "undeploy base", "undeploy")
 
 
-class Killer:
-    """Ends a process at once when Azure has carried out its n-th write, before the answer goes out."""
-
-    def __init__(self, write: int) -> None:
-        self._left = write
-        self.process: subprocess.Popen[str] | None = None
-
-    def __call__(self, request: Request) -> None:
-        self._left -= 1
-        if self._left == 0 and self.process:
-            os.kill(self.process.pid, signal.SIGKILL)
-
-
-def give_killed(azure: AzureEmulator, project: Path, verb: str, write: int) -> None:
-    """Give a verb as a process of its own, and kill it after a write."""
-    azure.after_write = killer = Killer(write)
-    command = [sys.executable, "-m", "phi3flow.cli.main", *STEPS[verb]]
-    killer.process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True)
-    said = killer.process.communicate()[1]
-    azure.after_write = lambda _: None
-    assert killer.process.returncode == -signal.SIGKILL, f"{verb} was not killed at write {write}: {said}"
-
-
 def travel(folder: Path, kills: dict[str, int]) -> dict[str, list[str]]:
-    """Take the journey with its kills in an Azure of its own; return what there is after each verb."""
-    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        project = folder / "project"
-        project.mkdir()
-        lay_out(project)
-        take_step(azure, project, "azure up")
-        after = {}
-        for verb in VERBS:
-            if verb in kills:
-                give_killed(azure, project, verb, kills[verb])
-            take_step(azure, project, verb)
-            after[verb] = [*left_in(azure), *noted(project)]
-        return after
+    """Take the journey with its kills; return what there is after each verb, in Azure and in the project's notes."""
+
+    def look(azure: AzureEmulator, project: Path) -> list[str]:
+        return [*left_in(azure), *noted(project)]
+
+    return JOURNEY.travel(folder, VERBS, look, before=["azure up"], kills=kills)
 
 
 def noted(project: Path) -> list[str]:

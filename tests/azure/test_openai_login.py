@@ -202,6 +202,7 @@ def test_a_plain_endpoint_of_this_machine_is_taken(keyed: OpenAIProject, monkeyp
     assert keyed.fine_tune().returncode == 0
 
 
+@pytest.mark.slow
 def test_the_key_may_stand_in_env_and_is_in_no_other_file_message_or_argument(
     keyed: OpenAIProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.disturbances import Fault, Once, fail, reset, throttle
 from tests.azure.emulator.azure import AzureEmulator
 from tests.azure.emulator.messages import Reply, Request
-from tests.azure.journey import make_project
-from tests.azure.serverless_journey import answer_rightly, leftovers, take_all, take_step
-from tests.azure.test_azure_faults import Once, fail, reset, throttle
+from tests.azure.serverless_journey import JOURNEY, leftovers
 
 pytestmark = pytest.mark.slow
 
-Fault = Callable[[Request], Reply | None]
 VERBS = ("fine-tune", "register", "deploy base", "deploy", "status", "connect", "undeploy base", "undeploy")
 EVERY = 4
 """One read in so many is disturbed, since each waits for its repetition."""
@@ -37,20 +35,7 @@ class OnceRead:
 
 def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> dict[str, list[str]]:
     """Give the verbs in an Azure that is disturbed once its foundation is there; return what is left after each."""
-    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        azure.answer_chat = answer_rightly
-        project = folder / "project"
-        project.mkdir()
-        make_project(project)
-        take_all(azure, project, ["azure up", "prepare-data"])
-        disturb(azure)
-        after = {}
-        for verb in VERBS:
-            take_step(azure, project, verb)
-            after[verb] = leftovers(azure, project)
-        return after
+    return JOURNEY.travel(folder, VERBS, leftovers, before=["azure up", "prepare-data"], disturb=disturb)
 
 
 @pytest.fixture(scope="module")

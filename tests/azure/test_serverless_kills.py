@@ -6,17 +6,11 @@ have been, in Azure and in the project's notes; no job, model or endpoint is the
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.azure.emulator.azure import AzureEmulator
-from tests.azure.journey import make_project
-from tests.azure.serverless_journey import JOURNEY, answer_rightly, leftovers, take_step
-from tests.azure.test_azure_kills import Killer
+from tests.azure.serverless_journey import JOURNEY, leftovers
 
 WRITES = {
     "fine-tune": 7,
@@ -33,37 +27,9 @@ VERBS = ("azure up", "prepare-data", *WRITES, "azure down")
 Kills = dict[str, int]
 
 
-def give_killed(azure: AzureEmulator, project: Path, verb: str, write: int) -> None:
-    """Give a verb as a process of its own, and kill it after a write."""
-    azure.after_write = killer = Killer(write)
-    killer.process = subprocess.Popen(
-        [sys.executable, "-m", "phi3flow.cli.main", *JOURNEY.words_of(verb, project)],
-        cwd=project,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = killer.process.communicate()[1]
-    azure.after_write = lambda _: None
-    assert killer.process.returncode == -signal.SIGKILL, f"{verb} was not killed at write {write}: {said}"
-
-
 def travel(folder: Path, kills: Kills) -> dict[str, list[str]]:
-    """Take the journey with its kills in an Azure of its own; return what there is after each verb."""
-    with AzureEmulator(folder) as azure, pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment.items():
-            patch.setenv(name, value)
-        azure.answer_chat = answer_rightly
-        project = folder / "project"
-        project.mkdir()
-        make_project(project)
-        after = {}
-        for verb in VERBS:
-            if verb in kills:
-                give_killed(azure, project, verb, kills[verb])
-            take_step(azure, project, verb)
-            after[verb] = leftovers(azure, project)
-        return after
+    """Take the journey with its kills; return what there is after each verb."""
+    return JOURNEY.travel(folder, VERBS, leftovers, kills=kills)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.azure.disturbances import Killer
 from tests.azure.foundry_project import Foundry, open_foundry, suffix_for
 from tests.azure.serverless_journey import take_all
-from tests.azure.test_azure_kills import Killer
 from tests.support.command_line import Done, phi3flow
 
 BACKEND = ("--backend", "serverless")

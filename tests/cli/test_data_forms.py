@@ -44,6 +44,7 @@ def answers(folder: Path, name: str) -> list[Any]:
     return [(result.line_number, result.line_id, result.inputs, result.outputs) for result in results]
 
 
+@pytest.mark.slow
 def test_a_flow_answers_every_form_alike(folder: Path) -> None:
     assert batch_run(folder, "rows.jsonl", "--name", "lines").returncode == 0
     expected = answers(folder, "lines")

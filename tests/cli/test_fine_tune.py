@@ -47,7 +47,7 @@ def fine_tuned(project: Path) -> dict[str, object]:
 
 
 def test_the_result_names_job_output_and_metrics(fine_tuned: dict[str, object], project: Path) -> None:
-    assert fine_tuned.keys() == {"backend", "job", "status", "output", "metrics"}
+    assert fine_tuned.keys() == {"backend", "job", "status", "output", "metrics", "checkpoints", "training"}
     assert (fine_tuned["backend"], fine_tuned["status"], fine_tuned["output"]) == (
         "local",
         "Completed",

@@ -34,7 +34,11 @@ def _kept(project: BatchProject) -> int:
         return int(database.execute("select count(*) from answers").fetchone()[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
 def test_what_was_answered_before_the_end_is_not_paid_again(project: BatchProject, number: signal.Signals) -> None:
     with FaultEndpoint(lambda _: Reply(delay_s=0.05), key=KEY) as endpoint:
         process = project.start(endpoint, *FLAGS)

@@ -57,7 +57,11 @@ def test_as_many_failures_as_are_allowed_do_not_stop_the_run(make_project: MakeP
     assert project.run.manifest.status == "Completed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
 def test_a_signal_keeps_the_lines_in_flight(make_project: MakeProject, number: signal.Signals) -> None:
     project = make_project(lines=40)
     with FaultEndpoint(lambda _: Reply(delay_s=0.3), key=KEY) as endpoint:

@@ -94,9 +94,8 @@ def test_a_deploy_that_is_told_to_end_takes_its_server_along(
     assert state.load(project / STATE_FILE).endpoints == []
 
 
-@pytest.mark.parametrize(
-    "moment_s", [pytest.param(s, marks=() if s in QUICK_S else pytest.mark.slow) for s in MOMENTS_S]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment_s", MOMENTS_S)
 def test_a_server_whose_deploy_was_killed_is_known_and_can_be_ended(
     project: Path, model: Path, moment_s: float
 ) -> None:

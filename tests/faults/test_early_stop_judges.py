@@ -131,6 +131,7 @@ def test_a_line_that_kills_the_evaluation_or_scores_out_of_range_has_no_score(tm
     assert run.manifest.status == "Completed"
 
 
+@pytest.mark.slow
 def test_a_judge_is_asked_once_for_each_answer_whatever_the_openings(tmp_path: Path) -> None:
     evaluation = _evaluation(tmp_path / "judge", JUDGE, connection="judge")
     plan = _plan(tmp_path, evaluation, ["judge"])

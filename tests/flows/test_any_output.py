@@ -267,7 +267,7 @@ CODES = {
 }
 
 
-@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize("kind", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, print_blob=False)
 @given(expressions=st.lists(objects, min_size=60, max_size=90))
 def test_each_line_ends_with_a_record_whatever_its_tool_returns(

@@ -218,6 +218,7 @@ async def _attempt_all(plan: RunPlan, rows: list[dict[str, Any]]) -> list[LineRe
         return [LineResult.model_validate_json((await attempts.run(line)).result) for line in lines]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(chats())
 def test_no_tool_ever_gets_the_default_of_a_chat_input(chat: Any) -> None:

@@ -74,6 +74,7 @@ def test_lines_that_yield_too_slowly_time_out_and_no_process_is_ended(tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_any_number_of_lines_that_block_the_event_loop_costs_no_other_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
