@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,18 @@ def _deploy_as_others(azure: AzureEmulator) -> None:
     properties = {"model": model, "provisioningState": "Succeeded"}
     azure.resources.store(f"{ACCOUNT}/deployments/theirs", {**body, "properties": properties})
 
+
+_NOTED = {
+    "backend": "azure-openai",
+    "endpoint": "tuned",
+    "deployment": "tuned",
+    "url": ENDPOINT,
+    "protocol": "openai",
+    "asked_as": "tuned",
+    "model": TUNED,
+    "created_at": "2026-11-01T00:00:00Z",
+}
+"""What `deploy` noted of a deployment."""
 
 OPENAI_WORLDS: Sequence[WrongWorld] = (
     WrongWorld(
@@ -276,5 +289,14 @@ OPENAI_WORLDS: Sequence[WrongWorld] = (
         ("phi3flow did not make the deployment theirs", "az cognitiveservices account deployment delete"),
         settings=SETTINGS,
         change=_all(account(), _deploy_as_others),
+    ),
+    WrongWorld(
+        "a deployment that Azure removed because it was idle",
+        ("connect", "phi3_tuned", "--from-deployment", "tuned", "--to", "foundry"),
+        2,
+        ("deployment tuned: it is not there any more", "after 15 idle days", "phi3flow deploy --backend azure-openai"),
+        settings=SETTINGS,
+        files={".phi3flow/state.json": json.dumps({"endpoints": [_NOTED]})},
+        change=account(),
     ),
 )

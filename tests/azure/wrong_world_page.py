@@ -51,6 +51,7 @@ def meet(world: WrongWorld, folder: Path) -> tuple[Done, AzureEmulator]:
         if world.settings:
             (project / "phi3flow.toml").write_text(f"[azure]\n{world.settings}\n", encoding="utf-8")
         for name, text in world.files.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
             (project / name).write_text(text, encoding="utf-8")
         world.change(azure)
         with environment(world.environment):

@@ -15,7 +15,7 @@ from phi3flow.backends.azure_openai.deployments import (
     PlannedOpenAIDeployment,
     plan_deployment,
 )
-from phi3flow.backends.azure_openai.endpoints import examine_all, no_deployment, plan_deletion
+from phi3flow.backends.azure_openai.endpoints import examine_all, no_deployment, plan_deletion, removed
 from phi3flow.backends.azure_openai.jobs import (
     PlannedOpenAIJob,
     describe_end,
@@ -141,11 +141,15 @@ class AzureOpenAIBackend(ServiceBackend[PlannedOpenAIJob, PlannedOpenAIDeploymen
         return examine_all(self._place, self._state.endpoints())
 
     def connection(self, endpoint: str) -> EndpointAccess:
-        """See Backend. The key is the environment's, else Azure tells it."""
-        if endpoint not in {noted.endpoint for noted in self._state.endpoints()}:
+        """See Backend. The key is the environment's, else Azure tells it.
+
+        Raises ConfigError for a deployment that Azure has removed, where the subscription is set to ask there.
+        """
+        is_noted = endpoint in {noted.endpoint for noted in self._state.endpoints()}
+        if not is_noted or self._place.has_settings:
             rows = {str(row["name"]): row for row in self._place.account.deployments()}
             if endpoint not in rows:
-                raise no_deployment(self._place.account, endpoint, rows)
+                raise removed(endpoint) if is_noted else no_deployment(self._place.account, endpoint, rows)
         return EndpointAccess(self._place.service.address.base_url, self._place.key())
 
     def _latest_model(self) -> str | None:

@@ -76,6 +76,11 @@ def no_deployment(account: Account, name: str, rows: Mapping[str, Mapping[str, A
     return ConfigError(f"there is no deployment {name} in the resource {account.name}: {here}")
 
 
+def removed(name: str) -> ConfigError:
+    """Return the error that a deployment which was made from here is gone, with why that may be."""
+    return ConfigError(f"deployment {name}: {_REMOVED}")
+
+
 def _plan_model(
     place: OpenAIPlace, model: str, rows: Mapping[str, Mapping[str, Any]], *, cascade: bool, noted: Mapping[str, str]
 ) -> PlannedDeletion:
