@@ -214,6 +214,7 @@ def their_workspace(azure: AzureEmulator, project: Path) -> dict[str, Any]:
     return workspace
 
 
+@pytest.mark.slow
 def test_a_workspace_that_others_made_is_used_as_it_is(
     azure: AzureEmulator, project: Path, their_workspace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_command_that_is_killed_after_it_submitted_follows_the_run_when_given_
     assert results(project, "killed").manifest.counts.completed == 60
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_lost_does_not_matter(azure: AzureEmulator, project: Path) -> None:
     """The client sends the request again, and is told that there is such a run already."""
 

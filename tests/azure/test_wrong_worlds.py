@@ -11,7 +11,7 @@ from tests.azure.wrong_world import WrongWorld
 from tests.azure.wrong_world_page import DOCS, entry, meet, message_of
 from tests.azure.wrong_worlds import WORLDS
 
-QUICK = 2
+QUICK = 3
 """Every so many a world is met by `make test`, the others by `make test-azure`."""
 CASES = [
     pytest.param(world, id=world.name, marks=[pytest.mark.slow] if world.slow or place % QUICK else [])

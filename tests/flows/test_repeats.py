@@ -89,6 +89,7 @@ def test_an_estimate_is_over_lines_and_tells_both_variances(project: BatchProjec
     }
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_the_lines_means(project: BatchProject, capsys: pytest.CaptureFixture[str]) -> None:
     _run(project, "--repeats", REPEATS)
     _run(project, "--name", "once")
