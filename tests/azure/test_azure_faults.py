@@ -64,7 +64,7 @@ def travel(folder: Path, disturb: Callable[[AzureEmulator], None]) -> dict[str, 
     """Give the verbs that change something in an Azure that is disturbed; return what there is after each."""
     after = JOURNEY.travel(folder, [*CHANGING, "azure down"], lambda azure, _: snapshot(azure), disturb=disturb)
     (left,) = after["azure down"]
-    assert f'"id": "{GROUP}"' in left
+    assert f'/{GROUP.rpartition("/")[2]}"' in left
     return after
 
 
