@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phi3flow.flows import load_flow, open_flow
@@ -68,6 +68,7 @@ def test_unicode_f1_sees_the_characters_that_two_chinese_answers_share():
 
 
 @given(st.text())
+@example("0À²")
 def test_unicode_tokens_are_the_same_for_every_normal_form(written):
     tokens = text.unicode_tokens(written)
     raised = any(unicodedata.category(character) == "No" for character in written)  # 10² is 102 in NFKC

@@ -175,7 +175,8 @@ def _fold(text: str) -> str:
 
 def _fold_unicode(text: str) -> str:
     # NFKC makes 10² to 102, 1½ to 11/2 and 5m² to 5m2, which are other numbers, and case folding İ to i and a dot.
-    text = _MIXED.sub(_set_apart, text.translate(_TYPOGRAPHY))
+    # A letter and its accent are first made one, so that both ways to write it are told from such numbers alike.
+    text = _MIXED.sub(_set_apart, unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY))
     text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_TYPOGRAPHY)
     return _ALIKE.sub(lambda match: str(unicodedata.decimal(match[0], "-")), text)
