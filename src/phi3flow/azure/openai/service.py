@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from phi3flow.azure.arm import USER_AGENT, nobody_logged_in
 from phi3flow.azure.openai.refusals import KEY_VARIABLE, refusal
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from pydantic import SecretStr
 
-T = TypeVar("T")
 _SCOPE, _PROJECT_SCOPE = "https://cognitiveservices.azure.com/.default", "https://ai.azure.com/.default"
 RETRIES = 8
 """How often a request that does no harm when it is repeated is sent again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,7 @@ from phi3flow.azure.openai.account import Account
 from phi3flow.azure.openai.refusals import EXISTING_ONLY
 from phi3flow.azure.openai.service import OpenAIService
 from phi3flow.azure.preflight.findings import Finding
-from phi3flow.azure.preflight.permissions import list_permissions, may
-from phi3flow.errors import ForbiddenError
+from phi3flow.azure.preflight.permissions import refused_actions
 
 _CLOSED = ("gpt-4o", "gpt-4.1")
 """Families that existing customers only fine-tune since 2026-10 (learn.microsoft.com: model retirements, 2026-08)."""
@@ -21,13 +20,15 @@ _FOUNDRY_ONLY = frozenset({"gpt-oss-20b", "ministral-3b", "qwen-32b", "llama-3.3
 _DEPLOY = "Microsoft.CognitiveServices/accounts/deployments/write"
 _ROLE = "Cognitive Services Contributor"
 _NEAR = 5
+_FAR = 2090
+"""A year that stands for no date at all."""
 
 
-def check_model(model: str, service: OpenAIService) -> Iterator[Finding]:
+def check_model(model: str, service: OpenAIService, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
     """Find a model that the resource does not have, or does not fine-tune; nothing is uploaded to find out.
 
-    Whether the caller is an existing customer of a closed family no request tells: that is a warning, unless a job of
-    the resource shows it.
+    Whether the caller is an existing customer of a closed family no request tells: that is a warning, unless one of the
+    resource's ``jobs`` shows it.
     """
     models = {str(row["id"]).lower(): row for row in service.models()}
     tuned = sorted(str(row["id"]) for row in models.values() if _is_tunable(row) and not row.get("fine_tune"))
@@ -48,7 +49,7 @@ def check_model(model: str, service: OpenAIService) -> Iterator[Finding]:
         )
     else:
         yield from _check_dates(model, described)
-        if model.lower().startswith(_CLOSED) and not _was_tuned(model, service):
+        if model.lower().startswith(_CLOSED) and not _was_tuned(model, jobs):
             yield Finding.warning(
                 name,
                 f"no job of this resource has fine-tuned it before, and {EXISTING_ONLY}",
@@ -57,12 +58,8 @@ def check_model(model: str, service: OpenAIService) -> Iterator[Finding]:
 
 
 def check_deployment(account: Account) -> Iterator[Finding]:
-    """Find what keeps the caller from deploying in a resource; who may not see roles learns it from Azure's refusal."""
-    try:
-        permissions = list_permissions(account.arm, account.id)
-    except ForbiddenError:
-        return
-    if not may(_DEPLOY, permissions):
+    """Find what keeps the caller from deploying in a resource."""
+    if refused_actions(account.arm, account.id, [_DEPLOY]):
         yield Finding.error(
             f"your roles on the Azure OpenAI resource {account.name}",
             f"you may not do {_DEPLOY}",
@@ -75,8 +72,8 @@ def _is_tunable(model: Mapping[str, Any]) -> bool:
     return bool((model.get("capabilities") or {}).get("fine_tune"))
 
 
-def _was_tuned(model: str, service: OpenAIService) -> bool:
-    return any(str(job.get("model")).lower() == model.lower() for job in service.jobs())
+def _was_tuned(model: str, jobs: Iterable[Mapping[str, Any]]) -> bool:
+    return any(str(job.get("model")).lower() == model.lower() for job in jobs)
 
 
 def _check_dates(model: str, described: Mapping[str, Any]) -> Iterator[Finding]:
@@ -89,7 +86,3 @@ def _check_dates(model: str, described: Mapping[str, Any]) -> Iterator[Finding]:
     ]
     if ends:
         yield Finding.warning(f"model {model}", " and ".join(ends), "A newer model has a later date.")
-
-
-_FAR = 2090
-"""A year that stands for no date at all."""

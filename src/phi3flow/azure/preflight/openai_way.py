@@ -18,7 +18,7 @@ from phi3flow.azure.openai.offers import (
 )
 from phi3flow.azure.openai.refusals import ENDPOINT_VARIABLE, EXISTING_ONLY, KEY_VARIABLE
 from phi3flow.azure.preflight.findings import Finding
-from phi3flow.azure.preflight.permissions import list_permissions, may
+from phi3flow.azure.preflight.permissions import refused_actions
 from phi3flow.azure.preflight.way import UP, Way, is_missing, up_if_open
 from phi3flow.azure.settings import AzureSettings
 from phi3flow.azure.workspace.workspace import Workspace
@@ -137,11 +137,7 @@ def _check_role(place: _Place, tasks: Sequence[Task], environment: Mapping[str, 
     account = place.account
     if account is None or environment.get(KEY_VARIABLE) or up_if_open(tasks, f"{account.id}|"):
         return
-    try:
-        permissions = list_permissions(account.arm, account.id)
-    except ForbiddenError:
-        return
-    if not may(_TRAIN, permissions, data=True):
+    if refused_actions(account.arm, account.id, [_TRAIN], data=True):
         yield Finding.error(
             f"your roles on the Azure OpenAI resource {account.name}",
             f"you may not do {_TRAIN}",

@@ -13,12 +13,12 @@ from phi3flow.azure.arm import ML_VERSION
 from phi3flow.azure.foundation.resources import Registration
 from phi3flow.azure.preflight.catalog_checks import RETIRED_ON, RETIREMENT_TAG, replacement_of
 from phi3flow.azure.preflight.findings import Finding, refuse
-from phi3flow.azure.preflight.permissions import list_permissions, may
+from phi3flow.azure.preflight.permissions import refused_actions
 from phi3flow.azure.preflight.preflight import check_subscription, missing
 from phi3flow.azure.settings import plain_region
 from phi3flow.azure.workspace.catalog import Catalog, CatalogAsset
 from phi3flow.azure.workspace.workspace import Workspace
-from phi3flow.errors import ConfigError, ForbiddenError
+from phi3flow.errors import ConfigError
 
 REGIONS_TAG = "maas-finetuning-deploy-regions"
 """Of a model of the registry: where it is fine-tuned and deployed as a service, with commas between."""
@@ -120,12 +120,8 @@ def _check_network(project: Workspace) -> Iterator[Finding]:
 
 
 def check_role(project: Workspace, purpose: Purpose) -> Iterator[Finding]:
-    """Find what the caller may not do in the project; who may not see the roles learns it from Azure's refusal."""
-    try:
-        permissions = list_permissions(project.arm, project.id)
-    except ForbiddenError:
-        return
-    refused = [action for action in ACTIONS[purpose] if not may(action, permissions)]
+    """Find what the caller may not do in the project."""
+    refused = refused_actions(project.arm, project.id, ACTIONS[purpose])
     if refused:
         yield Finding.error(
             f"your roles on the project {project.settings.workspace}",

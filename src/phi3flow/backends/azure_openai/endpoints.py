@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from phi3flow.azure.creation import created_at
 from phi3flow.azure.openai.account import Account, model_of
 from phi3flow.azure.openai.place import OpenAIPlace
 from phi3flow.azure.tags import is_tagged
@@ -152,11 +152,6 @@ def _check_ours(account: Account, row: Mapping[str, Any]) -> None:
         )
 
 
-def _created_at(row: Mapping[str, Any]) -> datetime:
-    created = (row.get("systemData") or {}).get("createdAt")
-    return datetime.fromisoformat(created) if created else datetime.now(UTC)
-
-
 def _describe(row: Mapping[str, Any], base_url: str) -> EndpointState:
     """Return a deployment as Azure tells of it."""
     name = str(row["name"])
@@ -168,14 +163,14 @@ def _describe(row: Mapping[str, Any], base_url: str) -> EndpointState:
         protocol="openai",
         asked_as=name,
         model=model_of(row),
-        created_at=_created_at(row),
+        created_at=created_at(row),
     )
 
 
 def _examine(noted: EndpointState, row: Mapping[str, Any] | None) -> EndpointStatus:
     if row is None:
         return EndpointStatus(**noted.model_dump(), state="stopped", detail=_REMOVED)
-    remarks = [hosting(str((row.get("sku") or {}).get("name")), model_of(row), _created_at(row))]
+    remarks = [hosting(str((row.get("sku") or {}).get("name")), model_of(row), created_at(row))]
     if not is_tagged(row):
         remarks.append("phi3flow did not make it")
     state = str(row["properties"].get("provisioningState"))

@@ -200,12 +200,13 @@ def _as_found(planned: PlannedOpenAIJob, service: OpenAIService, noted: Sequence
 
 
 def _as_new(planned: PlannedOpenAIJob, service: OpenAIService) -> PlannedOpenAIJob:
-    findings = refuse([*check_model(planned.base_model, service)])
+    jobs = service.jobs()
+    findings = refuse([*check_model(planned.base_model, service, jobs)])
     said = [
         *describe(planned.files),
         *map(str, findings),
         *_elsewhere(planned.training_type),
-        *_other_jobs(service.jobs()),
+        *_other_jobs(jobs),
     ]
     return replace(planned, cost=_cost(planned), warnings=tuple(said))
 

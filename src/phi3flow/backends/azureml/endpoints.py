@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
+from phi3flow.azure.creation import created_at
 from phi3flow.azure.prices import HOURS, hourly_price
 from phi3flow.azure.workspace.endpoints import ListedEndpoint, list_endpoints
 from phi3flow.azure.workspace.workspace import Workspace
@@ -43,14 +43,13 @@ def _examine(noted: Sequence[EndpointState], endpoint: ListedEndpoint | None) ->
 def _describe(endpoint: ListedEndpoint, name: str) -> EndpointState:
     """Return a deployment as Azure tells of it."""
     deployment = endpoint.deployments[name]
-    created = (deployment.get("systemData") or {}).get("createdAt")
     return EndpointState(
         backend=BACKEND,
         endpoint=endpoint.name,
         deployment=name,
         url=endpoint.resource["properties"].get("scoringUri"),
         model=str((deployment.get("tags") or {}).get("model", "")),
-        created_at=datetime.fromisoformat(created) if created else datetime.now(UTC),
+        created_at=created_at(deployment),
     )
 
 

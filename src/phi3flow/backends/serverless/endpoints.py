@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from phi3flow.azure.creation import created_at
 from phi3flow.azure.tags import is_tagged
 from phi3flow.azure.workspace.models import JOB_TAG, Models
 from phi3flow.azure.workspace.serverless_endpoints import base_url, is_filtered, list_serverless, model_of, state_of
@@ -119,7 +119,6 @@ def _model_behind(endpoint: Mapping[str, Any] | None, noted: str | None) -> Part
 
 def _describe(row: Mapping[str, Any]) -> EndpointState:
     """Return an endpoint as Azure tells of it."""
-    created = (row.get("systemData") or {}).get("createdAt")
     return EndpointState(
         backend=BACKEND,
         endpoint=str(row["name"]),
@@ -127,7 +126,7 @@ def _describe(row: Mapping[str, Any]) -> EndpointState:
         url=base_url(row),
         protocol="openai",
         model=str((row.get("tags") or {}).get("model", "")),
-        created_at=datetime.fromisoformat(created) if created else datetime.now(UTC),
+        created_at=created_at(row),
     )
 
 
